@@ -1,0 +1,6 @@
+// Package bpf is what the kernel runs: the XDP program, compiled and committed,
+// and its generated bindings. Regenerate with `make generate` and clang 14, the
+// compiler whose output is byte for byte the committed object.
+package bpf
+
+//go:generate go tool bpf2go -tags linux -target bpfel -type reason -type verdict -type family -type scope -type entry -type key Xdpallow xdpallow.bpf.c

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The maps by which user space tells the programs what to do, and the programs
+ * tell user space what they did (DESIGN 4.4).
+ *
+ * Policy and tries come in two slots. A publish fills the idle one and then
+ * flips current: no packet is ever judged by a mixture of two generations.
+ */
+#ifndef XDPALLOW_MAPS_H
+#define XDPALLOW_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "types.h"
+
+#define SLOTS 2
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct current);
+} current SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, struct policy);
+} policy SEC(".maps");
+
+/* Templates of the tries: the real ones are made by a publish, each of its own
+ * size. They are variables only so that bpf2go sees what a trie holds. */
+struct trie4 {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__uint(key_size, KEY4_SIZE);
+	__type(value, struct entry);
+} trie4 SEC(".maps");
+
+struct trie6 {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct key);
+	__type(value, struct entry);
+} trie6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__array(values, struct trie4);
+} allow4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__array(values, struct trie6);
+} allow6 SEC(".maps");
+
+/* Replaced at load by the map of the interface, counters/<interface>. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+/*
+ * 1 makes the twin: the same decisions on the same maps, but it counts in maps
+ * of its own, leaves hits and last_seen alone, and returns its reason too. So
+ * `check` and the canary ask the real thing and disturb nothing.
+ */
+volatile const __u8 dry = 0;
+
+#endif

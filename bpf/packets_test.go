@@ -1,0 +1,169 @@
+// The public packet cases: verdict, reason and complete counter delta of each
+// frame. They guard the promise of 0 leaks, and the reasons that operators read.
+package bpf_test
+
+import (
+	"bufio"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/mapstest"
+)
+
+// packetCase is one line of testdata/packets.jsonl: verdicts by a decider written
+// from DESIGN 4.2, never recorded from a run of this program.
+type packetCase struct {
+	ID, Name string
+	Source   netip.Addr `json:"src"`
+	Frames   []string
+	SYN      string `json:"syn"` // one letter a frame: P or D
+	Reasons  struct{ SYN []string }
+}
+
+func readCases(t *testing.T) []packetCase {
+	t.Helper()
+	f, err := os.Open("../testdata/packets.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var cases []packetCase
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var c packetCase
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+			t.Fatal(err)
+		}
+		cases = append(cases, c)
+	}
+	if len(cases) < 156 {
+		t.Fatalf("%d cases, there are 156 at least", len(cases))
+	}
+	return cases
+}
+
+// casesPolicy is the policy that packets.jsonl was written for.
+func casesPolicy(enforce bool) maps.Policy {
+	return maps.Policy{
+		Generation: 1,
+		Services:   []maps.Service{{TCP: []uint16{8443}, Enforce: enforce}},
+		Entries: []maps.Entry{
+			{Prefix: netip.MustParsePrefix("198.18.5.0/24"), Services: maps.EveryService},
+			{Prefix: netip.MustParsePrefix("fd00:18:0:5::/64"), Services: maps.EveryService},
+		},
+	}
+}
+
+func TestPublicCases(t *testing.T) {
+	const xdpDrop, xdpPass = 1, 2
+	for _, enforce := range []bool{true, false} {
+		tables := mapstest.Tables(t, casesPolicy(enforce))
+		gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+		for _, c := range readCases(t) {
+			for i, text := range c.Frames {
+				frame, err := hex.DecodeString(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, action := maps.Pass, uint32(xdpPass)
+				if c.SYN[i] == 'D' && enforce {
+					want, action = maps.Drop, xdpDrop
+				} else if c.SYN[i] == 'D' {
+					want = maps.Audit
+				}
+				before := gate.Counted(t)
+				if got := gate.Run(t, frame); got != action {
+					t.Errorf("%s %s, frame %d: action %d, want %d", c.ID, c.Name, i, got, action)
+				}
+				answer := maps.AnswerOf(twin.Run(t, frame))
+				if answer.Reason.String() != c.Reasons.SYN[i] || answer.Verdict != want {
+					t.Errorf("%s %s, frame %d: %v, %v, want %v, %s", c.ID, c.Name, i,
+						answer.Verdict, answer.Reason, want, c.Reasons.SYN[i])
+				}
+				// One series by one frame, and no other.
+				series := maps.Series{Verdict: want, Reason: answer.Reason, Family: familyOf(frame)}
+				count := before[series]
+				before[series] = maps.Count{Packets: count.Packets + 1, Bytes: count.Bytes + uint64(len(frame))}
+				if diff := cmp.Diff(before, gate.Counted(t)); diff != "" {
+					t.Errorf("%s %s, frame %d: counters (-want +got)\n%s", c.ID, c.Name, i, diff)
+				}
+			}
+		}
+	}
+}
+
+// familyOf is the family by the first ethertype that is not a tag, as far as the
+// parser looks.
+func familyOf(frame []byte) maps.Family {
+	at := 12
+	for tags := 0; at+2 <= len(frame); at += 4 {
+		switch uint16(frame[at])<<8 | uint16(frame[at+1]) {
+		case 0x0800:
+			return maps.IPv4
+		case 0x86dd:
+			return maps.IPv6
+		case 0x8100, 0x88a8:
+			if tags++; tags > 4 {
+				return maps.Other
+			}
+		default:
+			return maps.Other
+		}
+	}
+	return maps.Other
+}
+
+// A verifier that walks more than this on some kernel would refuse the program on
+// another; 100,000 is a tenth of the limit.
+func TestVerifiedInstructions(t *testing.T) {
+	for _, dry := range []bool{false, true} {
+		program := mapstest.Load(t, mapstest.Tables(t, casesPolicy(true)), dry)
+		info, err := program.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, ok := info.VerifiedInstructions()
+		t.Logf("dry=%v: %d verified instructions", dry, n)
+		if !ok || n == 0 || n > 100_000 {
+			t.Errorf("dry=%v: %d verified instructions, the budget is 100,000", dry, n)
+		}
+	}
+}
+
+// The Go names of reasons, verdicts and families are the C enumerators: counters,
+// metrics and docs use one word, and an enumerator added in C alone fails here.
+func TestWordsAreTheEnumerators(t *testing.T) {
+	spec, err := bpf.LoadXdpallow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEnum(t, spec, "reason", func(n uint32) string { return maps.Reason(n).String() })
+	checkEnum(t, spec, "verdict", func(n uint32) string { return maps.Verdict(n).String() })
+	checkEnum(t, spec, "family", func(n uint32) string { return maps.Family(n).String() })
+}
+
+func checkEnum(t *testing.T, spec *ebpf.CollectionSpec, name string, word func(uint32) string) {
+	t.Helper()
+	var enum *btf.Enum
+	if err := spec.Types.TypeByName(name, &enum); err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range enum.Values {
+		prefix, rest, _ := strings.Cut(value.Name, "_")
+		if rest == "COUNT" || rest == "ROOM" {
+			continue
+		}
+		if got := word(uint32(value.Value)); strings.ToUpper(name) != prefix || got != strings.ToLower(rest) {
+			t.Errorf("%s is %q in Go", value.Name, got)
+		}
+	}
+}

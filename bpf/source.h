@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Is a source listed? The LPM tries return the longest match only, and nothing is
+ * flattened: when that entry has expired or lacks the service, the walk looks
+ * again for a shorter one until an entry grants or none is left (DESIGN 4.4).
+ *
+ * So an add or a remove touches one key, and a dead daemon keeps nobody alive
+ * past his time and cuts nobody off before it.
+ */
+#ifndef XDPALLOW_SOURCE_H
+#define XDPALLOW_SOURCE_H
+
+#include "maps.h"
+
+#define NSEC_PER_SEC 1000000000ull
+#define MAX_COVERING 129 /* /0 to /128 */
+
+struct walk {
+	struct key key;
+	__u32 slot;
+	enum family family;
+	__u32 service;
+	enum reason reason;
+};
+
+/* The longest entry of at most key.prefixlen bits that covers the source. */
+static __always_inline struct entry *longest(struct walk *w)
+{
+	void *trie = w->family == FAMILY_IPV4 ? bpf_map_lookup_elem(&allow4, &w->slot) :
+						bpf_map_lookup_elem(&allow6, &w->slot);
+
+	return trie ? bpf_map_lookup_elem(trie, &w->key) : NULL;
+}
+
+/* UNDECIDED: the entry does not grant, a shorter one may. */
+static __always_inline enum reason judge_entry(const struct entry *e, __u32 service)
+{
+	if (e->expires && e->expires <= bpf_ktime_get_boot_ns())
+		return REASON_EXPIRED;
+	if (!(e->services >> (service & 31) & 1))
+		return REASON_WRONG_SERVICE;
+	/* Final, though a shorter entry might grant: who was suspended by name
+	 * must not come in by the prefix around him. */
+	if (e->flags & ENTRY_SUSPENDED)
+		return REASON_SUSPENDED;
+	return REASON_LISTED;
+}
+
+static __always_inline int is_final(enum reason reason)
+{
+	return reason == REASON_LISTED || reason == REASON_SUSPENDED;
+}
+
+/* For entries that people read, not for the verdict: at most one write a second
+ * to last_seen, so that a busy customer's cache line stays put. */
+static __always_inline void note_opening(struct entry *e)
+{
+	__u32 now = bpf_ktime_get_boot_ns() / NSEC_PER_SEC;
+
+	__sync_fetch_and_add(&e->hits, 1);
+	if (e->last_seen != now)
+		e->last_seen = now;
+}
+
+struct shorter {
+	struct walk walk;
+	__u8 bookkeep;
+};
+
+static long try_shorter(__u32 index, struct shorter *s)
+{
+	struct entry *e = longest(&s->walk);
+	enum reason reason;
+
+	if (!e)
+		return 1;
+	reason = judge_entry(e, s->walk.service);
+	if (is_final(reason)) {
+		if (s->bookkeep && reason == REASON_LISTED)
+			note_opening(e);
+		s->walk.reason = reason;
+		return 1;
+	}
+	if (!e->length)
+		return 1;
+	s->walk.key.prefixlen = e->length - 1;
+	return 0;
+}
+
+/*
+ * REASON_LISTED, or why the source is not listed for the service; service 0 asks
+ * for any. With bookkeep the entry that grants notes the opening. A global
+ * function, so that the verifier walks it once and not once a caller.
+ */
+__noinline enum reason judge_source(const struct key *source, __u32 slot, enum family family,
+				    __u32 service, __u32 bookkeep)
+{
+	struct shorter s = {
+		.walk = { .slot = slot, .family = family, .service = service },
+		.bookkeep = bookkeep && !dry,
+	};
+	enum reason reason;
+	struct entry *e;
+
+	if (!source)
+		return REASON_NOT_LISTED;
+	/* 6.1 takes no map key from a global function's argument. */
+	s.walk.key = *source;
+	e = longest(&s.walk);
+	if (!e)
+		return REASON_NOT_LISTED;
+	reason = judge_entry(e, service);
+	if (is_final(reason)) {
+		if (s.bookkeep && reason == REASON_LISTED)
+			note_opening(e);
+		return reason;
+	}
+	if (!e->length)
+		return reason;
+	/* If none grants, the longest match says why: it is the one that the
+	 * operator wrote for this source. */
+	s.walk.reason = reason;
+	s.walk.key.prefixlen = e->length - 1;
+	bpf_loop(MAX_COVERING, try_shorter, &s, 0);
+	return s.walk.reason;
+}
+
+#endif

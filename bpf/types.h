@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The words and records that the kernel half and user space agree on. bpf2go
+ * turns them into Go, so there is no second copy to keep in step.
+ *
+ * Reasons are append-only and counters have room for REASON_ROOM of them: a new
+ * reason at the end is no new schema.
+ */
+#ifndef XDPALLOW_TYPES_H
+#define XDPALLOW_TYPES_H
+
+#include <linux/types.h>
+
+enum reason {
+	/* Nothing that we guard, or a source that may: pass. */
+	REASON_NOT_IP,
+	REASON_OTHER_PROTOCOL,
+	REASON_OTHER_PORT,
+	REASON_NOT_OPENING,
+	REASON_LISTED,
+	/* The rest: drop, or audit where the service only audits. */
+	REASON_MALFORMED,
+	REASON_TOO_DEEP,
+	REASON_SOURCE_ROUTE,
+	REASON_FRAGMENT,
+	REASON_SOURCE_PORT_ZERO,
+	REASON_NOT_LISTED,
+	REASON_EXPIRED,
+	REASON_WRONG_SERVICE,
+	REASON_SUSPENDED,
+	REASON_RATE_LIMITED,
+	REASON_STRAY,
+	REASON_TUNNEL,
+	REASON_UNKNOWN_PROTOCOL,
+	REASON_COUNT,
+	REASON_ROOM = 32,
+};
+
+#define PASS_REASONS                                                          \
+	(1u << REASON_NOT_IP | 1u << REASON_OTHER_PROTOCOL |                  \
+	 1u << REASON_OTHER_PORT | 1u << REASON_NOT_OPENING |                 \
+	 1u << REASON_LISTED)
+
+enum verdict {
+	VERDICT_PASS,
+	VERDICT_DROP,
+	VERDICT_AUDIT, /* would be dropped under enforce; passes */
+	VERDICT_COUNT,
+};
+
+enum family {
+	FAMILY_IPV4,
+	FAMILY_IPV6,
+	FAMILY_OTHER,
+	FAMILY_COUNT,
+};
+
+#define COUNTERS (VERDICT_COUNT * REASON_ROOM * FAMILY_COUNT)
+
+/* One series of counters/<interface>, at (verdict, reason, family). */
+struct counter {
+	__u64 packets;
+	__u64 bytes; /* of the whole frame, fragments of a multi-buffer one too */
+};
+
+enum scope {
+	SCOPE_SYN,
+};
+
+#define SERVICES 32
+
+/*
+ * Service 0 stands for packets without a port: they belong to no service, so it
+ * enforces while any service does and has the widest scope of all (DESIGN 4.2,
+ * rule 0).
+ */
+struct service {
+	enum verdict refusal; /* VERDICT_DROP under enforce, VERDICT_AUDIT under audit */
+	enum scope scope;
+};
+
+/* One slot of the map policy: which port belongs to which service. */
+struct policy {
+	struct service services[SERVICES];
+	__u8 tcp[65536]; /* port in host byte order -> service, 0 is none */
+	__u8 udp[65536];
+};
+
+/* Which of the two slots is live. The kernel reads the slot once per run. */
+struct current {
+	__u64 slot;
+	__u64 generation; /* for user space */
+};
+
+/*
+ * Key of the LPM tries, in network byte order. The tries of allow4 have a key of
+ * 8 bytes and read only the first four bytes of the address, so that one walk
+ * serves both families.
+ */
+struct key {
+	__u32 prefixlen;
+	__u8 address[16];
+};
+
+#define KEY4_SIZE 8
+#define KEY6_SIZE 20
+
+#define ENTRY_SUSPENDED 1
+
+/*
+ * Value of the LPM tries: one entry, never flattened with what covers it. At 24
+ * bytes a node of allow4 fits a 64-byte slab; at 32 it would take 96.
+ */
+struct entry {
+	__u64 expires;   /* CLOCK_BOOTTIME, ns; 0 is never */
+	__u32 services;  /* bit n is service n; bit 0 is always set */
+	__u16 owner;     /* index of owners, 0 is none */
+	__u8 length;     /* own prefix length */
+	__u8 flags;      /* ENTRY_* */
+	__u32 last_seen; /* CLOCK_BOOTTIME, s, of the last TCP opening; 0 is never */
+	__u32 hits;      /* TCP openings since this trie was published */
+};
+
+_Static_assert(sizeof(struct counter) == 16, "schema");
+_Static_assert(sizeof(struct policy) == 256 + 2 * 65536, "schema");
+_Static_assert(sizeof(struct current) == 16, "schema");
+_Static_assert(sizeof(struct key) == KEY6_SIZE, "schema");
+_Static_assert(sizeof(struct entry) == 24, "schema");
+
+#endif

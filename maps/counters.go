@@ -1,0 +1,130 @@
+package maps
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/bpf"
+)
+
+// Series names one counter of an interface.
+type Series struct {
+	Verdict Verdict
+	Reason  Reason
+	Family  Family
+}
+
+// Count is how much was counted; bytes are whole frames.
+type Count struct{ Packets, Bytes uint64 }
+
+// Counters are what one program counted: the per-CPU map that it counts in, and
+// what the maps of earlier schemas had counted before it.
+type Counters struct {
+	Live *ebpf.Map
+	Base *ebpf.Map // nil when there was no earlier schema
+}
+
+// NewCounters makes an empty map for one interface's program.
+func NewCounters() (*ebpf.Map, error) {
+	spec, err := spec(bpf.XdpallowMapCounters)
+	if err != nil {
+		return nil, err
+	}
+	return ebpf.NewMap(spec)
+}
+
+// NewBase makes a map that holds c's totals, to be carried into another schema.
+func (c Counters) NewBase() (*ebpf.Map, error) {
+	totals, err := c.totals()
+	if err != nil {
+		return nil, err
+	}
+	base, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: "base", Type: ebpf.Array, KeySize: 4, ValueSize: 16, MaxEntries: uint32(len(totals)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make base of counters: %w", err)
+	}
+	for i, total := range totals {
+		if err := base.Put(uint32(i), total); err != nil {
+			base.Close()
+			return nil, fmt.Errorf("fill base of counters: %w", err)
+		}
+	}
+	return base, nil
+}
+
+// Read returns every series that can occur, zero ones too, sorted by verdict,
+// reason and family. Each number is exact; all of them together are not a
+// snapshot, because packets are counted meanwhile.
+func (c Counters) Read() ([]Series, []Count, error) {
+	totals, err := c.totals()
+	if err != nil {
+		return nil, nil, err
+	}
+	var all []Series
+	var counts []Count
+	for _, verdict := range []Verdict{Pass, Drop, Audit} {
+		for _, reason := range Reasons() {
+			if reason.Passes() != (verdict == Pass) {
+				continue
+			}
+			for _, family := range []Family{IPv4, IPv6, Other} {
+				all = append(all, Series{verdict, reason, family})
+				total := totals[(int(verdict)*reasonRoom+int(reason))*familyCount+int(family)]
+				counts = append(counts, Count{total.Packets, total.Bytes})
+			}
+		}
+	}
+	return all, counts, nil
+}
+
+func (c Counters) totals() ([]bpf.XdpallowCounter, error) {
+	totals := make([]bpf.XdpallowCounter, verdictCount*reasonRoom*familyCount)
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count possible CPUs: %w", err)
+	}
+	values := make([]bpf.XdpallowCounter, len(totals)*cpus)
+	if err := lookupAll(c.Live, len(totals), values); err != nil {
+		return nil, fmt.Errorf("read counters: %w", err)
+	}
+	for i, value := range values {
+		totals[i/cpus].Packets += value.Packets
+		totals[i/cpus].Bytes += value.Bytes
+	}
+	if c.Base == nil {
+		return totals, nil
+	}
+	base := make([]bpf.XdpallowCounter, len(totals))
+	if err := lookupAll(c.Base, len(base), base); err != nil {
+		return nil, fmt.Errorf("read base of counters: %w", err)
+	}
+	for i, value := range base {
+		totals[i].Packets += value.Packets
+		totals[i].Bytes += value.Bytes
+	}
+	return totals, nil
+}
+
+func lookupAll(m *ebpf.Map, n int, values any) error {
+	var cursor ebpf.MapBatchCursor
+	got, err := m.BatchLookup(&cursor, make([]uint32, n), values, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	if got != n {
+		return fmt.Errorf("%d of %d elements", got, n)
+	}
+	return nil
+}
+
+func spec(name string) (*ebpf.MapSpec, error) {
+	all, err := bpf.LoadXdpallow()
+	if err != nil {
+		return nil, err
+	}
+	return all.Maps[name], nil
+}

@@ -1,0 +1,127 @@
+// Package mapstest lets tests have tables and programs of their own without a BPF
+// file system.
+package mapstest
+
+import (
+	"os"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// Pins is maps.Pins in memory.
+type Pins map[string]*ebpf.Map
+
+// Pin keeps a handle of its own.
+func (p Pins) Pin(name string, m *ebpf.Map) error {
+	clone, err := m.Clone()
+	p[name].Close()
+	p[name] = clone
+	return err
+}
+
+// Load returns a new handle.
+func (p Pins) Load(name string) (*ebpf.Map, error) {
+	m, found := p[name]
+	if !found {
+		return nil, os.ErrNotExist
+	}
+	return m.Clone()
+}
+
+// Unpin forgets name.
+func (p Pins) Unpin(name string) error {
+	p[name].Close()
+	delete(p, name)
+	return nil
+}
+
+// Tables opens new tables that hold policy.
+func Tables(tb testing.TB, policy maps.Policy) *maps.Tables {
+	tb.Helper()
+	pins := Pins{}
+	tables, err := maps.OpenTables(pins)
+	if err != nil {
+		tb.Fatalf("open tables: %v", err)
+	}
+	tb.Cleanup(func() {
+		tables.Close()
+		for name := range pins {
+			pins.Unpin(name)
+		}
+	})
+	Publish(tb, tables, policy)
+	return tables
+}
+
+// Publish publishes policy or fails the test.
+func Publish(tb testing.TB, tables *maps.Tables, policy maps.Policy) {
+	tb.Helper()
+	if _, err := tables.Publish(policy); err != nil {
+		tb.Fatalf("publish: %v", err)
+	}
+}
+
+// Program is a loaded program with its counters.
+type Program struct {
+	*ebpf.Program
+	maps.Counters
+}
+
+// Load loads the XDP program on tables; dry makes it a twin.
+func Load(tb testing.TB, tables *maps.Tables, dry bool) Program {
+	tb.Helper()
+	spec, err := bpf.LoadXdpallow()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if dry {
+		if err := spec.Variables[bpf.XdpallowVarDry].Set(uint8(1)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	counters, err := maps.NewCounters()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	replacements := tables.Replacements()
+	replacements[bpf.XdpallowMapCounters] = counters
+	var programs bpf.XdpallowPrograms
+	if err := spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{MapReplacements: replacements}); err != nil {
+		tb.Fatalf("load program: %+v", err)
+	}
+	tb.Cleanup(func() {
+		programs.Close()
+		counters.Close()
+	})
+	return Program{programs.Xdpallow, maps.Counters{Live: counters}}
+}
+
+// Run gives the program one frame and returns its return value.
+func (p Program) Run(tb testing.TB, frame []byte) uint32 {
+	tb.Helper()
+	value, err := p.Program.Run(&ebpf.RunOptions{Data: frame})
+	if err != nil {
+		tb.Fatalf("run program: %v", err)
+	}
+	return value
+}
+
+// Counted returns every series that is not zero.
+func (p Program) Counted(tb testing.TB) map[maps.Series]maps.Count {
+	tb.Helper()
+	series, counts, err := p.Read()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	counted := map[maps.Series]maps.Count{}
+	for i, count := range counts {
+		if count != (maps.Count{}) {
+			counted[series[i]] = count
+		}
+	}
+	return counted
+}

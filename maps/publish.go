@@ -1,0 +1,228 @@
+package maps
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/bpf"
+)
+
+// Publish makes p the policy. The kernel judges every packet by the whole old
+// policy or by the whole new one, never by a mixture: the idle slot is filled and
+// read back, current is flipped, and only when no program can still be reading
+// the old slot is it emptied.
+//
+// It returns the retired entries that were used, with their hits and last_seen:
+// new tries start at 0. On an error before the flip the old policy stands.
+func (t *Tables) Publish(p Policy) (used []Entry, err error) {
+	value, err := p.value()
+	if err != nil {
+		return nil, err
+	}
+	entries := slices.Clone(p.Entries)
+	sortEntries(entries)
+	if err := checkEntries(entries); err != nil {
+		return nil, err
+	}
+	// A daemon that died between flip and barrier left readers in our idle slot.
+	if !t.settled {
+		if err := t.wait(); err != nil {
+			return nil, err
+		}
+	}
+
+	idle := (t.live.Slot + 1) % slots
+	split, _ := slices.BinarySearchFunc(entries, 1, func(e Entry, family int) int { return familyOf(e.Prefix) - family })
+	var tries [2]trie
+	for family, part := range [][]Entry{entries[:split], entries[split:]} {
+		if tries[family], err = t.build(family, idle, part); err != nil {
+			tries[0].m.Close()
+			return nil, err
+		}
+	}
+	if err := t.policy.Put(uint32(idle), value); err != nil {
+		return nil, errors.Join(fmt.Errorf("put policy: %w", err), tries[0].m.Close(), tries[1].m.Close())
+	}
+
+	t.settled = false
+	next := bpf.XdpallowCurrent{Slot: idle, Generation: p.Generation}
+	if err := t.current.Put(uint32(0), next); err != nil {
+		return nil, errors.Join(fmt.Errorf("flip current: %w", err), tries[0].m.Close(), tries[1].m.Close())
+	}
+	old, oldTries, reachable := t.live.Slot, t.tries, !t.Stale()
+	t.live, t.tries, t.rebuilt = next, tries, false
+	if err := t.wait(); err != nil {
+		return nil, err
+	}
+	if reachable {
+		used, err = usedEntries(oldTries)
+	}
+	return used, errors.Join(err, t.empty(old, oldTries))
+}
+
+// build makes one family's trie of the idle slot, fills it, proves it, and pins it
+// before anything can use it.
+func (t *Tables) build(family int, slot uint64, entries []Entry) (_ trie, err error) {
+	made, err := newTrie(family == 0, len(entries))
+	if err != nil {
+		return trie{}, err
+	}
+	defer func() {
+		if err != nil {
+			made.m.Close()
+		}
+	}()
+	if err := made.fill(entries); err != nil {
+		return trie{}, fmt.Errorf("fill %s: %w", outerNames[family], err)
+	}
+	if err := made.verify(entries); err != nil {
+		return trie{}, fmt.Errorf("verify %s: %w", outerNames[family], err)
+	}
+	if err := t.pins.Pin(innerName(family, slot), made.m); err != nil {
+		return trie{}, err
+	}
+	if err := t.allow[family].Put(uint32(slot), made.m); err != nil {
+		return trie{}, fmt.Errorf("put into %s: %w", outerNames[family], err)
+	}
+	return made, nil
+}
+
+func (t *Tables) empty(slot uint64, tries [2]trie) error {
+	var errs []error
+	for family := range tries {
+		if err := t.allow[family].Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, fmt.Errorf("empty %s: %w", outerNames[family], err))
+		}
+		errs = append(errs, t.pins.Unpin(innerName(family, slot)), tries[family].m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func checkEntries(sorted []Entry) error {
+	for i, e := range sorted {
+		if err := checkPrefix(e.Prefix); err != nil {
+			return err
+		}
+		if i > 0 && sorted[i-1].Prefix == e.Prefix {
+			return fmt.Errorf("prefix %v is there twice", e.Prefix)
+		}
+	}
+	return nil
+}
+
+func usedEntries(tries [2]trie) (used []Entry, err error) {
+	for _, trie := range tries {
+		if err := trie.all(func(e Entry) error {
+			if e.Hits != 0 || e.LastSeen != 0 {
+				used = append(used, e)
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return used, nil
+}
+
+// newBarrier makes a map that no program sees, see wait.
+func newBarrier() (*ebpf.Map, error) {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: "barrier", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1,
+		InnerMap: &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make barrier: %w", err)
+	}
+	return m, nil
+}
+
+// Barrier returns when every program that was running has ended.
+func (t *Tables) Barrier() error { return t.wait() }
+
+// wait puts a map into a map of maps by a single update: the kernel returns from
+// that only after an RCU grace period (maybe_wait_bpf_programs in
+// kernel/bpf/syscall.c), and XDP programs run under RCU. About 8 ms.
+func (t *Tables) wait() error {
+	inner, err := ebpf.NewMap(&ebpf.MapSpec{Name: "barrier", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		return fmt.Errorf("make barrier: %w", err)
+	}
+	defer inner.Close()
+	if err := t.barrier.Put(uint32(0), inner); err != nil {
+		return fmt.Errorf("wait for running programs: %w", err)
+	}
+	t.settled = true
+	return nil
+}
+
+// ErrPatch says that a change is no patch: it needs a Publish.
+var ErrPatch = errors.New("not a patch")
+
+// Patch changes a few entries of the live policy in place: all puts (new or
+// changed entries), then all removes, then the generation. Between two of its
+// steps the kernel has some of them, so it takes several prefixes only when none
+// covers another: each address then sees one change, at once. Returns ErrPatch,
+// having changed nothing, when that does not hold or the tries are stale; on
+// another error the caller publishes what he wants.
+//
+// It returns the removed entries that were used.
+func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (used []Entry, err error) {
+	if t.Stale() || overlap(put, remove) {
+		return nil, ErrPatch
+	}
+	for _, e := range put {
+		if err := checkPrefix(e.Prefix); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range put {
+		trie := t.tries[familyOf(e.Prefix)]
+		old, found, err := trie.lookup(e.Prefix)
+		if err != nil {
+			return nil, fmt.Errorf("look up %v: %w", e.Prefix, err)
+		}
+		if found {
+			e.LastSeen, e.Hits = old.LastSeen, old.Hits
+		}
+		if err := trie.put(e); err != nil {
+			return nil, fmt.Errorf("put %v: %w", e.Prefix, err)
+		}
+	}
+	for _, p := range remove {
+		trie := t.tries[familyOf(p)]
+		old, found, err := trie.lookup(p)
+		if err != nil || !found {
+			return nil, errors.Join(fmt.Errorf("remove %v: not there", p), err)
+		}
+		if err := trie.delete(p); err != nil {
+			return nil, fmt.Errorf("remove %v: %w", p, err)
+		}
+		if old.Hits != 0 {
+			used = append(used, old)
+		}
+	}
+	next := bpf.XdpallowCurrent{Slot: t.live.Slot, Generation: generation}
+	if err := t.current.Put(uint32(0), next); err != nil {
+		return used, fmt.Errorf("raise generation: %w", err)
+	}
+	t.live = next
+	return used, nil
+}
+
+func overlap(put []Entry, remove []netip.Prefix) bool {
+	prefixes := slices.Clone(remove)
+	for _, e := range put {
+		prefixes = append(prefixes, e.Prefix)
+	}
+	slices.SortFunc(prefixes, comparePrefix)
+	for i := 1; i < len(prefixes); i++ {
+		if prefixes[i-1].Overlaps(prefixes[i]) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,212 @@
+package maps
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/bpf"
+)
+
+// Pins keeps maps alive without us, by name. What a name stands for may be
+// replaced at any time; a replacement is atomic.
+type Pins interface {
+	Pin(name string, m *ebpf.Map) error
+	Load(name string) (*ebpf.Map, error) // os.ErrNotExist when there is none
+	Unpin(name string) error             // no error when there is none
+}
+
+const slots = 2
+
+// Tables are the maps that all programs of one pin root share: the policy and the
+// tries in two slots, and which of them is live. One writer at a time.
+type Tables struct {
+	pins    Pins
+	current *ebpf.Map
+	policy  *ebpf.Map
+	allow   [2]*ebpf.Map // the outer maps of IPv4 and IPv6
+	barrier *ebpf.Map
+
+	live    bpf.XdpallowCurrent
+	tries   [2]trie // of the live slot, zero before the first publish
+	settled bool    // no program can still be reading the idle slot
+	rebuilt bool    // see Stale
+}
+
+var outerNames = [2]string{bpf.XdpallowMapAllow4, bpf.XdpallowMapAllow6}
+
+func innerName(family int, slot uint64) string { return fmt.Sprintf("%s-%d", outerNames[family], slot) }
+
+// OpenTables adopts the tables that are pinned, or makes and pins new ones.
+func OpenTables(pins Pins) (_ *Tables, err error) {
+	t := &Tables{pins: pins}
+	defer func() {
+		if err != nil {
+			t.Close()
+		}
+	}()
+	all, err := bpf.LoadXdpallow()
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range map[string]**ebpf.Map{
+		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
+		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
+	} {
+		if *m, err = openMap(pins, name, all.Maps[name]); err != nil {
+			return nil, err
+		}
+	}
+	if t.barrier, err = newBarrier(); err != nil {
+		return nil, err
+	}
+	if err := t.current.Lookup(uint32(0), &t.live); err != nil {
+		return nil, fmt.Errorf("read current: %w", err)
+	}
+	return t, t.adopt()
+}
+
+func openMap(pins Pins, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
+	m, err := pins.Load(name)
+	if err == nil {
+		if err := spec.Compatible(m); err != nil {
+			m.Close()
+			return nil, fmt.Errorf("pinned map %s: %w", name, err)
+		}
+		return m, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if m, err = ebpf.NewMap(spec); err != nil {
+		return nil, fmt.Errorf("make map %s: %w", name, err)
+	}
+	if err := pins.Pin(name, m); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// adopt takes over the live tries. With our capabilities an inner map cannot be
+// reached through its outer map, only by its pin; a crash between pinning and
+// putting leaves a pin that is another map.
+func (t *Tables) adopt() error {
+	if t.live.Generation == 0 {
+		return nil
+	}
+	for family := range t.tries {
+		var id uint32
+		err := t.allow[family].Lookup(uint32(t.live.Slot), &id)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("read %s: %w", outerNames[family], err)
+		}
+		m, err := t.pins.Load(innerName(family, t.live.Slot))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if m == nil {
+			t.rebuilt = true
+			continue
+		}
+		t.tries[family] = trie{m, family == 0}
+		info, err := m.Info()
+		if err != nil {
+			return fmt.Errorf("read info of a trie: %w", err)
+		}
+		if pinned, _ := info.ID(); uint32(pinned) != id {
+			t.rebuilt = true
+		}
+	}
+	return nil
+}
+
+// Stale reports whether the live tries cannot be reached, so that only a publish
+// can bring the kernel to a known state.
+func (t *Tables) Stale() bool { return t.rebuilt || t.live.Generation == 0 }
+
+// Generation is the number of the published policy; 0 before the first.
+func (t *Tables) Generation() uint64 { return t.live.Generation }
+
+// Replacements are the maps to give to a program at load.
+func (t *Tables) Replacements() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{
+		bpf.XdpallowMapCurrent: t.current, bpf.XdpallowMapPolicy: t.policy,
+		bpf.XdpallowMapAllow4: t.allow[0], bpf.XdpallowMapAllow6: t.allow[1],
+	}
+}
+
+// Close closes our handles. Pinned and attached, the tables live on.
+func (t *Tables) Close() error {
+	var errs []error
+	for _, m := range []*ebpf.Map{t.current, t.policy, t.allow[0], t.allow[1], t.barrier, t.tries[0].m, t.tries[1].m} {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Lookup returns the entry of exactly p.
+func (t *Tables) Lookup(p netip.Prefix) (Entry, bool, error) {
+	if err := checkPrefix(p); err != nil {
+		return Entry{}, false, err
+	}
+	if t.Stale() {
+		return Entry{}, false, nil
+	}
+	return t.tries[familyOf(p)].lookup(p)
+}
+
+// Entries returns every live entry, sorted by address.
+func (t *Tables) Entries() ([]Entry, error) {
+	var entries []Entry
+	if t.Stale() {
+		return nil, nil
+	}
+	for _, trie := range t.tries {
+		if err := trie.all(func(e Entry) error {
+			entries = append(entries, e)
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	sortEntries(entries)
+	return entries, nil
+}
+
+// SameServices reports whether the live port table and modes are those of p.
+func (t *Tables) SameServices(p Policy) (bool, error) {
+	want, err := p.value()
+	if err != nil {
+		return false, err
+	}
+	var live bpf.XdpallowCurrent
+	if err := t.current.Lookup(uint32(0), &live); err != nil {
+		return false, fmt.Errorf("read current: %w", err)
+	}
+	got := new(bpf.XdpallowPolicy)
+	if err := t.policy.Lookup(uint32(live.Slot%slots), got); err != nil {
+		return false, fmt.Errorf("read policy: %w", err)
+	}
+	return *got == *want && live.Slot == t.live.Slot, nil
+}
+
+func familyOf(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return 0
+	}
+	return 1
+}
+
+func comparePrefix(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+func sortEntries(entries []Entry) {
+	slices.SortFunc(entries, func(a, b Entry) int { return comparePrefix(a.Prefix, b.Prefix) })
+}
