@@ -1,0 +1,55 @@
+// This file says what a change would do, for the guard rails, for --dry-run
+// and for the choice between publish and patch.
+
+package policy
+
+import "slices"
+
+// Plan is the difference between two states. Each list is sorted by
+// ComparePrefix.
+type Plan struct {
+	Added           []Entry
+	Removed         []Entry // as they were
+	Changed         []Entry // as they are afterwards
+	ServicesChanged bool    // ports, modes or scopes; says nothing about entries
+}
+
+// Empty reports whether there is no difference that anybody could see. Claims
+// may differ all the same: two of one origin's words can come to one entry.
+func (p Plan) Empty() bool {
+	return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 && !p.ServicesChanged
+}
+
+// Diff compares two states in one walk over both.
+func Diff(old, new State) Plan {
+	plan := Plan{ServicesChanged: !slices.EqualFunc(old.Services, new.Services, Service.Equal)}
+	before, after := old.Entries, new.Entries
+	for len(before) > 0 && len(after) > 0 {
+		switch order := ComparePrefix(before[0].Prefix, after[0].Prefix); {
+		case order < 0:
+			plan.Removed, before = append(plan.Removed, before[0]), before[1:]
+		case order > 0:
+			plan.Added, after = append(plan.Added, after[0]), after[1:]
+		default:
+			if !before[0].Equal(after[0]) {
+				plan.Changed = append(plan.Changed, after[0])
+			}
+			before, after = before[1:], after[1:]
+		}
+	}
+	plan.Removed = append(plan.Removed, before...)
+	plan.Added = append(plan.Added, after...)
+	return plan
+}
+
+// Equal reports whether list and check would say the same of a and b. Where a
+// claim stands is not part of it: moving a line is no change.
+func (a Entry) Equal(b Entry) bool {
+	return KernelEqual(a, b) && a.Note == b.Note && slices.Equal(a.Origins(), b.Origins())
+}
+
+// KernelEqual compares what the kernel is told of an entry.
+func KernelEqual(a, b Entry) bool {
+	return a.Prefix == b.Prefix && a.Owner == b.Owner && slices.Equal(a.Services, b.Services) &&
+		a.Until.Equal(b.Until) && a.Suspended == b.Suspended
+}

@@ -1,0 +1,86 @@
+package policy
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestDiff(t *testing.T) {
+	entry := func(prefix, owner, where string) Entry {
+		p := pfx(prefix)
+		return Entry{Prefix: p, Owner: owner, Claims: []Claim{{Prefix: p, Origin: file, Where: where}}}
+	}
+	service := Service{Name: "api", Ports: []Port{{TCP, 443}}, Mode: Enforce, Scope: ScopeSYN}
+	audit := service
+	audit.Mode = Audit
+	old := State{[]Service{service}, []Entry{entry("10.0.0.0/8", "a", "1"), entry("10.0.0.0/16", "b", "2"), entry("2001:db8::/32", "", "3")}}
+	new := State{[]Service{audit}, []Entry{entry("9.0.0.0/8", "", "1"), entry("10.0.0.0/8", "a", "9"), entry("10.0.0.0/16", "c", "2")}}
+	want := Plan{Added: new.Entries[:1], Removed: old.Entries[2:], Changed: new.Entries[2:], ServicesChanged: true}
+	if d := diff(want, Diff(old, new)); d != "" {
+		t.Error(d)
+	}
+	if !Diff(old, old).Empty() || Diff(old, new).Empty() || (Plan{ServicesChanged: true}).Empty() {
+		t.Error("Empty is wrong")
+	}
+}
+
+// Guards that each change is seen by those it concerns: list, the kernel, nobody.
+func TestEntryEqual(t *testing.T) {
+	base := Entry{Prefix: block, Claims: []Claim{{Origin: file, Where: "a.list:1"}}}
+	for _, c := range []struct {
+		name          string
+		change        func(*Entry)
+		equal, kernel bool
+	}{
+		{"nothing", func(*Entry) {}, true, true},
+		{"place", func(e *Entry) { e.Claims = []Claim{{Origin: file, Where: "a.list:2"}} }, true, true},
+		{"note", func(e *Entry) { e.Note = "x" }, false, true},
+		{"origin", func(e *Entry) { e.Claims = []Claim{{Origin: OriginCLI}} }, false, true},
+		{"one origin more", func(e *Entry) { e.Claims = append(e.Claims, Claim{Origin: OriginFlag}) }, false, true},
+		{"prefix", func(e *Entry) { e.Prefix = pfx("203.0.113.0/25") }, false, false},
+		{"owner", func(e *Entry) { e.Owner = "acme" }, false, false},
+		{"services", func(e *Entry) { e.Services = []string{"api"} }, false, false},
+		{"until", func(e *Entry) { e.Until = future }, false, false},
+		{"suspended", func(e *Entry) { e.Suspended = true }, false, false},
+	} {
+		changed := base
+		c.change(&changed)
+		if base.Equal(changed) != c.equal || KernelEqual(base, changed) != c.kernel {
+			t.Errorf("%s: Equal %v, KernelEqual %v", c.name, base.Equal(changed), KernelEqual(base, changed))
+		}
+	}
+}
+
+// A plan is complete: done to old it gives new.
+func TestDiffApplies(t *testing.T) {
+	states := rapid.Custom(func(t *rapid.T) State {
+		entries, err := Merge(someClaims().Draw(t, "claims"), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return State{Entries: entries}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		old, new := states.Draw(t, "old"), states.Draw(t, "new")
+		plan := Diff(old, new)
+		result := make(map[string]Entry)
+		for _, e := range old.Entries {
+			result[e.Prefix.String()] = e
+		}
+		for _, e := range plan.Removed {
+			delete(result, e.Prefix.String())
+		}
+		for _, e := range append(plan.Changed, plan.Added...) {
+			result[e.Prefix.String()] = e
+		}
+		if len(result) != len(new.Entries) {
+			t.Fatalf("%d entries, want %d", len(result), len(new.Entries))
+		}
+		for _, e := range new.Entries {
+			if !result[e.Prefix.String()].Equal(e) {
+				t.Fatalf("%v is %v", e, result[e.Prefix.String()])
+			}
+		}
+	})
+}

@@ -1,0 +1,88 @@
+// This file reads the fields of an entry one by one, for lines and for flags.
+
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxNote is the longest note in bytes. With 31 services and every character
+// of the note escaped a line still fits MaxLine.
+const MaxNote = 512
+
+// maxName is the longest name of an owner or a service.
+const maxName = 63
+
+// ParseName checks the name of an owner or a service; kind ("owner",
+// "service") is for the message. Errors are *InputError without a Where.
+func ParseName(kind, s string) error {
+	if validName(s) {
+		return nil
+	}
+	hint := strings.ToLower(s)
+	if !validName(hint) {
+		hint = ""
+	}
+	return inputErrorf("", hint, "%s %.64q is not 1 to %d of a-z 0-9 . _ - that begin with a letter or digit", kind, s, maxName)
+}
+
+func validName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		alphanumeric := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !alphanumeric && (i == 0 || c != '.' && c != '_' && c != '-') {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= maxName
+}
+
+// ParseUntil reads RFC 3339, or a bare date, which lasts to its end in UTC.
+// The result is UTC and never zero, because zero is for ever. Errors are
+// *InputError without a Where.
+func ParseUntil(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if date, e := time.Parse(time.DateOnly, s); e == nil {
+		t, err = date.AddDate(0, 0, 1), nil
+	}
+	t = t.UTC()
+	// Year 10000 could be written and not read again.
+	if err != nil || t.Year() < 1970 || t.Year() > 9999 {
+		return time.Time{}, inputErrorf("", "2027-01-31 or 2027-01-31T18:00:00Z",
+			"until %.64q is not a date or an RFC 3339 time from 1970 to 9999", s)
+	}
+	return t, nil
+}
+
+// ParseNote checks a note: one line of printable UTF-8, at most MaxNote bytes.
+// Errors are *InputError without a Where.
+func ParseNote(s string) error {
+	if len(s) > MaxNote {
+		return inputErrorf("", "", "a note of %d bytes is longer than %d", len(s), MaxNote)
+	}
+	return checkText(s)
+}
+
+// checkText refuses what would not survive a line, or would run on the
+// terminal of whoever lists it.
+func checkText(s string) error {
+	plain := func(c byte) bool { return c >= ' ' && c <= '~' || c == '\t' }
+	i := 0
+	for i < len(s) && plain(s[i]) {
+		i++
+	}
+	s = s[i:]
+	if !utf8.ValidString(s) {
+		return inputErrorf("", "", "invalid UTF-8")
+	}
+	for _, r := range s {
+		if r != '\t' && unicode.IsControl(r) {
+			return inputErrorf("", "", "control character %s", fmt.Sprintf("%U", r))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+var api = Service{Name: "api", Ports: []Port{{TCP, 443}, {UDP, 443}}, Mode: Enforce, Scope: ScopeSYN}
+
+// listing is a state of api in this mode and the claims of these prefixes.
+func listing(t *testing.T, mode Mode, prefixes ...string) State {
+	t.Helper()
+	var claims []Claim
+	for i, p := range prefixes {
+		claims = append(claims, Claim{Prefix: pfx(p), Origin: file, Where: fmt.Sprintf("a.list:%d", i+1)})
+	}
+	entries, err := Merge(claims, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := api
+	service.Mode = mode
+	return State{Services: []Service{service}, Entries: entries}
+}
+
+// tens are n prefixes of one kind.
+func tens(n int) (prefixes []string) {
+	for i := range n {
+		prefixes = append(prefixes, fmt.Sprintf("10.%d.0.0/16", i))
+	}
+	return prefixes
+}
+
+// Guards C26, C35 and the guard rails of 5.2: each holds, each has its own key,
+// and no key opens another.
+func TestGuard(t *testing.T) {
+	empty := "no prefix is left and service api enforces: nobody could connect"
+	for _, c := range []struct {
+		name       string
+		old, new   State
+		verb       Verb
+		force      Force
+		what, hint string
+	}{
+		{"empty", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbReload, Force{}, empty, "xdpallow reload --allow-empty"},
+		{"empty from the start", State{}, listing(t, Enforce), VerbRun, Force{}, empty, "the same run with --allow-empty"},
+		{"empty by remove", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{false, true, true}, empty, "the same remove with --allow-empty"},
+		{"empty and meant", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{AllowEmpty: true}, "", ""},
+		{"empty in audit", listing(t, Audit, "10.0.0.0/8"), listing(t, Audit), VerbReload, Force{}, "", ""},
+
+		{"wide", State{}, listing(t, Enforce, "10.0.0.0/7"), VerbAdd, Force{true, false, true}, "10.0.0.0/7 (a.list:1) is wider than /8", "the same add with --allow-any"},
+		{"wide in audit", State{}, listing(t, Audit, "0.0.0.0/0"), VerbReload, Force{}, "0.0.0.0/0 (a.list:1) is wider than /8", "xdpallow reload --allow-any"},
+		{"wide IPv6", State{}, listing(t, Enforce, "2001::/18"), VerbAdd, Force{}, "2001::/18 (a.list:1) is wider than /19", "the same add with --allow-any"},
+		{"wide and meant", State{}, listing(t, Enforce, "0.0.0.0/0", "::/0"), VerbAdd, Force{AllowAny: true}, "", ""},
+		{"not wide", State{}, listing(t, Enforce, "10.0.0.0/8", "2001::/19"), VerbAdd, Force{}, "", ""},
+		{"wide before", listing(t, Enforce, "0.0.0.0/0"), listing(t, Enforce, "0.0.0.0/0", "10.0.0.0/8"), VerbAdd, Force{}, "", ""},
+		{"no longer wide", listing(t, Enforce, "0.0.0.0/0", "10.0.0.0/8"), listing(t, Enforce, "10.0.0.0/8"), VerbRemove, Force{}, "", ""},
+
+		{"shrinks", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbReload, Force{true, true, false}, "6 of 10 prefixes would be removed", "xdpallow reload --force-shrink"},
+		{"shrinks at a start", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbRun, Force{}, "6 of 10 prefixes would be removed", "the same run with --force-shrink"},
+		{"shrinks and is meant", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbReload, Force{ForceShrink: true}, "", ""},
+		{"by half", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(5)...), VerbReload, Force{}, "", ""},
+		{"of nine", listing(t, Enforce, tens(9)...), listing(t, Enforce, tens(1)...), VerbReload, Force{}, "", ""},
+		{"by remove", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(1)...), VerbRemove, Force{}, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := Guard(c.old, c.new, Diff(c.old, c.new), c.verb, c.force)
+			if c.what != "" {
+				wantRefused(t, err, c.what, c.hint)
+			} else if err != nil {
+				t.Errorf("refused: %v", err)
+			}
+		})
+	}
+	// A wide entry that changes is meant anew.
+	old := listing(t, Enforce, "0.0.0.0/0")
+	new := listing(t, Enforce, "0.0.0.0/0")
+	new.Entries[0].Services = []string{"api"}
+	err := Guard(old, new, Diff(old, new), VerbReload, Force{})
+	wantRefused(t, err, "0.0.0.0/0 (a.list:1) is wider than /8", "xdpallow reload --allow-any")
+}
+
+// Guards C34: nobody saws off the branch that his session sits on.
+func TestGuardPeer(t *testing.T) {
+	enforced := listing(t, Enforce, "10.0.0.0/8")
+	elsewhere := listing(t, Enforce, "10.0.0.0/8")
+	elsewhere.Entries[0].Services = []string{"mail"}
+	expired := listing(t, Enforce, "10.0.0.0/8")
+	expired.Entries[0].Until = past
+	for _, c := range []struct {
+		name   string
+		state  State
+		addr   string
+		port   uint16
+		reason string // "" is not refused
+	}{
+		{"not listed", enforced, "192.0.2.9", 443, "not_listed"},
+		{"listed", enforced, "10.0.0.9", 443, ""},
+		{"listed, and shown mapped", enforced, "::ffff:10.0.0.9", 443, ""},
+		{"not listed, and shown mapped", enforced, "::ffff:192.0.2.9", 443, "not_listed"},
+		{"link-local", enforced, "fe80::1%eth0", 443, "not_listed"},
+		{"port not protected", enforced, "192.0.2.9", 22, ""},
+		{"audit", listing(t, Audit, "10.0.0.0/8"), "192.0.2.9", 443, ""},
+		{"local", enforced, "127.0.0.1", 443, ""},
+		{"local IPv6", enforced, "::1", 443, ""},
+		{"listed for another service", elsewhere, "10.0.0.9", 443, "wrong_service"},
+		{"expired", expired, "10.0.0.9", 443, "expired"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			addr := netip.MustParseAddr(c.addr)
+			err := GuardPeer(c.state, []Peer{{netip.MustParseAddr("10.0.0.1"), 80}, {addr, c.port}}, now)
+			if c.reason == "" {
+				if err != nil {
+					t.Errorf("refused: %v", err)
+				}
+				return
+			}
+			shown := addr.Unmap().WithZone("").String()
+			wantRefused(t, err, "your own session comes from "+shown+" to tcp/443 and would be dropped ("+c.reason+")", "xdpallow add "+shown)
+		})
+	}
+}

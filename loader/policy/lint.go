@@ -1,0 +1,101 @@
+// This file checks services, and that entries and services fit together.
+
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// NewServices returns services as State wants them, by name and with sorted
+// ports, after ValidateServices. A port that one service names twice is there
+// once.
+func NewServices(services []Service) ([]Service, error) {
+	services = slices.Clone(services)
+	for i := range services {
+		ports := slices.Clone(services[i].Ports)
+		slices.SortFunc(ports, ComparePort)
+		services[i].Ports = slices.Compact(ports)
+	}
+	slices.SortFunc(services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	return services, ValidateServices(services)
+}
+
+// ValidateServices checks names, modes, scopes, and that each name and each
+// port is there once. Errors are *InputError without a Where.
+func ValidateServices(services []Service) error {
+	if len(services) > MaxServices {
+		return inputErrorf("", "", "%d services are more than %d", len(services), MaxServices)
+	}
+	names := make(map[string]bool)
+	holders := make(map[Port]string)
+	for _, s := range services {
+		if err := s.validate(); err != nil {
+			return err
+		}
+		if names[s.Name] {
+			return inputErrorf("", "", "service %s is there twice", s.Name)
+		}
+		names[s.Name] = true
+		for _, port := range s.Ports {
+			if holder, taken := holders[port]; taken {
+				return inputErrorf("", "", "port %s is in service %s and in service %s", port, holder, s.Name)
+			}
+			holders[port] = s.Name
+		}
+	}
+	return nil
+}
+
+// validate checks what concerns s alone.
+func (s Service) validate() error {
+	if err := ParseName("service", s.Name); err != nil {
+		return err
+	}
+	switch {
+	case s.Mode != Enforce && s.Mode != Audit:
+		return inputErrorf("", "", "service %s: mode %q is not enforce or audit", s.Name, s.Mode)
+	case s.Scope != ScopeSYN:
+		return inputErrorf("", "", "service %s: drop scope %q is not syn", s.Name, s.Scope)
+	case len(s.Ports) == 0:
+		return inputErrorf("", "", "service %s has no port", s.Name)
+	}
+	for _, port := range s.Ports {
+		if _, err := ParsePort(port.String()); err != nil {
+			return inputErrorf("", "", "service %s: %v", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// ServiceOf returns the service that protects port.
+func (s State) ServiceOf(port Port) (Service, bool) {
+	i := slices.IndexFunc(s.Services, func(s Service) bool { return slices.Contains(s.Ports, port) })
+	if i < 0 {
+		return Service{}, false
+	}
+	return s.Services[i], true
+}
+
+// CheckServices refuses claims for services that do not exist: such an entry
+// would let nobody in, and a typing error is found too late. Errors are
+// *InputError with the claim's place, joined as by ParseList.
+func CheckServices(claims []Claim, services []Service) error {
+	known := make(map[string]bool)
+	var names []string
+	for _, s := range services {
+		known[s.Name] = true
+		names = append(names, s.Name)
+	}
+	var bad mistakes
+	for _, c := range claims {
+		for _, name := range c.Services {
+			if !known[name] {
+				bad.add(inputErrorf(c.place(), "service="+strings.Join(names, ","),
+					"%s is for service %s, which does not exist", c.Prefix, name))
+			}
+		}
+	}
+	return bad.err("")
+}

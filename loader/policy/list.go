@@ -1,0 +1,134 @@
+// This file reads list files: bounded, numbered, strict, and all or nothing,
+// because half a list is an outage for the other half.
+
+package policy
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+)
+
+// MaxLine is the longest line of a list in bytes, without its end.
+const MaxLine = 4096
+
+// ParseList reads lines of `PREFIX|ADDR key=value… # comment` and returns
+// their claims in the order of the file; a prefix that stands there twice with
+// the same words is kept once. name is the file's name for Where ("name:3")
+// and for messages. Bad lines refuse the whole list: the error joins an
+// *InputError for each of the first twenty. A failing r is another error.
+func ParseList(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
+	p := listParser{
+		name: name, origin: origin,
+		seen: make(map[netip.Prefix]int32), names: make(map[string]string),
+	}
+	in := bufio.NewReaderSize(r, 64<<10)
+	for n := 1; ; n++ {
+		line, long, err := readLine(in)
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		if long {
+			p.bad.add(inputErrorf(p.where(n), "", "line is longer than %d bytes", MaxLine))
+		} else {
+			p.add(n, string(line))
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	if err := p.bad.err(name); err != nil {
+		return nil, nil, err
+	}
+	if p.moreWarnings > 0 {
+		p.warnings = append(p.warnings, fmt.Sprintf("%s: and %d more", name, p.moreWarnings))
+	}
+	return p.claims, p.warnings, nil
+}
+
+// readLine returns the next line without its end; it is valid until the next
+// read. The last line comes with io.EOF and may be empty. A long line is
+// skipped to its end.
+func readLine(in *bufio.Reader) (line []byte, long bool, err error) {
+	line, err = in.ReadSlice('\n')
+	for errors.Is(err, bufio.ErrBufferFull) {
+		long = true
+		_, err = in.ReadSlice('\n')
+	}
+	if long {
+		return nil, true, err
+	}
+	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	return line, len(line) > MaxLine, err
+}
+
+// listParser is one list being read.
+type listParser struct {
+	name   string
+	origin Origin
+
+	claims       []Claim
+	warnings     []string
+	moreWarnings int
+	bad          mistakes
+
+	seen  map[netip.Prefix]int32 // index into claims
+	names map[string]string      // owners and services, so that a million lines share them
+}
+
+func (p *listParser) where(line int) string { return p.name + ":" + strconv.Itoa(line) }
+
+// add takes line n over, or its mistake.
+func (p *listParser) add(n int, text string) {
+	c, warning, err := p.parseLine(text)
+	if err != nil {
+		p.mistake(n, err)
+		return
+	}
+	if !c.Prefix.IsValid() {
+		return
+	}
+	c.Origin, c.Where = p.origin, p.where(n)
+	if warning != "" {
+		p.warn(c.Where + ": " + warning)
+	}
+	if i, found := p.seen[c.Prefix]; found {
+		if other := p.claims[i]; !sameWords(c, other) {
+			p.mistake(n, inputErrorf("", "", "%s is also in %s, with other words", c.Prefix, other.Where))
+		}
+		return
+	}
+	p.seen[c.Prefix] = int32(len(p.claims))
+	if len(p.claims) == cap(p.claims) { // append's quarter more would copy a long list five times
+		p.claims = slices.Grow(p.claims, max(64, len(p.claims)))
+	}
+	p.claims = append(p.claims, c)
+}
+
+func (p *listParser) mistake(n int, err error) {
+	if input, ok := errors.AsType[*InputError](err); ok {
+		input.Where = p.where(n)
+	}
+	p.bad.add(err)
+}
+
+func (p *listParser) warn(text string) {
+	if len(p.warnings) == maxMessages {
+		p.moreWarnings++
+		return
+	}
+	p.warnings = append(p.warnings, text)
+}
+
+// sameWords reports whether two claims of one prefix say the same.
+func sameWords(a, b Claim) bool {
+	return a.Owner == b.Owner && slices.Equal(a.Services, b.Services) && a.Until.Equal(b.Until) && a.Note == b.Note
+}

@@ -1,0 +1,137 @@
+package policy
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// Guards DESIGN 4.4, nested prefixes, word for word.
+func TestLookup(t *testing.T) {
+	entry := func(prefix string, services ...string) Entry { return Entry{Prefix: pfx(prefix), Services: services} }
+	expired, suspended := entry("10.1.1.0/24"), entry("10.1.2.0/24")
+	expired.Until, suspended.Suspended = past, true
+	both := entry("10.3.0.0/16", "mail")
+	both.Until = now
+	s := State{Entries: []Entry{
+		entry("10.0.0.0/8", "api"), entry("10.1.0.0/16", "api", "mail"), expired, suspended, both, entry("2001:db8::/32"),
+	}}
+	for _, c := range []struct{ addr, service, prefix, reason string }{
+		{"10.9.0.1", "api", "10.0.0.0/8", "listed"},
+		{"10.9.0.1", "mail", "10.0.0.0/8", "wrong_service"},
+		{"10.9.0.1", "", "10.0.0.0/8", "listed"},
+		{"10.1.0.1", "mail", "10.1.0.0/16", "listed"},
+		{"10.1.1.1", "mail", "10.1.0.0/16", "listed"},   // the expired one is passed over
+		{"10.1.1.1", "other", "10.1.1.0/24", "expired"}, // none grants: the longest says why
+		{"10.1.2.1", "api", "10.1.2.0/24", "suspended"}, // final, although the /16 would grant
+		{"10.3.0.1", "other", "10.3.0.0/16", "expired"}, // before wrong_service
+		{"10.3.0.1", "api", "10.0.0.0/8", "listed"},     // two levels up
+		{"2001:db8::1", "api", "2001:db8::/32", "listed"},
+		{"2001:db8::1%eth0", "api", "2001:db8::/32", "listed"},
+		{"::ffff:10.9.0.1", "api", "", "not_listed"}, // as it is, rule 6
+		{"9.0.0.1", "api", "", "not_listed"},
+		{"11.0.0.1", "api", "", "not_listed"},
+	} {
+		e, reason := s.Lookup(netip.MustParseAddr(c.addr), c.service, now)
+		prefix := ""
+		if e != nil {
+			prefix = e.Prefix.String()
+		}
+		if prefix != c.prefix || reason != c.reason {
+			t.Errorf("%s for %q is %s by %q, want %s by %q", c.addr, c.service, reason, prefix, c.reason, c.prefix)
+		}
+	}
+}
+
+// slowCovering is Covering so plain that it can be checked by eye.
+func slowCovering(s State, p netip.Prefix) (covering []netip.Prefix) {
+	for _, e := range s.Entries {
+		if e.Prefix.Bits() <= p.Bits() && e.Prefix.Contains(p.Addr()) {
+			covering = append(covering, e.Prefix)
+		}
+	}
+	slices.SortFunc(covering, func(a, b netip.Prefix) int { return b.Bits() - a.Bits() })
+	return covering
+}
+
+// slowLookup is DESIGN 4.4 over slowCovering.
+func slowLookup(s State, addr netip.Addr, service string) (prefix netip.Prefix, reason string) {
+	reason = ReasonNotListed
+	for i, p := range slowCovering(s, netip.PrefixFrom(addr, addr.BitLen())) {
+		e := s.Entries[slices.IndexFunc(s.Entries, func(e Entry) bool { return e.Prefix == p })]
+		why := ReasonListed
+		if !e.Until.IsZero() && !now.Before(e.Until) {
+			why = ReasonExpired
+		} else if service != "" && e.Services != nil && !slices.Contains(e.Services, service) {
+			why = ReasonWrongService
+		} else if e.Suspended {
+			why = ReasonSuspended
+		}
+		if why == ReasonListed || why == ReasonSuspended {
+			return p, why
+		}
+		if i == 0 {
+			prefix, reason = p, why
+		}
+	}
+	return prefix, reason
+}
+
+func TestLookupAgainstScan(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		entries, err := Merge(someClaims().Draw(t, "claims"), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range entries {
+			entries[i].Suspended = rapid.IntRange(0, 3).Draw(t, "suspended") == 0
+		}
+		s := State{Entries: entries}
+		for range 8 {
+			addr := nestedAddr().Draw(t, "addr")
+			service := rapid.SampledFrom([]string{"", "api", "mail"}).Draw(t, "service")
+			wantPrefix, wantReason := slowLookup(s, addr, service)
+			e, reason := s.Lookup(addr, service, now)
+			var prefix netip.Prefix
+			if e != nil {
+				prefix = e.Prefix
+			}
+			if prefix != wantPrefix || reason != wantReason {
+				t.Fatalf("%s for %q is %s by %s, want %s by %s", addr, service, reason, prefix, wantReason, wantPrefix)
+			}
+			p := netip.PrefixFrom(addr, rapid.IntRange(0, addr.BitLen()).Draw(t, "bits")) // host bits, too
+			var covering []netip.Prefix
+			walk := s.Covering(p)
+			for range walk {
+				break // a walk may be left early, and walked again
+			}
+			for e := range walk {
+				covering = append(covering, e.Prefix)
+			}
+			if !slices.Equal(covering, slowCovering(s, p)) {
+				t.Fatalf("%s is covered by %v, want %v", p, covering, slowCovering(s, p))
+			}
+		}
+	})
+}
+
+// check asks a million entries at once; see TestLookupAgainstScan for the rest.
+func BenchmarkLookup(b *testing.B) {
+	claims, _, err := ParseList("a.list", file, bytes.NewReader(million()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	entries, err := Merge(claims, now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := State{Entries: entries}
+	i := uint32(0)
+	for b.Loop() {
+		i += 2654435761
+		s.Lookup(netip.AddrFrom4([4]byte{10, byte(i >> 24), byte(i >> 16), byte(i >> 8)}), "api", now)
+	}
+}

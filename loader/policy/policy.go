@@ -1,0 +1,65 @@
+// Package policy is the desired state: who may open connections to which
+// service, who says so, and what a change would do. It is pure: it parses,
+// merges, compares and refuses, and touches neither the kernel nor a file.
+package policy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Origin is where an entry comes from: OriginFlag, OriginCLI or FileOrigin.
+type Origin string
+
+// The origins that are not files.
+const (
+	OriginFlag Origin = "flag" // --allow
+	OriginCLI  Origin = "cli"  // add; kept in the store
+)
+
+// FileOrigin names the origin of a list file.
+func FileOrigin(path string) Origin { return Origin("file:" + path) }
+
+// Claim is what one origin says about one prefix.
+type Claim struct {
+	Prefix   netip.Prefix // canonical: host bits are zero, never IPv4-mapped
+	Owner    string       // "" is none
+	Services []string     // sorted; nil is every service
+	Until    time.Time    // UTC; zero is for ever
+	Note     string
+	Origin   Origin
+	Where    string // "allow.d/acme.list:3" for a line of a file, else ""
+}
+
+// Entry is what all claims of one prefix come to, see Merge.
+type Entry struct {
+	Prefix    netip.Prefix
+	Owner     string
+	Services  []string  // sorted; nil is every service
+	Until     time.Time // UTC; zero is for ever
+	Note      string
+	Suspended bool
+	Claims    []Claim // sorted by origin; never empty
+}
+
+// Origins returns the origins of e's claims, sorted.
+func (e Entry) Origins() []Origin {
+	origins := make([]Origin, 0, len(e.Claims))
+	for _, c := range e.Claims {
+		origins = append(origins, c.Origin)
+	}
+	return slices.Compact(origins)
+}
+
+// ComparePrefix orders prefixes by address, IPv4 first, shorter first.
+func ComparePrefix(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// State is everything the gate enforces at one generation.
+type State struct {
+	Services []Service // sorted by name
+	Entries  []Entry   // sorted by ComparePrefix, one a prefix
+}
