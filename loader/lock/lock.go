@@ -1,0 +1,87 @@
+// Package lock makes one process the owner of a file or directory, and names the
+// process that is: two daemons on one pin root would undo each other's work.
+package lock
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// HeldError says that another process is the owner.
+type HeldError struct {
+	Path string
+	PID  int // 0 when it cannot be told
+}
+
+func (e *HeldError) Error() string {
+	if e.PID == 0 {
+		return e.Path + " is in use by another process"
+	}
+	return fmt.Sprintf("%s is in use by pid %d", e.Path, e.PID)
+}
+
+// Take makes the caller the owner of path, which must exist, until the file that
+// it returns is closed or the process ends. Returns *HeldError when it is taken.
+func Take(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, &HeldError{Path: path, PID: Holder(path)}
+	}
+	return nil, fmt.Errorf("lock %s: %w", path, err)
+}
+
+// Holder returns the pid of the process that has path locked by flock, or 0 where
+// none has or the kernel does not tell (another PID namespace, no /proc).
+func Holder(path string) int {
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return 0
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return 0
+	}
+	device := fmt.Sprintf("%02x:%02x", unix.Major(stat.Dev), unix.Minor(stat.Dev))
+	return findHolder(string(locks), device, strconv.FormatUint(stat.Ino, 10))
+}
+
+// findHolder reads the lines of /proc/locks:
+//
+//	1: FLOCK  ADVISORY  WRITE 1234 fe:00:9977890 0 EOF
+//
+// Overlayfs and btrfs show another device there than stat does. The inode
+// alone then names the holder, unless it names several.
+func findHolder(locks, device, inode string) int {
+	var others []int
+	for line := range strings.Lines(locks) {
+		field := strings.Fields(line)
+		if len(field) < 6 || field[1] != "FLOCK" || !strings.HasSuffix(field[5], ":"+inode) {
+			continue
+		}
+		pid, err := strconv.Atoi(field[4])
+		if err != nil || pid < 0 {
+			continue
+		}
+		if field[5] == device+":"+inode {
+			return pid
+		}
+		others = append(others, pid)
+	}
+	if len(others) == 1 {
+		return others[0]
+	}
+	return 0
+}

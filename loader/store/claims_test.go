@@ -1,0 +1,234 @@
+// This file holds the database to "every field comes back".
+
+package store
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	bolt "go.etcd.io/bbolt"
+	"pgregory.net/rapid"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// sameClaims compares claims field by field; none is none, nil or not.
+var sameClaims = cmp.Options{cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmpopts.EquateEmpty()}
+
+// Promise: nothing lost. Every field of a claim survives the record, and
+// nothing of bbolt's memory is kept.
+func TestRecordKeepsEveryField(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := genClaim.Draw(t, "claim")
+		created := time.Unix(rapid.Int64().Draw(t, "s"), rapid.Int64Range(0, 999999999).Draw(t, "ns")).UTC()
+		key := appendKey(nil, want.Prefix)
+		record, err := encode(want, created)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, gotCreated, err := newDecoder().decode(key, record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(key)
+		clear(record)
+		if diff := cmp.Diff(want, got, sameClaims); diff != "" || !gotCreated.Equal(created) {
+			t.Fatalf("created %v, want %v; claim (-want +got):\n%s", gotCreated, created, diff)
+		}
+		if got.Until.IsZero() != want.Until.IsZero() || (got.Services == nil) != (want.Services == nil) {
+			t.Fatal("for ever or every service came back as something else")
+		}
+	})
+}
+
+// Promise: a damaged record is an error and never a wider grant.
+func TestRecordRefusesWhatItDoesNotKnow(t *testing.T) {
+	c := policy.Claim{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Owner: "acme", Services: []string{"api", "db"}, Origin: policy.OriginCLI}
+	key := appendKey(nil, c.Prefix)
+	record, err := encode(c, time.Unix(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range record { // there is no note: every byte is needed
+		if _, _, err := newDecoder().decode(key, record[:n]); !errors.Is(err, errShort) {
+			t.Errorf("the first %d bytes: %v, want %v", n, err, errShort)
+		}
+	}
+	for i, name := range []string{"version", "flags"} {
+		newer := bytes.Clone(record)
+		newer[i] = 0x80
+		if _, _, err := newDecoder().decode(key, newer); !errors.Is(err, ErrNewer) {
+			t.Errorf("unknown %s: %v, want %v", name, err, ErrNewer)
+		}
+	}
+	for _, bad := range [][]byte{nil, {4}, append([]byte{5}, key[1:]...), {4, 10, 0, 0, 1, 24}, {4, 10, 0, 0, 0, 33}} {
+		if prefix, err := parseKey(bad); err == nil {
+			t.Errorf("key %x reads as %s", bad, prefix)
+		}
+	}
+}
+
+func TestKeysSortAsPrefixes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := genPrefix.Draw(t, "a"), genPrefix.Draw(t, "b")
+		if rapid.Bool().Draw(t, "nested") {
+			b = netip.PrefixFrom(a.Addr(), rapid.IntRange(0, a.Bits()).Draw(t, "bits")).Masked()
+		}
+		got, want := bytes.Compare(appendKey(nil, a), appendKey(nil, b)), policy.ComparePrefix(a, b)
+		if got != want {
+			t.Fatalf("keys of %s and %s compare as %d, prefixes as %d", a, b, got, want)
+		}
+	})
+}
+
+// Promise: nothing lost, nothing left over. The database against a map, through
+// puts, updates, deletes and reopening.
+func TestApplyAgainstMap(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		dir := t.TempDir()
+		s, err := Open(dir)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		model := map[netip.Prefix]policy.Claim{}
+		for generation := range rapid.Uint64Range(1, 5).Draw(rt, "changes") {
+			change := Change{Put: genClaims(rt), Generation: generation + 1}
+			for _, prefix := range slices.SortedFunc(maps.Keys(model), policy.ComparePrefix) {
+				if rapid.Bool().Draw(rt, "delete") {
+					change.Delete = append(change.Delete, prefix)
+					delete(model, prefix)
+				}
+			}
+			for _, c := range change.Put {
+				model[c.Prefix] = c
+			}
+			if err := s.Apply(change); err != nil {
+				rt.Fatal(err)
+			}
+			if rapid.Bool().Draw(rt, "reopen") {
+				_ = s.Close()
+				if s, err = Open(dir); err != nil {
+					rt.Fatal(err)
+				}
+			}
+			var want []policy.Claim
+			for _, c := range model {
+				want = append(want, c)
+			}
+			got, err := s.Claims()
+			if err != nil {
+				rt.Fatal(err)
+			}
+			if diff := cmp.Diff(sortClaims(want), got, sameClaims); diff != "" {
+				rt.Fatalf("claims (-want +got):\n%s", diff)
+			}
+			if n, err := s.Generation(); n != generation+1 || err != nil {
+				rt.Fatalf("generation %d, %v; want %d", n, err, generation+1)
+			}
+		}
+	})
+}
+
+func TestFactsAndMeta(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	if last, err := s.LastChange(); err != nil || !last.Time.IsZero() {
+		t.Fatalf("before any change: %+v, %v", last, err)
+	}
+	if value, err := s.Meta(MetaSince); value != nil || err != nil {
+		t.Fatalf("before any change: %q, %v", value, err)
+	}
+	at := time.Date(2026, 11, 21, 3, 0, 0, 5, time.UTC)
+	mustApply(t, s, Change{Generation: 7})
+	mustApply(t, s, Change{
+		Generation: 8, Last: LastChange{Time: at, Who: "uid 0", What: "add 10.0.0.0/8", Why: "OPS-1"},
+		Meta: map[string][]byte{MetaSince: []byte("x"), MetaSettings: {0, 1, 255}},
+	})
+	mustApply(t, s, Change{Meta: map[string][]byte{MetaSince: nil}}) // touches nothing else
+	last, err := s.LastChange()
+	want := LastChange{Time: at, Who: "uid 0", What: "add 10.0.0.0/8", Why: "OPS-1", Before: 7, After: 8}
+	if err != nil || last != want {
+		t.Errorf("last change %+v, %v; want %+v", last, err, want)
+	}
+	if n, err := s.Generation(); n != 8 || err != nil {
+		t.Errorf("generation %d, %v; want 8", n, err)
+	}
+	if value, err := s.Meta(MetaSettings); !bytes.Equal(value, []byte{0, 1, 255}) || err != nil {
+		t.Errorf("settings %x, %v", value, err)
+	}
+	if value, err := s.Meta(MetaSince); value != nil || err != nil {
+		t.Errorf("deleted: %q, %v", value, err)
+	}
+}
+
+// An update by add keeps when the prefix was first added.
+func TestUpdateKeepsCreated(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	c := policy.Claim{Prefix: netip.MustParsePrefix("2001:db8::/32"), Origin: policy.OriginCLI}
+	first := time.Unix(1000, 7).UTC()
+	mustApply(t, s, Change{Put: []policy.Claim{c}, Last: LastChange{Time: first}})
+	c.Note = "moved"
+	mustApply(t, s, Change{Put: []policy.Claim{c}, Last: LastChange{Time: first.Add(time.Hour)}})
+	err := s.db.View(func(tx *bolt.Tx) error {
+		key := appendKey(nil, c.Prefix)
+		got, created, err := newDecoder().decode(key, tx.Bucket(bucketClaims).Get(key))
+		if got.Note != "moved" || !created.Equal(first) {
+			t.Errorf("note %q created %v, want moved, %v", got.Note, created, first)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A change that is refused changes nothing at all.
+func TestApplyIsAllOrNothing(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	good := policy.Claim{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Origin: policy.OriginCLI}
+	mustApply(t, s, Change{Put: []policy.Claim{good}, Generation: 1})
+	for name, bad := range map[string]Change{
+		"host bits":  {Put: []policy.Claim{{Prefix: netip.MustParsePrefix("10.0.0.1/8"), Origin: policy.OriginCLI}}},
+		"mapped":     {Delete: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}},
+		"zero":       {Delete: []netip.Prefix{{}}},
+		"declared":   {Put: []policy.Claim{{Prefix: good.Prefix, Origin: policy.OriginFlag}}},
+		"long owner": {Put: []policy.Claim{{Prefix: good.Prefix, Origin: policy.OriginCLI, Owner: strings.Repeat("a", 256)}}},
+		"empty key":  {Meta: map[string][]byte{"": {1}}}, // only bbolt refuses this, inside the transaction
+	} {
+		bad.Generation, bad.Delete = 2, append(bad.Delete, good.Prefix)
+		if err := s.Apply(bad); err == nil {
+			t.Errorf("%s: was applied", name)
+		}
+		claims, err := s.Claims()
+		generation, _ := s.Generation()
+		if err != nil || len(claims) != 1 || generation != 1 {
+			t.Errorf("%s: left %v at generation %d, %v", name, claims, generation, err)
+		}
+	}
+}
+
+// A record of a newer release names the file and is not read in part.
+func TestNewerRecordNamesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	mustApply(t, s, Change{Put: []policy.Claim{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Origin: policy.OriginCLI}}})
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketClaims).Put(appendKey(nil, netip.MustParsePrefix("10.1.0.0/16")), []byte{2})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := s.Claims()
+	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), filepath.Join(dir, dbName)) || claims != nil {
+		t.Errorf("claims %v, error %v", claims, err)
+	}
+}

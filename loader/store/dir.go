@@ -1,0 +1,81 @@
+// This file makes what is created in the state directory outlive a power loss.
+
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// makeDir creates dir 0700, with parents that others can pass. A directory
+// that is there keeps its mode: systemd and the administrator own it.
+func makeDir(dir string) error {
+	parent := filepath.Dir(filepath.Clean(dir))
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
+			return nil
+		}
+		return err
+	}
+	return syncDir(parent)
+}
+
+// createDB puts an empty database at path unless one is there. It appears
+// under its name only when it is whole: one that lost power halfway would
+// stop the daemon at every later start. Of two daemons that race, one links
+// and both go on to the lock.
+func createDB(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	dir := filepath.Dir(path)
+	file, err := os.CreateTemp(dir, "."+dbName)
+	if err != nil {
+		return err
+	}
+	_ = file.Close() // nothing was written
+	defer func() { _ = os.Remove(file.Name()) }()
+	db, err := bolt.Open(file.Name(), 0o600, nil)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(db.Sync(), db.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), path); err != nil {
+		if _, statErr := os.Stat(path); statErr != nil {
+			return err
+		}
+	}
+	return syncDir(dir)
+}
+
+// removeLeftovers takes away the temporary files of a process that was killed.
+// The caller holds the lock, so nobody else is writing any; failure costs
+// space only.
+func removeLeftovers(dir string) {
+	files, _ := os.ReadDir(dir)
+	for _, file := range files {
+		name := file.Name()
+		if strings.HasPrefix(name, "."+dbName) || strings.HasPrefix(name, "."+effectiveName) {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
+	}
+}
+
+// syncDir makes the names in dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,98 @@
+// This file holds the store to "an acknowledged change survives SIGKILL".
+
+package store
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+func testRand(tb testing.TB) *rand.Rand {
+	tb.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("TEST_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			tb.Fatalf("TEST_SEED: %v", err)
+		}
+	}
+	tb.Logf("TEST_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// Promise: nothing lost (DESIGN 6). The process is killed at random moments of
+// a stream of changes; afterwards the database opens, holds every change that
+// was acknowledged, and the state of exactly one generation.
+func TestAcknowledgedChangesSurviveSIGKILL(t *testing.T) {
+	random := testRand(t)
+	dir := t.TempDir()
+	var before uint64
+	for round := range 15 {
+		c := startChild(t, dir)
+		acked := max(before, c.apply(t))
+		if _, err := c.stdin.WriteString(strings.Repeat("\n", 4000)); err != nil {
+			t.Fatal(err)
+		}
+		wait := time.Duration(random.IntN(40_000)) * time.Microsecond
+		time.Sleep(wait)
+		if err := c.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		acked = max(acked, c.acknowledged(t))
+		c.kill()
+		t.Logf("round %d: killed after %v, generations %d to %d acknowledged", round, wait, before+1, acked)
+		before = checkGeneration(t, dir, acked)
+	}
+}
+
+// checkGeneration compares all of the state with what numbered makes of it.
+func checkGeneration(t *testing.T, dir string, acked uint64) uint64 {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatalf("open after SIGKILL: %v", err)
+	}
+	defer s.Close()
+	generation, err := s.Generation()
+	if err != nil || generation < acked || generation > acked+1 {
+		t.Fatalf("generation %d, %v; %d was acknowledged", generation, err, acked)
+	}
+	var want []policy.Claim
+	for n := range generation {
+		want = append(want, numbered(n + 1).Put[0])
+	}
+	want = append(want, numbered(generation).Put[1])
+	got, err := s.Claims()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, sameClaims); diff != "" {
+		t.Fatalf("claims at generation %d (-want +got):\n%s", generation, diff)
+	}
+	last, err := s.LastChange()
+	settings, metaErr := s.Meta(MetaSettings)
+	text := strconv.FormatUint(generation, 10)
+	if err != nil || metaErr != nil || last.What != text || string(settings) != text {
+		t.Fatalf("at generation %d: last change %+v, %v; settings %q, %v", generation, last, err, settings, metaErr)
+	}
+	e, err := LoadEffective(dir)
+	if err != nil || e.Generation < acked || e.Generation > generation {
+		t.Fatalf("effective list of generation %d, %v; %d was acknowledged", e.Generation, err, acked)
+	}
+	if diff := cmp.Diff(numbered(e.Generation).Put, e.Claims, sameClaims); diff != "" {
+		t.Fatalf("effective list (-want +got):\n%s", diff)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) > 3 {
+		t.Fatalf("temporary files are left: %v, %v", files, err)
+	}
+	return generation
+}

@@ -1,0 +1,231 @@
+// This file writes the effective list: what one generation enforced, whole and
+// with a checksum, so that a host that lost power has its last good policy
+// back before any declared file is read.
+
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+const (
+	effectiveName = "effective.list"
+	previousName  = effectiveName + ".prev"
+	formatVersion = 1
+	bufferSize    = 1 << 18
+
+	// What the lines of the file have beside the list grammar, for which all
+	// of it is comment.
+	headMark   = "#! "      // and the head as JSON
+	originMark = "#@ "      // and the quoted origin of the lines that follow
+	whereMark  = "\t#: "    // and the quoted Where of the claim before it
+	sumMark    = "#sha256 " // and the hexadecimal sum of all before this line
+	sumSize    = len(sumMark) + 2*sha256.Size + 1
+)
+
+const preamble = `# What xdpallow enforces, written by the daemon at each generation and published
+# after a reboot. Do not edit: where a byte differs from the checksum at the
+# end, the generation before (` + previousName + `) is used instead.
+`
+
+// Effective is the policy of one generation, claim by claim.
+type Effective struct {
+	Generation uint64
+	Services   []policy.Service
+	Interfaces []string
+	Attach     string         // as --attach
+	Claims     []policy.Claim // of all origins
+}
+
+// head is everything but the claims.
+type head struct {
+	Version    int              `json:"version"`
+	Generation uint64           `json:"generation"`
+	Services   []policy.Service `json:"services"`
+	Interfaces []string         `json:"interfaces"`
+	Attach     string           `json:"attach"`
+	Claims     int              `json:"claims"`
+}
+
+// SaveEffective makes e the effective list and keeps the one before it. When
+// it returns nil, e is on disk; at every moment before, one of the two files
+// is whole.
+func (s *Store) SaveEffective(e Effective) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	path := filepath.Join(s.dir, effectiveName)
+	if err := s.saveEffective(path, e); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	s.whole = true
+	return nil
+}
+
+func (s *Store) saveEffective(path string, e Effective) error {
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Cleanup() }()
+	if err := writeEffective(file, e); err != nil {
+		return err
+	}
+	// A torn file must not take the place of the previous one: until the
+	// rename below, that is the only whole one.
+	if s.whole || isWhole(path) {
+		if err := linkOver(path, filepath.Join(s.dir, previousName)); err != nil {
+			return err
+		}
+	}
+	s.whole = false // whatever fails from here on
+	if err := file.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return syncDir(s.dir)
+}
+
+// linkOver gives the file a second name, replacing what had it.
+func linkOver(path, second string) error {
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(second))
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Link(path, temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, second); err != nil {
+		return err
+	}
+	// rename leaves both names where they are one file already: a crash came
+	// between this and the replacement the last time.
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// writeEffective writes e, grouped by origin, and its checksum.
+func writeEffective(w io.Writer, e Effective) error {
+	sum := sha256.New()
+	out := bufio.NewWriterSize(io.MultiWriter(w, sum), bufferSize)
+	h, err := json.Marshal(head{formatVersion, e.Generation, e.Services, e.Interfaces, e.Attach, len(e.Claims)})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s%s%s\n", preamble, headMark, h) // errors stay with out
+	byOrigin := make(map[policy.Origin][]policy.Claim)
+	for _, c := range e.Claims {
+		byOrigin[c.Origin] = append(byOrigin[c.Origin], c)
+	}
+	for _, origin := range slices.Sorted(maps.Keys(byOrigin)) {
+		for claims := byOrigin[origin]; len(claims) > 0; {
+			if claims, err = writeSection(out, origin, claims); err != nil {
+				return err
+			}
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	_, err = w.Write(sumLine(sum))
+	return err
+}
+
+// writeSection writes claims of one origin and returns those whose prefix it
+// had before: ParseList would refuse them in one list, and the host would have
+// no policy after a reboot.
+func writeSection(out *bufio.Writer, origin policy.Origin, claims []policy.Claim) (again []policy.Claim, err error) {
+	fmt.Fprintf(out, "%s%s\n", originMark, strconv.Quote(string(origin)))
+	seen := make(map[netip.Prefix]struct{}, len(claims))
+	var line []byte
+	for _, c := range claims {
+		if _, found := seen[c.Prefix]; found {
+			again = append(again, c)
+			continue
+		}
+		seen[c.Prefix] = struct{}{}
+		if line, err = appendClaim(line[:0], c); err != nil {
+			return nil, err
+		}
+		if _, err := out.Write(line); err != nil {
+			return nil, err
+		}
+	}
+	return again, nil
+}
+
+// appendClaim appends the line of a claim. A note that holds the mark gets
+// one behind it, so that the last of a line is never the note's.
+func appendClaim(line []byte, c policy.Claim) ([]byte, error) {
+	if err := policy.ParseNote(c.Note); err != nil {
+		return nil, fmt.Errorf("entry %s: %w", c.Prefix, err)
+	}
+	line = policy.AppendLine(line, c)
+	if c.Where != "" || strings.Contains(c.Note, whereMark) {
+		line = strconv.AppendQuote(append(line, whereMark...), c.Where)
+	}
+	return append(line, '\n'), nil
+}
+
+func sumLine(sum hash.Hash) []byte {
+	return append(hex.AppendEncode([]byte(sumMark), sum.Sum(nil)), '\n')
+}
+
+// isWhole reports whether the file at path is there and matches its checksum.
+func isWhole(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	_, err = verify(file)
+	return err == nil
+}
+
+// verify compares the file with its checksum and returns how many bytes come
+// before that.
+func verify(file *os.File) (int64, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size := info.Size() - int64(sumSize)
+	if size < 0 {
+		return 0, errTorn
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(file, 0, size)); err != nil {
+		return 0, err
+	}
+	line := make([]byte, sumSize)
+	if _, err := file.ReadAt(line, size); err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(line, sumLine(sum)) {
+		return 0, errTorn
+	}
+	return size, nil
+}

@@ -1,0 +1,210 @@
+// This file reads the effective list back, or the one before it: nothing is
+// parsed that does not match its checksum, so that half a policy is never
+// published.
+
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+var errTorn = errors.New("its checksum does not match")
+
+// TornError says that the effective list could not be used and the one before
+// it was. It comes with data: publish that, and report this.
+type TornError struct {
+	Path       string // of the file that could not be used
+	Generation uint64 // of the data
+	Err        error
+}
+
+func (e *TornError) Error() string {
+	return fmt.Sprintf("read %s: %v; generation %d of %s is used", e.Path, e.Err, e.Generation, previousName)
+}
+
+func (e *TornError) Unwrap() error { return e.Err }
+
+// LoadEffective returns the last good effective list under the state directory
+// dir, its claims grouped by origin. It needs no open Store. Where no daemon
+// ever wrote one, it returns a zero Effective and no error. With a *TornError,
+// the Effective is that of the generation before; with any other error there
+// is none.
+func LoadEffective(dir string) (Effective, error) {
+	path := filepath.Join(dir, effectiveName)
+	e, err := loadFile(path)
+	if err == nil {
+		return e, nil
+	}
+	previous := filepath.Join(dir, previousName)
+	e, previousErr := loadFile(previous)
+	missing, previousMissing := errors.Is(err, fs.ErrNotExist), errors.Is(previousErr, fs.ErrNotExist)
+	switch {
+	case previousErr == nil:
+		return e, &TornError{path, e.Generation, err}
+	case missing && previousMissing:
+		return Effective{}, nil
+	case previousMissing:
+		return Effective{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	return Effective{}, errors.Join(fmt.Errorf("read %s: %w", path, err), fmt.Errorf("read %s: %w", previous, previousErr))
+}
+
+func loadFile(path string) (Effective, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return Effective{}, err
+	}
+	defer file.Close()
+	size, err := verify(file)
+	if err != nil {
+		return Effective{}, err
+	}
+	e, err := readEffective(io.NewSectionReader(file, 0, size))
+	if err != nil {
+		return Effective{}, err
+	}
+	return e, nil
+}
+
+// readEffective is the inverse of writeEffective, without the checksum.
+func readEffective(r io.Reader) (Effective, error) {
+	lines := bufio.NewReaderSize(r, bufferSize)
+	h, err := readHead(lines)
+	if err != nil {
+		return Effective{}, err
+	}
+	e := Effective{Generation: h.Generation, Services: h.Services, Interfaces: h.Interfaces, Attach: h.Attach}
+	s := &section{lines: lines}
+	for s.next() {
+		claims, err := s.claims()
+		if err != nil {
+			return Effective{}, err
+		}
+		e.Claims = append(e.Claims, claims...)
+	}
+	if s.err != nil {
+		return Effective{}, s.err
+	}
+	if len(e.Claims) != h.Claims {
+		return Effective{}, fmt.Errorf("%d entries where the head says %d", len(e.Claims), h.Claims)
+	}
+	return e, nil
+}
+
+// readHead reads up to the head and through it.
+func readHead(lines *bufio.Reader) (h head, err error) {
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return h, fmt.Errorf("find the head: %w", err)
+		}
+		text, found := bytes.CutPrefix(line, []byte(headMark))
+		if !found {
+			continue
+		}
+		if err := json.Unmarshal(text, &h); err != nil {
+			return h, fmt.Errorf("parse the head: %w", err)
+		}
+		if h.Version != formatVersion {
+			return h, fmt.Errorf("format %d: %w", h.Version, ErrNewer)
+		}
+		return h, nil
+	}
+}
+
+// section is the reader of the claims of one origin. It takes the marks of
+// this file off, so that policy.ParseList streams plain lines.
+type section struct {
+	lines  *bufio.Reader
+	line   []byte   // what was not yet read of the current line
+	title  string   // the origin line that ended the section before
+	wheres []string // one a line of the section
+	err    error
+}
+
+// next goes to the next section and reports whether there is one.
+func (s *section) next() bool {
+	if s.title == "" && s.err == nil {
+		s.advance()
+	}
+	if s.err == nil && len(s.line) > 0 {
+		s.err = errors.New("an entry has no origin")
+	}
+	return s.err == nil && s.title != ""
+}
+
+// claims reads the section with the names and places it was saved with.
+func (s *section) claims() ([]policy.Claim, error) {
+	quoted := strings.TrimPrefix(s.title, originMark)
+	origin, err := strconv.Unquote(quoted)
+	if err != nil {
+		return nil, fmt.Errorf("origin %s: %w", quoted, err)
+	}
+	s.title, s.wheres = "", nil
+	claims, _, err := policy.ParseList(effectiveName, policy.Origin(origin), s)
+	if err != nil {
+		return nil, fmt.Errorf("entries of origin %s: %w", origin, err)
+	}
+	if len(claims) != len(s.wheres) {
+		return nil, fmt.Errorf("entries of origin %s: %d in %d lines", origin, len(claims), len(s.wheres))
+	}
+	for i := range claims {
+		claims[i].Where = s.wheres[i]
+	}
+	return claims, nil
+}
+
+// Read hands out the section line by line.
+func (s *section) Read(p []byte) (int, error) {
+	if len(s.line) == 0 && s.title == "" {
+		s.advance()
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	if len(s.line) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.line)
+	s.line = s.line[n:]
+	return n, nil
+}
+
+// advance reads one line: into title, or into line and wheres.
+func (s *section) advance() {
+	line, err := s.lines.ReadSlice('\n')
+	if err == io.EOF && len(line) == 0 {
+		return
+	}
+	if err != nil { // not err itself: bufio, which reads from us, has a meaning for its errors
+		s.err = fmt.Errorf("read a line: %v", err)
+		return
+	}
+	if bytes.HasPrefix(line, []byte(originMark)) {
+		s.title = string(line[:len(line)-1])
+		return
+	}
+	where := ""
+	if at := bytes.LastIndex(line, []byte(whereMark)); at >= 0 {
+		quoted := line[at+len(whereMark) : len(line)-1]
+		if where, err = strconv.Unquote(string(quoted)); err != nil {
+			s.err = fmt.Errorf("place %s: %w", quoted, err)
+			return
+		}
+		line = append(line[:at], '\n')
+	}
+	s.wheres = append(s.wheres, where)
+	s.line = line
+}
