@@ -1,0 +1,187 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// adopt gives our pinned link the program of this binary. The swap is atomic: each
+// packet meets the old program or the new one. To detach and attach instead would
+// let a quarter of a flood through. The result is not Adopted when there is no
+// link, or one that has lost its interface and is cleared away.
+func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
+	pinned, err := link.LoadPinnedLink(g.link(name), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return Attachment{}, nil
+	}
+	if err != nil {
+		return Attachment{}, fmt.Errorf("%s: load pinned link: %w", name, err)
+	}
+	defer func() {
+		if !at.Adopted {
+			pinned.Close()
+		}
+	}()
+	device, alive, err := deviceOf(name, pinned)
+	if err != nil {
+		return Attachment{}, err
+	}
+	if !alive {
+		return Attachment{}, remove(g.link(name))
+	}
+	if have := modeOf(device); mode != Auto && have != mode {
+		return Attachment{}, &ModeError{Interface: name, Have: have, Want: mode}
+	}
+	made, err := g.make(name)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := g.swap(name, pinned, made.program); err != nil {
+		return Attachment{}, errors.Join(fmt.Errorf("%s: %w", name, err), made.close())
+	}
+	made.link = pinned
+	g.hold(name, made)
+	if err := g.pinPrograms(name, made); err != nil {
+		return Attachment{}, err
+	}
+	at, err = g.Inspect(name)
+	at.Adopted = true
+	return at, err
+}
+
+// deviceOf returns the interface of a pinned link; alive is false when the link
+// outlived it. A new interface of the same name is another interface.
+func deviceOf(name string, pinned link.Link) (device netlink.Link, alive bool, err error) {
+	info, err := pinned.Info()
+	if err != nil {
+		return nil, false, fmt.Errorf("%s: read pinned link: %w", name, err)
+	}
+	device, err = netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("look up interface %s: %w", name, err)
+	}
+	x := info.XDP()
+	return device, x != nil && int(x.Ifindex) == device.Attrs().Index, nil
+}
+
+// swap updates the link, expecting the program that was pinned with it, so that
+// nobody else's change is undone unseen. A link that runs neither has been tampered
+// with, and is ours to mend.
+func (g *Gate) swap(name string, pinned link.Link, program *ebpf.Program) error {
+	updater, ok := pinned.(interface {
+		UpdateArgs(link.RawLinkUpdateOptions) error
+	})
+	for _, path := range g.pinnedPrograms(name) {
+		old, err := ebpf.LoadPinnedProgram(path, nil)
+		if err != nil || !ok {
+			continue
+		}
+		err = updater.UpdateArgs(link.RawLinkUpdateOptions{New: program, Old: old, Flags: unix.BPF_F_REPLACE})
+		old.Close()
+		if err == nil {
+			return nil
+		}
+	}
+	return pinned.Update(program)
+}
+
+// pinnedPrograms are the places where a program of name may be pinned: this schema,
+// then the others.
+func (g *Gate) pinnedPrograms(name string) []string {
+	paths := []string{g.schema("programs", escape(name))}
+	for _, dir := range g.others() {
+		paths = append(paths, filepath.Join(dir, "programs", escape(name)))
+	}
+	return paths
+}
+
+// others are the directories of other schemas.
+func (g *Gate) others() []string {
+	files, err := os.ReadDir(g.root)
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, f := range files {
+		if name := f.Name(); isSchema(name) && name != Schema {
+			dirs = append(dirs, filepath.Join(g.root, name))
+		}
+	}
+	return dirs
+}
+
+// isSchema reports whether a file of the root is the directory of a schema.
+func isSchema(name string) bool { return strings.HasPrefix(name, "v") }
+
+// Retire ends the other schemas, after every link runs a program of this one: it
+// waits until their last packet is counted, takes their counters over, and removes
+// them. Idempotent: a crash half way is finished by the next start.
+func (g *Gate) Retire() error {
+	others := g.others()
+	if len(others) == 0 {
+		return nil
+	}
+	if err := g.Tables.Barrier(); err != nil {
+		return err
+	}
+	for _, dir := range others {
+		counted, err := names(filepath.Join(dir, "counters"))
+		if err != nil {
+			return err
+		}
+		for _, name := range counted {
+			if err := g.inherit(dir, name); err != nil {
+				return fmt.Errorf("take over the counters of %s from %s: %w", name, dir, err)
+			}
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove the pins of another schema: %w", err)
+		}
+	}
+	return nil
+}
+
+// inherit makes the final counters of dir the base of ours.
+func (g *Gate) inherit(dir, name string) error {
+	old, err := ebpf.LoadPinnedMap(filepath.Join(dir, "counters", escape(name)), nil)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	oldBase, err := loadBase(filepath.Join(dir, "base", escape(name)))
+	if err != nil {
+		return err
+	}
+	defer oldBase.Close()
+	base, err := maps.Counters{Live: old, Base: oldBase}.NewBase()
+	if err != nil {
+		return err
+	}
+	if err := pin(g.schema("base", escape(name)), base); err != nil {
+		base.Close()
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	a := g.attached[name]
+	if a == nil {
+		return base.Close()
+	}
+	a.counters.Base.Close()
+	a.counters.Base = base
+	return nil
+}

@@ -1,0 +1,230 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Mode is how a program is attached to an interface.
+type Mode string
+
+// Native runs in the driver. Generic runs after the kernel has allocated the
+// packet: the same verdicts, at a multiple of the cost. Auto is native, else
+// generic; it is never the kernel's own silent choice.
+const (
+	Auto    Mode = "auto"
+	Native  Mode = "native"
+	Generic Mode = "generic"
+)
+
+// Attachment is how an interface is guarded.
+type Attachment struct {
+	Interface string
+	Mode      Mode   // Native or Generic; "" when not attached
+	Reason    string // the kernel's reason why not native, when we asked for it
+	LinkID    uint32
+	ProgramID uint32 // what the link runs
+	Ours      bool   // and it is what we loaded, together with its twin
+	Adopted   bool   // by Attach: the link was there already
+}
+
+// ForeignError says that another XDP program holds the interface.
+type ForeignError struct {
+	Interface string
+	ProgramID uint32
+	Name      string // "" where the caller may not ask
+	Err       error
+}
+
+func (e *ForeignError) Error() string {
+	name := ""
+	if e.Name != "" {
+		name = " (" + e.Name + ")"
+	}
+	return fmt.Sprintf("%s: another XDP program holds it: id %d%s", e.Interface, e.ProgramID, name)
+}
+
+func (e *ForeignError) Unwrap() error { return e.Err }
+
+// Hint is how to look at the other program.
+func (e *ForeignError) Hint() string {
+	return fmt.Sprintf("bpftool net show dev %s; take it off with: ip link set dev %s xdp off, or bpftool link detach", e.Interface, e.Interface)
+}
+
+// ModeError says that the pinned link is attached in another mode than asked for.
+type ModeError struct {
+	Interface  string
+	Have, Want Mode
+}
+
+func (e *ModeError) Error() string {
+	return fmt.Sprintf("%s: attached %s, asked for %s; to change it opens the gate for a moment", e.Interface, e.Have, e.Want)
+}
+
+// Hint is the two commands.
+func (e *ModeError) Hint() string {
+	return fmt.Sprintf("xdpallow detach --yes --interface %s; then run again with --attach %s", e.Interface, e.Want)
+}
+
+// Attach guards the interface: it takes over our pinned link if there is one, with
+// the new program and no gap, and makes one otherwise. Returns *ForeignError,
+// *ModeError, or an error that is os.ErrNotExist when there is no such interface.
+func (g *Gate) Attach(name string, mode Mode) (Attachment, error) {
+	device, err := netlink.LinkByName(name)
+	if err != nil {
+		return Attachment{}, notFound(name, err)
+	}
+	if adopted, err := g.adopt(name, mode); err != nil || adopted.Adopted {
+		return adopted, err
+	}
+	made, err := g.make(name)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if made.link, made.reason, err = ladder(made.program, device, mode); err != nil {
+		return Attachment{}, errors.Join(err, made.close())
+	}
+	if err := errors.Join(g.pinPrograms(name, made), pin(g.link(name), made.link)); err != nil {
+		return Attachment{}, errors.Join(err, made.close())
+	}
+	g.hold(name, made)
+	return g.Inspect(name)
+}
+
+func notFound(name string, err error) error {
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return fmt.Errorf("interface %s: %w", name, os.ErrNotExist)
+	}
+	return fmt.Errorf("look up interface %s: %w", name, err)
+}
+
+// ladder attaches program natively, else generically. The reason is why it did not
+// go natively.
+func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, string, error) {
+	name, index := device.Attrs().Name, device.Attrs().Index
+	var reason string
+	if mode != Generic {
+		l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: index, Flags: link.XDPDriverMode})
+		switch {
+		case err == nil:
+			return l, "", nil
+		case errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST):
+			return nil, "", foreign(name, err)
+		case errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV):
+			return nil, "", fmt.Errorf("%s: attach: %w", name, err)
+		}
+		reason = cause(device, err)
+		if mode == Native {
+			return nil, "", fmt.Errorf("%s: native XDP is not to be had: %s", name, reason)
+		}
+	}
+	l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: index, Flags: link.XDPGenericMode})
+	switch {
+	case err == nil:
+		return l, reason, nil
+	case errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST):
+		return nil, "", foreign(name, err)
+	}
+	return nil, "", fmt.Errorf("%s: attach: %w", name, err)
+}
+
+// cause puts the kernel's errno into words; a bpf_link carries no more than that.
+func cause(device netlink.Link, err error) string {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return err.Error()
+	}
+	known := map[unix.Errno]string{
+		unix.EOPNOTSUPP: "the driver has no native XDP, or LRO is on",
+		unix.ERANGE:     fmt.Sprintf("the MTU of %d is too large for the driver", device.Attrs().MTU),
+		unix.EINVAL:     "the driver refused it, often for too many channels or for LRO",
+		unix.ENOMEM:     "the driver has too few queues or no memory",
+	}
+	if words, found := known[errno]; found {
+		return fmt.Sprintf("%v (%s)", errno, words)
+	}
+	return errno.Error()
+}
+
+// foreign names the program that holds an interface which refused ours.
+func foreign(name string, err error) error {
+	e := &ForeignError{Interface: name, Err: err}
+	if device, err := netlink.LinkByName(name); err == nil && device.Attrs().Xdp != nil {
+		e.ProgramID = device.Attrs().Xdp.ProgId
+	}
+	if program, err := ebpf.NewProgramFromID(ebpf.ProgramID(e.ProgramID)); err == nil {
+		defer program.Close()
+		if info, err := program.Info(); err == nil {
+			e.Name = info.Name
+		}
+	}
+	return e
+}
+
+// hold makes a the attachment of name; its forerunner's handles are closed.
+func (g *Gate) hold(name string, a *attachment) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if old := g.attached[name]; old != nil {
+		old.close()
+	}
+	g.attached[name] = a
+}
+
+// Inspect asks the kernel how name is guarded now.
+func (g *Gate) Inspect(name string) (Attachment, error) {
+	a, err := g.attachment(name)
+	if err != nil {
+		return Attachment{Interface: name}, err
+	}
+	at := Attachment{Interface: name, Reason: a.reason}
+	info, err := a.link.Info()
+	if err != nil {
+		return at, fmt.Errorf("%s: read link: %w", name, err)
+	}
+	at.LinkID, at.ProgramID = uint32(info.ID), uint32(info.Program)
+	loaded, err := programID(a.program)
+	if err != nil {
+		return at, fmt.Errorf("%s: read program: %w", name, err)
+	}
+	at.Ours = loaded == at.ProgramID
+	device, err := netlink.LinkByName(name)
+	if err != nil {
+		return at, notFound(name, err)
+	}
+	// A severed or detached link knows no interface; a re-created one has another
+	// index than the link.
+	if x := info.XDP(); x == nil || int(x.Ifindex) != device.Attrs().Index {
+		return at, nil
+	}
+	at.Mode = modeOf(device)
+	return at, nil
+}
+
+func modeOf(device netlink.Link) Mode {
+	xdp := device.Attrs().Xdp
+	switch {
+	case xdp == nil || !xdp.Attached:
+		return ""
+	case xdp.AttachMode == nl.XDP_ATTACHED_SKB:
+		return Generic
+	}
+	return Native
+}
+
+func programID(p *ebpf.Program) (uint32, error) {
+	info, err := p.Info()
+	if err != nil {
+		return 0, err
+	}
+	id, _ := info.ID()
+	return uint32(id), nil
+}

@@ -1,0 +1,98 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultRoot is the pin root when none is named.
+const DefaultRoot = "/sys/fs/bpf/xdpallow"
+
+const sysBPF = "/sys/fs/bpf"
+
+// PrivateMountError says that a BPF file system is missing and would have to be
+// mounted in a mount namespace of this process's own. Pins made there end with
+// the process, and the host opens.
+type PrivateMountError struct{ Path string }
+
+func (e *PrivateMountError) Error() string {
+	return e.Path + " is not on a BPF file system, and one mounted in this private mount namespace would end with it: the host would open"
+}
+
+// Hint is what to type instead.
+func (e *PrivateMountError) Hint() string {
+	return "mount -t bpf bpf " + mountPoint(e.Path) + " on the host, or enter a network namespace with: nsenter --net=/run/netns/NAME xdpallow run …"
+}
+
+// ensureBPFFS makes sure that root is a directory of a BPF file system that
+// outlives this process, and mounts one where that is so.
+func ensureBPFFS(root string) error {
+	if on, err := onBPFFS(root); on || err != nil {
+		if err != nil {
+			return err
+		}
+		return makeDirectory(root)
+	}
+	point := mountPoint(root)
+	if !outlives() {
+		return &PrivateMountError{root}
+	}
+	if err := os.MkdirAll(point, 0o700); err != nil {
+		return fmt.Errorf("make mount point of a BPF file system: %w", err)
+	}
+	if err := unix.Mount("bpf", point, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RELATIME, "mode=0700"); err != nil {
+		return fmt.Errorf("mount a BPF file system on %s: %w", point, err)
+	}
+	return makeDirectory(root)
+}
+
+func makeDirectory(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fmt.Errorf("make pin directory: %w", err)
+	}
+	return nil
+}
+
+// mountPoint is where a BPF file system for root belongs.
+func mountPoint(root string) string {
+	if root == sysBPF || strings.HasPrefix(root, sysBPF+"/") {
+		return sysBPF
+	}
+	return root
+}
+
+// onBPFFS reports whether path, or the nearest directory above it that exists, is
+// on a BPF file system.
+func onBPFFS(path string) (bool, error) {
+	for {
+		var stat unix.Statfs_t
+		err := unix.Statfs(path, &stat)
+		if err == nil {
+			return stat.Type == unix.BPF_FS_MAGIC, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) || path == "/" || path == "." {
+			return false, fmt.Errorf("look at %s: %w", path, err)
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+// outlives reports whether a mount made now stays when this process ends: we are
+// in the mount namespace of init or, where that cannot be read, of our parent.
+func outlives() bool {
+	own, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return false
+	}
+	other, err := os.Readlink("/proc/1/ns/mnt")
+	if err != nil {
+		other, err = os.Readlink("/proc/" + strconv.Itoa(os.Getppid()) + "/ns/mnt")
+	}
+	return err == nil && own == other
+}

@@ -1,0 +1,113 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/cilium/ebpf/link"
+
+	"github.com/xdpallow/xdpallow/loader/lock"
+)
+
+// Detach opens the gate on one interface, at once, and removes what is pinned for
+// it; its counters end. Other interfaces stay guarded.
+func (g *Gate) Detach(name string) error {
+	if err := detach(g.link(name)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	g.mu.Lock()
+	if a := g.attached[name]; a != nil {
+		a.close()
+		delete(g.attached, name)
+	}
+	g.mu.Unlock()
+	var errs []error
+	for _, kind := range []string{"programs", "twins", "counters", "base"} {
+		errs = append(errs, remove(g.schema(kind, escape(name))))
+	}
+	return errors.Join(errs...)
+}
+
+// detach takes the program off while we hold the link, because the kernel ends an
+// unpinned link some time later; then the pin goes.
+func detach(path string) error {
+	l, err := link.LoadPinnedLink(path, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load pinned link: %w", err)
+	}
+	defer l.Close()
+	// A link that lost its interface has nothing to detach.
+	if err := l.Detach(); err != nil && !errors.Is(err, link.ErrNotSupported) && !errors.Is(err, os.ErrNotExist) {
+		info, infoErr := l.Info()
+		if infoErr != nil || info.XDP() == nil || info.XDP().Ifindex != 0 {
+			return err
+		}
+	}
+	return remove(path)
+}
+
+// Remove removes everything that is left under the root of a gate that guards no
+// interface any more.
+func (g *Gate) Remove() error {
+	linked, err := g.Linked()
+	if err != nil {
+		return err
+	}
+	if len(linked) > 0 {
+		return fmt.Errorf("remove pins: %v still attached", linked)
+	}
+	files, err := os.ReadDir(g.root)
+	if err != nil {
+		return fmt.Errorf("remove pins: %w", err)
+	}
+	var errs []error
+	for _, f := range files {
+		// The root of a BPF file system has files of the kernel's own.
+		if f.Name() == "links" || isSchema(f.Name()) {
+			errs = append(errs, os.RemoveAll(filepath.Join(g.root, f.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// DetachRoot is detach without a daemon: it opens the gate on the named interfaces,
+// on all when none is named, and returns what was detached and what is left. Returns
+// *lock.HeldError while a daemon is the owner, ErrNoPins when there is no gate.
+func DetachRoot(root string, names []string) (detached, left []string, err error) {
+	held, err := lock.Take(root)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%w under %s", ErrNoPins, root)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer held.Close()
+	g := &Gate{root: root, attached: map[string]*attachment{}}
+	linked, err := g.Linked()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(linked) == 0 {
+		return nil, nil, fmt.Errorf("%w under %s", ErrNoPins, root)
+	}
+	for _, name := range linked {
+		if len(names) > 0 && !slices.Contains(names, name) {
+			left = append(left, name)
+			continue
+		}
+		if err := g.Detach(name); err != nil {
+			return detached, left, err
+		}
+		detached = append(detached, name)
+	}
+	if len(left) == 0 {
+		return detached, left, g.Remove()
+	}
+	return detached, left, nil
+}

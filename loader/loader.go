@@ -1,0 +1,152 @@
+// Package loader puts the program into the kernel and keeps it right: it loads,
+// attaches, pins, adopts, upgrades, probes and detaches. It knows interfaces and
+// pins, not owners or files.
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/xdpallow/xdpallow/loader/lock"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// ErrNoPins says that nothing is pinned under the root: no gate is up.
+var ErrNoPins = errors.New("nothing is pinned")
+
+// Gate is everything that is pinned under one root: the tables, and a program, its
+// twin, its counters and its link for each interface. What it pins outlives it.
+type Gate struct {
+	Tables *maps.Tables
+
+	root string
+	lock *os.File // nil for a reader
+
+	mu       sync.Mutex
+	attached map[string]*attachment // by interface
+}
+
+// Open makes the caller the one owner of root and adopts the tables pinned there,
+// or makes new ones. Links are left alone until Adopt. Returns *lock.HeldError
+// when another process is the owner, *PrivateMountError, or an error that is
+// os.ErrPermission.
+func Open(root string) (*Gate, error) {
+	// Charged to RLIMIT_MEMLOCK before 5.11; nothing to do, and no error, since.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
+	}
+	if err := ensureBPFFS(root); err != nil {
+		return nil, err
+	}
+	held, err := lock.Take(root)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{root: root, lock: held, attached: map[string]*attachment{}}
+	for _, dir := range []string{g.schema("counters"), g.schema("base"), g.schema("programs"), g.schema("twins"), filepath.Join(root, "links")} {
+		if err := makeDirectory(dir); err != nil {
+			held.Close()
+			return nil, err
+		}
+	}
+	if g.Tables, err = maps.OpenTables(tablePins(g.schema())); err != nil {
+		held.Close()
+		return nil, fmt.Errorf("open tables under %s: %w", root, err)
+	}
+	return g, nil
+}
+
+// OpenReader opens what is pinned under root to look at it; it changes nothing and
+// works beside an owner. Returns ErrNoPins when there is no gate.
+func OpenReader(root string) (*Gate, error) {
+	g := &Gate{root: root, attached: map[string]*attachment{}}
+	if _, err := os.Stat(g.schema("current")); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%w under %s", ErrNoPins, root)
+		}
+		return nil, fmt.Errorf("look at %s: %w", root, err)
+	}
+	var err error
+	if g.Tables, err = maps.OpenTables(tablePins(g.schema())); err != nil {
+		return nil, fmt.Errorf("open tables under %s: %w", root, err)
+	}
+	linked, err := g.Linked()
+	if err != nil {
+		g.Close()
+		return nil, err
+	}
+	for _, name := range linked {
+		a, err := g.load(name)
+		if err != nil {
+			g.Close()
+			return nil, err
+		}
+		g.attached[name] = a
+	}
+	return g, nil
+}
+
+// Linked lists the interfaces that have a pinned link, attached or severed.
+func (g *Gate) Linked() ([]string, error) { return names(filepath.Join(g.root, "links")) }
+
+// Attached lists the interfaces that this gate holds, sorted.
+func (g *Gate) Attached() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	names := make([]string, 0, len(g.attached))
+	for name := range g.attached {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Close lets go of everything; the kernel goes on enforcing what is pinned.
+func (g *Gate) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var errs []error
+	for _, a := range g.attached {
+		errs = append(errs, a.close())
+	}
+	errs = append(errs, g.Tables.Close())
+	if g.lock != nil {
+		errs = append(errs, g.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (g *Gate) attachment(name string) (*attachment, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	a, found := g.attached[name]
+	if !found {
+		return nil, fmt.Errorf("interface %s is not attached", name)
+	}
+	return a, nil
+}
+
+// Counters are those of one interface's program.
+func (g *Gate) Counters(name string) (maps.Counters, error) {
+	a, err := g.attachment(name)
+	if err != nil {
+		return maps.Counters{}, err
+	}
+	return a.counters, nil
+}
+
+// Ask runs frame through the twin of name's program, on the live tables and without
+// a trace. The frame needs 14 bytes at least.
+func (g *Gate) Ask(name string, frame []byte) (maps.Answer, error) {
+	a, err := g.attachment(name)
+	if err != nil {
+		return maps.Answer{}, err
+	}
+	return a.ask(frame)
+}

@@ -1,0 +1,98 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+)
+
+// Schema is the number of the layout of maps and programs under the pin root. A
+// change of testdata/schema_v1.txt is a new number: the old and the new binary
+// then each find their own pins, and hand over to each other.
+var Schema = "v1"
+
+// The directories under a pin root. Links lie outside the schema: a new schema
+// takes over the links of the old one.
+func (g *Gate) schema(parts ...string) string {
+	return filepath.Join(append([]string{g.root, Schema}, parts...)...)
+}
+
+func (g *Gate) link(name string) string { return filepath.Join(g.root, "links", escape(name)) }
+
+// escape makes an interface's name a file name of bpffs, which reserves dots.
+func escape(name string) string {
+	return strings.NewReplacer("%", "%25", ".", "%2E").Replace(name)
+}
+
+func unescape(file string) string {
+	return strings.NewReplacer("%2E", ".", "%25", "%").Replace(file)
+}
+
+type pinner interface{ Pin(string) error }
+
+// pin pins object at path, in place of what is pinned there: at no moment is
+// there nothing.
+func pin(path string, object pinner) error {
+	aside := filepath.Join(filepath.Dir(path), "~"+filepath.Base(path))
+	if err := os.Remove(aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("clear %s: %w", aside, err)
+	}
+	if err := object.Pin(aside); err != nil {
+		return fmt.Errorf("pin %s: %w", path, err)
+	}
+	if err := os.Rename(aside, path); err != nil {
+		return fmt.Errorf("pin %s: %w", path, err)
+	}
+	return nil
+}
+
+// tablePins is maps.Pins in a directory.
+type tablePins string
+
+func (dir tablePins) Pin(name string, m *ebpf.Map) error {
+	// A clone, because Pin makes a map remember one path and move with it.
+	clone, err := m.Clone()
+	if err != nil {
+		return fmt.Errorf("pin %s: %w", name, err)
+	}
+	defer clone.Close()
+	return pin(filepath.Join(string(dir), name), clone)
+}
+
+func (dir tablePins) Load(name string) (*ebpf.Map, error) {
+	path := filepath.Join(string(dir), name)
+	m, err := ebpf.LoadPinnedMap(path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("load pinned map %s: %w", path, err)
+	}
+	return m, nil
+}
+
+func (dir tablePins) Unpin(name string) error { return remove(filepath.Join(string(dir), name)) }
+
+// remove removes a pin that may be gone already.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("unpin %s: %w", path, err)
+	}
+	return nil
+}
+
+// names lists the interface names that are files of dir.
+func names(dir string) ([]string, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("list pins: %w", err)
+	}
+	var names []string
+	for _, f := range files {
+		if !strings.HasPrefix(f.Name(), "~") {
+			names = append(names, unescape(f.Name()))
+		}
+	}
+	return names, nil
+}

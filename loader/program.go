@@ -1,0 +1,142 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// attachment is what belongs to one interface.
+type attachment struct {
+	program  *ebpf.Program
+	twin     *ebpf.Program // the same program, dry; see bpf/maps.h
+	counters maps.Counters
+	link     link.Link
+	reason   string // why not native, "" when it is or was adopted
+}
+
+func (a *attachment) close() error {
+	var errs []error
+	for _, c := range []interface{ Close() error }{a.program, a.twin, a.counters.Live, a.counters.Base} {
+		errs = append(errs, c.Close())
+	}
+	if a.link != nil {
+		errs = append(errs, a.link.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (a *attachment) ask(frame []byte) (maps.Answer, error) {
+	value, err := a.twin.Run(&ebpf.RunOptions{Data: frame})
+	if err != nil {
+		return maps.Answer{}, fmt.Errorf("run twin: %w", err)
+	}
+	return maps.AnswerOf(value), nil
+}
+
+// make loads a program and its twin for name, with the counters that name already
+// has. Nothing is pinned yet but the counters.
+func (g *Gate) make(name string) (_ *attachment, err error) {
+	a := &attachment{}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.counters, err = g.openCounters(name); err != nil {
+		return nil, err
+	}
+	if a.program, err = g.loadProgram(a.counters.Live, false); err != nil {
+		return nil, err
+	}
+	trace, err := maps.NewCounters()
+	if err != nil {
+		return nil, err
+	}
+	defer trace.Close()
+	a.twin, err = g.loadProgram(trace, true)
+	return a, err
+}
+
+func (g *Gate) loadProgram(counters *ebpf.Map, dry bool) (*ebpf.Program, error) {
+	spec, err := bpf.LoadXdpallow()
+	if err != nil {
+		return nil, err
+	}
+	if dry {
+		if err := spec.Variables[bpf.XdpallowVarDry].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("make twin: %w", err)
+		}
+	}
+	replacements := g.Tables.Replacements()
+	replacements[bpf.XdpallowMapCounters] = counters
+	var programs bpf.XdpallowPrograms
+	err = spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{MapReplacements: replacements})
+	if err != nil {
+		return nil, fmt.Errorf("load program: %w", err)
+	}
+	return programs.Xdpallow, nil
+}
+
+func (g *Gate) openCounters(name string) (c maps.Counters, err error) {
+	path := g.schema("counters", escape(name))
+	c.Live, err = ebpf.LoadPinnedMap(path, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		if c.Live, err = maps.NewCounters(); err != nil {
+			return c, err
+		}
+		if err = pin(path, c.Live); err != nil {
+			c.Live.Close()
+			return maps.Counters{}, err
+		}
+	}
+	if err != nil {
+		return c, fmt.Errorf("open counters of %s: %w", name, err)
+	}
+	c.Base, err = loadBase(g.schema("base", escape(name)))
+	return c, err
+}
+
+// loadBase returns nil, and no error, where there is no base.
+func loadBase(path string) (*ebpf.Map, error) {
+	base, err := ebpf.LoadPinnedMap(path, nil)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("load pinned map %s: %w", path, err)
+	}
+	return base, nil
+}
+
+// pinPrograms pins program and twin in place of their forerunners.
+func (g *Gate) pinPrograms(name string, a *attachment) error {
+	return errors.Join(
+		pin(g.schema("programs", escape(name)), a.program),
+		pin(g.schema("twins", escape(name)), a.twin),
+	)
+}
+
+// load reads what is pinned for name, for a reader.
+func (g *Gate) load(name string) (_ *attachment, err error) {
+	a := &attachment{}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.link, err = link.LoadPinnedLink(g.link(name), nil); err != nil {
+		return nil, fmt.Errorf("load pinned link of %s: %w", name, err)
+	}
+	if a.program, err = ebpf.LoadPinnedProgram(g.schema("programs", escape(name)), nil); err != nil {
+		return nil, fmt.Errorf("load pinned program of %s: %w", name, err)
+	}
+	if a.twin, err = ebpf.LoadPinnedProgram(g.schema("twins", escape(name)), nil); err != nil {
+		return nil, fmt.Errorf("load pinned twin of %s: %w", name, err)
+	}
+	a.counters, err = g.openCounters(name)
+	return a, err
+}
