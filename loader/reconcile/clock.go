@@ -1,0 +1,39 @@
+package reconcile
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// clock maps wall time to CLOCK_BOOTTIME, by which the kernel ends an entry. It is
+// read once and kept, so that one deadline always comes out as one number.
+type clock struct{ offset time.Duration } // boot = wall - offset
+
+func readClock() clock {
+	var boot unix.Timespec
+	// Cannot fail: every kernel that we run on has this clock.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	return clock{time.Duration(time.Now().UnixNano() - boot.Nano())}
+}
+
+// forever is past every host's life and within what ns in an int64 can say.
+var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// boot is when, in ns since boot; 0 stays "never", and what ended before the boot
+// has ended.
+func (c clock) boot(when time.Time) uint64 {
+	if when.IsZero() || when.After(forever) {
+		return 0
+	}
+	return uint64(max(1, when.UnixNano()-int64(c.offset)))
+}
+
+// wall is when boot seconds were; nil for 0, "never".
+func (c clock) wall(seconds uint32) *time.Time {
+	if seconds == 0 {
+		return nil
+	}
+	when := time.Unix(0, int64(c.offset)).Add(time.Duration(seconds) * time.Second).UTC().Truncate(time.Second)
+	return &when
+}

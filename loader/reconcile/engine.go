@@ -1,0 +1,232 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/lock"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// Options are what a daemon is started with.
+type Options struct {
+	Interfaces []string
+	Services   []policy.Service // sorted by name
+	Allow      []string         // prefixes
+	Files      []string         // list files and directories of them
+	Attach     loader.Mode
+	State      string // directory
+	Root       string // of the pins
+	Force      policy.Force
+	Version    string
+	Log        *slog.Logger
+}
+
+// Engine is the running gate: the desired state, the kernel that should agree with
+// it, and the store that outlives both. Its methods may be called from several
+// goroutines.
+type Engine struct {
+	options Options
+	started time.Time
+	store   *store.Store
+
+	mu       sync.Mutex // of everything below; a change holds it from first to last
+	view     view
+	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
+	claims   map[netip.Prefix]policy.Claim    // of the CLI
+	failing  map[policy.Origin]error          // origins whose last reading was not taken over
+	compiler compiler
+	last     *Change
+	released map[string]bool    // interfaces that detach took: never attached again
+	wanted   map[string]Problem // interfaces that should be guarded and are not
+	unnamed  map[string]bool    // guarded, and no longer named
+	torn     error              // of the effective list, at start
+	problems []Problem          // as of the last probe
+	done     chan struct{}      // closed when detach took the last interface
+}
+
+// Open takes possession of the state directory and the pin root. Nothing is touched
+// when another daemon has either: it returns *lock.HeldError.
+func Open(o Options) (*Engine, error) {
+	if pid := lock.Holder(o.Root); pid != 0 {
+		return nil, &lock.HeldError{Path: o.Root, PID: pid}
+	}
+	kept, err := store.Open(o.State)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := loader.Open(o.Root)
+	if err != nil {
+		kept.Close()
+		return nil, err
+	}
+	return &Engine{
+		options:  o,
+		started:  time.Now().UTC(),
+		store:    kept,
+		view:     view{gate: gate, clock: readClock(), used: map[netip.Prefix]use{}},
+		declared: map[policy.Origin][]policy.Claim{},
+		claims:   map[netip.Prefix]policy.Claim{},
+		failing:  map[policy.Origin]error{},
+		released: map[string]bool{},
+		wanted:   map[string]Problem{},
+		unnamed:  map[string]bool{},
+		done:     make(chan struct{}),
+	}, nil
+}
+
+// Close lets go. What is pinned goes on enforcing.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.view.gate.Close(); err != nil {
+		return err
+	}
+	return e.store.Close()
+}
+
+// Done is closed when detach has taken the last interface: there is nothing left to
+// guard, and the daemon ends.
+func (e *Engine) Done() <-chan struct{} { return e.done }
+
+// Status implements the question. The canary flies for it, so the answer is of now.
+func (e *Engine) Status(context.Context) (Status, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.probe()
+	return e.status(), nil
+}
+
+// Snapshot is Status as of the last probe, for scrapes.
+func (e *Engine) Snapshot(context.Context) (Status, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status(), nil
+}
+
+func (e *Engine) status() Status {
+	return Status{
+		Enforcing:  enforcing(e.problems),
+		Problems:   e.problems,
+		Interfaces: e.view.interfaces(),
+		Uncovered:  uncovered(e.view.gate),
+		Generation: e.view.gate.Tables.Generation(),
+		Entries:    len(e.view.state.Entries),
+		Owners:     countOwners(e.view.state.Entries),
+		Services:   e.view.state.Services,
+		Origins:    e.origins(),
+		LastChange: e.last,
+		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
+		Version:    e.options.Version,
+	}
+}
+
+// probe collects every problem there is now.
+func (e *Engine) probe() {
+	problems := e.view.probe()
+	for _, p := range e.wanted {
+		problems = append(problems, p)
+	}
+	for name := range e.unnamed {
+		problems = append(problems, Problem{
+			Code: "interface_not_named", Subject: name,
+			Text: "still guarded, though no --interface names it",
+			Hint: "xdpallow detach --interface " + name,
+		})
+	}
+	for origin, err := range e.failing {
+		problems = append(problems, Problem{
+			Code: "origin_failing", Subject: string(origin),
+			Text: fmt.Sprintf("not taken over, its last good content is enforced: %v", err),
+			Hint: "xdpallow reload --dry-run",
+		})
+	}
+	if e.torn != nil {
+		problems = append(problems, Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
+	}
+	slices.SortFunc(problems, compareProblem)
+	e.problems = slices.Compact(problems)
+}
+
+// harmless are the problems that leave the gate shut.
+var harmless = []string{"interface_not_named", "origin_failing", "state_torn", "interface_missing"}
+
+// enforcing is a result: nothing that we looked at lets an unlisted source in. An
+// interface that is not there lets nobody in either, but one must be guarded.
+func enforcing(problems []Problem) bool {
+	return !slices.ContainsFunc(problems, func(p Problem) bool { return !slices.Contains(harmless, p.Code) })
+}
+
+func uncovered(gate *loader.Gate) []string {
+	names, err := loader.Uncovered(gate.Attached())
+	if err != nil {
+		return []string{}
+	}
+	return names
+}
+
+func countOwners(entries []policy.Entry) int {
+	owners := map[string]bool{}
+	for _, entry := range entries {
+		if entry.Owner != "" {
+			owners[entry.Owner] = true
+		}
+	}
+	return len(owners)
+}
+
+// origins reports every origin that has a claim or that could not be read.
+func (e *Engine) origins() []OriginStatus {
+	counts := map[policy.Origin]int{}
+	for origin, claims := range e.declared {
+		counts[origin] = len(claims)
+	}
+	if len(e.claims) > 0 {
+		counts[policy.OriginCLI] = len(e.claims)
+	}
+	for origin := range e.failing {
+		counts[origin] += 0
+	}
+	return originStatuses(counts, e.failing)
+}
+
+// Stats implements the question.
+func (e *Engine) Stats(context.Context) (Stats, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.view.stats()
+}
+
+// List implements the question; owner "" is every entry.
+func (e *Engine) List(_ context.Context, owner string) (Listing, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.view.list(owner), nil
+}
+
+// Check implements the question; without a port it answers for every protected one.
+func (e *Engine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]CheckResult, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.view.check(addr, port)
+}
+
+// Families counts the entries of IPv4 and IPv6.
+func (e *Engine) Families() (ipv4, ipv6 int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, entry := range e.view.state.Entries {
+		if entry.Prefix.Addr().Is4() {
+			ipv4++
+		}
+	}
+	return ipv4, len(e.view.state.Entries) - ipv4
+}

@@ -1,0 +1,43 @@
+package reconcile
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// opening is the smallest frame by which source opens port: a SYN, or a datagram.
+// The filter reads no checksum and no destination address, so neither is set.
+func opening(source netip.Addr, port policy.Port) []byte {
+	const ethernet, tcpHeader, udpHeader, syn = 14, 20, 8, 0x02
+	transport := make([]byte, udpHeader)
+	protocol := byte(unix.IPPROTO_UDP)
+	if port.Protocol == policy.TCP {
+		transport = make([]byte, tcpHeader)
+		transport[12], transport[13] = tcpHeader/4<<4, syn
+		protocol = unix.IPPROTO_TCP
+	}
+	binary.BigEndian.PutUint16(transport[0:], 40000)
+	binary.BigEndian.PutUint16(transport[2:], port.Number)
+
+	frame := make([]byte, ethernet)
+	if source.Is4() {
+		binary.BigEndian.PutUint16(frame[12:], unix.ETH_P_IP)
+		ip := make([]byte, 20)
+		ip[0], ip[8], ip[9] = 4<<4|5, 64, protocol
+		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)+len(transport)))
+		copy(ip[12:], source.AsSlice())
+		frame = append(frame, ip...)
+	} else {
+		binary.BigEndian.PutUint16(frame[12:], unix.ETH_P_IPV6)
+		ip := make([]byte, 40)
+		ip[0], ip[6], ip[7] = 6<<4, protocol, 64
+		binary.BigEndian.PutUint16(ip[4:], uint16(len(transport)))
+		copy(ip[8:], source.AsSlice())
+		frame = append(frame, ip...)
+	}
+	return append(frame, transport...)
+}

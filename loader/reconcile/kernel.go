@@ -1,0 +1,152 @@
+package reconcile
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// compiler turns the desired state into what the kernel is told: names become
+// numbers, wall time becomes time since boot.
+type compiler struct {
+	clock  clock
+	owners map[string]uint16 // names are given numbers once and keep them
+}
+
+const maxOwners = 65535
+
+// number returns the owner's number, a new one if need be.
+func (c *compiler) number(owner string) (uint16, error) {
+	if owner == "" {
+		return 0, nil
+	}
+	n, found := c.owners[owner]
+	if !found {
+		if len(c.owners) == maxOwners {
+			return 0, fmt.Errorf("owner %s: there is room for %d owners", owner, maxOwners)
+		}
+		n = uint16(len(c.owners) + 1)
+		c.owners[owner] = n
+	}
+	return n, nil
+}
+
+func (c *compiler) marshalOwners() []byte {
+	text, err := json.Marshal(c.owners)
+	if err != nil {
+		panic(err) // a map of strings to numbers always is JSON
+	}
+	return text
+}
+
+func (c *compiler) entry(e policy.Entry, services []policy.Service) (maps.Entry, error) {
+	owner, err := c.number(e.Owner)
+	if err != nil {
+		return maps.Entry{}, err
+	}
+	out := maps.Entry{
+		Prefix: e.Prefix, Owner: owner, Services: maps.EveryService,
+		Expires: c.clock.boot(e.Until), Suspended: e.Suspended,
+	}
+	if len(e.Services) > 0 {
+		out.Services = 0
+	}
+	for _, name := range e.Services {
+		i := slices.IndexFunc(services, func(s policy.Service) bool { return s.Name == name })
+		if i < 0 {
+			return maps.Entry{}, fmt.Errorf("%s is for service %s, which does not exist", e.Prefix, name)
+		}
+		out.Services |= maps.ServiceBit(i + 1)
+	}
+	return out, nil
+}
+
+func (c *compiler) entries(entries []policy.Entry, services []policy.Service) ([]maps.Entry, error) {
+	out := make([]maps.Entry, len(entries))
+	for i, e := range entries {
+		var err error
+		if out[i], err = c.entry(e, services); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func compileServices(services []policy.Service) []maps.Service {
+	out := make([]maps.Service, len(services))
+	for i, s := range services {
+		out[i] = maps.Service{Enforce: s.Mode == policy.Enforce, Scope: maps.ScopeSYN}
+		for _, port := range s.Ports {
+			if port.Protocol == policy.TCP {
+				out[i].TCP = append(out[i].TCP, port.Number)
+			} else {
+				out[i].UDP = append(out[i].UDP, port.Number)
+			}
+		}
+	}
+	return out
+}
+
+func (c *compiler) policy(state policy.State, generation uint64) (maps.Policy, error) {
+	entries, err := c.entries(state.Entries, state.Services)
+	return maps.Policy{Generation: generation, Services: compileServices(state.Services), Entries: entries}, err
+}
+
+// few is how many entries a change may touch to be patched in place.
+const few = 64
+
+// apply brings the kernel from one state to the next: a patch where the change is
+// small and safe as one, else a publish. It returns the entries that are gone or
+// new in the kernel and had been used.
+func (c *compiler) apply(tables *maps.Tables, plan policy.Plan, next policy.State, generation uint64) ([]maps.Entry, error) {
+	if !plan.ServicesChanged && len(plan.Added)+len(plan.Changed)+len(plan.Removed) <= few {
+		put, err := c.entries(slices.Concat(plan.Added, plan.Changed), next.Services)
+		if err != nil {
+			return nil, err
+		}
+		var gone []netip.Prefix
+		for _, e := range plan.Removed {
+			gone = append(gone, e.Prefix)
+		}
+		used, err := tables.Patch(put, gone, generation)
+		if err == nil {
+			return used, nil
+		}
+		// Whatever kept the patch from being whole, a publish makes it so.
+	}
+	compiled, err := c.policy(next, generation)
+	if err != nil {
+		return nil, err
+	}
+	return tables.Publish(compiled)
+}
+
+// same reports whether the kernel has what state says, reading all of it back. A
+// second is allowed for a deadline: each start reads the clocks anew.
+func (c *compiler) same(tables *maps.Tables, state policy.State) (bool, error) {
+	if tables.Stale() {
+		return false, nil
+	}
+	want, err := c.policy(state, tables.Generation())
+	if err != nil {
+		return false, err
+	}
+	if same, err := tables.SameServices(want); !same || err != nil {
+		return false, err
+	}
+	got, err := tables.Entries()
+	if err != nil {
+		return false, err
+	}
+	const second = 1_000_000_000
+	return slices.EqualFunc(got, want.Entries, func(a, b maps.Entry) bool {
+		if (a.Expires == 0) == (b.Expires == 0) && max(a.Expires, b.Expires)-min(a.Expires, b.Expires) < second {
+			a.Expires = b.Expires
+		}
+		return a.SamePolicy(b)
+	}), nil
+}

@@ -1,0 +1,128 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// ErrNoPins says that no gate is up: there is nothing to look at.
+var ErrNoPins = loader.ErrNoPins
+
+// Offline answers from pins and state when no daemon does. The gate is in the kernel
+// and its list on disk, and an operator whose daemon died must still see both.
+type Offline struct{ root, state, version string }
+
+// NewOffline looks at the pin root and the state directory when it is asked.
+func NewOffline(root, state, version string) Offline { return Offline{root, state, version} }
+
+// look opens what there is. The caller closes the gate.
+func (o Offline) look() (view, store.Effective, *Change, error) {
+	gate, err := loader.OpenReader(o.root)
+	if err != nil {
+		return view{}, store.Effective{}, nil, err
+	}
+	v := view{gate: gate, clock: readClock(), used: map[netip.Prefix]use{}}
+	last, err := store.LoadEffective(o.state)
+	var torn *store.TornError
+	if err != nil && !errors.As(err, &torn) {
+		gate.Close()
+		return view{}, last, nil, err
+	}
+	change, err := o.recall(&v, &last)
+	if err == nil {
+		v.state, err = merge(last.Services, last.Claims)
+	}
+	if err != nil {
+		gate.Close()
+	}
+	return v, last, change, err
+}
+
+// recall reads what the database knows. Its CLI claims are those that were
+// acknowledged; the list may be a moment older.
+func (o Offline) recall(v *view, last *store.Effective) (*Change, error) {
+	kept, err := store.OpenReadOnly(o.state)
+	if err != nil {
+		return nil, err
+	}
+	defer kept.Close()
+	claims, err := kept.Claims()
+	if err != nil {
+		return nil, err
+	}
+	declared := slices.DeleteFunc(last.Claims, func(c policy.Claim) bool { return c.Origin == policy.OriginCLI })
+	last.Claims = append(declared, claims...)
+	var change *Change
+	for key, into := range map[string]any{metaChange: &change, store.MetaSince: &v.since} {
+		text, err := kept.Meta(key)
+		if err == nil && text != nil {
+			err = json.Unmarshal(text, into)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return change, nil
+}
+
+// Status implements the question.
+func (o Offline) Status(context.Context) (Status, error) {
+	v, last, change, err := o.look()
+	if err != nil {
+		return Status{}, err
+	}
+	defer v.gate.Close()
+	problems := v.probe()
+	counts := map[policy.Origin]int{}
+	for _, claim := range last.Claims {
+		counts[claim.Origin]++
+	}
+	return Status{
+		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Uncovered: uncovered(v.gate),
+		Generation: v.gate.Tables.Generation(), Entries: len(v.state.Entries), Owners: countOwners(v.state.Entries),
+		Services: v.state.Services, Origins: originStatuses(counts, nil), LastChange: change, Version: o.version,
+	}, nil
+}
+
+// Stats implements the question.
+func (o Offline) Stats(context.Context) (Stats, error) {
+	v, _, _, err := o.look()
+	if err != nil {
+		return Stats{}, err
+	}
+	defer v.gate.Close()
+	return v.stats()
+}
+
+// List implements the question.
+func (o Offline) List(_ context.Context, owner string) (Listing, error) {
+	v, _, _, err := o.look()
+	if err != nil {
+		return Listing{}, err
+	}
+	defer v.gate.Close()
+	return v.list(owner), nil
+}
+
+// Check implements the question.
+func (o Offline) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]CheckResult, error) {
+	v, _, _, err := o.look()
+	if err != nil {
+		return nil, err
+	}
+	defer v.gate.Close()
+	return v.check(addr, port)
+}
+
+// Detach opens the gate without a daemon.
+func (o Offline) Detach(_ context.Context, _ Caller, r DetachRequest) (DetachResult, error) {
+	detached, left, err := loader.DetachRoot(o.root, r.Interfaces)
+	return DetachResult{Detached: append([]string{}, detached...), Left: append([]string{}, left...)}, err
+}

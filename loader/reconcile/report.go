@@ -1,0 +1,174 @@
+package reconcile
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// The types of this file are the answers of the gate as the CLI prints them
+// with -o json and as they cross the control socket. Fields may be added,
+// never changed or removed (DESIGN 5.3). Times are UTC; a nil time is "never".
+
+// Status is the answer to "is this host protected?".
+type Status struct {
+	Enforcing  bool             `json:"enforcing"` // a result of the canary, not a setting
+	Problems   []Problem        `json:"problems"`
+	Interfaces []Interface      `json:"interfaces"`
+	Uncovered  []string         `json:"uncovered"` // up, addressed, and nobody asked for them
+	Generation uint64           `json:"generation"`
+	Entries    int              `json:"entries"`
+	Owners     int              `json:"owners"`
+	Services   []policy.Service `json:"services"`
+	Origins    []OriginStatus   `json:"origins"`
+	LastChange *Change          `json:"last_change"`
+	Daemon     *Daemon          `json:"daemon"` // nil when no daemon runs
+	Version    string           `json:"version"`
+}
+
+// Problem is one thing an operator should mend.
+type Problem struct {
+	Code    string `json:"code"`    // stable, for scripts: "not_enforcing", "interface_missing", ...
+	Subject string `json:"subject"` // what it is about: an interface, a service, an origin
+	Text    string `json:"text"`
+	Hint    string `json:"hint"` // a command to paste, or ""
+}
+
+func (p Problem) String() string {
+	if p.Subject == "" {
+		return p.Text
+	}
+	return p.Subject + ": " + p.Text
+}
+
+// Interface is one interface that carries our program.
+type Interface struct {
+	Name      string `json:"name"`
+	Attach    string `json:"attach"`           // "native", "generic", or "" when not attached
+	Reason    string `json:"reason,omitempty"` // the kernel's reason why not native
+	LinkID    uint32 `json:"link_id"`
+	ProgramID uint32 `json:"program_id"`
+	Attached  bool   `json:"attached"`
+}
+
+// OriginStatus is how the last reading of one origin went.
+type OriginStatus struct {
+	Name    policy.Origin `json:"name"`
+	Entries int           `json:"entries"`
+	Error   string        `json:"error,omitempty"` // "" when the last reading was taken over
+}
+
+// Change is the last change of the policy.
+type Change struct {
+	Time       time.Time `json:"time"`
+	Generation uint64    `json:"generation"`
+	Command    string    `json:"command"`
+	UID        uint32    `json:"uid"`
+	PID        int32     `json:"pid"`
+}
+
+// Daemon is the running daemon.
+type Daemon struct {
+	PID   int       `json:"pid"`
+	Since time.Time `json:"since"`
+}
+
+// Stats is the answer to "what did it do?".
+type Stats struct {
+	Counters []Counter  `json:"counters"` // every series, zero rows too, sorted
+	Since    *time.Time `json:"since"`    // when counting began
+}
+
+// Counter is one series of packets and bytes.
+type Counter struct {
+	Interface string `json:"interface"`
+	Layer     string `json:"layer"`   // "xdp"
+	Verdict   string `json:"verdict"` // "pass", "drop", "audit"
+	Reason    string `json:"reason"`
+	Family    string `json:"family"` // "ipv4", "ipv6", "other"
+	Packets   uint64 `json:"packets"`
+	Bytes     uint64 `json:"bytes"`
+}
+
+// Listing is the answer of list, add, remove: the entries shown or changed.
+type Listing struct {
+	Generation uint64  `json:"generation"`
+	Total      int     `json:"total"` // prefixes in the whole policy
+	Entries    []Entry `json:"entries"`
+}
+
+// Entry is one entry of the effective policy.
+type Entry struct {
+	Prefix    netip.Prefix    `json:"prefix"`
+	Owner     string          `json:"owner"`
+	Services  []string        `json:"services"` // [] is every service
+	Until     *time.Time      `json:"until"`
+	Note      string          `json:"note"`
+	Origins   []policy.Origin `json:"origins"`
+	LastSeen  *time.Time      `json:"last_seen"`
+	Hits      uint64          `json:"hits"`
+	Suspended bool            `json:"suspended"`
+}
+
+// CheckResult is the answer to "what happens to this source?".
+type CheckResult struct {
+	Address    netip.Addr      `json:"address"`
+	Port       policy.Port     `json:"port"`
+	Verdict    string          `json:"verdict"`
+	Reason     string          `json:"reason"`
+	Prefix     *netip.Prefix   `json:"prefix"` // the entry that decided, nil when none covers
+	Owner      string          `json:"owner"`
+	Until      *time.Time      `json:"until"`
+	Origins    []policy.Origin `json:"origins"`
+	Generation uint64          `json:"generation"`
+}
+
+// Plan is what a reload would do or did.
+type Plan struct {
+	Generation uint64  `json:"generation"` // after it; unchanged by a dry run
+	Total      int     `json:"total"`
+	Added      []Entry `json:"added"`
+	Removed    []Entry `json:"removed"`
+	Changed    []Entry `json:"changed"` // as they are afterwards
+}
+
+// Caller is who asked for a change, from SO_PEERCRED.
+type Caller struct {
+	UID uint32
+	PID int32
+}
+
+// AddRequest asks for CLI claims. All prefixes are taken or none.
+type AddRequest struct {
+	Prefixes []string `json:"prefixes"` // PREFIX or ADDR, or whole lines of the list grammar
+	Owner    string   `json:"owner"`
+	Note     string   `json:"note"`
+	AllowAny bool     `json:"allow_any"`
+}
+
+// RemoveRequest takes CLI claims away: those of the prefixes, or all of one owner.
+type RemoveRequest struct {
+	Prefixes   []string `json:"prefixes"`
+	Owner      string   `json:"owner"`
+	AllowEmpty bool     `json:"allow_empty"`
+}
+
+// ReloadRequest reads all declared origins again.
+type ReloadRequest struct {
+	DryRun      bool `json:"dry_run"`
+	ForceShrink bool `json:"force_shrink"`
+	AllowEmpty  bool `json:"allow_empty"`
+	AllowAny    bool `json:"allow_any"`
+}
+
+// DetachRequest opens the gate on the named interfaces, on all when none is named.
+type DetachRequest struct {
+	Interfaces []string `json:"interfaces"`
+}
+
+// DetachResult says what is left.
+type DetachResult struct {
+	Detached []string `json:"detached"`
+	Left     []string `json:"left"` // still attached; the daemon ends when empty
+}

@@ -1,0 +1,248 @@
+package reconcile
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// view answers questions from a gate and the state that it should be in, with or
+// without a daemon behind it.
+type view struct {
+	gate  *loader.Gate
+	state policy.State
+	clock clock
+	used  map[netip.Prefix]use // what retired tries had counted
+	since *time.Time
+}
+
+// use is how an entry was used until its trie was retired.
+type use struct {
+	lastSeen uint32 // seconds of CLOCK_BOOTTIME
+	hits     uint64
+}
+
+func (u use) add(e maps.Entry) use {
+	return use{max(u.lastSeen, e.LastSeen), u.hits + uint64(e.Hits)}
+}
+
+// fold keeps what the kernel had counted for entries that it has no more.
+func (v *view) fold(used []maps.Entry) {
+	for _, e := range used {
+		v.used[e.Prefix] = v.used[e.Prefix].add(e)
+	}
+}
+
+// entry reports e with its use.
+func (v *view) entry(e policy.Entry, u use) Entry {
+	r := Entry{
+		Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Note: e.Note,
+		Origins: e.Origins(), LastSeen: v.clock.wall(u.lastSeen), Hits: u.hits, Suspended: e.Suspended,
+	}
+	if r.Services == nil {
+		r.Services = []string{}
+	}
+	if !e.Until.IsZero() {
+		r.Until = &e.Until
+	}
+	return r
+}
+
+func (v *view) entries(entries []policy.Entry) []Entry {
+	out := make([]Entry, len(entries))
+	for i, e := range entries {
+		u := v.used[e.Prefix]
+		if live, found, err := v.gate.Tables.Lookup(e.Prefix); err == nil && found {
+			u = u.add(live)
+		}
+		out[i] = v.entry(e, u)
+	}
+	return out
+}
+
+// list returns the entries of owner, all when it is "".
+func (v *view) list(owner string) Listing {
+	entries := v.state.Entries
+	if owner != "" {
+		entries = slices.DeleteFunc(slices.Clone(entries), func(e policy.Entry) bool { return e.Owner != owner })
+	}
+	return Listing{Generation: v.gate.Tables.Generation(), Total: len(v.state.Entries), Entries: v.entries(entries)}
+}
+
+// stats reads the counters of every interface.
+func (v *view) stats() (Stats, error) {
+	s := Stats{Counters: []Counter{}, Since: v.since}
+	for _, name := range v.gate.Attached() {
+		counters, err := v.gate.Counters(name)
+		if err != nil {
+			return s, err
+		}
+		series, counts, err := counters.Read()
+		if err != nil {
+			return s, fmt.Errorf("%s: %w", name, err)
+		}
+		for i, at := range series {
+			s.Counters = append(s.Counters, Counter{
+				Interface: name, Layer: layerXDP,
+				Verdict: at.Verdict.String(), Reason: at.Reason.String(), Family: at.Family.String(),
+				Packets: counts[i].Packets, Bytes: counts[i].Bytes,
+			})
+		}
+	}
+	return s, nil
+}
+
+const layerXDP = "xdp"
+
+// check asks the twin what happens to an opening from addr, and the state why.
+func (v *view) check(addr netip.Addr, port *policy.Port) ([]CheckResult, error) {
+	addr = addr.Unmap()
+	if addr.Zone() != "" {
+		return nil, &policy.InputError{What: fmt.Sprintf("%s has a zone, which no packet carries", addr), Hint: "xdpallow check " + addr.WithZone("").String()}
+	}
+	var ports []policy.Port
+	for _, s := range v.state.Services {
+		ports = append(ports, s.Ports...)
+	}
+	slices.SortFunc(ports, policy.ComparePort)
+	if port != nil {
+		ports = []policy.Port{*port}
+	}
+	results := make([]CheckResult, len(ports))
+	for i, p := range ports {
+		var err error
+		if results[i], err = v.checkPort(addr, p); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+func (v *view) checkPort(addr netip.Addr, port policy.Port) (CheckResult, error) {
+	r := CheckResult{Address: addr, Port: port, Origins: []policy.Origin{}, Generation: v.gate.Tables.Generation()}
+	attached := v.gate.Attached()
+	if len(attached) == 0 {
+		return r, &policy.Refused{What: "no interface is attached, so nothing is filtered", Hint: "xdpallow status"}
+	}
+	answer, err := v.gate.Ask(attached[0], opening(addr, port))
+	if err != nil {
+		return r, fmt.Errorf("check %s: %w", addr, err)
+	}
+	r.Verdict, r.Reason = answer.Verdict.String(), answer.Reason.String()
+	service, protected := v.state.ServiceOf(port)
+	if !protected {
+		return r, nil
+	}
+	// The kernel decides; the state only says which entry it must have been.
+	if e, _ := v.state.Lookup(addr, service.Name, time.Now()); e != nil {
+		r.Prefix, r.Owner, r.Origins = &e.Prefix, e.Owner, e.Origins()
+		if !e.Until.IsZero() {
+			r.Until = &e.Until
+		}
+	}
+	return r, nil
+}
+
+// interfaces asks the kernel how each interface is guarded.
+func (v *view) interfaces() []Interface {
+	all := []Interface{}
+	for _, name := range v.gate.Attached() {
+		at, _ := v.gate.Inspect(name) // what cannot be read is not attached
+		all = append(all, Interface{
+			Name: name, Attach: string(at.Mode), Reason: at.Reason,
+			LinkID: at.LinkID, ProgramID: at.ProgramID, Attached: at.Mode != "",
+		})
+	}
+	return all
+}
+
+// never are sources that cannot be listed: a broadcast and a multicast address.
+var never = []netip.Addr{netip.MustParseAddr("255.255.255.255"), netip.MustParseAddr("ff02::1")}
+
+// probe proves, or fails to prove, that the gate enforces: every interface runs the
+// program that was loaded with its twin, the kernel has the services that it
+// should, and the canary dies at each of them. Each failure is a problem.
+func (v *view) probe() []Problem {
+	problems := []Problem{}
+	guarded := false
+	for _, at := range v.interfaces() {
+		guarded = guarded || at.Attached
+		problems = append(problems, v.probeInterface(at.Name)...)
+	}
+	if !guarded {
+		problems = append(problems, Problem{
+			Code: "not_attached", Text: "no interface is guarded: everything passes", Hint: "ip -br link",
+		})
+	}
+	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.state.Services)}); err != nil || !same {
+		problems = append(problems, Problem{
+			Code: "policy_changed", Text: "the ports and modes in the kernel are not ours: somebody else wrote to the map policy",
+			Hint: "systemctl restart xdpallow",
+		})
+	}
+	for _, s := range v.state.Services {
+		if s.Mode == policy.Audit {
+			problems = append(problems, Problem{
+				Code: "audit", Subject: s.Name, Text: "the service is in audit: unlisted sources are counted and pass",
+				Hint: "restart without --mode audit",
+			})
+		}
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject))
+	})
+	return problems
+}
+
+func (v *view) probeInterface(name string) []Problem {
+	problem := func(code, hint, format string, args ...any) []Problem {
+		return []Problem{{Code: code, Subject: name, Text: fmt.Sprintf(format, args...), Hint: hint}}
+	}
+	at, err := v.gate.Inspect(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return []Problem{missing(name)}
+	case err != nil:
+		return problem("interface_unreadable", "ip link show dev "+name, "cannot be asked: %v", err)
+	case at.Mode == "":
+		return problem("detached", "bpftool net show dev "+name, "our program is no longer attached: everything passes")
+	case !at.Ours:
+		return problem("program_replaced", "systemctl restart xdpallow", "runs program %d, which is not ours", at.ProgramID)
+	}
+	for _, s := range v.state.Services {
+		if s.Mode == policy.Audit {
+			continue
+		}
+		for _, source := range never {
+			answer, err := v.gate.Ask(name, opening(source, s.Ports[0]))
+			if err != nil {
+				return problem("canary", "xdpallow status", "the canary could not fly: %v", err)
+			}
+			if answer.Verdict == maps.Drop {
+				continue
+			}
+			hint := "systemctl restart xdpallow"
+			if e, _ := v.state.Lookup(source, s.Name, time.Now()); answer.Reason == maps.Listed && e != nil {
+				hint = "xdpallow remove " + e.Prefix.String()
+			}
+			return problem("canary", hint, "a SYN from %s to %s, which nobody may send, would pass (%s)", source, s.Ports[0], answer.Reason)
+		}
+	}
+	return nil
+}
+
+// missing is the problem of an interface that is not there. Nobody comes in by it.
+func missing(name string) Problem {
+	return Problem{
+		Code: "interface_missing", Subject: name,
+		Text: "there is no such interface; it is guarded as soon as there is", Hint: "ip -br link",
+	}
+}
