@@ -1,0 +1,148 @@
+package main
+
+// This file is the table of commands and what all of them share.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// The defaults of DESIGN 5.3.
+const (
+	defaultSocket = "/run/xdpallow/xdpallow.sock"
+	defaultState  = "/var/lib/xdpallow"
+	defaultBpffs  = "/sys/fs/bpf/xdpallow"
+)
+
+// newApp builds the command line. Nothing in it exits or prints but to e.
+func newApp(e env) *cli.App {
+	app := &cli.App{
+		Name:            "xdpallow",
+		Usage:           "Let only known source prefixes open connections to the ports of an API",
+		HideVersion:     true, // version is a command
+		HideHelpCommand: true, // its errors exit with 3; --help is there
+		Writer:          e.stdout,
+		ErrWriter:       e.stderr,
+		Commands: []*cli.Command{
+			runCommand(e), addCommand(e), removeCommand(e), reloadCommand(e),
+			listCommand(e), checkCommand(e), statusCommand(e), statsCommand(e),
+			detachCommand(e), assetsCommand(e), demoCommand(e), versionCommand(e),
+		},
+		OnUsageError:   usageError,
+		ExitErrHandler: func(*cli.Context, error) {}, // exitCode decides, once
+	}
+	app.Action = func(c *cli.Context) error {
+		if c.NArg() > 0 {
+			return unknownCommand(c.Args().First())
+		}
+		return cli.ShowAppHelp(c)
+	}
+	return app
+}
+
+// usageError is not inherited by commands in urfave/cli: every one names it.
+func usageError(c *cli.Context, err error, _ bool) error {
+	hint := "xdpallow --help"
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
+		hint = "xdpallow " + c.Command.Name + " --help"
+	}
+	return &policy.InputError{What: err.Error(), Hint: hint}
+}
+
+// habits are what people type who know other tools.
+var habits = map[string]string{
+	"rm": "remove", "del": "remove", "delete": "remove", "deny": "remove", "allow": "add",
+	"ls": "list", "show": "list", "test": "check", "start": "run", "attach": "run",
+	"stop": "detach", "unload": "detach", "metrics": "stats", "install": "assets", "unit": "assets",
+}
+
+func unknownCommand(name string) error {
+	hint := "xdpallow --help"
+	if meant, ok := habits[name]; ok {
+		hint = "xdpallow " + meant + " --help"
+	}
+	return &policy.InputError{What: fmt.Sprintf("unknown command %q", name), Hint: hint}
+}
+
+// call is one run of one command.
+type call struct {
+	env
+	flags *cli.Context
+	out   io.Writer // stdout, or nothing with -q
+	json  bool
+	text  bool // list only
+	quiet bool
+}
+
+// command builds a leaf: the flags that every command takes, the checks that
+// every command needs, and act. args is "" for a command without arguments.
+func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx context.Context, c *call) error) *cli.Command {
+	formats := []string{"table", "json"}
+	if name == "list" {
+		formats = append(formats, "text")
+	}
+	all := append(slices.Clone(flags),
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "print as `FORMAT`: " + strings.Join(formats, ", ")},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print errors only"},
+		&cli.PathFlag{Name: "socket", Value: defaultSocket, Usage: "control socket `PATH` of the daemon"},
+	)
+	for _, flag := range all {
+		if b, ok := flag.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true // "(default: false)" says nothing
+		}
+	}
+	return &cli.Command{
+		Name:               name,
+		Usage:              usage,
+		ArgsUsage:          args,
+		HideHelpCommand:    true,                    // else `add help` is not the argument it looks like
+		CustomHelpTemplate: cli.CommandHelpTemplate, // else a leaf is shown as a group of commands
+		OnUsageError:       usageError,
+		Flags:              all,
+		Action: func(flags *cli.Context) error {
+			c := &call{env: e, flags: flags, out: e.stdout, quiet: flags.Bool("quiet")}
+			format := flags.String("output")
+			if !slices.Contains(formats, format) {
+				return &policy.InputError{
+					What: fmt.Sprintf("-o %q is not %s", format, strings.Join(formats, " or ")),
+					Hint: "xdpallow " + name + " -o " + formats[len(formats)-1],
+				}
+			}
+			if args == "" && flags.NArg() > 0 {
+				return &policy.InputError{
+					What: fmt.Sprintf("%s takes no argument, and %q is one", name, flags.Args().First()),
+					Hint: "xdpallow " + name + " --help",
+				}
+			}
+			c.json, c.text = format == "json", format == "text"
+			if c.quiet {
+				c.out = io.Discard
+			}
+			return act(flags.Context, c)
+		},
+	}
+}
+
+// printJSON prints v for scripts: indented, fields in the order of the contract.
+func (c *call) printJSON(v any) error {
+	out := json.NewEncoder(c.out)
+	out.SetIndent("", "  ")
+	out.SetEscapeHTML(false)
+	return out.Encode(v)
+}
+
+// offlineFlags say where a command looks when no daemon answers.
+func offlineFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.PathFlag{Name: "state", Value: defaultState, Usage: "state `DIR`, read when no daemon answers"},
+		&cli.PathFlag{Name: "bpffs", Value: defaultBpffs, Usage: "pin root `DIR`, read when no daemon answers"},
+	}
+}

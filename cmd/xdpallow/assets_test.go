@@ -1,0 +1,56 @@
+package main
+
+// Promise guarded here: the unit neither opens the host nor hides the pins
+// (DESIGN 5.1), and asks for no more than DESIGN 4.2 allows.
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestUnit(t *testing.T) {
+	code, text, _ := newWorld(t).run("assets", "unit")
+	if code != 0 {
+		t.Fatalf("exit %d", code)
+	}
+	lines := strings.Split(text, "\n")
+	values := func(key string) (values []string) {
+		for _, line := range lines {
+			if value, ok := strings.CutPrefix(line, key+"="); ok {
+				values = append(values, value)
+			}
+		}
+		return values
+	}
+	for key, want := range map[string]string{
+		"ExecStart":                "/usr/local/bin/xdpallow run $ARGS",
+		"EnvironmentFile":          "-/etc/default/xdpallow",
+		"Type":                     "notify",
+		"Restart":                  "on-failure", // detach ends the daemon with 0, and must stay detached
+		"CapabilityBoundingSet":    "CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
+		"ReadWritePaths":           "/sys/fs/bpf/xdpallow",
+		"ExecStop":                 "", // stopping must not open the gate
+		"ExecStopPost":             "",
+		"PrivateMounts":            "", // pins would die with the daemon
+		"PrivateNetwork":           "",
+		"PrivateUsers":             "",
+		"MountFlags":               "",
+		"Before":                   "network-pre.target shutdown.target",
+		"SystemCallErrorNumber":    "EPERM",
+		"RuntimeDirectoryMode":     "2755",
+		"RestartPreventExitStatus": "2",
+	} {
+		if got := strings.Join(values(key), "|"); got != want {
+			t.Errorf("%s=%s, want %s", key, got, want)
+		}
+	}
+	// bpf is in @privileged: named before it, it is filtered out again.
+	if filters := values("SystemCallFilter"); len(filters) != 3 || !strings.HasPrefix(filters[1], "~") || !strings.HasPrefix(filters[2], "bpf") {
+		t.Errorf("SystemCallFilter: %q", filters)
+	}
+	for _, pre := range values("ExecStartPre") {
+		if !strings.HasPrefix(strings.TrimPrefix(pre, "-"), "+") {
+			t.Errorf("ExecStartPre=%s runs inside the sandbox, where a mount would die", pre)
+		}
+	}
+}

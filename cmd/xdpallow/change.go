@@ -1,0 +1,116 @@
+package main
+
+// This file is what add and remove share: reading prefixes from arguments or
+// stdin, and saying what became of them.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// maxStdin bounds what `-` reads, in bytes: as much as the daemon would take.
+const maxStdin = 64 << 20
+
+// self is the caller where no kernel vouches for it: the client ignores it,
+// the pins are changed by this very process.
+func (c *call) self() reconcile.Caller {
+	return reconcile.Caller{UID: uint32(c.uid), PID: int32(os.Getpid())}
+}
+
+// claims reads PREFIX|ADDR… or, for a lone "-", the lines of stdin. All
+// mistakes are reported, not just the first, and before anybody is asked.
+func (c *call) claims() ([]policy.Claim, error) {
+	args := c.flags.Args().Slice()
+	if len(args) == 1 && args[0] == "-" {
+		return c.stdinClaims()
+	}
+	var claims []policy.Claim
+	var bad []error
+	for _, arg := range args {
+		if arg == "-" {
+			return nil, &policy.InputError{What: "- reads stdin and stands alone", Hint: "xdpallow " + c.flags.Command.Name + " - <FILE"}
+		}
+		prefix, warning, err := policy.ParsePrefix(arg)
+		if err != nil {
+			bad = append(bad, c.corrected(arg, err))
+			continue
+		}
+		if warning != "" {
+			c.note("warning: %s", warning)
+		}
+		claims = append(claims, policy.Claim{Prefix: prefix})
+	}
+	return claims, errors.Join(bad...)
+}
+
+// corrected turns the hint "what you meant by arg" into a command line.
+func (c *call) corrected(arg string, err error) error {
+	var input *policy.InputError
+	if errors.As(err, &input) {
+		if _, e := netip.ParsePrefix(input.Hint); e == nil {
+			return &policy.InputError{What: input.What, Hint: typed(c.env, arg, input.Hint)}
+		}
+	}
+	return err
+}
+
+func (c *call) stdinClaims() ([]policy.Claim, error) {
+	in := &io.LimitedReader{R: c.stdin, N: maxStdin + 1}
+	claims, warnings, err := policy.ParseList("stdin", policy.OriginCLI, in)
+	if in.N <= 0 {
+		return nil, &policy.InputError{
+			What: fmt.Sprintf("stdin: more than %d MiB", maxStdin>>20),
+			Hint: "xdpallow run --allow-file FILE",
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		c.note("warning: %s", w)
+	}
+	if len(claims) == 0 {
+		return nil, &policy.InputError{What: "stdin: no prefix in it"}
+	}
+	return claims, nil
+}
+
+// printChange prints a line a prefix: verb, prefix, and what row adds.
+func (c *call) printChange(listing reconcile.Listing, verb string, row func(reconcile.Entry) string) error {
+	slices.SortStableFunc(listing.Entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	if c.json {
+		return c.printListing(listing)
+	}
+	var lines iter.Seq[[]string] = func(yield func([]string) bool) {
+		for _, e := range listing.Entries {
+			if !yield([]string{verb + " " + e.Prefix.String(), row(e)}) {
+				return
+			}
+		}
+	}
+	if err := table(c.out, 0, lines); err != nil {
+		return err
+	}
+	return c.printGeneration(listing.Generation, listing.Total, "")
+}
+
+func (c *call) printGeneration(generation uint64, total int, suffix string) error {
+	_, err := fmt.Fprintf(c.out, "generation %d, %s%s\n", generation, count(total, "prefix", "prefixes"), suffix)
+	return err
+}
+
+// count is "1 prefix", "2 prefixes".
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

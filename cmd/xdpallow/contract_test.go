@@ -1,0 +1,325 @@
+package main
+
+// Promise guarded here: names, flags and exit codes of DESIGN 5.3, and that
+// what is not known is refused and never ignored.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func TestExitCodes(t *testing.T) {
+	input, refused := &policy.InputError{What: "x"}, &policy.Refused{What: "x"}
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("x"), 1},
+		{refused, 1},
+		{fmt.Errorf("change: %w", refused), 1},
+		{errDropped, 1},
+		{input, 2},
+		{errors.Join(input, input), 2},
+		{fmt.Errorf("read: %w", input), 2},
+		{fmt.Errorf("%w on s", control.ErrNoDaemon), 3},
+		{reconcile.ErrNoPins, 3},
+		{control.ErrForbidden, 4},
+		{&fs.PathError{Op: "open", Path: "x", Err: fs.ErrPermission}, 4},
+		{checkError{refused}, 2},
+		{checkError{reconcile.ErrNoPins}, 2},
+		{checkError{control.ErrForbidden}, 2},
+	} {
+		if got := exitCode(test.err); got != test.want {
+			t.Errorf("exit code of %v: %d, want %d", test.err, got, test.want)
+		}
+	}
+}
+
+// Each line is wrong input: exit 2, something to read on stderr, nothing on
+// stdout, and nobody is asked.
+func TestWrongInput(t *testing.T) {
+	w := newWorld(t).serve(t, sampleEngine())
+	for _, line := range []string{
+		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
+		// of later issues
+		"replace -", "mode audit", "confirm", "rollback", "suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "history", "completion bash",
+		"run --interface eth0 --port 443 --config x", "run --interface eth0 --port 443 --backstop=on",
+		"run --interface eth0 --port 443 --drop stray", "run --interface eth0 --port 443 --drop strict",
+		"add 192.0.2.0/24 --for 1d", "add 192.0.2.0/24 --service api", "add 192.0.2.0/24 --until 2027-01-01",
+		"remove 192.0.2.0/24 --cut", "list --unused 90d", "reload --confirm 60s", "check -f x", "stats -w 1s",
+		// of this one
+		"run", "run --interface eth0", "run --port 443", "run --interface eth0 --port 0", "run --interface eth0 --port 443/tcp",
+		"run --interface e/0 --port 443", "run --interface eth0 --port 443 --mode off", "run --interface eth0 --port 443 --attach offload",
+		"run --interface eth0 --port 443 --allow 10.0.0.5/8", "run --interface eth0 --port 443 --metrics 9100", "run --interface eth0 --port 443 extra",
+		"run --interface eth0 --port 443 --log-format xml",
+		"add", "add 10.0.0.5/8", "add 192.0.2.0/24 --owner Acme", "add 192.0.2.0/24 -", "add host.example", "add 192.0.2.0/24 -o text", "add --",
+		"add 192.0.2.0/24 -- --owner", "add fe80::1%eth0", "add 127.0.0.1",
+		"remove", "remove 192.0.2.0/24 --owner acme", "remove --owner",
+		"list acme", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
+		"detach", "detach eth0 --yes", "assets", "assets dashboard", "assets -- --help", "version now",
+	} {
+		code, out, stderr := w.run(strings.Fields(line)...)
+		if code != 2 || out != "" || !strings.HasPrefix(stderr, "xdpallow: error: ") {
+			t.Errorf("%s: exit %d, want 2; stdout %q, stderr %q", line, code, out, stderr)
+		}
+	}
+	if len(w.asked) > 0 || len(w.ran) > 0 {
+		t.Errorf("wrong input reached the engine: %v %v", w.asked, w.ran)
+	}
+}
+
+func TestFlagsFollowArguments(t *testing.T) {
+	w := newWorld(t).serve(t, sampleEngine())
+	want := reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24", "198.51.100.7/32"}, Owner: "acme", Note: "- x", AllowAny: true}
+	for _, words := range [][]string{
+		{"add", "--owner", "acme", "--note", "- x", "--allow-any", "192.0.2.0/24", "198.51.100.7"},
+		{"add", "192.0.2.0/24", "--owner=acme", "198.51.100.7", "--allow-any", "--note", "- x"},
+		{"add", "192.0.2.0/24", "198.51.100.7", "-allow-any", "--note=- x", "--owner", "acme"},
+		{"add", "--note=- x", "--allow-any", "--owner", "acme", "--", "192.0.2.0/24", "198.51.100.7"},
+	} {
+		// The socket goes first, because nothing after "--" is a flag.
+		words = append([]string{words[0], "--socket", w.socket}, words[1:]...)
+		if code, _, stderr := w.run(words...); code != 0 {
+			t.Errorf("%q: exit %d, %s", words, code, stderr)
+			continue
+		}
+		if diff := cmp.Diff(any(want), w.asked[len(w.asked)-1]); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", words, diff)
+		}
+	}
+}
+
+func TestRequests(t *testing.T) {
+	w := newWorld(t).serve(t, sampleEngine())
+	w.stdin = "192.0.2.0/24 owner=acme # x\n"
+	for line, want := range map[string]any{
+		"remove 192.0.2.0/24 --allow-empty":                 reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, AllowEmpty: true},
+		"remove --owner acme":                               reconcile.RemoveRequest{Owner: "acme"},
+		"remove -":                                          reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}},
+		"reload --dry-run --force-shrink":                   reconcile.ReloadRequest{DryRun: true, ForceShrink: true},
+		"reload --allow-empty --allow-any":                  reconcile.ReloadRequest{AllowEmpty: true, AllowAny: true},
+		"list --owner acme":                                 "list acme",
+		"check 2001:db8::1 --port udp/53":                   "check 2001:db8::1 udp/53",
+		"check 192.0.2.9":                                   "check 192.0.2.9",
+		"detach --yes --interface eth1,eth0 --interface lo": reconcile.DetachRequest{Interfaces: []string{"eth0", "eth1", "lo"}},
+	} {
+		if code, _, stderr := w.sh(line); code != 0 {
+			t.Errorf("%s: exit %d, %s", line, code, stderr)
+		}
+		if diff := cmp.Diff(want, w.asked[len(w.asked)-1]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", line, diff)
+		}
+	}
+}
+
+// An error of the daemon exits and hints as if it had happened here.
+func TestErrorsCrossTheSocket(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		code   int
+		stderr string
+	}{
+		{&policy.Refused{What: "198.51.100.0/28 is still allowed by a.list:3", Hint: "edit a.list"}, 1, "xdpallow: error: 198.51.100.0/28 is still allowed by a.list:3\nxdpallow: hint: edit a.list\n"},
+		{
+			errors.Join(&policy.InputError{Where: "a:1", What: "x", Hint: "h"}, &policy.InputError{Where: "a:2", What: "y"}), 2,
+			"xdpallow: error: a:1: x\nxdpallow: hint: h\nxdpallow: error: a:2: y\n",
+		},
+		{errors.New("publish: no memory"), 1, "xdpallow: error: publish: no memory\n"},
+		{fmt.Errorf("save: %w", &policy.InputError{Where: "a:1", What: "x"}), 2, "xdpallow: error: save: a:1: x\n"},
+	} {
+		engine := sampleEngine()
+		engine.err = test.err
+		code, out, stderr := newWorld(t).serve(t, engine).sh("remove 198.51.100.0/28")
+		if code != test.code || stderr != test.stderr || out != "" {
+			t.Errorf("%v: exit %d, want %d; stdout %q, stderr %q, want %q", test.err, code, test.code, out, stderr, test.stderr)
+		}
+	}
+}
+
+func TestNoDaemon(t *testing.T) {
+	commands := map[string]struct{ noPins, pins int }{
+		"add 192.0.2.0/24":    {3, 3},
+		"remove 192.0.2.0/24": {3, 3},
+		"reload":              {3, 3},
+		"status":              {3, 0},
+		"list":                {3, 0},
+		"stats":               {3, 0},
+		"detach --yes":        {3, 0},
+		"check 192.0.2.9":     {2, 0}, // 1 and 3 are not for check to use
+	}
+	for line, want := range commands {
+		w := newWorld(t)
+		if code, out, stderr := w.sh(line); code != want.noPins || out != "" || !strings.Contains(stderr, "no daemon answers on "+w.socket) {
+			t.Errorf("%s without pins: exit %d, want %d; %q %q", line, code, want.noPins, out, stderr)
+		}
+		w.pins = sampleEngine()
+		w.pins.detach.Detached = []string{"eth0"}
+		w.pins.checks = []reconcile.CheckResult{checkResult("192.0.2.9", "pass", "listed", "", "", 443)}
+		w.pins.status.Daemon = nil
+		code, out, stderr := w.sh(line)
+		said := stderr == "xdpallow: no daemon answers on "+w.socket+": read from pins and state\n"
+		if code != want.pins || (code == 0) != (out != "") || (code == 0) != said {
+			t.Errorf("%s with pins: exit %d, want %d; %q %q", line, code, want.pins, out, stderr)
+		}
+		if line == "status" && !strings.Contains(out, "daemon:       not running\n") {
+			t.Errorf("status does not say that no daemon runs:\n%s", out)
+		}
+	}
+	// A socket that a dead daemon left behind is nobody as well.
+	w := newWorld(t)
+	listener, err := control.Listen(w.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.(interface{ SetUnlinkOnClose(bool) }).SetUnlinkOnClose(false)
+	listener.Close()
+	if _, err := os.Stat(w.socket); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := w.sh("reload"); code != 3 {
+		t.Errorf("dead socket: exit %d, want 3, %s", code, stderr)
+	}
+}
+
+func TestDetachAsks(t *testing.T) {
+	for _, test := range []struct {
+		terminal bool
+		stdin    string
+		code     int
+		asked    int
+	}{
+		{false, "y\n", 2, 0}, // a pipe that says y is not a person
+		{true, "y\n", 0, 1},
+		{true, "YES\n", 0, 1},
+		{true, "\n", 1, 0},
+		{true, "", 1, 0},
+		{true, "nay\n", 1, 0},
+	} {
+		w := newWorld(t).serve(t, sampleEngine())
+		w.terminal, w.stdin = test.terminal, test.stdin
+		code, _, stderr := w.sh("detach --interface eth0")
+		if code != test.code || len(w.asked) != test.asked {
+			t.Errorf("%+v: exit %d, asked %v, %s", test, code, w.asked, stderr)
+		}
+		if !test.terminal && !strings.Contains(stderr, "xdpallow: hint: xdpallow detach --interface eth0 --socket "+w.socket+" --yes\n") {
+			t.Errorf("no hint: %s", stderr)
+		}
+	}
+}
+
+func TestRunOptions(t *testing.T) {
+	w := newWorld(t)
+	code, _, stderr := w.run(strings.Fields("run --interface eth1,eth0 --interface eth1 --port 8443,udp/443 --port tcp/443 --port 443 " +
+		"--allow 192.0.2.0/24,2001:db8::/32 --allow 198.51.100.7 --allow-file a.list --mode audit --drop syn --attach native " +
+		"--state /s --socket /c --bpffs /b/ --metrics :9100 --allow-any --dry-run --log-format json")...)
+	if code != 0 {
+		t.Fatalf("exit %d, %s", code, stderr)
+	}
+	here, err := filepath.Abs("a.list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []options{{
+		Interfaces: []string{"eth0", "eth1"},
+		Ports:      []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.TCP, Number: 8443}, {Protocol: policy.UDP, Number: 443}},
+		Allow:      []string{"192.0.2.0/24", "2001:db8::/32", "198.51.100.7"},
+		AllowFiles: []string{here},
+		Mode:       policy.Audit, Scope: policy.ScopeSYN, Attach: "native",
+		State: "/s", Bpffs: "/b", Socket: "/c", Metrics: ":9100",
+		Force: policy.Force{AllowAny: true}, DryRun: true, LogFormat: "json",
+	}}
+	if diff := cmp.Diff(want, w.ran); diff != "" {
+		t.Errorf("options (-want +got):\n%s", diff)
+	}
+	w = newWorld(t)
+	w.run("run", "--interface", "eth0", "--port", "443")
+	want = []options{{
+		Interfaces: []string{"eth0"}, Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}}, Allow: w.ran[0].Allow,
+		Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "auto",
+		State: defaultState, Bpffs: defaultBpffs, Socket: defaultSocket, LogFormat: "text",
+	}}
+	if diff := cmp.Diff(want, w.ran); diff != "" || len(w.ran[0].Allow) > 0 {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+// A mistake that can be foreseen gets a command to paste.
+func TestHints(t *testing.T) {
+	w := newWorld(t)
+	w.uid = 1000
+	for line, want := range map[string]string{
+		"add 10.0.0.5/8 --owner acme":                   "xdpallow add 10.0.0.0/8 --owner acme",
+		"check 192.0.2.0/24":                            "xdpallow check 192.0.2.0",
+		"rm 192.0.2.0/24":                               "xdpallow remove --help",
+		"list --nope":                                   "xdpallow list --help",
+		"run --interface eth0 --port 443 --drop strict": "xdpallow run --drop syn",
+		"run": "xdpallow run --interface eth0 --port 443 --allow 192.0.2.0/24",
+		"reload --socket " + filepath.Join(t.TempDir(), "s"): "systemctl start xdpallow",
+	} {
+		_, _, stderr := w.run(strings.Fields(line)...)
+		if !strings.HasSuffix(stderr, "\nxdpallow: hint: "+want+"\n") {
+			t.Errorf("%s: %q, want the hint %q", line, stderr, want)
+		}
+	}
+	engine := sampleEngine()
+	engine.err = &policy.Refused{What: "too wide", Hint: "--allow-any"}
+	wide := newWorld(t).serve(t, engine)
+	if _, _, stderr := wide.sh("add 128.0.0.0/2"); !strings.HasSuffix(stderr, "\nxdpallow: hint: xdpallow add --allow-any 128.0.0.0/2 --socket "+wide.socket+"\n") {
+		t.Errorf("a flag as hint: %q", stderr)
+	}
+	engine = sampleEngine()
+	engine.err = control.ErrForbidden
+	w.serve(t, engine)
+	if code, _, stderr := w.run("add", "192.0.2.0/24", "--note", "it's new", "--socket", w.socket); code != 4 ||
+		!strings.HasSuffix(stderr, "\nxdpallow: hint: sudo xdpallow add 192.0.2.0/24 --note 'it'\\''s new' --socket "+w.socket+"\n") {
+		t.Errorf("forbidden: exit %d, %q", code, stderr)
+	}
+}
+
+// Every command explains itself, in one voice.
+func TestHelp(t *testing.T) {
+	w := newWorld(t)
+	app := newApp(env{})
+	var names []string
+	for _, command := range app.Commands {
+		names = append(names, command.Name)
+		code, out, stderr := w.run(command.Name, "--help")
+		if code != 0 || stderr != "" || !strings.Contains(out, "xdpallow "+command.Name+" - "+command.Usage) {
+			t.Errorf("%s --help: exit %d\n%s%s", command.Name, code, out, stderr)
+		}
+		first := []rune(command.Usage)[0]
+		verb, _, _ := strings.Cut(command.Usage, " ")
+		if !unicode.IsUpper(first) || strings.HasSuffix(command.Usage, ".") || strings.HasSuffix(verb, "s") {
+			t.Errorf("%s: usage %q is not a capitalised imperative without full stop", command.Name, command.Usage)
+		}
+		for _, flag := range []string{"--output", "--quiet", "--socket"} {
+			if !strings.Contains(out, flag) {
+				t.Errorf("%s does not take %s", command.Name, flag)
+			}
+		}
+		for _, line := range strings.Split(out, "\n") {
+			if strings.HasSuffix(line, ".") {
+				t.Errorf("%s --help: full stop in %q", command.Name, line)
+			}
+		}
+	}
+	if got := strings.Join(names, " "); got != "run add remove reload list check status stats detach assets demo version" {
+		t.Errorf("commands: %s", got)
+	}
+	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {
+		t.Errorf("without a command: exit %d\n%s", code, out)
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+// This file is the life of the daemon: it puts the gate up, answers on the control
+// socket and to Prometheus, and leaves the gate shut when it ends.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// gateOptions are o as the engine wants them.
+func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, error) {
+	services, err := policy.NewServices([]policy.Service{{
+		Name: policy.DefaultService, Ports: o.Ports, Mode: o.Mode, Scope: o.Scope,
+	}})
+	return reconcile.Options{
+		Interfaces: o.Interfaces, Services: services, Allow: o.Allow, Files: o.AllowFiles,
+		Attach: loader.Mode(o.Attach), State: o.State, Root: o.Bpffs, Force: o.Force,
+		Version: buildVersion(), Log: log,
+	}, err
+}
+
+func runDaemon(ctx context.Context, c *call, o options) error {
+	log := newLogger(c.stderr, o.LogFormat)
+	gate, err := c.gateOptions(o, log)
+	if err != nil {
+		return err
+	}
+	if o.DryRun {
+		plan, err := reconcile.Preview(gate)
+		if err != nil {
+			return err
+		}
+		return c.printPlan(plan, true)
+	}
+	// Looked at before anything is touched, and again when it is made.
+	if err := control.Free(o.Socket); err != nil {
+		return err
+	}
+	engine, err := reconcile.Open(gate)
+	if err != nil {
+		return err
+	}
+	// The pins stay and go on enforcing: to end is not to open.
+	defer engine.Close()
+	return live(ctx, engine, o, log)
+}
+
+// live serves until ctx ends or detach has taken the last interface.
+func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Logger) error {
+	listener, err := control.Listen(o.Socket)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	var scrapes net.Listener
+	if o.Metrics != "" {
+		if scrapes, err = net.Listen("tcp", o.Metrics); err != nil {
+			return fmt.Errorf("serve metrics: %w", err)
+		}
+		defer scrapes.Close()
+	}
+	if err := engine.Start(ctx); err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() {
+		if err := control.Serve(ctx, listener, engine); err != nil {
+			log.Error(fmt.Sprintf("control socket: %v", err))
+		}
+	})
+	if scrapes != nil {
+		running.Go(func() { serveMetrics(ctx, scrapes, engine, log) })
+	}
+	running.Go(func() { reloadOnHangup(ctx, engine, log) })
+	running.Go(func() { notifySystemd(ctx, engine) })
+	engine.Run(ctx)
+	return nil
+}
+
+// reloadOnHangup reads the list files again on SIGHUP, as reload does.
+func reloadOnHangup(ctx context.Context, engine *reconcile.Engine, log *slog.Logger) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, unix.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			by := reconcile.Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid())}
+			if _, err := engine.Reload(ctx, by, reconcile.ReloadRequest{}); err != nil {
+				log.Error(fmt.Sprintf("reload: nothing was changed: %v", err))
+			}
+		}
+	}
+}
+
+// notifySystemd says that the policy is enforced, then that the daemon is alive: an
+// answer from the engine, not from this goroutine.
+func notifySystemd(ctx context.Context, engine *reconcile.Engine) {
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	ticks := time.NewTicker(interval / 2)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+			if _, err := engine.Snapshot(ctx); err == nil {
+				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+			}
+		}
+	}
+}
+
+func serveMetrics(ctx context.Context, listener net.Listener, engine *reconcile.Engine, log *slog.Logger) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics.Handler(scrape{engine}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	go func() {
+		<-ctx.Done()
+		server.Close()
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		log.Error(fmt.Sprintf("serve metrics: %v", err))
+	}
+}
+
+// scrape is the engine as metrics reads it.
+type scrape struct{ engine *reconcile.Engine }
+
+func (s scrape) Snapshot(ctx context.Context) (shot metrics.Snapshot, err error) {
+	if shot.Status, err = s.engine.Snapshot(ctx); err != nil {
+		return shot, err
+	}
+	shot.IPv4, shot.IPv6 = s.engine.Families()
+	shot.Stats, err = s.engine.Stats(ctx)
+	return shot, err
+}

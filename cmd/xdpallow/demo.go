@@ -1,0 +1,241 @@
+package main
+
+// This file is `demo`: the whole job on real packets, for somebody who has never
+// seen it, in namespaces that it makes and removes. Every step says what it expects
+// before it happens, and a step that surprises ends the demo with an error.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+)
+
+func demoCommand(e env) *cli.Command {
+	return e.command("demo", "Show the whole job in namespaces that it makes and removes", "", nil, demo)
+}
+
+func demo(ctx context.Context, c *call) (err error) {
+	if c.uid != 0 {
+		return fmt.Errorf("demo makes network namespaces and needs root: %w", os.ErrPermission)
+	}
+	d := &demonstration{call: c}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if err := d.open(); err != nil {
+		return err
+	}
+	for i, step := range []struct {
+		title string
+		do    func(context.Context) error
+	}{
+		{"the API without a gate: anybody is served", d.ungated},
+		{"the gate goes up for one customer", d.run},
+		{"the customer is served, a stranger is not", d.gated},
+		{"the stranger becomes a customer", d.add},
+		{"and is one no longer; what was open lives on", d.remove},
+		{"a flood from random sources, none of them listed", d.flood},
+		{"what happened", d.stats},
+		{"the daemon is killed: the gate stays shut", d.kill},
+		{"only detach opens it", d.detach},
+	} {
+		fmt.Fprintf(c.out, "\n%d. %s\n", i+1, title(step.title))
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("step %d, %s: %w", i+1, step.title, err)
+		}
+	}
+	fmt.Fprintln(c.out, "\nEverything went as told; the namespaces are gone.")
+	return nil
+}
+
+func title(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+const demoPort = 8443
+
+var (
+	customer = netlab.Listed4
+	stranger = netlab.Unlisted4
+)
+
+// demonstration is a lab with an API in it, and the gate before that.
+type demonstration struct {
+	*call
+	dir    string // of state, socket and pins
+	lab    *netlab.Lab
+	server *netlab.Server
+	api    netip.AddrPort
+	daemon *process
+}
+
+func (d *demonstration) open() (err error) {
+	if d.dir, err = os.MkdirTemp("", "xdpallow-demo-"); err != nil {
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	if d.lab, err = netlab.New("demo"); err != nil {
+		return err
+	}
+	d.api = netip.AddrPortFrom(d.lab.Link("eth0").Host4, demoPort)
+	answer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") })
+	if d.server, err = d.lab.Host.ServeHTTP(d.api.String(), answer); err != nil {
+		return err
+	}
+	d.say("A host (namespace %s) with a real HTTP API on %s,", d.lab.Host.Name, d.api)
+	d.say("and a wire (namespace %s) with a customer, %s, and a stranger, %s.", d.lab.Wire.Name, customer, stranger)
+	return nil
+}
+
+// close removes everything, in the order that lets each thing go.
+func (d *demonstration) close() error {
+	var errs []error
+	if d.daemon != nil {
+		errs = append(errs, d.daemon.stop(unix.SIGKILL))
+	}
+	if d.server != nil {
+		errs = append(errs, d.server.Close())
+	}
+	if d.lab != nil {
+		errs = append(errs, d.lab.Close())
+	}
+	if d.dir != "" {
+		if err := unix.Unmount(d.pins(), 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", d.pins(), err))
+		}
+		errs = append(errs, os.RemoveAll(d.dir))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *demonstration) pins() string   { return filepath.Join(d.dir, "bpf") }
+func (d *demonstration) socket() string { return filepath.Join(d.dir, "socket") }
+
+func (d *demonstration) say(format string, args ...any) {
+	fmt.Fprintf(d.out, "   "+format+"\n", args...)
+}
+
+func (d *demonstration) ungated(context.Context) error {
+	return errors.Join(d.expectServed("customer", customer), d.expectServed("stranger", stranger))
+}
+
+func (d *demonstration) run(ctx context.Context) (err error) {
+	d.daemon, err = d.startDaemon(ctx, "--interface", "eth0", "--port", fmt.Sprint(demoPort), "--allow", netlab.ListedPrefix4.String())
+	return err
+}
+
+func (d *demonstration) gated(context.Context) error {
+	return errors.Join(d.expectServed("customer", customer), d.expectDropped("stranger", stranger))
+}
+
+// soon is within what an entry must be in force after add has returned.
+const soon = 100 * time.Millisecond
+
+func (d *demonstration) add(ctx context.Context) error {
+	if err := d.command(ctx, "add", stranger.String(), "--owner", "acme", "--note", "OPS-1234"); err != nil {
+		return err
+	}
+	start := time.Now()
+	outcome, err := d.lab.Wire.Knock(stranger, d.api, time.Second)
+	if took := time.Since(start); outcome != netlab.Connected || took > soon {
+		return fmt.Errorf("a connect begun after add returned: %v after %v, %w", outcome, took, orSurprise(err))
+	}
+	d.say("a connect begun after that: %v within %v", outcome, soon)
+	return d.expectServed("stranger", stranger)
+}
+
+// remove keeps a connection over the removal of its source.
+func (d *demonstration) remove(ctx context.Context) error {
+	conn, err := d.lab.Wire.DialContext(ctx, "tcp", stranger, d.api.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := d.command(ctx, "remove", stranger.String()); err != nil {
+		return err
+	}
+	if err := d.expectDropped("stranger", stranger); err != nil {
+		return err
+	}
+	if err := request(conn, d.api.String()); err != nil {
+		return fmt.Errorf("the open connection died: %w", err)
+	}
+	d.say("stranger  on the connection that was open: 200 OK")
+	return nil
+}
+
+// flood sends SYNs and watches the counter meanwhile. TCP must not see one.
+func (d *demonstration) flood(ctx context.Context) error {
+	before, err := d.lab.Host.TCPInSegs()
+	if err != nil {
+		return err
+	}
+	counted, err := d.dropped(ctx)
+	if err != nil {
+		return err
+	}
+	done := make(chan netlab.Flooded, 1)
+	failed := make(chan error, 1)
+	go func() {
+		sent, err := d.lab.Link("eth0").Flood(ctx, netlab.Flood{
+			Sources: netip.MustParsePrefix("16.0.0.0/4"), Target: d.api, Count: 400_000, Rate: 150_000, Seed: 1,
+		})
+		failed <- err
+		done <- sent
+	}()
+	for {
+		select {
+		case err := <-failed:
+			if err != nil {
+				return err
+			}
+			return d.flooded(ctx, <-done, before, counted)
+		case <-time.After(500 * time.Millisecond):
+			now, err := d.dropped(ctx)
+			if err != nil {
+				return err
+			}
+			d.say("dropped so far: %7d", now-counted)
+		}
+	}
+}
+
+func (d *demonstration) flooded(ctx context.Context, sent netlab.Flooded, segments, counted uint64) error {
+	now, err := d.dropped(ctx)
+	if err != nil {
+		return err
+	}
+	after, err := d.lab.Host.TCPInSegs()
+	if err != nil {
+		return err
+	}
+	d.say("sent %d SYNs in %.1f s; %d dropped in the driver; %d reached TCP", sent.Arrived(), sent.Elapsed.Seconds(), now-counted, after-segments)
+	if now-counted != sent.Arrived() || after != segments {
+		return errors.New("the counter and the flood differ, or TCP saw some of it")
+	}
+	return d.expectServed("customer", customer)
+}
+
+func (d *demonstration) stats(ctx context.Context) error { return d.command(ctx, "stats") }
+
+func (d *demonstration) kill(context.Context) error {
+	d.say("$ kill -9 %d", d.daemon.Process.Pid)
+	if err := d.daemon.stop(unix.SIGKILL); err != nil {
+		return err
+	}
+	d.daemon = nil
+	return d.gated(nil)
+}
+
+func (d *demonstration) detach(ctx context.Context) error {
+	if err := d.command(ctx, "detach", "--yes"); err != nil {
+		return err
+	}
+	return d.expectServed("stranger", stranger)
+}

@@ -1,0 +1,72 @@
+package main
+
+// This file is `detach`: the one command that opens the gate.
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func detachCommand(e env) *cli.Command {
+	return e.command("detach", "Open the gate", "", append([]cli.Flag{
+		&cli.StringSliceFlag{Name: "interface", Usage: "only `IF`, repeated or with commas; every interface without it"},
+		&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
+	}, offlineFlags()...), detach)
+}
+
+func detach(ctx context.Context, c *call) error {
+	interfaces, err := interfaceNames(c.flags.StringSlice("interface"))
+	if err != nil {
+		return err
+	}
+	if err := c.agreed(interfaces); err != nil {
+		return err
+	}
+	result, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.DetachResult, error) {
+		return from.Detach(ctx, c.self(), reconcile.DetachRequest{Interfaces: interfaces})
+	})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(result)
+	}
+	for _, name := range result.Detached {
+		if _, err := fmt.Fprintf(c.out, "detached %s: every source may connect through it\n", name); err != nil {
+			return err
+		}
+	}
+	for _, name := range result.Left {
+		if _, err := fmt.Fprintf(c.out, "still attached: %s\n", name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// agreed asks, where there is somebody to ask: a script that opens a host has
+// to say that it means to.
+func (c *call) agreed(interfaces []string) error {
+	where := "every interface"
+	if len(interfaces) > 0 {
+		where = strings.Join(interfaces, ", ")
+	}
+	switch {
+	case c.flags.Bool("yes"):
+		return nil
+	case !c.terminal:
+		return &policy.InputError{
+			What: "detach lets every source connect through " + where + ", and nobody is here to ask",
+			Hint: typed(c.env) + " --yes",
+		}
+	case c.confirmed("this lets every source connect through " + where + ": detach?"):
+		return nil
+	}
+	return &policy.Refused{What: "nothing was detached"}
+}

@@ -1,0 +1,168 @@
+package control
+
+// This file is the daemon as a command sees it: the same Engine, across the
+// socket.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// answerTimeout bounds the wait for a daemon that took the connection: a
+// publish of a million prefixes takes seconds, a stopped process for ever.
+const answerTimeout = 2 * time.Minute
+
+// Client is the Engine behind a socket. Its errors are the daemon's
+// *policy.InputError, *policy.Refused and ErrForbidden, or ErrNoDaemon. The
+// Caller arguments are ignored: the daemon asks the kernel who calls.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+var _ Engine = (*Client)(nil)
+
+// NewClient returns a client of the daemon on socket; it connects when asked.
+func NewClient(socket string) *Client {
+	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{
+		ResponseHeaderTimeout: answerTimeout,
+		DisableKeepAlives:     true, // a command asks once
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+			if err != nil {
+				return nil, &dialError{err}
+			}
+			return conn, nil
+		},
+	}}}
+}
+
+// dialError sets "nobody is there" apart from all that can fail later, when a
+// change may have been made.
+type dialError struct{ error }
+
+func (e *dialError) Unwrap() error { return e.error }
+
+// Status implements Reader.
+func (c *Client) Status(ctx context.Context) (reconcile.Status, error) {
+	return get[reconcile.Status](ctx, c, pathStatus, nil)
+}
+
+// Stats implements Reader.
+func (c *Client) Stats(ctx context.Context) (reconcile.Stats, error) {
+	return get[reconcile.Stats](ctx, c, pathStats, nil)
+}
+
+// List implements Reader.
+func (c *Client) List(ctx context.Context, owner string) (listing reconcile.Listing, err error) {
+	query := url.Values{}
+	if owner != "" {
+		query.Set("owner", owner)
+	}
+	err = c.do(ctx, http.MethodGet, pathEntries+"?"+query.Encode(), nil, func(body io.Reader) (err error) {
+		listing, err = readListing(body)
+		return err
+	})
+	return listing, err
+}
+
+// Check implements Reader.
+func (c *Client) Check(ctx context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
+	query := url.Values{"address": {addr.String()}}
+	if port != nil {
+		query.Set("port", port.String())
+	}
+	return get[[]reconcile.CheckResult](ctx, c, pathCheck, query)
+}
+
+// Add implements Writer.
+func (c *Client) Add(ctx context.Context, _ reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error) {
+	return post[reconcile.Listing](ctx, c, pathAdd, req)
+}
+
+// Remove implements Writer.
+func (c *Client) Remove(ctx context.Context, _ reconcile.Caller, req reconcile.RemoveRequest) (reconcile.Listing, error) {
+	return post[reconcile.Listing](ctx, c, pathRemove, req)
+}
+
+// Reload implements Writer.
+func (c *Client) Reload(ctx context.Context, _ reconcile.Caller, req reconcile.ReloadRequest) (reconcile.Plan, error) {
+	return post[reconcile.Plan](ctx, c, pathReload, req)
+}
+
+// Detach implements Detacher.
+func (c *Client) Detach(ctx context.Context, _ reconcile.Caller, req reconcile.DetachRequest) (reconcile.DetachResult, error) {
+	return post[reconcile.DetachResult](ctx, c, pathDetach, req)
+}
+
+func get[A any](ctx context.Context, c *Client, path string, query url.Values) (answer A, err error) {
+	err = c.do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, func(body io.Reader) error {
+		return json.NewDecoder(body).Decode(&answer)
+	})
+	return answer, err
+}
+
+func post[A any](ctx context.Context, c *Client, path string, request any) (answer A, err error) {
+	text, err := json.Marshal(request)
+	if err != nil {
+		return answer, fmt.Errorf("write the request: %w", err)
+	}
+	if len(text) > maxBody {
+		return answer, &policy.InputError{
+			What: fmt.Sprintf("a change of %d MiB is over the limit of %d MiB", len(text)>>20, maxBody>>20),
+			Hint: "xdpallow run --allow-file FILE",
+		}
+	}
+	err = c.do(ctx, http.MethodPost, path, text, func(body io.Reader) error {
+		return json.NewDecoder(body).Decode(&answer)
+	})
+	return answer, err
+}
+
+func (c *Client) do(ctx context.Context, method, path string, body []byte, read func(io.Reader) error) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://xdpallow"+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.failed(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return readError(resp.Status, resp.Body)
+	}
+	if err := read(resp.Body); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return nil
+}
+
+// failed says what an unanswered request means.
+func (c *Client) failed(err error) error {
+	var dial *dialError
+	switch {
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return forbiddenError(fmt.Sprintf("%s: only root and group %s may connect", c.socket, ReadGroup))
+	case errors.Is(err, unix.EAGAIN):
+		// Its backlog is full: it lives, and nobody may act in its place.
+		return fmt.Errorf("the daemon on %s is too busy to answer", c.socket)
+	case errors.As(err, &dial) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w on %s", ErrNoDaemon, c.socket)
+	}
+	return fmt.Errorf("ask the daemon on %s: %w", c.socket, errors.Unwrap(err)) // without the made-up URL
+}

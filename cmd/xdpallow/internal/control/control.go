@@ -1,0 +1,56 @@
+// Package control is how a command talks to the running daemon: HTTP/1.1 and
+// JSON on a unix socket, with the kernel's word (SO_PEERCRED) on who asks.
+package control
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// Reader answers questions. It changes nothing, so group xdpallow may ask.
+type Reader interface {
+	Status(ctx context.Context) (reconcile.Status, error)
+	Stats(ctx context.Context) (reconcile.Stats, error)
+	// List returns the entries of one owner, of all when owner is "".
+	List(ctx context.Context, owner string) (reconcile.Listing, error)
+	// Check returns one result for port, or one for every protected port when it is nil.
+	Check(ctx context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error)
+}
+
+// Writer changes what is enforced, for uid 0 and group xdpallow-admin.
+type Writer interface {
+	Detacher
+	Add(ctx context.Context, who reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error)
+	Remove(ctx context.Context, who reconcile.Caller, req reconcile.RemoveRequest) (reconcile.Listing, error)
+	Reload(ctx context.Context, who reconcile.Caller, req reconcile.ReloadRequest) (reconcile.Plan, error)
+}
+
+// Detacher opens the gate; unlike the other changes it needs no daemon.
+type Detacher interface {
+	Detach(ctx context.Context, who reconcile.Caller, req reconcile.DetachRequest) (reconcile.DetachResult, error)
+}
+
+// Engine is all that a daemon can do.
+type Engine interface {
+	Reader
+	Writer
+}
+
+// The paths of the API, below the socket.
+const (
+	pathStatus  = "/v1/status"
+	pathStats   = "/v1/stats"
+	pathEntries = "/v1/entries" // ?owner=
+	pathCheck   = "/v1/check"   // ?address=&port=
+	pathAdd     = "/v1/add"
+	pathRemove  = "/v1/remove"
+	pathReload  = "/v1/reload"
+	pathDetach  = "/v1/detach"
+)
+
+// maxBody bounds a request, in bytes: a million prefixes fit, an endless
+// stream of them cannot take the daemon's memory.
+const maxBody = 64 << 20

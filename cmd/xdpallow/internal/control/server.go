@@ -1,0 +1,155 @@
+package control
+
+// This file serves an Engine on a listener until the daemon ends.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// shutdownGrace is how long Serve waits for running requests: a change that
+// was acknowledged is already recorded, so cutting the rest loses only answers.
+const shutdownGrace = 5 * time.Second
+
+// Serve answers for engine until ctx ends, then finishes what runs and
+// returns nil. It closes listener, which removes the socket.
+func Serve(ctx context.Context, listener net.Listener, engine Engine) error {
+	return serve(ctx, listener, engine, system)
+}
+
+func serve(ctx context.Context, listener net.Listener, engine Engine, who directory) error {
+	server := &http.Server{
+		Handler:           handler(engine),
+		ConnContext:       who.withPeer,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       time.Minute,     // of a whole request: a stuck writer frees its connection
+		WriteTimeout:      5 * time.Minute, // includes the work, and a listing to a slow reader
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    1 << 16,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve the control socket: %w", err)
+	case <-ctx.Done():
+	}
+	// ctx is over, so the grace needs a context of its own.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	err := server.Shutdown(grace)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close() // a caller who says nothing is no failure of ours
+	}
+	<-failed // not before this is the socket surely gone
+	if err != nil {
+		return fmt.Errorf("end the control socket: %w", err)
+	}
+	return nil
+}
+
+// handler routes a request, after the peer was found to be allowed to make it.
+func handler(engine Engine) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+pathStatus, question(func(ctx context.Context, _ *http.Request) (reconcile.Status, error) {
+		return engine.Status(ctx)
+	}))
+	mux.Handle("GET "+pathStats, question(func(ctx context.Context, _ *http.Request) (reconcile.Stats, error) {
+		return engine.Stats(ctx)
+	}))
+	mux.Handle("GET "+pathCheck, question(func(ctx context.Context, r *http.Request) ([]reconcile.CheckResult, error) {
+		return check(ctx, engine, r)
+	}))
+	mux.HandleFunc("GET "+pathEntries, func(w http.ResponseWriter, r *http.Request) {
+		listing, err := engine.List(r.Context(), r.URL.Query().Get("owner"))
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = WriteListing(w, listing) // fails only when the caller hung up
+	})
+	mux.Handle("POST "+pathAdd, change(engine.Add))
+	mux.Handle("POST "+pathRemove, change(engine.Remove))
+	mux.Handle("POST "+pathReload, change(engine.Reload))
+	mux.Handle("POST "+pathDetach, change(engine.Detach))
+	return permitted(mux)
+}
+
+// permitted lets readers GET and writers do everything, before any of the
+// request's body is read.
+func permitted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, _ := r.Context().Value(peerKey{}).(peer)
+		switch {
+		case p.err != nil:
+			writeError(w, forbiddenError(p.err.Error()))
+		case !p.read:
+			writeError(w, forbiddenError(fmt.Sprintf("uid %d is not in group %s", p.UID, ReadGroup)))
+		case r.Method != http.MethodGet && !p.write:
+			writeError(w, forbiddenError(fmt.Sprintf("uid %d is not in group %s and may only read", p.UID, AdminGroup)))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// question answers with what ask returns.
+func question[A any](ask func(context.Context, *http.Request) (A, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, err := ask(r.Context(), r)
+		reply(w, answer, err)
+	})
+}
+
+// change decodes the request for do. An unknown field is an error: it would be
+// a wish (a narrower scope, an end date) that this daemon silently ignores.
+func change[Q, A any](do func(context.Context, reconcile.Caller, Q) (A, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var request Q
+		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		body.DisallowUnknownFields()
+		if err := body.Decode(&request); err != nil {
+			writeError(w, &policy.InputError{What: fmt.Sprintf("read the request: %v", err)})
+			return
+		}
+		p, _ := r.Context().Value(peerKey{}).(peer)
+		// A change is not left half way because its caller pressed ^C.
+		answer, err := do(context.WithoutCancel(r.Context()), p.Caller, request)
+		reply(w, answer, err)
+	})
+}
+
+func reply(w http.ResponseWriter, answer any, err error) {
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer) // fails only when the caller hung up
+}
+
+func check(ctx context.Context, engine Reader, r *http.Request) ([]reconcile.CheckResult, error) {
+	query := r.URL.Query()
+	addr, err := netip.ParseAddr(query.Get("address"))
+	if err != nil {
+		return nil, &policy.InputError{What: fmt.Sprintf("%q is not an address", query.Get("address"))}
+	}
+	if !query.Has("port") {
+		return engine.Check(ctx, addr, nil)
+	}
+	port, err := policy.ParsePort(query.Get("port"))
+	if err != nil {
+		return nil, &policy.InputError{What: err.Error()}
+	}
+	return engine.Check(ctx, addr, &port)
+}

@@ -1,0 +1,250 @@
+package control
+
+// Promises guarded here: only root and the admin group change anything, and
+// the reading group reads (DESIGN 5.3); a change is never cut in half; what
+// crosses the socket arrives as it was.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func TestRights(t *testing.T) {
+	own := strconv.Itoa(nobody)
+	for _, test := range []struct {
+		name string
+		who  directory
+		mode os.FileMode
+		want string // read, write
+	}{
+		{"by the socket's mode", groups(nil), 0o600, "forbidden forbidden"},
+		{"in no group", groups(nil), 0o666, "forbidden forbidden"},
+		{"in another group", groups(map[string]string{ReadGroup: "1", AdminGroup: "2"}), 0o666, "forbidden forbidden"},
+		{"reader", groups(map[string]string{ReadGroup: own}), 0o666, "yes forbidden"},
+		{"admin", groups(map[string]string{AdminGroup: own}), 0o666, "yes yes"},
+		{"admin by supplementary group", directory{
+			groupID: groups(map[string]string{ReadGroup: "1", AdminGroup: "2"}).groupID,
+			groups:  func(uid uint32) []string { return map[uint32][]string{nobody: {"7", "2"}}[uid] },
+		}, 0o666, "yes yes"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := &engine{}
+			socket, _ := start(t, e, test.who)
+			if err := os.Chmod(socket, test.mode); err != nil {
+				t.Fatal(err)
+			}
+			got, pid := askAsNobody(t, socket)
+			if got != test.want {
+				t.Errorf("uid %d may read and write: %s, want %s", nobody, got, test.want)
+			}
+			var want []reconcile.Caller
+			if strings.HasSuffix(test.want, " yes") {
+				want = []reconcile.Caller{{UID: nobody, PID: int32(pid)}}
+			}
+			if diff := cmp.Diff(want, e.callers); diff != "" {
+				t.Errorf("changes that reached the engine (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Root writes, whatever groups there are, and the engine learns who it was
+// from the kernel, not from the client.
+func TestRoot(t *testing.T) {
+	e := &engine{}
+	socket, _ := start(t, e, groups(nil))
+	req := reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Owner: "acme", Note: "n", AllowAny: true}
+	listing, err := NewClient(socket).Add(t.Context(), reconcile.Caller{UID: 1, PID: 1}, req)
+	if err != nil || listing.Generation != 8 {
+		t.Fatalf("add: %v, %v", listing, err)
+	}
+	if diff := cmp.Diff([]reconcile.AddRequest{req}, e.adds); diff != "" {
+		t.Error(diff)
+	}
+	if want := (reconcile.Caller{UID: 0, PID: int32(os.Getpid())}); e.callers[0] != want {
+		t.Errorf("caller %v, want %v", e.callers[0], want)
+	}
+}
+
+// The memberships of the host's own database.
+func TestSystemDirectory(t *testing.T) {
+	if gid, ok := system.groupID("root"); !ok || gid != "0" {
+		t.Errorf("group root: %q, %v", gid, ok)
+	}
+	if _, ok := system.groupID("xdpallow-no-such-group"); ok {
+		t.Error("a group that does not exist is somebody")
+	}
+	if got := system.groups(0); len(got) == 0 || got[0] != "0" {
+		t.Errorf("groups of root: %v", got)
+	}
+	if got := system.groups(4294000001); got != nil {
+		t.Errorf("groups of a user who is not there: %v", got)
+	}
+	if read, write := system.rights(&unix.Ucred{Uid: 4294000001, Gid: 4294000001}); read || write {
+		t.Error("a user who is not there has rights")
+	}
+}
+
+func TestListingCrosses(t *testing.T) {
+	for _, n := range []int{0, 1, 20000} {
+		e := &engine{listing: reconcile.Listing{Generation: 3, Total: n + 5, Entries: prefixes(n)}}
+		socket, _ := start(t, e, system)
+		got, err := NewClient(socket).List(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(e.listing, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%d entries (-want +got):\n%.2000s", n, diff)
+		}
+		if got.Entries == nil {
+			t.Error("no entries came as nil, which scripts would see as null")
+		}
+	}
+}
+
+// A daemon that dies while it lists must not look like a shorter list.
+func TestListingCutOff(t *testing.T) {
+	var whole bytes.Buffer
+	if err := WriteListing(&whole, reconcile.Listing{Generation: 3, Total: 2, Entries: prefixes(2)}); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.TrimSpace(whole.String())
+	if _, err := readListing(strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(text) {
+		if _, err := readListing(strings.NewReader(text[:n])); err == nil {
+			t.Errorf("%d of %d bytes were read as a listing", n, len(text))
+		}
+	}
+	newer := strings.Replace(text, `"total"`, `"colour":{"x":[1]},"total"`, 1)
+	if l, err := readListing(strings.NewReader(newer)); err != nil || len(l.Entries) != 2 {
+		t.Errorf("a listing of a newer daemon: %v, %v", l, err)
+	}
+}
+
+func TestErrorsCross(t *testing.T) {
+	for _, want := range []error{
+		&policy.InputError{Where: "a:1", What: "x", Hint: "h"},
+		&policy.InputError{What: "x"},
+		&policy.Refused{What: "x", Hint: "h"},
+		forbiddenError("x"),
+		errors.New("x"),
+		errors.Join(&policy.InputError{Where: "a:1", What: "x", Hint: "h"}, errors.New("y")),
+	} {
+		socket, _ := start(t, &engine{err: want}, system)
+		client := NewClient(socket)
+		_, status := client.Status(t.Context())
+		_, list := client.List(t.Context(), "")
+		_, add := client.Add(t.Context(), reconcile.Caller{}, reconcile.AddRequest{})
+		for _, got := range []error{status, list, add} {
+			if fmt.Sprintf("%#v", toWire(got)) != fmt.Sprintf("%#v", toWire(want)) || errors.Is(got, ErrForbidden) != errors.Is(want, ErrForbidden) {
+				t.Errorf("%#v came as %#v", want, got)
+			}
+		}
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	socket, end := start(t, &engine{}, system)
+	end()
+	client := NewClient(socket)
+	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNoDaemon) || !strings.Contains(err.Error(), socket) {
+		t.Errorf("status: %v", err)
+	}
+	if _, err := client.Add(t.Context(), reconcile.Caller{}, reconcile.AddRequest{}); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("add: %v", err)
+	}
+}
+
+// What the server does not understand it refuses.
+func TestBadRequests(t *testing.T) {
+	e := &engine{}
+	socket, _ := start(t, e, system)
+	client := NewClient(socket)
+	for _, test := range []struct{ method, path, body, want string }{
+		{"POST", pathAdd, `{"prefixes":["192.0.2.0/24"],"for":"1d"}`, "400"}, // a later flag
+		{"POST", pathAdd, `{`, "400"},
+		{"POST", pathAdd, `{"note":"` + strings.Repeat("x", maxBody) + `"}`, "400"},
+		{"GET", pathAdd, ``, "405"},
+		{"GET", "/v1/nonsense", ``, "404"},
+		{"GET", pathCheck + "?address=x", ``, "400"},
+		{"GET", pathCheck + "?address=192.0.2.1&port=x", ``, "400"},
+		{"GET", pathCheck + "?address=192.0.2.1&port=tcp/1", ``, "200"},
+		{"GET", pathCheck + "?address=192.0.2.1", ``, "200"},
+	} {
+		req, err := http.NewRequest(test.method, "http://xdpallow"+test.path, strings.NewReader(test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.HasPrefix(resp.Status, test.want) {
+			t.Errorf("%s %s %.60s: %s %s, want %s", test.method, test.path, test.body, resp.Status, text, test.want)
+		}
+	}
+	if len(e.adds) > 0 {
+		t.Errorf("a bad request reached the engine: %.200v", e.adds)
+	}
+}
+
+// A daemon that is told to stop answers the change it has begun, and a caller
+// who leaves does not stop his change.
+func TestShutdownIsGraceful(t *testing.T) {
+	e := &engine{block: make(chan struct{})}
+	socket, end := start(t, e, system)
+	answered, left := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := NewClient(socket).Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Note: "stays"})
+		answered <- err
+	}()
+	ctx, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer leave()
+	go func() {
+		_, err := NewClient(socket).Add(ctx, reconcile.Caller{}, reconcile.AddRequest{Note: "leaves"})
+		left <- err
+	}()
+	if err := <-left; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the caller who left: %v", err)
+	}
+	go func() {
+		time.Sleep(50 * time.Millisecond) // Shutdown has begun, or begins: both must answer
+		close(e.block)
+	}()
+	end()
+	if err := <-answered; err != nil {
+		t.Errorf("the caller who stayed: %v", err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		e.lock.Lock()
+		n := len(e.adds)
+		e.lock.Unlock()
+		if n == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d changes were made, want 2", n)
+		}
+	}
+}

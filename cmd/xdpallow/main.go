@@ -1,0 +1,92 @@
+// Command xdpallow lets only known source prefixes open connections to the
+// ports of an API. This package is how people touch it: one file a command,
+// none of which decides anything that a package below could decide.
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// env is all that a command touches of the world outside, so that a test can
+// be the world.
+type env struct {
+	args           []string // as typed; args[0] is the program
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	terminal       bool // somebody sits at stdin and can be asked
+	uid            int  // effective
+
+	// offline reads pins and state when no daemon answers.
+	offline func(bpffs, state string) offlineEngine
+	// daemon runs until ctx ends.
+	daemon func(ctx context.Context, c *call, o options) error
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	code := run(ctx, env{
+		args:  os.Args,
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		terminal: term.IsTerminal(int(os.Stdin.Fd())),
+		uid:      os.Geteuid(),
+		offline:  openOffline,
+		daemon:   runDaemon,
+	})
+	stop()
+	os.Exit(code)
+}
+
+// run does what e.args say and returns the exit code.
+func run(ctx context.Context, e env) int {
+	app := newApp(e)
+	err := app.RunContext(ctx, permute(app, e.args))
+	complain(e, err)
+	return exitCode(err)
+}
+
+// The exit codes of DESIGN 5.3. Scripts depend on them: never change one.
+const (
+	exitDone      = 0
+	exitFailed    = 1 // refused or failed
+	exitInput     = 2 // wrong input
+	exitNoDaemon  = 3 // needs a daemon, none answers
+	exitForbidden = 4
+)
+
+// errDropped is check's answer "dropped". It is an exit code, not a complaint.
+var errDropped = errors.New("dropped")
+
+// checkError is any failure of check, where 1 already means "dropped".
+type checkError struct{ error }
+
+func (e checkError) Unwrap() error { return e.error }
+
+// exitCode is the only place where an error becomes a code.
+func exitCode(err error) int {
+	var input *policy.InputError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errDropped):
+		return exitFailed
+	case errors.As(err, new(checkError)), errors.As(err, &input):
+		return exitInput
+	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, reconcile.ErrNoPins):
+		return exitNoDaemon
+	case errors.Is(err, control.ErrForbidden), errors.Is(err, fs.ErrPermission):
+		return exitForbidden
+	}
+	return exitFailed
+}

@@ -1,0 +1,191 @@
+package main
+
+// Promise guarded here: the output is the contract of DESIGN 5.3, sorted, and
+// the same bytes each time.
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func checkResult(addr, verdict, reason, prefix, owner string, port uint16) reconcile.CheckResult {
+	r := reconcile.CheckResult{
+		Address: netip.MustParseAddr(addr), Port: policy.Port{Protocol: policy.TCP, Number: port},
+		Verdict: verdict, Reason: reason, Owner: owner, Generation: 2, Origins: []policy.Origin{},
+	}
+	if prefix != "" {
+		p := netip.MustParsePrefix(prefix)
+		r.Prefix = &p
+	}
+	return r
+}
+
+func TestOutput(t *testing.T) {
+	tests := []struct {
+		name, line string
+		prepare    func(*fakeEngine)
+		code       int
+		want       string
+	}{
+		{name: "add", line: "add 198.51.100.0/28 2001:db8:42::/48 --owner acme --note OPS-1234", prepare: func(f *fakeEngine) {
+			f.listing.Entries = []reconcile.Entry{entry("198.51.100.0/28", "acme"), entry("2001:db8:42::/48", "acme")}
+		}, want: `
+added 198.51.100.0/28   acme
+added 2001:db8:42::/48  acme
+generation 2, 3 prefixes
+`},
+		{name: "add, one without owner", line: "add 198.51.100.0/28 2001:db8:42::/48", prepare: func(f *fakeEngine) {
+			f.listing.Entries = []reconcile.Entry{entry("2001:db8:42::/48", ""), entry("198.51.100.0/28", "acme")}
+		}, want: `
+added 198.51.100.0/28   acme
+added 2001:db8:42::/48
+generation 2, 3 prefixes
+`},
+		{name: "remove", line: "remove 198.51.100.0/28", prepare: func(f *fakeEngine) {
+			f.listing = reconcile.Listing{Generation: 4, Total: 1, Entries: []reconcile.Entry{entry("198.51.100.0/28", "acme")}}
+		}, want: `
+removed 198.51.100.0/28  acme (open connections live on)
+generation 4, 1 prefix
+`},
+		{name: "remove, json", line: "remove 198.51.100.0/28 -o json", prepare: func(f *fakeEngine) {
+			f.listing = reconcile.Listing{Generation: 4, Total: 2, Entries: []reconcile.Entry{entry("198.51.100.0/28", "acme", "cli")}}
+		}, want: `
+{"generation":4,"total":2,"entries":[
+{"prefix":"198.51.100.0/28","owner":"acme","services":[],"until":null,"note":"","origins":["cli"],"last_seen":null,"hits":0,"suspended":false}
+]}
+`},
+		{name: "list", line: "list", want: `
+PREFIX            OWNER  SERVICES  UNTIL                 LAST-SEEN             ORIGIN                 NOTE
+198.51.100.0/28   acme   all       -                     -                     cli                    -
+203.0.113.0/24    acme   api       2027-01-31T18:00:00Z  2026-11-21T09:00:00Z  flag,file:/etc/a.list  main "office"
+2001:db8:42::/48  -      all       -                     -                     cli                    -
+`},
+		{name: "list, text", line: "list -o text", want: `
+198.51.100.0/28 owner=acme
+203.0.113.0/24 owner=acme service=api until=2027-01-31T18:00:00Z note="main \"office\""
+2001:db8:42::/48
+`},
+		{name: "list of nothing, json", line: "list -o json", prepare: func(f *fakeEngine) { f.listing.Entries = nil }, want: `
+{"generation":2,"total":3,"entries":[]}
+`},
+		{name: "stats", line: "stats", want: `
+LAYER  INTERFACE  VERDICT  REASON      FAMILY  PACKETS  BYTES
+xdp    eth0       pass     listed      ipv4         12    888
+xdp    eth0       drop     not_listed  ipv4          2    148
+`},
+		{name: "status", line: "status", want: `
+problem:      eth1: is not there (interface_missing)
+  hint:       ip link show eth1
+enforcing:    no
+daemon:       pid 42 since 2026-11-21T09:00:00Z, version v1
+interface:    eth0, generic (driver has no XDP)
+interface:    eth1 is not attached
+uncovered:    eth2
+service:      api, tcp/443 udp/443, enforce, drop syn
+policy:       generation 2, 3 prefixes, 1 owner
+origin:       cli, 2 prefixes
+origin:       file:/etc/a.list, 1 prefix of its last good content: /etc/a.list:3: 10.0.0.5/8 has host bits set
+last change:  2026-11-21T09:00:00Z by uid 0 (pid 7): add, generation 2
+`},
+		{name: "check, audit", line: "check 192.0.2.9 --port 443", prepare: func(f *fakeEngine) {
+			f.checks = []reconcile.CheckResult{checkResult("192.0.2.9", "audit", "not_listed", "", "", 443)}
+		}, want: `
+192.0.2.9 to tcp/443: audit, not_listed (passes now, dropped under enforce)
+`},
+		{name: "check, pass", line: "check 203.0.113.7 --port 443", prepare: func(f *fakeEngine) {
+			f.checks = []reconcile.CheckResult{checkResult("203.0.113.7", "pass", "listed", "203.0.113.0/24", "acme", 443)}
+		}, want: `
+203.0.113.7 to tcp/443: pass, listed by 203.0.113.0/24 (acme)
+`},
+		{name: "check, pass without owner", line: "check 203.0.113.7 --port 443", prepare: func(f *fakeEngine) {
+			f.checks = []reconcile.CheckResult{checkResult("203.0.113.7", "pass", "listed", "203.0.113.0/24", "", 443)}
+		}, want: `
+203.0.113.7 to tcp/443: pass, listed by 203.0.113.0/24
+`},
+		{name: "check, every port, one drops", line: "check 192.0.2.9", code: 1, prepare: func(f *fakeEngine) {
+			f.checks = []reconcile.CheckResult{
+				checkResult("192.0.2.9", "audit", "not_listed", "", "", 8443), checkResult("192.0.2.9", "drop", "not_listed", "", "", 443),
+			}
+		}, want: `
+192.0.2.9 to tcp/443: drop, not_listed
+192.0.2.9 to tcp/8443: audit, not_listed (passes now, dropped under enforce)
+`},
+		{name: "reload", line: "reload --dry-run", prepare: func(f *fakeEngine) {
+			f.plan = reconcile.Plan{Generation: 2, Total: 2, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")}, Removed: []reconcile.Entry{entry("10.0.0.0/8", "")}}
+		}, want: `
+would add 192.0.2.0/24   b
+would remove 10.0.0.0/8
+generation 2, 2 prefixes (dry run: nothing was changed)
+`},
+		{name: "detach", line: "detach --yes", prepare: func(f *fakeEngine) {
+			f.detach = reconcile.DetachResult{Detached: []string{"eth0"}, Left: []string{"eth1"}}
+		}, want: `
+detached eth0: every source may connect through it
+still attached: eth1
+`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			engine := sampleEngine()
+			if test.prepare != nil {
+				test.prepare(engine)
+			}
+			w := newWorld(t).serve(t, engine)
+			code, out, stderr := w.sh(test.line)
+			if diff := cmp.Diff(strings.TrimPrefix(test.want, "\n"), out); diff != "" || code != test.code || stderr != "" {
+				t.Errorf("%s: exit %d, want %d (-want +got):\n%s%s", test.line, code, test.code, diff, stderr)
+			}
+			if again, second, _ := w.sh(test.line); again != code || second != out {
+				t.Errorf("a second run prints something else:\n%s", second)
+			}
+			if quietCode, quiet, _ := w.sh(test.line + " -q"); quietCode != code || quiet != "" {
+				t.Errorf("-q: exit %d, want %d, and prints %q", quietCode, code, quiet)
+			}
+		})
+	}
+}
+
+// JSON is read by scripts: the same bytes each time, zero rows shown, one
+// shape a question.
+func TestJSON(t *testing.T) {
+	engine := sampleEngine()
+	engine.checks = []reconcile.CheckResult{checkResult("192.0.2.9", "drop", "not_listed", "", "", 443)}
+	w := newWorld(t).serve(t, engine)
+	for line, want := range map[string]string{
+		"status":                     `"enforcing": false`,
+		"stats":                      `"packets": 0`,
+		"list":                       `"prefix":"198.51.100.0/28"`,
+		"version":                    `"version": `,
+		"assets unit":                `"name": "unit"`,
+		"check 192.0.2.9 --port 443": "{\n  \"address\": \"192.0.2.9\",\n  \"port\": \"tcp/443\",\n  \"verdict\": \"drop\"",
+		"check 192.0.2.9":            "[\n  {\n    \"address\": \"192.0.2.9\"",
+		"reload":                     `"added": `,
+		"detach --yes":               `"detached": `,
+	} {
+		code, out, _ := w.sh(line + " -o json")
+		_, again, _ := w.sh(line + " -o json")
+		if !strings.Contains(out, want) || out != again || code > 1 {
+			t.Errorf("%s -o json: exit %d\n%s\nwant %s, then:\n%s", line, code, out, want, again)
+		}
+	}
+}
+
+// What list -o text prints, add - takes: nothing of an entry is lost.
+func TestTextRoundTrips(t *testing.T) {
+	w := newWorld(t).serve(t, sampleEngine())
+	_, text, _ := w.sh("list -o text")
+	w.stdin = "# a comment\n\n" + text
+	if code, _, stderr := w.sh("add -"); code != 0 {
+		t.Fatalf("add -: exit %d, %s", code, stderr)
+	}
+	want := reconcile.AddRequest{Prefixes: strings.Split(strings.TrimSpace(text), "\n")}
+	if diff := cmp.Diff(any(want), w.asked[len(w.asked)-1]); diff != "" {
+		t.Errorf("add - (-want +got):\n%s", diff)
+	}
+}

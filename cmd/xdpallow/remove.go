@@ -1,0 +1,49 @@
+package main
+
+// This file is `remove`: take back what add let in.
+
+import (
+	"context"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func removeCommand(e env) *cli.Command {
+	return e.command("remove", "Take back what add let in", "PREFIX|ADDR...|-", []cli.Flag{
+		&cli.StringFlag{Name: "owner", Usage: "remove all that add let in for `OWNER`"},
+		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
+	}, remove)
+}
+
+func remove(ctx context.Context, c *call) error {
+	owner, named := c.flags.String("owner"), c.flags.NArg() > 0
+	if named == c.flags.IsSet("owner") {
+		return &policy.InputError{What: "remove needs either prefixes or --owner", Hint: "xdpallow remove 192.0.2.0/24"}
+	}
+	req := reconcile.RemoveRequest{Owner: owner, AllowEmpty: c.flags.Bool("allow-empty")}
+	if !named {
+		if err := policy.ParseName("owner", owner); err != nil {
+			return err
+		}
+	} else {
+		claims, err := c.claims()
+		if err != nil {
+			return err
+		}
+		for _, claim := range claims {
+			req.Prefixes = append(req.Prefixes, claim.Prefix.String())
+		}
+	}
+	listing, err := c.client().Remove(ctx, c.self(), req)
+	if err != nil {
+		return err
+	}
+	// Filtering begins at the opening: whoever is connected stays so.
+	return c.printChange(listing, "removed", func(e reconcile.Entry) string {
+		return strings.TrimSpace(e.Owner + " (open connections live on)")
+	})
+}

@@ -1,0 +1,92 @@
+package main
+
+// This file is `status`: is this host protected? What is wrong comes first.
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func statusCommand(e env) *cli.Command {
+	return e.command("status", "Tell whether this host is protected", "", offlineFlags(), status)
+}
+
+func status(ctx context.Context, c *call) error {
+	status, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Status, error) {
+		return from.Status(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(status)
+	}
+	return table(c.out, 0, slices.Values(statusRows(status)))
+}
+
+// statusRows is the screen: what it is about, and what there is to say.
+func statusRows(s reconcile.Status) [][]string {
+	var rows [][]string
+	for _, p := range s.Problems {
+		rows = append(rows, []string{"problem:", p.String() + " (" + p.Code + ")"})
+		if p.Hint != "" {
+			rows = append(rows, []string{"  hint:", p.Hint})
+		}
+	}
+	enforcing, daemon := "no", "not running"
+	if s.Enforcing {
+		enforcing = "yes"
+	}
+	if s.Daemon != nil {
+		daemon = fmt.Sprintf("pid %d since %s, version %s", s.Daemon.PID, moment(&s.Daemon.Since), or(s.Version, "-"))
+	}
+	rows = append(rows, []string{"enforcing:", enforcing}, []string{"daemon:", daemon})
+	for _, i := range s.Interfaces {
+		rows = append(rows, []string{"interface:", describeInterface(i)})
+	}
+	for _, name := range s.Uncovered {
+		rows = append(rows, []string{"uncovered:", name})
+	}
+	for _, service := range s.Services {
+		rows = append(rows, []string{"service:", describeService(service)})
+	}
+	rows = append(rows, []string{"policy:", fmt.Sprintf("generation %d, %s, %s", s.Generation,
+		count(s.Entries, "prefix", "prefixes"), count(s.Owners, "owner", "owners"))})
+	for _, o := range s.Origins {
+		text := string(o.Name) + ", " + count(o.Entries, "prefix", "prefixes")
+		if o.Error != "" {
+			text += " of its last good content: " + o.Error
+		}
+		rows = append(rows, []string{"origin:", text})
+	}
+	if ch := s.LastChange; ch != nil {
+		rows = append(rows, []string{"last change:", fmt.Sprintf("%s by uid %d (pid %d): %s, generation %d",
+			moment(&ch.Time), ch.UID, ch.PID, ch.Command, ch.Generation)})
+	}
+	return rows
+}
+
+func describeInterface(i reconcile.Interface) string {
+	switch {
+	case !i.Attached:
+		return i.Name + " is not attached"
+	case i.Reason != "":
+		return fmt.Sprintf("%s, %s (%s)", i.Name, i.Attach, i.Reason)
+	}
+	return i.Name + ", " + i.Attach
+}
+
+func describeService(s policy.Service) string {
+	ports := make([]string, len(s.Ports))
+	for i, p := range s.Ports {
+		ports[i] = p.String()
+	}
+	return fmt.Sprintf("%s, %s, %s, drop %s", s.Name, strings.Join(ports, " "), s.Mode, s.Scope)
+}

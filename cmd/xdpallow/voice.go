@@ -1,0 +1,118 @@
+package main
+
+// This file is how xdpallow speaks. The rule: a result goes to stdout, all
+// else to stderr behind "xdpallow: ". No capitals, no full stops. A failure
+// reads "xdpallow: error: what failed, on what", and where the mistake can be
+// foreseen "xdpallow: hint: " follows with what to type next. Questions are
+// asked only of a terminal.
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// complain prints err, each of several on its own, and what to do about it.
+func complain(e env, err error) {
+	if err == nil || errors.Is(err, errDropped) {
+		return
+	}
+	for _, one := range flatten(err) {
+		fmt.Fprintf(e.stderr, "xdpallow: error: %v\n", one)
+		if hint := hintFor(e, one); hint != "" {
+			fmt.Fprintf(e.stderr, "xdpallow: hint: %s\n", hint)
+		}
+	}
+}
+
+// flatten takes apart what errors.Join put together.
+func flatten(err error) []error {
+	var check checkError
+	if errors.As(err, &check) {
+		err = check.error
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, flatten(one)...)
+	}
+	return all
+}
+
+// hintFor is what to type after err, or "". A hint that is a flag stands for
+// the same command with it.
+func hintFor(e env, err error) string {
+	var input *policy.InputError
+	var refused *policy.Refused
+	switch {
+	case errors.As(err, &input):
+		return input.Hint
+	case errors.As(err, &refused):
+		if strings.HasPrefix(refused.Hint, "--") && len(e.args) > 1 {
+			again := e
+			again.args = slices.Insert(slices.Clone(e.args), 2, refused.Hint)
+			return typed(again)
+		}
+		return refused.Hint
+	case errors.Is(err, control.ErrForbidden), errors.Is(err, fs.ErrPermission):
+		if e.uid != 0 { // root is told the same by a kernel or a sandbox, where sudo changes nothing
+			return "sudo " + typed(e)
+		}
+	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, reconcile.ErrNoPins):
+		return "systemctl start xdpallow"
+	}
+	return ""
+}
+
+// typed is the command line again, to be pasted; with replacements old, new.
+func typed(e env, replace ...string) string {
+	words := []string{"xdpallow"}
+	for _, arg := range e.args[1:] {
+		for i := 0; i+1 < len(replace); i += 2 {
+			if arg == replace[i] {
+				arg = replace[i+1]
+			}
+		}
+		words = append(words, quote(arg))
+	}
+	return strings.Join(words, " ")
+}
+
+// quote makes one word of arg for a shell.
+func quote(arg string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:,=@%+", r)
+	}
+	if arg != "" && strings.IndexFunc(arg, func(r rune) bool { return !plain(r) }) < 0 {
+		return arg
+	}
+	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+}
+
+// note tells the operator something that is not a result.
+func (c *call) note(format string, args ...any) {
+	if !c.quiet {
+		fmt.Fprintf(c.stderr, "xdpallow: "+format+"\n", args...)
+	}
+}
+
+// confirmed asks a yes-or-no question; anything but yes is no.
+func (c *call) confirmed(question string) bool {
+	fmt.Fprintf(c.stderr, "xdpallow: %s [y/N] ", question)
+	answer, err := bufio.NewReader(c.stdin).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(c.stderr) // ^D leaves the cursor on the question
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
+}

@@ -1,0 +1,174 @@
+package main
+
+// This file is the world of the command tests: a daemon with a made-up engine
+// behind a real control socket, and buffers for a terminal.
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// fakeEngine answers what its fields hold and remembers what it was asked.
+type fakeEngine struct {
+	lock    sync.Mutex
+	asked   []any
+	err     error // of every call
+	status  reconcile.Status
+	stats   reconcile.Stats
+	listing reconcile.Listing
+	checks  []reconcile.CheckResult
+	plan    reconcile.Plan
+	detach  reconcile.DetachResult
+}
+
+var _ control.Engine = (*fakeEngine)(nil)
+
+func answer[A any](f *fakeEngine, question any, a A) (A, error) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	f.asked = append(f.asked, question)
+	if f.err != nil {
+		var none A
+		return none, f.err
+	}
+	return a, nil
+}
+
+func (f *fakeEngine) Status(context.Context) (reconcile.Status, error) {
+	return answer(f, "status", f.status)
+}
+
+func (f *fakeEngine) Stats(context.Context) (reconcile.Stats, error) {
+	return answer(f, "stats", f.stats)
+}
+
+func (f *fakeEngine) List(_ context.Context, owner string) (reconcile.Listing, error) {
+	return answer(f, "list "+owner, f.listing)
+}
+
+func (f *fakeEngine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
+	question := "check " + addr.String()
+	if port != nil {
+		question += " " + port.String()
+	}
+	return answer(f, question, f.checks)
+}
+
+func (f *fakeEngine) Add(_ context.Context, _ reconcile.Caller, r reconcile.AddRequest) (reconcile.Listing, error) {
+	return answer(f, r, f.listing)
+}
+
+func (f *fakeEngine) Remove(_ context.Context, _ reconcile.Caller, r reconcile.RemoveRequest) (reconcile.Listing, error) {
+	return answer(f, r, f.listing)
+}
+
+func (f *fakeEngine) Reload(_ context.Context, _ reconcile.Caller, r reconcile.ReloadRequest) (reconcile.Plan, error) {
+	return answer(f, r, f.plan)
+}
+
+func (f *fakeEngine) Detach(_ context.Context, _ reconcile.Caller, r reconcile.DetachRequest) (reconcile.DetachResult, error) {
+	return answer(f, r, f.detach)
+}
+
+// world is one host as the commands see it.
+type world struct {
+	*fakeEngine             // behind the socket, once serve was called
+	pins        *fakeEngine // what is read without a daemon
+	ran         []options   // what run handed to the daemon
+	socket      string
+	stdin       string
+	terminal    bool
+	uid         int
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{socket: filepath.Join(t.TempDir(), "s"), pins: &fakeEngine{err: reconcile.ErrNoPins}}
+	return w
+}
+
+// serve starts a daemon.
+func (w *world) serve(t *testing.T, engine *fakeEngine) *world {
+	t.Helper()
+	w.fakeEngine = engine
+	listener, err := control.Listen(w.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- control.Serve(ctx, listener, engine) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// run runs one command line; words is without the program.
+func (w *world) run(words ...string) (code int, stdout, stderr string) {
+	var out, errOut bytes.Buffer
+	code = run(context.Background(), env{
+		args:   append([]string{"xdpallow"}, words...),
+		stdin:  strings.NewReader(w.stdin),
+		stdout: &out, stderr: &errOut,
+		terminal: w.terminal, uid: w.uid,
+		offline: func(string, string) offlineEngine { return w.pins },
+		daemon: func(_ context.Context, _ *call, o options) error {
+			w.ran = append(w.ran, o)
+			return nil
+		},
+	})
+	return code, out.String(), errOut.String()
+}
+
+// sh is run at w's socket; it splits line at blanks.
+func (w *world) sh(line string) (code int, stdout, stderr string) {
+	return w.run(append(strings.Fields(line), "--socket", w.socket)...)
+}
+
+func entry(prefix, owner string, origins ...policy.Origin) reconcile.Entry {
+	return reconcile.Entry{Prefix: netip.MustParsePrefix(prefix), Owner: owner, Services: []string{}, Origins: origins}
+}
+
+// sampleEngine is a small host in good health but for one interface.
+func sampleEngine() *fakeEngine {
+	since := time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+	until := time.Date(2027, 1, 31, 18, 0, 0, 0, time.UTC)
+	office := entry("203.0.113.0/24", "acme", policy.OriginFlag, policy.FileOrigin("/etc/a.list"))
+	office.Note, office.Until, office.LastSeen, office.Services = `main "office"`, &until, &since, []string{"api"}
+	row := func(verdict, reason, family string, packets uint64) reconcile.Counter {
+		return reconcile.Counter{Interface: "eth0", Layer: "xdp", Verdict: verdict, Reason: reason, Family: family, Packets: packets, Bytes: 74 * packets}
+	}
+	return &fakeEngine{
+		listing: reconcile.Listing{Generation: 2, Total: 3, Entries: []reconcile.Entry{
+			entry("2001:db8:42::/48", "", policy.OriginCLI), entry("198.51.100.0/28", "acme", policy.OriginCLI), office,
+		}},
+		stats: reconcile.Stats{Since: &since, Counters: []reconcile.Counter{
+			row("drop", "not_listed", "ipv4", 2), row("drop", "not_listed", "ipv6", 0),
+			row("pass", "listed", "ipv4", 12), row("audit", "not_listed", "ipv4", 0),
+		}},
+		status: reconcile.Status{
+			Problems:   []reconcile.Problem{{Code: "interface_missing", Subject: "eth1", Text: "is not there", Hint: "ip link show eth1"}},
+			Interfaces: []reconcile.Interface{{Name: "eth0", Attach: "generic", Reason: "driver has no XDP", LinkID: 3, ProgramID: 4, Attached: true}, {Name: "eth1"}},
+			Uncovered:  []string{"eth2"},
+			Generation: 2, Entries: 3, Owners: 1,
+			Services:   []policy.Service{{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}},
+			Origins:    []reconcile.OriginStatus{{Name: "cli", Entries: 2}, {Name: "file:/etc/a.list", Entries: 1, Error: "/etc/a.list:3: 10.0.0.5/8 has host bits set"}},
+			LastChange: &reconcile.Change{Time: since, Generation: 2, Command: "add", UID: 0, PID: 7},
+			Daemon:     &reconcile.Daemon{PID: 42, Since: since}, Version: "v1",
+		},
+	}
+}

@@ -1,0 +1,155 @@
+// This file configures interfaces of a namespace, with netip types and without
+// a subprocess.
+
+package netlab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// SetUp brings an interface up or down.
+func (ns *Namespace) SetUp(ifname string, up bool) error {
+	return ns.change("set up or down", ifname, func(link netlink.Link) error {
+		if up {
+			return ns.nl.LinkSetUp(link)
+		}
+		return ns.nl.LinkSetDown(link)
+	})
+}
+
+// SetMTU sets the largest IP packet in bytes. Set it on both ends.
+func (ns *Namespace) SetMTU(ifname string, mtu int) error {
+	return ns.change("set the MTU of", ifname, func(link netlink.Link) error {
+		return ns.nl.LinkSetMTU(link, mtu)
+	})
+}
+
+// AddAddr gives an interface one more address, usable at once. The address
+// keeps its host bits; its prefix becomes a connected route.
+func (ns *Namespace) AddAddr(ifname string, addr netip.Prefix) error {
+	return ns.change("add address "+addr.String()+" to", ifname, func(link netlink.Link) error {
+		a := &netlink.Addr{IPNet: ipNet(addr)}
+		if addr.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		return ns.nl.AddrAdd(link, a)
+	})
+}
+
+// AddRoute routes dst over an interface; via may be the zero Addr, for what is
+// directly connected. The lowest metric wins.
+func (ns *Namespace) AddRoute(dst netip.Prefix, via netip.Addr, ifname string, metric int) error {
+	return ns.change("add route "+dst.String()+" over", ifname, func(link netlink.Link) error {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(dst.Masked()), Priority: metric}
+		if via.IsValid() {
+			route.Gw = via.AsSlice()
+		}
+		return ns.nl.RouteAdd(route)
+	})
+}
+
+// AddNeighbour fixes the MAC address of a neighbour for good. A MAC that nobody
+// has makes an address that swallows everything.
+func (ns *Namespace) AddNeighbour(ifname string, addr netip.Addr, mac net.HardwareAddr) error {
+	return ns.change("add neighbour "+addr.String()+" on", ifname, func(link netlink.Link) error {
+		return ns.nl.NeighSet(&netlink.Neigh{
+			LinkIndex:    link.Attrs().Index,
+			State:        netlink.NUD_PERMANENT,
+			IP:           addr.AsSlice(),
+			HardwareAddr: mac,
+		})
+	})
+}
+
+// Index returns an interface's index, which another interface of the same name
+// will not have.
+func (ns *Namespace) Index(ifname string) (index int, err error) {
+	err = ns.change("find", ifname, func(link netlink.Link) error {
+		index = link.Attrs().Index
+		return nil
+	})
+	return index, err
+}
+
+// MAC returns an interface's Ethernet address.
+func (ns *Namespace) MAC(ifname string) (mac net.HardwareAddr, err error) {
+	err = ns.change("find", ifname, func(link netlink.Link) error {
+		mac = link.Attrs().HardwareAddr
+		return nil
+	})
+	return mac, err
+}
+
+// Statistics returns an interface's own counters. TxDropped of a veth counts
+// frames that the other end had no room for.
+func (ns *Namespace) Statistics(ifname string) (stats netlink.LinkStatistics, err error) {
+	err = ns.change("read counters of", ifname, func(link netlink.Link) error {
+		stats = *link.Attrs().Statistics
+		return nil
+	})
+	return stats, err
+}
+
+// SetGRO turns receive offload of an interface on or off; on a veth, on also
+// means that it polls (NAPI), which frames that an XDP program redirects to it
+// need. XDP_TX from the peer needs more: an XDP program on this end too, or the
+// kernel leaves the frames in the ring.
+func (ns *Namespace) SetGRO(ifname string, on bool) error {
+	err := ns.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		value := struct{ cmd, data uint32 }{cmd: unix.ETHTOOL_SGRO}
+		if on {
+			value.data = 1
+		}
+		request := struct { // struct ifreq
+			name [unix.IFNAMSIZ]byte
+			data unsafe.Pointer
+			_    [16]byte
+		}{data: unsafe.Pointer(&value)}
+		copy(request.name[:unix.IFNAMSIZ-1], ifname)
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("set GRO of %s in %s: %w", ifname, ns.Name, err)
+	}
+	return nil
+}
+
+func (ns *Namespace) change(what, ifname string, fn func(netlink.Link) error) error {
+	if ns.nl == nil {
+		return fmt.Errorf("%s %s in %s: namespace is closed: %w", what, ifname, ns.Name, unix.EBADF)
+	}
+	link, err := ns.nl.LinkByName(ifname)
+	if err == nil {
+		err = fn(link)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s in %s: %w", what, ifname, ns.Name, err)
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func unspecified(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
