@@ -94,8 +94,10 @@ func entryOf(p netip.Prefix, v bpf.XdpallowEntry) Entry {
 	}
 }
 
-// SamePolicy reports whether a and b decide alike; use is left out.
+// SamePolicy reports whether e and b decide alike; use is left out. Bit 0 of the
+// services is no service of anybody's: all 31 bits are EveryService.
 func (e Entry) SamePolicy(b Entry) bool {
+	e.Services, b.Services = e.Services|1, b.Services|1
 	e.LastSeen, e.Hits, b.LastSeen, b.Hits = 0, 0, 0, 0
 	return e == b
 }

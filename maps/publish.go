@@ -24,6 +24,11 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 		return nil, err
 	}
 	entries := slices.Clone(p.Entries)
+	for i := range entries {
+		// The caller may hand back what Entries gave him: his count of these
+		// is in used, and would be added a second time.
+		entries[i].Hits, entries[i].LastSeen = 0, 0
+	}
 	sortEntries(entries)
 	if err := checkEntries(entries); err != nil {
 		return nil, err
@@ -40,18 +45,17 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 	var tries [2]trie
 	for family, part := range [][]Entry{entries[:split], entries[split:]} {
 		if tries[family], err = t.build(family, idle, part); err != nil {
-			tries[0].m.Close()
-			return nil, err
+			return nil, errors.Join(err, t.empty(idle, tries))
 		}
 	}
 	if err := t.policy.Put(uint32(idle), value); err != nil {
-		return nil, errors.Join(fmt.Errorf("put policy: %w", err), tries[0].m.Close(), tries[1].m.Close())
+		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, tries))
 	}
 
 	t.settled = false
 	next := bpf.XdpallowCurrent{Slot: idle, Generation: p.Generation}
 	if err := t.current.Put(uint32(0), next); err != nil {
-		return nil, errors.Join(fmt.Errorf("flip current: %w", err), tries[0].m.Close(), tries[1].m.Close())
+		return nil, errors.Join(fmt.Errorf("flip current: %w", err), t.empty(idle, tries))
 	}
 	old, oldTries, reachable := t.live.Slot, t.tries, !t.Stale()
 	t.live, t.tries, t.rebuilt = next, tries, false
@@ -174,8 +178,8 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 	if t.Stale() || overlap(put, remove) {
 		return nil, ErrPatch
 	}
-	for _, e := range put {
-		if err := checkPrefix(e.Prefix); err != nil {
+	for _, p := range append(prefixesOf(put), remove...) {
+		if err := checkPrefix(p); err != nil {
 			return nil, err
 		}
 	}
@@ -185,6 +189,7 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 		if err != nil {
 			return nil, fmt.Errorf("look up %v: %w", e.Prefix, err)
 		}
+		e.LastSeen, e.Hits = 0, 0
 		if found {
 			e.LastSeen, e.Hits = old.LastSeen, old.Hits
 		}
@@ -214,10 +219,7 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 }
 
 func overlap(put []Entry, remove []netip.Prefix) bool {
-	prefixes := slices.Clone(remove)
-	for _, e := range put {
-		prefixes = append(prefixes, e.Prefix)
-	}
+	prefixes := append(prefixesOf(put), remove...)
 	slices.SortFunc(prefixes, comparePrefix)
 	for i := 1; i < len(prefixes); i++ {
 		if prefixes[i-1].Overlaps(prefixes[i]) {
@@ -225,4 +227,12 @@ func overlap(put []Entry, remove []netip.Prefix) bool {
 		}
 	}
 	return false
+}
+
+func prefixesOf(entries []Entry) []netip.Prefix {
+	prefixes := make([]netip.Prefix, len(entries))
+	for i, e := range entries {
+		prefixes[i] = e.Prefix
+	}
+	return prefixes
 }

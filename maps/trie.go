@@ -97,6 +97,11 @@ func batchPut[K any](m *ebpf.Map, entries []Entry, values []bpf.XdpallowEntry, k
 	for i, e := range entries {
 		keys[i] = key(e.Prefix)
 	}
+	return batchUpdate(m, keys, values)
+}
+
+// batchUpdate is a variable so that tests can fail it as kernels have.
+var batchUpdate = func(m *ebpf.Map, keys, values any) (int, error) {
 	return m.BatchUpdate(keys, values, nil)
 }
 
