@@ -1,7 +1,65 @@
 # What README says, and what a maintainer does. `make help` lists the targets.
+SHELL      := /bin/bash -o pipefail
 CLANG      ?= clang-14
 BPF_CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -mcpu=v3 \
 	-I/usr/include/$(shell uname -m)-linux-gnu
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null)
+GO_BUILD   := CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+PREFIX     ?= /usr/local
+UNITS      ?= /etc/systemd/system
+GOFUMPT    := go run mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-generate: ## compile the BPF object and its Go bindings (needs clang 14, libbpf-dev)
-	BPF2GO_CC=$(CLANG) BPF2GO_CFLAGS="$(BPF_CFLAGS)" go generate ./bpf
+# What the tests run besides Go: command -> Debian package.
+TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
+	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git
+
+.PHONY: help build demo test tools root generate lint install uninstall clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## build/xdpallow, static
+	$(GO_BUILD) -o build/xdpallow ./cmd/xdpallow
+
+demo: build root ## show the whole job in namespaces, and clean up (root)
+	build/xdpallow demo
+
+test: root tools ## every test, here and on kernels 6.1 and 6.12 (root)
+	go test -count=1 -timeout 12m ./...
+	$(MAKE) test-kernels
+
+tools: # install with apt what the tests need and is missing
+	@missing=; for pair in $(TOOLS); do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	[ -e /usr/include/bpf/bpf_helpers.h ] || missing="$$missing libbpf-dev"; \
+	[ -e /usr/include/linux/bpf.h ] || missing="$$missing linux-libc-dev"; \
+	if [ -n "$$missing" ]; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	fi
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "this needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
+
+generate: ## compile the BPF object and its Go bindings, with clang 14
+	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=llvm-strip-14 BPF2GO_CFLAGS="$(BPF_CFLAGS)" go generate ./bpf
+
+lint: ## go vet, gofumpt and staticcheck
+	go vet ./...
+	@unformatted=$$($(GOFUMPT) -l .) && [ -z "$$unformatted" ] || { echo "gofumpt -w: $$unformatted" >&2; exit 1; }
+	$(STATICCHECK) ./...
+
+install: build ## install the command and its systemd unit (root)
+	install -D -m 0755 build/xdpallow $(DESTDIR)$(PREFIX)/bin/xdpallow
+	build/xdpallow assets unit > build/xdpallow.service
+	install -D -m 0644 build/xdpallow.service $(DESTDIR)$(UNITS)/xdpallow.service
+	@echo "next: write ARGS=... to /etc/default/xdpallow; systemctl enable --now xdpallow"
+
+uninstall: ## open the gate and remove what install put there; state stays (root)
+	-[ -n "$(DESTDIR)" ] || systemctl disable --now xdpallow
+	-[ -n "$(DESTDIR)" ] || $(PREFIX)/bin/xdpallow detach --yes
+	rm -f $(DESTDIR)$(PREFIX)/bin/xdpallow $(DESTDIR)$(UNITS)/xdpallow.service
+
+clean: ## remove what was built
+	rm -rf build
