@@ -68,10 +68,8 @@ func (e *ModeError) Error() string {
 	return fmt.Sprintf("%s: attached %s, asked for %s; to change it opens the gate for a moment", e.Interface, e.Have, e.Want)
 }
 
-// Hint is the two commands.
-func (e *ModeError) Hint() string {
-	return fmt.Sprintf("xdpallow detach --yes --interface %s; then run again with --attach %s", e.Interface, e.Want)
-}
+// Hint is the command that makes way for another attachment.
+func (e *ModeError) Hint() string { return "xdpallow detach --yes --interface " + e.Interface }
 
 // Attach guards the interface: it takes over our pinned link if there is one, with
 // the new program and no gap, and makes one otherwise. Returns *ForeignError,

@@ -66,20 +66,19 @@ func Open(root string) (*Gate, error) {
 // works beside an owner. Returns ErrNoPins when there is no gate.
 func OpenReader(root string) (*Gate, error) {
 	g := &Gate{root: root, attached: map[string]*attachment{}}
-	if _, err := os.Stat(g.schema("current")); err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("%w under %s", ErrNoPins, root)
-		}
-		return nil, fmt.Errorf("look at %s: %w", root, err)
-	}
-	var err error
-	if g.Tables, err = maps.OpenTables(tablePins(g.schema())); err != nil {
-		return nil, fmt.Errorf("open tables under %s: %w", root, err)
-	}
 	linked, err := g.Linked()
 	if err != nil {
-		g.Close()
 		return nil, err
+	}
+	if len(linked) == 0 {
+		return nil, fmt.Errorf("%w under %s", ErrNoPins, root)
+	}
+	// To open tables would make them.
+	if _, err := os.Stat(g.schema("current")); err != nil {
+		return nil, fmt.Errorf("the gate under %s was put up by another release: %w", root, err)
+	}
+	if g.Tables, err = maps.OpenTables(tablePins(g.schema())); err != nil {
+		return nil, fmt.Errorf("open tables under %s: %w", root, err)
 	}
 	for _, name := range linked {
 		a, err := g.load(name)

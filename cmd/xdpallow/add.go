@@ -36,7 +36,7 @@ func add(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	req := reconcile.AddRequest{Owner: owner, Note: note, AllowAny: c.flags.Bool("allow-any")}
+	req := reconcile.AddRequest{Owner: owner, Note: note, AllowAny: c.flags.Bool("allow-any"), Sessions: c.sessions()}
 	for _, claim := range claims {
 		req.Prefixes = append(req.Prefixes, policy.FormatLine(claim))
 	}

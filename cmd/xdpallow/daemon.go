@@ -39,6 +39,7 @@ func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, erro
 
 func runDaemon(ctx context.Context, c *call, o options) error {
 	log := newLogger(c.stderr, o.LogFormat)
+	slog.SetDefault(log)
 	gate, err := c.gateOptions(o, log)
 	if err != nil {
 		return err

@@ -224,13 +224,13 @@ func (d *demonstration) flooded(ctx context.Context, sent netlab.Flooded, segmen
 
 func (d *demonstration) stats(ctx context.Context) error { return d.command(ctx, "stats") }
 
-func (d *demonstration) kill(context.Context) error {
+func (d *demonstration) kill(ctx context.Context) error {
 	d.say("$ kill -9 %d", d.daemon.Process.Pid)
 	if err := d.daemon.stop(unix.SIGKILL); err != nil {
 		return err
 	}
 	d.daemon = nil
-	return d.gated(nil)
+	return d.gated(ctx)
 }
 
 func (d *demonstration) detach(ctx context.Context) error {

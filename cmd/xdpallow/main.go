@@ -28,6 +28,8 @@ type env struct {
 	terminal       bool // somebody sits at stdin and can be asked
 	uid            int  // effective
 
+	// sessions are the operator's own connections, which no change should cut.
+	sessions func() []policy.Peer
 	// offline reads pins and state when no daemon answers.
 	offline func(bpffs, state string) offlineEngine
 	// daemon runs until ctx ends.
@@ -41,6 +43,7 @@ func main() {
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdin.Fd())),
 		uid:      os.Geteuid(),
+		sessions: func() []policy.Peer { return reconcile.Sessions(os.Getpid()) },
 		offline:  openOffline,
 		daemon:   runDaemon,
 	})

@@ -29,6 +29,7 @@ func reload(ctx context.Context, c *call) error {
 		ForceShrink: c.flags.Bool("force-shrink"),
 		AllowEmpty:  c.flags.Bool("allow-empty"),
 		AllowAny:    c.flags.Bool("allow-any"),
+		Sessions:    c.sessions(),
 	})
 	if err != nil {
 		return err

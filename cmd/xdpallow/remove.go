@@ -24,7 +24,7 @@ func remove(ctx context.Context, c *call) error {
 	if named == c.flags.IsSet("owner") {
 		return &policy.InputError{What: "remove needs either prefixes or --owner", Hint: "xdpallow remove 192.0.2.0/24"}
 	}
-	req := reconcile.RemoveRequest{Owner: owner, AllowEmpty: c.flags.Bool("allow-empty")}
+	req := reconcile.RemoveRequest{Owner: owner, AllowEmpty: c.flags.Bool("allow-empty"), Sessions: c.sessions()}
 	if !named {
 		if err := policy.ParseName("owner", owner); err != nil {
 			return err

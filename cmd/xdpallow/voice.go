@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -54,9 +55,15 @@ func flatten(err error) []error {
 func hintFor(e env, err error) string {
 	var input *policy.InputError
 	var refused *policy.Refused
+	var mode *loader.ModeError
+	var hinting interface{ Hint() string }
 	switch {
 	case errors.As(err, &input):
 		return input.Hint
+	case errors.As(err, &mode): // the gate has to be opened first, and then this very command is right
+		return mode.Hint() + "; " + typed(e)
+	case errors.As(err, &hinting):
+		return hinting.Hint()
 	case errors.As(err, &refused):
 		if strings.HasPrefix(refused.Hint, "--") && len(e.args) > 1 {
 			again := e

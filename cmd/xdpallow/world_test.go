@@ -125,7 +125,8 @@ func (w *world) run(words ...string) (code int, stdout, stderr string) {
 		stdin:  strings.NewReader(w.stdin),
 		stdout: &out, stderr: &errOut,
 		terminal: w.terminal, uid: w.uid,
-		offline: func(string, string) offlineEngine { return w.pins },
+		sessions: func() []policy.Peer { return nil },
+		offline:  func(string, string) offlineEngine { return w.pins },
 		daemon: func(_ context.Context, _ *call, o options) error {
 			w.ran = append(w.ran, o)
 			return nil

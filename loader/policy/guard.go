@@ -35,17 +35,18 @@ const (
 	minShrink = 10
 )
 
-// Guard refuses, as *Refused, what plan would do without the flag for it.
+// Guard refuses, as *Refused, what plan would do without the flag for it. The hint
+// is that flag: only the caller knows the command that it belongs to.
 func Guard(old, new State, plan Plan, verb Verb, force Force) error {
 	if len(new.Entries) == 0 && !force.AllowEmpty {
 		for _, s := range new.Services {
 			if s.Mode == Enforce {
-				return refusedf(again(verb, "--allow-empty"), "no prefix is left and service %s enforces: nobody could connect", s.Name)
+				return refusedf("--allow-empty", "no prefix is left and service %s enforces: nobody could connect", s.Name)
 			}
 		}
 	}
 	if !force.AllowAny {
-		if err := guardWidth(plan, verb); err != nil {
+		if err := guardWidth(plan); err != nil {
 			return err
 		}
 	}
@@ -53,32 +54,24 @@ func Guard(old, new State, plan Plan, verb Verb, force Force) error {
 	reads := verb == VerbReload || verb == VerbRun
 	was, gone := len(old.Entries), len(plan.Removed)
 	if reads && !force.ForceShrink && was >= minShrink && gone*2 > was {
-		return refusedf(again(verb, "--force-shrink"), "%d of %d prefixes would be removed", gone, was)
+		return refusedf("--force-shrink", "%d of %d prefixes would be removed", gone, was)
 	}
 	return nil
 }
 
 // guardWidth names the first prefix that is new and too wide; one that was
 // let in before does not stop later changes.
-func guardWidth(plan Plan, verb Verb) error {
+func guardWidth(plan Plan) error {
 	for _, e := range slices.Concat(plan.Added, plan.Changed) {
 		widest := widest6
 		if e.Prefix.Addr().Is4() {
 			widest = widest4
 		}
 		if e.Prefix.Bits() < widest {
-			return refusedf(again(verb, "--allow-any"), "%s (%s) is wider than /%d", e.Prefix, e.Claims[0].place(), widest)
+			return refusedf("--allow-any", "%s (%s) is wider than /%d", e.Prefix, e.Claims[0].place(), widest)
 		}
 	}
 	return nil
-}
-
-// again is the hint: only reload can be repeated without its arguments.
-func again(verb Verb, flag string) string {
-	if verb == VerbReload {
-		return "xdpallow reload " + flag
-	}
-	return fmt.Sprintf("the same %s with %s", verb, flag)
 }
 
 func refusedf(hint, format string, args ...any) *Refused {

@@ -43,22 +43,22 @@ func TestGuard(t *testing.T) {
 		force      Force
 		what, hint string
 	}{
-		{"empty", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbReload, Force{}, empty, "xdpallow reload --allow-empty"},
-		{"empty from the start", State{}, listing(t, Enforce), VerbRun, Force{}, empty, "the same run with --allow-empty"},
-		{"empty by remove", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{false, true, true}, empty, "the same remove with --allow-empty"},
+		{"empty", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbReload, Force{}, empty, "--allow-empty"},
+		{"empty from the start", State{}, listing(t, Enforce), VerbRun, Force{}, empty, "--allow-empty"},
+		{"empty by remove", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{false, true, true}, empty, "--allow-empty"},
 		{"empty and meant", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{AllowEmpty: true}, "", ""},
 		{"empty in audit", listing(t, Audit, "10.0.0.0/8"), listing(t, Audit), VerbReload, Force{}, "", ""},
 
-		{"wide", State{}, listing(t, Enforce, "10.0.0.0/7"), VerbAdd, Force{true, false, true}, "10.0.0.0/7 (a.list:1) is wider than /8", "the same add with --allow-any"},
-		{"wide in audit", State{}, listing(t, Audit, "0.0.0.0/0"), VerbReload, Force{}, "0.0.0.0/0 (a.list:1) is wider than /8", "xdpallow reload --allow-any"},
-		{"wide IPv6", State{}, listing(t, Enforce, "2001::/18"), VerbAdd, Force{}, "2001::/18 (a.list:1) is wider than /19", "the same add with --allow-any"},
+		{"wide", State{}, listing(t, Enforce, "10.0.0.0/7"), VerbAdd, Force{true, false, true}, "10.0.0.0/7 (a.list:1) is wider than /8", "--allow-any"},
+		{"wide in audit", State{}, listing(t, Audit, "0.0.0.0/0"), VerbReload, Force{}, "0.0.0.0/0 (a.list:1) is wider than /8", "--allow-any"},
+		{"wide IPv6", State{}, listing(t, Enforce, "2001::/18"), VerbAdd, Force{}, "2001::/18 (a.list:1) is wider than /19", "--allow-any"},
 		{"wide and meant", State{}, listing(t, Enforce, "0.0.0.0/0", "::/0"), VerbAdd, Force{AllowAny: true}, "", ""},
 		{"not wide", State{}, listing(t, Enforce, "10.0.0.0/8", "2001::/19"), VerbAdd, Force{}, "", ""},
 		{"wide before", listing(t, Enforce, "0.0.0.0/0"), listing(t, Enforce, "0.0.0.0/0", "10.0.0.0/8"), VerbAdd, Force{}, "", ""},
 		{"no longer wide", listing(t, Enforce, "0.0.0.0/0", "10.0.0.0/8"), listing(t, Enforce, "10.0.0.0/8"), VerbRemove, Force{}, "", ""},
 
-		{"shrinks", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbReload, Force{true, true, false}, "6 of 10 prefixes would be removed", "xdpallow reload --force-shrink"},
-		{"shrinks at a start", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbRun, Force{}, "6 of 10 prefixes would be removed", "the same run with --force-shrink"},
+		{"shrinks", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbReload, Force{true, true, false}, "6 of 10 prefixes would be removed", "--force-shrink"},
+		{"shrinks at a start", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbRun, Force{}, "6 of 10 prefixes would be removed", "--force-shrink"},
 		{"shrinks and is meant", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbReload, Force{ForceShrink: true}, "", ""},
 		{"by half", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(5)...), VerbReload, Force{}, "", ""},
 		{"of nine", listing(t, Enforce, tens(9)...), listing(t, Enforce, tens(1)...), VerbReload, Force{}, "", ""},
@@ -78,7 +78,7 @@ func TestGuard(t *testing.T) {
 	new := listing(t, Enforce, "0.0.0.0/0")
 	new.Entries[0].Services = []string{"api"}
 	err := Guard(old, new, Diff(old, new), VerbReload, Force{})
-	wantRefused(t, err, "0.0.0.0/0 (a.list:1) is wider than /8", "xdpallow reload --allow-any")
+	wantRefused(t, err, "0.0.0.0/0 (a.list:1) is wider than /8", "--allow-any")
 }
 
 // Guards C34: nobody saws off the branch that his session sits on.

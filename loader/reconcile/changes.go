@@ -23,7 +23,7 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 		return Listing{}, err
 	}
 	_, err = e.make(change{
-		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, put: claims,
+		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, put: claims, peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
@@ -113,7 +113,7 @@ func (e *Engine) Remove(_ context.Context, by Caller, r RemoveRequest) (Listing,
 	}
 	before := e.view.entries(gone)
 	_, err = e.make(change{
-		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, remove: prefixes,
+		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, remove: prefixes, peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
@@ -214,7 +214,7 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 		return Plan{}, joined(failing)
 	}
 	plan, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, declared: declared,
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, declared: declared, peers: r.Sessions,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
 	})
 	if err != nil {

@@ -52,6 +52,11 @@ func (e *Engine) Run(ctx context.Context) {
 func (e *Engine) follow() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.mend()
+}
+
+// mend attaches what is named and not attached. The caller holds the mutex.
+func (e *Engine) mend() {
 	select {
 	case <-e.done:
 		return
@@ -61,7 +66,7 @@ func (e *Engine) follow() {
 		if at, err := e.view.gate.Inspect(name); err == nil && at.Mode != "" {
 			continue
 		}
-		_, err := e.attach(name, loader.Auto)
+		_, err := e.attach(name, e.options.Attach)
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -89,6 +94,11 @@ func (e *Engine) watch() {
 		if !slices.Contains(e.problems, p) {
 			e.options.Log.Info("no longer a problem: "+p.String(), "problem", p.Code)
 		}
+	}
+	// Somebody took our program off, of which the kernel tells nobody: the gate is
+	// open until we attach again.
+	if slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "detached" }) {
+		e.mend()
 	}
 }
 

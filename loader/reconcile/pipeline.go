@@ -21,6 +21,7 @@ type change struct {
 	verb    policy.Verb // "" is nobody's change but time's: the guard rails are not asked
 	force   policy.Force
 	dryRun  bool
+	peers   []policy.Peer // the caller's own sessions
 
 	services []policy.Service                 // nil keeps them
 	declared map[policy.Origin][]policy.Claim // nil keeps them
@@ -100,11 +101,11 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 	if err := policy.Guard(e.view.state, next, plan, c.verb, c.force); err != nil {
 		return err
 	}
-	now, peers := time.Now(), sessions(int(c.by.PID))
-	if policy.GuardPeer(e.view.state, peers, now) != nil {
+	now := time.Now()
+	if policy.GuardPeer(e.view.state, c.peers, now) != nil {
 		return nil
 	}
-	return policy.GuardPeer(next, peers, now)
+	return policy.GuardPeer(next, c.peers, now)
 }
 
 // restore puts the kernel back to the state that stands, after a change that came

@@ -145,6 +145,8 @@ type AddRequest struct {
 	Owner    string   `json:"owner"`
 	Note     string   `json:"note"`
 	AllowAny bool     `json:"allow_any"`
+
+	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
 
 // RemoveRequest takes CLI claims away: those of the prefixes, or all of one owner.
@@ -152,6 +154,8 @@ type RemoveRequest struct {
 	Prefixes   []string `json:"prefixes"`
 	Owner      string   `json:"owner"`
 	AllowEmpty bool     `json:"allow_empty"`
+
+	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
 
 // ReloadRequest reads all declared origins again.
@@ -160,6 +164,8 @@ type ReloadRequest struct {
 	ForceShrink bool `json:"force_shrink"`
 	AllowEmpty  bool `json:"allow_empty"`
 	AllowAny    bool `json:"allow_any"`
+
+	Sessions []policy.Peer `json:"sessions,omitempty"`
 }
 
 // DetachRequest opens the gate on the named interfaces, on all when none is named.

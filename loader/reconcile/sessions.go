@@ -14,13 +14,20 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// sessions returns the far ends of the TCP connections that the ancestors of pid
-// hold: the operator's own way in, through sshd. sudo hides SSH_CONNECTION, the
-// process tree does not lie. What cannot be read is not found.
-func sessions(pid int) []policy.Peer {
+// Sessions returns the far ends of the TCP connections that the ancestors of pid
+// hold in this network namespace: the operator's own way in, through sshd. sudo
+// hides SSH_CONNECTION, the process tree does not lie. What cannot be read is not
+// found, so it is the command that looks, with the operator's rights, and not the
+// daemon with its three capabilities.
+func Sessions(pid int) []policy.Peer {
+	own, _ := os.Readlink("/proc/self/ns/net")
 	var peers []policy.Peer
 	for depth := 0; pid > 1 && depth < 64; depth++ {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
+		if ns, err := os.Readlink(filepath.Join(proc, "ns", "net")); err != nil || ns != own {
+			pid = parent(proc)
+			continue
+		}
 		if sockets := socketInodes(proc); len(sockets) > 0 {
 			for _, table := range []string{"tcp", "tcp6"} {
 				peers = append(peers, established(filepath.Join(proc, "net", table), sockets)...)

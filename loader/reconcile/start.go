@@ -21,9 +21,14 @@ import (
 // file is read, so that a broken file after a reboot does not leave the host open;
 // only then flags and files are taken over. Without a last good policy they must be
 // right: the error then is theirs, and nothing was attached.
-func (e *Engine) Start(ctx context.Context) error {
+func (e *Engine) Start(ctx context.Context) (err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.leaveNothing())
+		}
+	}()
 	good, err := e.recover()
 	if err != nil {
 		return err
@@ -158,6 +163,7 @@ func (e *Engine) takeOver(good bool) error {
 	c := change{
 		by: Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid())}, command: "run", verb: policy.VerbRun,
 		force: e.options.Force, services: e.options.Services, declared: declared,
+		peers: Sessions(os.Getpid()),
 	}
 	old, plan, err := e.view.state.Services, policy.Plan{}, error(nil)
 	if plan, err = e.make(c); err != nil && good {
@@ -250,10 +256,17 @@ func (e *Engine) attachAll() error {
 	for _, name := range fresh {
 		err = errors.Join(err, e.view.gate.Detach(name))
 	}
-	if linked, _ := e.view.gate.Linked(); len(linked) == 0 {
-		err = errors.Join(err, e.view.gate.Remove())
-	}
 	return err
+}
+
+// leaveNothing removes the maps of a start that failed and guards nothing; a gate
+// that was up stays up.
+func (e *Engine) leaveNothing() error {
+	linked, err := e.view.gate.Linked()
+	if err != nil || len(linked) > 0 {
+		return err
+	}
+	return e.view.gate.Remove()
 }
 
 func (e *Engine) attachEach(fresh *[]string) error {

@@ -231,7 +231,9 @@ func (v *view) probeInterface(name string) []Problem {
 			}
 			hint := "systemctl restart xdpallow"
 			if e, _ := v.state.Lookup(source, s.Name, time.Now()); answer.Reason == maps.Listed && e != nil {
-				hint = "xdpallow remove " + e.Prefix.String()
+				if hint = "xdpallow remove " + e.Prefix.String(); declaredBy(*e) != "" {
+					hint = "take it out of " + declaredBy(*e) + ", then: systemctl restart xdpallow"
+				}
 			}
 			return problem("canary", hint, "a SYN from %s to %s, which nobody may send, would pass (%s)", source, s.Ports[0], answer.Reason)
 		}
