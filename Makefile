@@ -14,7 +14,7 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git
 
-.PHONY: help build demo test tools root generate lint install uninstall clean
+.PHONY: help build demo test test-kernels tools root generate lint install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,18 @@ demo: build root ## show the whole job in namespaces, and clean up (root)
 test: root tools ## every test, here and on kernels 6.1 and 6.12 (root)
 	go test -count=1 -timeout 12m ./...
 	$(MAKE) test-kernels
+
+# All of bpf and loader, and of maps what depends on the kernel and is not load. One
+# CPU: while the kernel patches code that another CPU is about to run, as it does for
+# each XDP program, emulated CPUs can crash it.
+KERNELS    ?= 6.1 6.12
+MAPS_TESTS := Adopt|Stale|BrokenBatches|Tries|Patches|NeverLost|Counters
+
+test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
+	CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o build/ ./bpf ./maps ./loader
+	go run ./loader/netlab/kernels -cpus 1 -dir /src -copy testdata=/testdata \
+		-modules veth,8021q,macvlan,bonding,bridge -env XDPALLOW_KINDS=vlan,macvlan,bond,bridge \
+		$(KERNELS) -- build/bpf.test + build/maps.test -test.run '$(MAPS_TESTS)' + build/loader.test
 
 tools: # install with apt what the tests need and is missing
 	@missing=; for pair in $(TOOLS); do \

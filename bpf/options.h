@@ -56,10 +56,14 @@ static long next_option(__u32 index, struct options *o)
 __noinline int is_source_routed(struct xdp_md *ctx, __u32 offset, __u32 length)
 {
 	struct options o = {};
+	__u32 last = length - 1;
 
-	if (!length || length > MAX_OPTIONS)
+	/* 6.1 does not conclude from "not 0" that a length is 1 at least, which
+	 * the load needs. The compiler must not turn this back into that. */
+	barrier_var(last);
+	if (last >= MAX_OPTIONS)
 		return 0;
-	o.length = length;
+	o.length = length = last + 1;
 	/* Cannot fail, the parser has seen these bytes; if it does, what cannot be
 	 * read cannot be trusted. */
 	if (bpf_xdp_load_bytes(ctx, offset, o.bytes, length))

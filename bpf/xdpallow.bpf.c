@@ -31,8 +31,13 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p,
 		return finding;
 	if (finding == UNDECIDED) {
 		int tcp = p->cursor.next == IPPROTO_TCP;
-		__u32 guarded = tcp ? policy->tcp[p->port] : policy->udp[p->port];
+		__u32 port = p->port, guarded;
 
+		/* 6.1 forgets the bound of a value that was kept on the stack, and
+		 * the compiler would leave out a mask that changes nothing. */
+		barrier_var(port);
+		port &= 0xffff;
+		guarded = tcp ? policy->tcp[port] : policy->udp[port];
 		/* The port alone decides, never the destination address or MAC:
 		 * weak host model, link-local, route_localnet and SRv6 all lead
 		 * other addresses to the same socket. */

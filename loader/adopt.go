@@ -11,8 +11,6 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/xdpallow/xdpallow/maps"
 )
 
 // adopt gives our pinned link the program of this binary. The swap is atomic: each
@@ -129,7 +127,8 @@ func isSchema(name string) bool { return strings.HasPrefix(name, "v") }
 
 // Retire ends the other schemas, after every link runs a program of this one: it
 // waits until their last packet is counted, takes their counters over, and removes
-// them. Idempotent: a crash half way is finished by the next start.
+// them. Idempotent: a crash half way is finished by the next start, of this schema
+// or of another.
 func (g *Gate) Retire() error {
 	others := g.others()
 	if len(others) == 0 {
@@ -139,14 +138,8 @@ func (g *Gate) Retire() error {
 		return err
 	}
 	for _, dir := range others {
-		counted, err := names(filepath.Join(dir, "counters"))
-		if err != nil {
-			return err
-		}
-		for _, name := range counted {
-			if err := g.inherit(dir, name); err != nil {
-				return fmt.Errorf("take over the counters of %s from %s: %w", name, dir, err)
-			}
+		if err := g.inherit(dir); err != nil {
+			return fmt.Errorf("take over the counters of %s: %w", dir, err)
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove the pins of another schema: %w", err)
@@ -155,33 +148,33 @@ func (g *Gate) Retire() error {
 	return nil
 }
 
-// inherit makes the final counters of dir the base of ours.
-func (g *Gate) inherit(dir, name string) error {
-	old, err := ebpf.LoadPinnedMap(filepath.Join(dir, "counters", escape(name)), nil)
-	if err != nil {
-		return err
-	}
-	defer old.Close()
-	oldBase, err := loadBase(filepath.Join(dir, "base", escape(name)))
-	if err != nil {
-		return err
-	}
-	defer oldBase.Close()
-	base, err := maps.Counters{Live: old, Base: oldBase}.NewBase()
-	if err != nil {
-		return err
-	}
-	if err := pin(g.schema("base", escape(name)), base); err != nil {
-		base.Close()
-		return err
+// inherit moves every counter map of dir to ours. Nothing is added up: a map is in
+// one place at any moment, so that a crash neither loses a count nor doubles it,
+// whichever schema goes on.
+func (g *Gate) inherit(dir string) error {
+	for _, kind := range []string{"counters", "earlier"} {
+		files, err := names(filepath.Join(dir, kind))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			name, _, _ := strings.Cut(file, separator)
+			if err := os.Rename(filepath.Join(dir, kind, escape(file)), g.freeEarlier(name)); err != nil {
+				return err
+			}
+		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.attached[name]
-	if a == nil {
-		return base.Close()
+	for name, a := range g.attached {
+		earlier, err := g.openEarlier(name)
+		if err != nil {
+			return err
+		}
+		for _, m := range a.counters.Earlier {
+			m.Close()
+		}
+		a.counters.Earlier = earlier
 	}
-	a.counters.Base.Close()
-	a.counters.Base = base
 	return nil
 }

@@ -74,7 +74,8 @@ func (e *ModeError) Hint() string { return "xdpallow detach --yes --interface " 
 // Attach guards the interface: it takes over our pinned link if there is one, with
 // the new program and no gap, and makes one otherwise. Returns *ForeignError,
 // *ModeError, or an error that is os.ErrNotExist when there is no such interface.
-func (g *Gate) Attach(name string, mode Mode) (Attachment, error) {
+func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
+	defer func() { err = explain(err) }()
 	device, err := netlink.LinkByName(name)
 	if err != nil {
 		return Attachment{}, notFound(name, err)

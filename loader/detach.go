@@ -25,8 +25,13 @@ func (g *Gate) Detach(name string) error {
 	}
 	g.mu.Unlock()
 	var errs []error
-	for _, kind := range []string{"programs", "twins", "counters", "base"} {
+	for _, kind := range []string{"programs", "twins", "counters"} {
 		errs = append(errs, remove(g.schema(kind, escape(name))))
+	}
+	earlier, err := earlierPins(g.schema("earlier"), name)
+	errs = append(errs, err)
+	for _, path := range earlier {
+		errs = append(errs, remove(path))
 	}
 	return errors.Join(errs...)
 }
@@ -95,6 +100,11 @@ func DetachRoot(root string, names []string) (detached, left []string, err error
 	}
 	if len(linked) == 0 {
 		return nil, nil, fmt.Errorf("%w under %s", ErrNoPins, root)
+	}
+	for _, name := range names {
+		if !slices.Contains(linked, name) {
+			return nil, nil, fmt.Errorf("interface %s is not guarded", name)
+		}
 	}
 	for _, name := range linked {
 		if len(names) > 0 && !slices.Contains(names, name) {

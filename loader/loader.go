@@ -36,7 +36,8 @@ type Gate struct {
 // or makes new ones. Links are left alone until Adopt. Returns *lock.HeldError
 // when another process is the owner, *PrivateMountError, or an error that is
 // os.ErrPermission.
-func Open(root string) (*Gate, error) {
+func Open(root string) (_ *Gate, err error) {
+	defer func() { err = explain(err) }()
 	// Charged to RLIMIT_MEMLOCK before 5.11; nothing to do, and no error, since.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
@@ -49,7 +50,7 @@ func Open(root string) (*Gate, error) {
 		return nil, err
 	}
 	g := &Gate{root: root, lock: held, attached: map[string]*attachment{}}
-	for _, dir := range []string{g.schema("counters"), g.schema("base"), g.schema("programs"), g.schema("twins"), filepath.Join(root, "links")} {
+	for _, dir := range []string{g.schema("counters"), g.schema("earlier"), g.schema("programs"), g.schema("twins"), filepath.Join(root, "links")} {
 		if err := makeDirectory(dir); err != nil {
 			held.Close()
 			return nil, err

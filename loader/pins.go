@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -95,4 +96,33 @@ func names(dir string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Counter maps of other schemas are pinned as earlier/INTERFACE:NUMBER. No interface
+// has a colon in its name.
+const separator = ":"
+
+// earlierPins are those of one interface.
+func earlierPins(dir, name string) ([]string, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("list pins: %w", err)
+	}
+	var paths []string
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), escape(name)+separator) {
+			paths = append(paths, filepath.Join(dir, f.Name()))
+		}
+	}
+	return paths, nil
+}
+
+// freeEarlier is a path at which nothing is pinned yet.
+func (g *Gate) freeEarlier(name string) string {
+	for n := 1; ; n++ {
+		path := g.schema("earlier", escape(name)+separator+strconv.Itoa(n))
+		if _, err := os.Lstat(path); err != nil {
+			return path
+		}
+	}
 }

@@ -23,8 +23,11 @@ type attachment struct {
 
 func (a *attachment) close() error {
 	var errs []error
-	for _, c := range []interface{ Close() error }{a.program, a.twin, a.counters.Live, a.counters.Base} {
+	for _, c := range []interface{ Close() error }{a.program, a.twin, a.counters.Live} {
 		errs = append(errs, c.Close())
+	}
+	for _, m := range a.counters.Earlier {
+		errs = append(errs, m.Close())
 	}
 	if a.link != nil {
 		errs = append(errs, a.link.Close())
@@ -99,17 +102,22 @@ func (g *Gate) openCounters(name string) (c maps.Counters, err error) {
 	if err != nil {
 		return c, fmt.Errorf("open counters of %s: %w", name, err)
 	}
-	c.Base, err = loadBase(g.schema("base", escape(name)))
+	c.Earlier, err = g.openEarlier(name)
 	return c, err
 }
 
-// loadBase returns nil, and no error, where there is no base.
-func loadBase(path string) (*ebpf.Map, error) {
-	base, err := ebpf.LoadPinnedMap(path, nil)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("load pinned map %s: %w", path, err)
+// openEarlier opens what other schemas had counted for name.
+func (g *Gate) openEarlier(name string) (earlier []*ebpf.Map, err error) {
+	pinned, err := earlierPins(g.schema("earlier"), name)
+	for _, path := range pinned {
+		m, loadErr := ebpf.LoadPinnedMap(path, nil)
+		if loadErr != nil {
+			err = fmt.Errorf("load pinned map %s: %w", path, loadErr)
+			break
+		}
+		earlier = append(earlier, m)
 	}
-	return base, nil
+	return earlier, err
 }
 
 // pinPrograms pins program and twin in place of their forerunners.

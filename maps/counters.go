@@ -19,11 +19,11 @@ type Series struct {
 // Count is how much was counted; bytes are whole frames.
 type Count struct{ Packets, Bytes uint64 }
 
-// Counters are what one program counted: the per-CPU map that it counts in, and
-// what the maps of earlier schemas had counted before it.
+// Counters are what the programs of one interface counted: the per-CPU map that the
+// present one counts in, and those of the programs of other schemas before it.
 type Counters struct {
-	Live *ebpf.Map
-	Base *ebpf.Map // nil when there was no earlier schema
+	Live    *ebpf.Map
+	Earlier []*ebpf.Map
 }
 
 // NewCounters makes an empty map for one interface's program.
@@ -33,27 +33,6 @@ func NewCounters() (*ebpf.Map, error) {
 		return nil, err
 	}
 	return ebpf.NewMap(spec)
-}
-
-// NewBase makes a map that holds c's totals, to be carried into another schema.
-func (c Counters) NewBase() (*ebpf.Map, error) {
-	totals, err := c.totals()
-	if err != nil {
-		return nil, err
-	}
-	base, err := ebpf.NewMap(&ebpf.MapSpec{
-		Name: "base", Type: ebpf.Array, KeySize: 4, ValueSize: 16, MaxEntries: uint32(len(totals)),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make base of counters: %w", err)
-	}
-	for i, total := range totals {
-		if err := base.Put(uint32(i), total); err != nil {
-			base.Close()
-			return nil, fmt.Errorf("fill base of counters: %w", err)
-		}
-	}
-	return base, nil
 }
 
 // Read returns every series that can occur, zero ones too, sorted by verdict,
@@ -88,23 +67,14 @@ func (c Counters) totals() ([]bpf.XdpallowCounter, error) {
 		return nil, fmt.Errorf("count possible CPUs: %w", err)
 	}
 	values := make([]bpf.XdpallowCounter, len(totals)*cpus)
-	if err := lookupAll(c.Live, len(totals), values); err != nil {
-		return nil, fmt.Errorf("read counters: %w", err)
-	}
-	for i, value := range values {
-		totals[i/cpus].Packets += value.Packets
-		totals[i/cpus].Bytes += value.Bytes
-	}
-	if c.Base == nil {
-		return totals, nil
-	}
-	base := make([]bpf.XdpallowCounter, len(totals))
-	if err := lookupAll(c.Base, len(base), base); err != nil {
-		return nil, fmt.Errorf("read base of counters: %w", err)
-	}
-	for i, value := range base {
-		totals[i].Packets += value.Packets
-		totals[i].Bytes += value.Bytes
+	for _, m := range append([]*ebpf.Map{c.Live}, c.Earlier...) {
+		if err := lookupAll(m, len(totals), values); err != nil {
+			return nil, fmt.Errorf("read counters: %w", err)
+		}
+		for i, value := range values {
+			totals[i/cpus].Packets += value.Packets
+			totals[i/cpus].Bytes += value.Bytes
+		}
 	}
 	return totals, nil
 }

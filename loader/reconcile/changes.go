@@ -166,7 +166,12 @@ func (e *Engine) removable(prefixes []netip.Prefix) error {
 					Hint: "edit it there, then: xdpallow reload",
 				}
 			}
-			return &policy.Refused{What: fmt.Sprintf("%s is not on the list", prefix), Hint: "xdpallow check " + prefix.Addr().String()}
+			what := prefix.String() + " is not on the list"
+			for covering := range e.view.state.Covering(prefix) {
+				what += fmt.Sprintf("; it is allowed by %s", covering.Prefix)
+				break
+			}
+			return &policy.Refused{What: what, Hint: "xdpallow check " + prefix.Addr().String()}
 		}
 		if by := declaredBy(entry); by != "" {
 			return &policy.Refused{

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -49,6 +50,7 @@ type Engine struct {
 	wanted   map[string]Problem // interfaces that should be guarded and are not
 	unnamed  map[string]bool    // guarded, and no longer named
 	torn     error              // of the effective list, at start
+	up       bool               // Start has succeeded
 	problems []Problem          // as of the last probe
 	done     chan struct{}      // closed when detach took the last interface
 }
@@ -56,8 +58,12 @@ type Engine struct {
 // Open takes possession of the state directory and the pin root. Nothing is touched
 // when another daemon has either: it returns *lock.HeldError.
 func Open(o Options) (*Engine, error) {
-	if pid := lock.Holder(o.Root); pid != 0 {
-		return nil, &lock.HeldError{Path: o.Root, PID: pid}
+	// Before anything is made; loader.Open takes it for good. To look for a holder by
+	// inode would not do: the root of every BPF file system is inode 1.
+	if probe, err := lock.Take(o.Root); err == nil {
+		probe.Close()
+	} else if errors.As(err, new(*lock.HeldError)) {
+		return nil, err
 	}
 	kept, err := store.Open(o.State)
 	if err != nil {
@@ -83,14 +89,16 @@ func Open(o Options) (*Engine, error) {
 	}, nil
 }
 
-// Close lets go. What is pinned goes on enforcing.
+// Close lets go. What is pinned goes on enforcing; what never got so far as to guard
+// anything is removed.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.view.gate.Close(); err != nil {
-		return err
+	var left error
+	if !e.up {
+		left = e.leaveNothing()
 	}
-	return e.store.Close()
+	return errors.Join(left, e.view.gate.Close(), e.store.Close())
 }
 
 // Done is closed when detach has taken the last interface: there is nothing left to

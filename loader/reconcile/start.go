@@ -21,14 +21,9 @@ import (
 // file is read, so that a broken file after a reboot does not leave the host open;
 // only then flags and files are taken over. Without a last good policy they must be
 // right: the error then is theirs, and nothing was attached.
-func (e *Engine) Start(ctx context.Context) (err error) {
+func (e *Engine) Start(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, e.leaveNothing())
-		}
-	}()
 	good, err := e.recover()
 	if err != nil {
 		return err
@@ -49,6 +44,7 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 	if err := e.view.gate.Retire(); err != nil {
 		return err
 	}
+	e.up = true
 	e.announce()
 	return ctx.Err()
 }
