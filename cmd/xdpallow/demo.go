@@ -170,9 +170,28 @@ func (d *demonstration) remove(ctx context.Context) error {
 	return nil
 }
 
+// quiet waits until the connections of the steps before have come to their end, and
+// returns how many segments TCP has seen by then.
+func (d *demonstration) quiet(ctx context.Context) (uint64, error) {
+	before, err := d.lab.Host.TCPInSegs()
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(300 * time.Millisecond): // longer than Linux delays an ACK
+		}
+		var now uint64
+		if now, err = d.lab.Host.TCPInSegs(); now == before {
+			break
+		}
+		before = now
+	}
+	return before, err
+}
+
 // flood sends SYNs and watches the counter meanwhile. TCP must not see one.
 func (d *demonstration) flood(ctx context.Context) error {
-	before, err := d.lab.Host.TCPInSegs()
+	before, err := d.quiet(ctx)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,14 +26,24 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("%s is in use by pid %d", e.Path, e.PID)
 }
 
+// patience is how long a holder that is about to end is waited for; a daemon is
+// often started in the moment in which the one before it is told to stop.
+const patience = time.Second
+
 // Take makes the caller the owner of path, which must exist, until the file that
-// it returns is closed or the process ends. Returns *HeldError when it is taken.
+// it returns is closed or the process ends. Returns *HeldError when it is taken and
+// stays so for a second.
 func Take(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			break
+		}
+	}
 	if err == nil {
 		return f, nil
 	}

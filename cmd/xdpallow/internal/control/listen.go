@@ -46,11 +46,18 @@ func Listen(path string) (net.Listener, error) {
 }
 
 // Free reports whether Listen could have path, and touches nothing: the error
-// is a *policy.Refused that names the pid of a living daemon.
+// is a *policy.Refused that names the pid of a living daemon. One that is about
+// to end is waited for: a restart often overlaps with what it follows.
 func Free(path string) error {
-	_, err := remains(path)
-	return err
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		_, err := remains(path)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
+
+const patience = time.Second
 
 // makeRoom removes what a dead daemon left at path.
 func makeRoom(path string) error {
