@@ -1,0 +1,187 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// refusedUntil asserts that a command is refused with 1 and changes nothing, and that
+// its hint, the same command with a flag, is then done.
+func (h *host) refusedUntil(flag, text string, args ...string) {
+	h.tb.Helper()
+	r := h.refused(1, text, args...)
+	_, hint, _ := strings.Cut(r.stderr, "xdpallow: hint: ")
+	if want := "xdpallow " + args[0] + " " + flag; !strings.HasPrefix(hint, want) {
+		h.tb.Errorf("xdpallow %q: hint %q, want %q…", args, hint, want)
+	}
+	h.must(append(args, flag)...)
+}
+
+// Promise: a list that is enforced never becomes empty by accident: not at a start,
+// not by remove, not by reload. In audit it may be empty.
+func TestEmptyListIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	list := h.file("acme.list", "# nobody yet\n")
+	d := h.start(binary, "--allow-file", list)
+	if code := d.ends(); code != 1 || !strings.Contains(d.logged(), "xdpallow: error: no prefix is left and service api enforces") || !strings.Contains(d.logged(), "--allow-empty") {
+		t.Errorf("exit %d, want 1:\n%s", code, d.logged())
+	}
+	h.open()
+	d = h.run("--allow-file", list, "--mode", "audit")
+	d.stop()
+	h.must("detach", "--yes")
+	h.run("--allow-file", list, "--allow-empty")
+	h.knock(netlab.Dropped, netlab.Dropped)
+
+	h.must("add", netlab.Listed4.String())
+	h.refusedUntil("--allow-empty", "no prefix is left", "remove", netlab.Listed4.String())
+	h.must("add", netlab.Listed4.String(), "--owner", "acme")
+	h.refusedUntil("--allow-empty", "no prefix is left", "remove", "--owner", "acme")
+	h.file("acme.list", netlab.ListedPrefix4.String()+"\n")
+	h.must("reload")
+	h.shut()
+	h.file("acme.list", "")
+	h.refusedUntil("--allow-empty", "no prefix is left", "reload")
+	h.knock(netlab.Dropped, netlab.Dropped)
+}
+
+// Promise: a prefix wider than /8, or /19 for IPv6, is a mistyped one.
+func TestWidePrefixIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	d := h.start(binary, "--allow", "10.0.0.0/7")
+	if code := d.ends(); code != 1 || !strings.Contains(d.logged(), "10.0.0.0/7 (--allow) is wider than /8") && !strings.Contains(d.logged(), "10.0.0.0/7 (flag) is wider than /8") {
+		t.Errorf("exit %d, want 1:\n%s", code, d.logged())
+	}
+	list := h.file("acme.list", netlab.ListedPrefix4.String()+"\n")
+	h.run("--allow-file", list)
+	h.must("add", "10.0.0.0/8", "2001:c000::/19")
+	h.refusedUntil("--allow-any", "12.0.0.0/7", "add", "12.0.0.0/7")
+	h.refusedUntil("--allow-any", "2002:8000::/18", "add", "2002:8000::/18")
+	h.file("acme.list", netlab.ListedPrefix4.String()+"\n16.0.0.0/7\n")
+	h.refusedUntil("--allow-any", list+":2", "reload")
+	// What is there does not stop later changes.
+	h.must("add", "192.0.2.0/24")
+}
+
+// Promise: a reload that takes away more than half of at least ten prefixes is refused;
+// half, or fewer than ten, is not, nor is remove, which names each.
+func TestShrinkIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	list := h.file("acme.list", prefixes(20))
+	h.run("--allow-file", list)
+	h.file("acme.list", prefixes(9))
+	h.refused(1, "11 of 20 prefixes would be removed", "reload", "--dry-run")
+	h.refusedUntil("--force-shrink", "11 of 20 prefixes would be removed", "reload")
+	h.file("acme.list", prefixes(1))
+	h.must("reload") // there were nine
+	h.file("acme.list", prefixes(10))
+	h.must("reload")
+	h.file("acme.list", prefixes(5))
+	h.must("reload") // half is not more than half
+	var names []string
+	for i := range 20 {
+		names = append(names, fmt.Sprintf("192.0.2.%d", i))
+	}
+	h.must(append([]string{"add"}, names...)...)
+	h.must(append([]string{"remove"}, names...)...)
+	if entries := h.status().Entries; entries != 5 {
+		t.Errorf("%d prefixes, want 5", entries)
+	}
+}
+
+// operator is somebody who works on the host over the protected port: an established
+// connection that is held by an ancestor of what he types, as sshd does.
+type operator struct {
+	h    *host
+	conn *os.File
+}
+
+func (h *host) login() operator {
+	h.tb.Helper()
+	listener, err := h.lab.Host.Listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := h.lab.Wire.DialContext(context.Background(), "tcp", netlab.Unlisted4, h.api4().String())
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	h.tb.Cleanup(func() { client.Close() })
+	server, err := listener.Accept()
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	defer server.Close()
+	conn, err := server.(*net.TCPConn).File()
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	h.tb.Cleanup(func() { conn.Close() })
+	return operator{h, conn}
+}
+
+// types runs a command under a shell that holds the connection; the command itself
+// does not have it.
+func (o operator) types(args ...string) result {
+	o.h.tb.Helper()
+	words := append([]string{"-c", `"$@" 3<&-; exit $?`, "sh", binary}, o.h.where(args)...)
+	cmd := exec.Command("/bin/sh", words...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &stdout, &stderr, []*os.File{o.conn}
+	if err := o.h.lab.Host.Start(cmd); err != nil {
+		o.h.tb.Fatal(err)
+	}
+	_ = cmd.Wait() // the exit code tells
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// Promise: an operator who came in by the protected port does not lock himself out;
+// other changes, and the same change by somebody else, are not in the way.
+func TestOwnSessionIsGuarded(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	list := h.file("acme.list", netlab.ListedPrefix4.String()+"\n")
+	h.run("--allow-file", list)
+	h.must("add", netlab.Unlisted4.String(), "192.0.2.1")
+	someone := h.login()
+
+	says := "your own session comes from " + netlab.Unlisted4.String() + " to tcp/8443"
+	before := h.picture()
+	r := someone.types("remove", netlab.Unlisted4.String())
+	if r.code != 1 || !strings.Contains(r.stderr, says) || !strings.Contains(r.stderr, "xdpallow: hint: ") {
+		t.Errorf("exit %d, want 1 and %q:\n%s%s", r.code, says, r.stdout, r.stderr)
+	}
+	h.unchanged(before, "what would have locked the operator out")
+	for _, args := range [][]string{{"remove", "192.0.2.1"}, {"add", "192.0.2.2"}, {"reload"}} {
+		if r := someone.types(args...); r.code != 0 {
+			t.Errorf("%q: exit %d, though the operator stays listed:\n%s", args, r.code, r.stderr)
+		}
+	}
+	// A file may list him as well; then a reload can lock him out.
+	h.must("remove", netlab.Unlisted4.String())
+	h.file("acme.list", netlab.ListedPrefix4.String()+"\n"+netlab.UnlistedPrefix4.String()+"\n")
+	h.must("reload")
+	h.file("acme.list", netlab.ListedPrefix4.String()+"\n")
+	if r := someone.types("reload"); r.code != 1 || !strings.Contains(r.stderr, says) {
+		t.Errorf("reload: exit %d, want 1 and %q:\n%s%s", r.code, says, r.stdout, r.stderr)
+	}
+	h.must("reload") // somebody who came in by another way
+	if got := ask[reconcile.Listing](h, "list").Entries; len(got) != 2 || got[0].Origins[0] != policy.OriginCLI {
+		t.Errorf("left are %+v", got)
+	}
+}
