@@ -62,7 +62,25 @@ struct {
 	__array(values, struct trie6);
 } allow6 SEC(".maps");
 
-/* Replaced at load by the map of the interface, counters/<interface>. */
+/* This namespace's own addresses, full length, for the backstop. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct key);
+	__type(value, __u8);
+} local SEC(".maps");
+
+/* Not 0 while the XDP program of this CPU looks a socket up, which runs the backstop:
+ * that lookup is no packet, and refusing it would hide the listener. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} looking SEC(".maps");
+
+/* Replaced at load: counters/<interface>, or counters/backstop. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTERS);

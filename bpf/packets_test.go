@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -26,11 +27,18 @@ type packetCase struct {
 	ID, Name string
 	Source   netip.Addr `json:"src"`
 	Frames   []string
-	SYN      string `json:"syn"` // one letter a frame: P or D
-	Reasons  struct{ SYN []string }
+	Reasons  map[string][]string // by scope, one a frame
+
+	SYN, Stray, Strict string // one letter a frame: P or D
 }
 
-func readCases(t *testing.T) []packetCase {
+func (c packetCase) drops(scope maps.Scope, frame int) bool {
+	return map[maps.Scope]string{maps.ScopeSYN: c.SYN, maps.ScopeStray: c.Stray, maps.ScopeStrict: c.Strict}[scope][frame] == 'D'
+}
+
+var scopes = map[maps.Scope]string{maps.ScopeSYN: "syn", maps.ScopeStray: "stray", maps.ScopeStrict: "strict"}
+
+func readCases(t testing.TB) []packetCase {
 	t.Helper()
 	f, err := os.Open("../testdata/packets.jsonl")
 	if err != nil {
@@ -52,10 +60,10 @@ func readCases(t *testing.T) []packetCase {
 }
 
 // casesPolicy is the policy that packets.jsonl was written for.
-func casesPolicy(enforce bool) maps.Policy {
+func casesPolicy(enforce bool, scope maps.Scope) maps.Policy {
 	return maps.Policy{
 		Generation: 1,
-		Services:   []maps.Service{{TCP: []uint16{8443}, Enforce: enforce}},
+		Services:   []maps.Service{{TCP: []uint16{8443}, Enforce: enforce, Scope: scope}},
 		Entries: []maps.Entry{
 			{Prefix: netip.MustParsePrefix("198.18.5.0/24"), Services: maps.EveryService},
 			{Prefix: netip.MustParsePrefix("fd00:18:0:5::/64"), Services: maps.EveryService},
@@ -64,40 +72,50 @@ func casesPolicy(enforce bool) maps.Policy {
 }
 
 func TestPublicCases(t *testing.T) {
-	const xdpDrop, xdpPass = 1, 2
-	for _, enforce := range []bool{true, false} {
-		tables := mapstest.Tables(t, casesPolicy(enforce))
-		gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
-		for _, c := range readCases(t) {
-			for i, text := range c.Frames {
-				frame, err := hex.DecodeString(text)
-				if err != nil {
-					t.Fatal(err)
+	for scope, name := range scopes {
+		for _, enforce := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s,enforce=%v", name, enforce), func(t *testing.T) {
+				tables := mapstest.Tables(t, casesPolicy(enforce, scope))
+				gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+				for _, c := range readCases(t) {
+					for i := range c.Frames {
+						checkFrame(t, gate, twin, c, i, scope, enforce)
+					}
 				}
-				want, action := maps.Pass, uint32(xdpPass)
-				if c.SYN[i] == 'D' && enforce {
-					want, action = maps.Drop, xdpDrop
-				} else if c.SYN[i] == 'D' {
-					want = maps.Audit
-				}
-				before := gate.Counted(t)
-				if got := gate.Run(t, frame); got != action {
-					t.Errorf("%s %s, frame %d: action %d, want %d", c.ID, c.Name, i, got, action)
-				}
-				answer := maps.AnswerOf(twin.Run(t, frame))
-				if answer.Reason.String() != c.Reasons.SYN[i] || answer.Verdict != want {
-					t.Errorf("%s %s, frame %d: %v, %v, want %v, %s", c.ID, c.Name, i,
-						answer.Verdict, answer.Reason, want, c.Reasons.SYN[i])
-				}
-				// One series by one frame, and no other.
-				series := maps.Series{Verdict: want, Reason: answer.Reason, Family: familyOf(frame)}
-				count := before[series]
-				before[series] = maps.Count{Packets: count.Packets + 1, Bytes: count.Bytes + uint64(len(frame))}
-				if diff := cmp.Diff(before, gate.Counted(t)); diff != "" {
-					t.Errorf("%s %s, frame %d: counters (-want +got)\n%s", c.ID, c.Name, i, diff)
-				}
-			}
+			})
 		}
+	}
+}
+
+// checkFrame holds one frame of a case against both programs.
+func checkFrame(t *testing.T, gate, twin mapstest.Program, c packetCase, i int, scope maps.Scope, enforce bool) {
+	t.Helper()
+	const xdpDrop, xdpPass = 1, 2
+	frame, err := hex.DecodeString(c.Frames[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, action := maps.Pass, uint32(xdpPass)
+	if c.drops(scope, i) {
+		want = maps.Audit
+		if enforce {
+			want, action = maps.Drop, xdpDrop
+		}
+	}
+	before := gate.Counted(t)
+	if got := gate.Run(t, frame); got != action {
+		t.Errorf("%s %s, frame %d: action %d, want %d", c.ID, c.Name, i, got, action)
+	}
+	answer, reason := maps.AnswerOf(twin.Run(t, frame)), c.Reasons[scopes[scope]][i]
+	if answer.Reason.String() != reason || answer.Verdict != want {
+		t.Errorf("%s %s, frame %d: %v, %v, want %v, %s", c.ID, c.Name, i, answer.Verdict, answer.Reason, want, reason)
+	}
+	// One series by one frame, and no other.
+	series := maps.Series{Verdict: want, Reason: answer.Reason, Family: familyOf(frame)}
+	count := before[series]
+	before[series] = maps.Count{Packets: count.Packets + 1, Bytes: count.Bytes + uint64(len(frame))}
+	if diff := cmp.Diff(before, gate.Counted(t)); diff != "" {
+		t.Errorf("%s %s, frame %d: counters (-want +got)\n%s", c.ID, c.Name, i, diff)
 	}
 }
 
@@ -125,16 +143,18 @@ func familyOf(frame []byte) maps.Family {
 // A verifier that walks more than this on some kernel would refuse the program on
 // another; 100,000 is a tenth of the limit.
 func TestVerifiedInstructions(t *testing.T) {
-	for _, dry := range []bool{false, true} {
-		program := mapstest.Load(t, mapstest.Tables(t, casesPolicy(true)), dry)
+	tables := mapstest.Tables(t, casesPolicy(true, maps.ScopeStrict))
+	for name, program := range map[string]mapstest.Program{
+		"program": mapstest.Load(t, tables, false), "twin": mapstest.Load(t, tables, true), "backstop": mapstest.LoadBackstop(t, tables),
+	} {
 		info, err := program.Info()
 		if err != nil {
 			t.Fatal(err)
 		}
 		n, ok := info.VerifiedInstructions()
-		t.Logf("dry=%v: %d verified instructions", dry, n)
+		t.Logf("%s: %d verified instructions", name, n)
 		if !ok || n == 0 || n > 100_000 {
-			t.Errorf("dry=%v: %d verified instructions, the budget is 100,000", dry, n)
+			t.Errorf("%s: %d verified instructions, the budget is 100,000", name, n)
 		}
 	}
 }

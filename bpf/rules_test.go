@@ -26,7 +26,7 @@ var (
 )
 
 func rulesPolicy() maps.Policy {
-	policy := casesPolicy(true)
+	policy := casesPolicy(true, maps.ScopeSYN)
 	policy.Services[0].UDP = []uint16{guarded}
 	return policy
 }

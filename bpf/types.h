@@ -63,8 +63,11 @@ struct counter {
 	__u64 bytes; /* of the whole frame, fragments of a multi-buffer one too */
 };
 
+/* What is dropped from unlisted sources; each scope drops what those before it do. */
 enum scope {
-	SCOPE_SYN,
+	SCOPE_SYN,    /* openings, and what cannot be judged */
+	SCOPE_STRAY,  /* and segments that belong to no socket */
+	SCOPE_STRICT, /* and every packet that could carry or hide one for the port */
 };
 
 #define SERVICES 32

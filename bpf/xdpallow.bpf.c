@@ -13,9 +13,57 @@
 
 #include "types.h"
 #include "maps.h"
+#include "verdict.h"
 #include "parse.h"
 #include "options.h"
 #include "source.h"
+#include "strict.h"
+#include "socket.h"
+
+/*
+ * Scope strict also drops what no port leads to, and datagrams to the number of a
+ * protected TCP port. Returns the reason to pass, a finding, or UNDECIDED with
+ * *service where the source decides.
+ */
+static __always_inline enum reason look_closer(const struct packet *p, enum reason finding,
+					       const struct policy *policy, __u32 *service)
+{
+	__u32 guarded;
+
+	if (finding == REASON_NOT_IP)
+		return hidden_in_link(p);
+	if (finding == REASON_OTHER_PROTOCOL)
+		return hidden_in_ip(p);
+	if (p->cursor.next != IPPROTO_UDP)
+		return REASON_OTHER_PORT;
+	guarded = policy->tcp[BOUNDED(p->port, 0xffff)] & (SERVICES - 1);
+	if (guarded && policy->services[guarded].scope == SCOPE_STRICT) {
+		*service = guarded;
+		return UNDECIDED;
+	}
+	if (is_tunnel_port(p->port))
+		return REASON_TUNNEL;
+	return p->cursor.fragment ? REASON_OTHER_PROTOCOL : REASON_OTHER_PORT;
+}
+
+/* A segment that opens nothing, to a protected port. */
+static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct packet *p, enum scope scope,
+						  __u32 slot, __u32 service)
+{
+	enum reason reason;
+
+	/* Segments of open connections are nearly all of the traffic: no lookup. */
+	if (scope == SCOPE_SYN)
+		return REASON_NOT_OPENING;
+	reason = judge_source(&p->source, slot, p->family, service, 0);
+	if (reason == REASON_LISTED)
+		return reason;
+	if (scope == SCOPE_STRICT)
+		return REASON_NOT_LISTED;
+	return has_socket(ctx, p->network, p->family, bpf_htons(p->source_port), bpf_htons(p->port)) ?
+		       REASON_NOT_OPENING :
+		       REASON_STRAY;
+}
 
 /*
  * Why this frame may or may not pass. *service is the service whose mode decides,
@@ -25,30 +73,33 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p,
 					  const struct policy *policy, __u32 slot, __u32 *service)
 {
 	enum reason finding = parse(ctx, p), reason;
+	int tcp = p->cursor.next == IPPROTO_TCP, routed = finding >= REASON_MALFORMED && tcp;
 	__u32 opening = 0;
 
-	if (finding < REASON_MALFORMED)
-		return finding;
 	if (finding == UNDECIDED) {
-		int tcp = p->cursor.next == IPPROTO_TCP;
-		__u32 port = p->port, guarded;
-
-		/* 6.1 forgets the bound of a value that was kept on the stack, and
-		 * the compiler would leave out a mask that changes nothing. */
-		barrier_var(port);
-		port &= 0xffff;
-		guarded = tcp ? policy->tcp[port] : policy->udp[port];
 		/* The port alone decides, never the destination address or MAC:
 		 * weak host model, link-local, route_localnet and SRv6 all lead
 		 * other addresses to the same socket. */
-		if (!guarded)
-			return REASON_OTHER_PORT;
-		*service = guarded & (SERVICES - 1);
+		__u32 port = BOUNDED(p->port, 0xffff);
+
+		*service = (tcp ? policy->tcp[port] : policy->udp[port]) & (SERVICES - 1);
+		if (!*service)
+			finding = REASON_OTHER_PORT;
+		else
+			routed = 1;
+	}
+	if (finding < REASON_MALFORMED) {
+		if (policy->services[0].scope != SCOPE_STRICT)
+			return finding;
+		finding = look_closer(p, finding, policy, service);
+		if (finding < REASON_MALFORMED)
+			return finding;
+		routed = 0;
 	}
 	/* From every source. Where no port was read it could be ours. */
-	if (p->options_length && is_source_routed(ctx, p->options, p->options_length))
+	if (routed && p->options_length && is_source_routed(ctx, p->options, p->options_length))
 		return REASON_SOURCE_ROUTE;
-	if (finding == UNDECIDED && p->cursor.next == IPPROTO_TCP) {
+	if (finding == UNDECIDED && tcp) {
 		/* From every source: accept() fails on it, which has killed
 		 * servers, and no real client sends it. */
 		if (!p->source_port)
@@ -61,7 +112,7 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p,
 			 * SYNs all open connections. */
 			opening = (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 			if (!opening)
-				return REASON_NOT_OPENING;
+				return decide_segment(ctx, p, policy->services[BOUNDED(*service, SERVICES - 1)].scope, slot, *service);
 		}
 	}
 	/* A source that was not reached cannot be listed. */
@@ -73,27 +124,6 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p,
 	return finding;
 }
 
-static __always_inline enum verdict judge(enum reason reason, const struct policy *policy,
-					  __u32 service)
-{
-	if (PASS_REASONS >> (reason & (REASON_ROOM - 1)) & 1)
-		return VERDICT_PASS;
-	return policy->services[service & (SERVICES - 1)].refusal;
-}
-
-/* A count that fails is lost; the verdict stands. */
-static __always_inline void count(enum verdict verdict, enum reason reason, __u32 family,
-				  __u64 bytes)
-{
-	__u32 series = (verdict * REASON_ROOM + reason) * FAMILY_COUNT + family;
-	struct counter *counter = bpf_map_lookup_elem(&counters, &series);
-
-	if (!counter)
-		return;
-	counter->packets++;
-	counter->bytes += bytes;
-}
-
 SEC("xdp.frags")
 int xdpallow(struct xdp_md *ctx)
 {
@@ -102,19 +132,14 @@ int xdpallow(struct xdp_md *ctx)
 		.data_end = (void *)(long)ctx->data_end,
 		.cursor.end = bpf_xdp_get_buff_len(ctx),
 	};
-	__u32 zero = 0, slot, service = 0, length = p.cursor.end;
-	struct current *live = bpf_map_lookup_elem(&current, &zero);
-	const struct policy *rules;
+	__u32 slot = 0, service = 0, length = p.cursor.end;
+	const struct policy *rules = live_policy(&slot);
 	enum verdict verdict;
 	enum reason reason;
 	int action;
 
-	if (!live)
-		return XDP_PASS; /* cannot be: an array has its element */
-	slot = live->slot & (SLOTS - 1);
-	rules = bpf_map_lookup_elem(&policy, &slot);
 	if (!rules)
-		return XDP_PASS; /* cannot be, as above */
+		return XDP_PASS; /* cannot be, and then we guard nothing */
 
 	reason = decide(ctx, &p, rules, slot, &service);
 	verdict = judge(reason, rules, service);
@@ -124,5 +149,7 @@ int xdpallow(struct xdp_md *ctx)
 		return action | verdict << 8 | reason << 16;
 	return action;
 }
+
+#include "backstop.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";

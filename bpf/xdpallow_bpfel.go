@@ -90,7 +90,9 @@ const (
 type XdpallowScope uint32
 
 const (
-	XdpallowScopeSCOPE_SYN XdpallowScope = 0
+	XdpallowScopeSCOPE_SYN    XdpallowScope = 0
+	XdpallowScopeSCOPE_STRAY  XdpallowScope = 1
+	XdpallowScopeSCOPE_STRICT XdpallowScope = 2
 )
 
 type XdpallowVerdict uint32
@@ -110,9 +112,12 @@ const (
 	XdpallowMapAllow6    = "allow6"
 	XdpallowMapCounters  = "counters"
 	XdpallowMapCurrent   = "current"
+	XdpallowMapLocal     = "local"
+	XdpallowMapLooking   = "looking"
 	XdpallowMapPolicy    = "policy"
 	XdpallowMapTrie4     = "trie4"
 	XdpallowMapTrie6     = "trie6"
+	XdpallowProgBackstop = "backstop"
 	XdpallowProgXdpallow = "xdpallow"
 	XdpallowVarDry       = "dry"
 )
@@ -159,6 +164,7 @@ type XdpallowSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type XdpallowProgramSpecs struct {
+	Backstop *ebpf.ProgramSpec `ebpf:"backstop"`
 	Xdpallow *ebpf.ProgramSpec `ebpf:"xdpallow"`
 }
 
@@ -170,6 +176,8 @@ type XdpallowMapSpecs struct {
 	Allow6   *ebpf.MapSpec `ebpf:"allow6"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Current  *ebpf.MapSpec `ebpf:"current"`
+	Local    *ebpf.MapSpec `ebpf:"local"`
+	Looking  *ebpf.MapSpec `ebpf:"looking"`
 	Policy   *ebpf.MapSpec `ebpf:"policy"`
 	Trie4    *ebpf.MapSpec `ebpf:"trie4"`
 	Trie6    *ebpf.MapSpec `ebpf:"trie6"`
@@ -206,6 +214,8 @@ type XdpallowMaps struct {
 	Allow6   *ebpf.Map `ebpf:"allow6"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Current  *ebpf.Map `ebpf:"current"`
+	Local    *ebpf.Map `ebpf:"local"`
+	Looking  *ebpf.Map `ebpf:"looking"`
 	Policy   *ebpf.Map `ebpf:"policy"`
 	Trie4    *ebpf.Map `ebpf:"trie4"`
 	Trie6    *ebpf.Map `ebpf:"trie6"`
@@ -217,6 +227,8 @@ func (m *XdpallowMaps) Close() error {
 		m.Allow6,
 		m.Counters,
 		m.Current,
+		m.Local,
+		m.Looking,
 		m.Policy,
 		m.Trie4,
 		m.Trie6,
@@ -234,11 +246,13 @@ type XdpallowVariables struct {
 //
 // It can be passed to LoadXdpallowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type XdpallowPrograms struct {
+	Backstop *ebpf.Program `ebpf:"backstop"`
 	Xdpallow *ebpf.Program `ebpf:"xdpallow"`
 }
 
 func (p *XdpallowPrograms) Close() error {
 	return _XdpallowClose(
+		p.Backstop,
 		p.Xdpallow,
 	)
 }

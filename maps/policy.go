@@ -9,8 +9,12 @@ import (
 // Scope is what is dropped from unlisted sources.
 type Scope = bpf.XdpallowScope
 
-// ScopeSYN drops openings.
-const ScopeSYN = bpf.XdpallowScopeSCOPE_SYN
+// The scopes, from the narrowest to the widest.
+const (
+	ScopeSYN    = bpf.XdpallowScopeSCOPE_SYN    // openings
+	ScopeStray  = bpf.XdpallowScopeSCOPE_STRAY  // and segments that belong to no socket
+	ScopeStrict = bpf.XdpallowScopeSCOPE_STRICT // and all that could carry or hide one
+)
 
 // MaxServices is how many services a policy has room for.
 const MaxServices = 31

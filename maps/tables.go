@@ -30,6 +30,8 @@ type Tables struct {
 	current *ebpf.Map
 	policy  *ebpf.Map
 	allow   [2]*ebpf.Map // the outer maps of IPv4 and IPv6
+	local   *ebpf.Map    // see SetLocal
+	looking *ebpf.Map    // between the programs only
 	barrier *ebpf.Map
 
 	live    bpf.XdpallowCurrent
@@ -57,6 +59,7 @@ func OpenTables(pins Pins) (_ *Tables, err error) {
 	for name, m := range map[string]**ebpf.Map{
 		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
 		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
+		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapLooking: &t.looking,
 	} {
 		if *m, err = openMap(pins, name, all.Maps[name]); err != nil {
 			return nil, err
@@ -138,13 +141,20 @@ func (t *Tables) Replacements() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		bpf.XdpallowMapCurrent: t.current, bpf.XdpallowMapPolicy: t.policy,
 		bpf.XdpallowMapAllow4: t.allow[0], bpf.XdpallowMapAllow6: t.allow[1],
+		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapLooking: t.looking,
 	}
+}
+
+// DropTemplates takes out of a spec what is only there for its types.
+func DropTemplates(spec *ebpf.CollectionSpec) {
+	delete(spec.Maps, bpf.XdpallowMapTrie4)
+	delete(spec.Maps, bpf.XdpallowMapTrie6)
 }
 
 // Close closes our handles. Pinned and attached, the tables live on.
 func (t *Tables) Close() error {
 	var errs []error
-	for _, m := range []*ebpf.Map{t.current, t.policy, t.allow[0], t.allow[1], t.barrier, t.tries[0].m, t.tries[1].m} {
+	for _, m := range []*ebpf.Map{t.current, t.policy, t.allow[0], t.allow[1], t.local, t.looking, t.barrier, t.tries[0].m, t.tries[1].m} {
 		errs = append(errs, m.Close())
 	}
 	return errors.Join(errs...)

@@ -74,10 +74,32 @@ type Program struct {
 // Load loads the XDP program on tables; dry makes it a twin.
 func Load(tb testing.TB, tables *maps.Tables, dry bool) Program {
 	tb.Helper()
+	return load(tb, tables, shipped(tb), bpf.XdpallowProgXdpallow, dry)
+}
+
+// LoadTwin loads the XDP program of another object as a twin on tables.
+func LoadTwin(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec) Program {
+	tb.Helper()
+	return load(tb, tables, spec, bpf.XdpallowProgXdpallow, true)
+}
+
+// LoadBackstop loads the program of the socket lookups on tables.
+func LoadBackstop(tb testing.TB, tables *maps.Tables) Program {
+	tb.Helper()
+	return load(tb, tables, shipped(tb), bpf.XdpallowProgBackstop, false)
+}
+
+func shipped(tb testing.TB) *ebpf.CollectionSpec {
+	tb.Helper()
 	spec, err := bpf.LoadXdpallow()
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return spec
+}
+
+func load(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec, name string, dry bool) Program {
+	tb.Helper()
 	if dry {
 		if err := spec.Variables[bpf.XdpallowVarDry].Set(uint8(1)); err != nil {
 			tb.Fatal(err)
@@ -89,15 +111,17 @@ func Load(tb testing.TB, tables *maps.Tables, dry bool) Program {
 	}
 	replacements := tables.Replacements()
 	replacements[bpf.XdpallowMapCounters] = counters
-	var programs bpf.XdpallowPrograms
-	if err := spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{MapReplacements: replacements}); err != nil {
+	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+	maps.DropTemplates(spec)
+	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replacements})
+	if err != nil {
 		tb.Fatalf("load program: %+v", err)
 	}
 	tb.Cleanup(func() {
-		programs.Close()
+		loaded.Close()
 		counters.Close()
 	})
-	return Program{programs.Xdpallow, maps.Counters{Live: counters}}
+	return Program{loaded.Programs[name], maps.Counters{Live: counters}}
 }
 
 // Run gives the program one frame and returns its return value.

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The second door: traffic that never met the XDP program (another NIC, a tunnel that
+ * the host ends, a redirect in nftables, a SYN cookie) still has to find a socket. For
+ * TCP this runs for new connections only, for UDP for every datagram to a socket that
+ * is not connected. It decides by the tries and writes nothing but its counters.
+ */
+#ifndef XDPALLOW_BACKSTOP_H
+#define XDPALLOW_BACKSTOP_H
+
+#include "maps.h"
+#include "source.h"
+#include "verdict.h"
+
+#define AF_INET 2
+#define IFINDEX_LOOPBACK 1
+#define LOOPBACK4 127 /* the first byte */
+
+struct endpoints {
+	struct key remote;
+	struct key local;
+	enum family family;
+};
+
+static __always_inline void read_endpoints(const struct bpf_sk_lookup *ctx, struct endpoints *e)
+{
+	if (ctx->family == AF_INET) {
+		__u32 remote = ctx->remote_ip4, here = ctx->local_ip4;
+
+		e->family = FAMILY_IPV4;
+		e->remote.prefixlen = e->local.prefixlen = 32;
+		__builtin_memcpy(e->remote.address, &remote, 4);
+		__builtin_memcpy(e->local.address, &here, 4);
+		return;
+	}
+	e->family = FAMILY_IPV6;
+	e->remote.prefixlen = e->local.prefixlen = 128;
+	for (int i = 0; i < 4; i++) {
+		__u32 remote = ctx->remote_ip6[i], here = ctx->local_ip6[i];
+
+		__builtin_memcpy(e->remote.address + 4 * i, &remote, 4);
+		__builtin_memcpy(e->local.address + 4 * i, &here, 4);
+	}
+}
+
+/*
+ * Health checks, and a host that talks to itself by an address of its own: such
+ * packets show the interface that has the address and not lo. Refusing them would
+ * take the API out of its own load balancer.
+ */
+static __always_inline int is_local(const struct bpf_sk_lookup *ctx, struct endpoints *e)
+{
+	const __u32 *words = (const __u32 *)e->remote.address;
+	const __u32 *here = (const __u32 *)e->local.address;
+
+	if (ctx->ingress_ifindex == IFINDEX_LOOPBACK)
+		return 1;
+	if (e->family == FAMILY_IPV4 && e->remote.address[0] == LOOPBACK4)
+		return 1;
+	if (e->family == FAMILY_IPV6 && !words[0] && !words[1] && !words[2] &&
+	    words[3] == bpf_htonl(1))
+		return 1;
+	if (words[0] == here[0] && words[1] == here[1] && words[2] == here[2] && words[3] == here[3])
+		return 1;
+	return bpf_map_lookup_elem(&local, &e->remote) != NULL;
+}
+
+SEC("sk_lookup")
+int backstop(struct bpf_sk_lookup *ctx)
+{
+	__u32 zero = 0, slot = 0, service;
+	__u32 *looking_here = bpf_map_lookup_elem(&looking, &zero);
+	const struct policy *rules = live_policy(&slot);
+	__u16 port = ctx->local_port;
+	struct endpoints e = {};
+	enum verdict verdict;
+	enum reason reason;
+
+	if (!rules || (looking_here && *looking_here))
+		return SK_PASS;
+	service = ctx->protocol == IPPROTO_TCP ? rules->tcp[port] : rules->udp[port];
+	service &= SERVICES - 1;
+	if (!service)
+		return SK_PASS;
+	read_endpoints(ctx, &e);
+	if (is_local(ctx, &e))
+		return SK_PASS;
+	reason = judge_source(&e.remote, slot, e.family, service, 0);
+	verdict = judge(reason, rules, service);
+	count(verdict, reason, e.family, 0);
+	return verdict == VERDICT_DROP ? SK_DROP : SK_PASS;
+}
+
+#endif

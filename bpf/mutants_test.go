@@ -1,0 +1,162 @@
+// Tests that cannot fail prove nothing: each of these mistakes in the C, of the kind
+// that filters have shipped with, is seen by the cases or by the oracle.
+package bpf_test
+
+import (
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/bpf/oracle"
+	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/mapstest"
+)
+
+// mutants replace one piece of one file.
+var mutants = []struct{ name, file, old, new string }{
+	{"a tag too many", "parse.h", "#define MAX_TAGS 4", "#define MAX_TAGS 5"},
+	{"a tag too few", "parse.h", "#define MAX_TAGS 4", "#define MAX_TAGS 3"},
+	{"802.1ad taken for 0x9100", "parse.h", "ethertype == ETH_P_8021AD", "ethertype == 0x9100"},
+	{"the walk of extensions cut short", "parse.h", "#define MAX_EXTENSIONS 8", "#define MAX_EXTENSIONS 7"},
+	{"what lies too deep passes on", "parse.h", "is_extension(c.next) ? REASON_TOO_DEEP : UNDECIDED", "UNDECIDED"},
+	{"first fragments forgotten", "parse.h", "#define IPV4_FRAGMENT 0x3fff", "#define IPV4_FRAGMENT 0x1fff"},
+	{"last fragments forgotten", "parse.h", "#define IPV4_FRAGMENT 0x3fff", "#define IPV4_FRAGMENT 0x2000"},
+	{"first fragments of IPv6 forgotten", "parse.h", "#define IPV6_FRAGMENT 0xfff9", "#define IPV6_FRAGMENT 0xfff8"},
+	{"atomic fragments with reserved bits", "parse.h", "#define IPV6_FRAGMENT 0xfff9", "#define IPV6_FRAGMENT 0xffff"},
+	{"fragments behind an extension header", "parse.h", "next == IPPROTO_TCP || is_extension(next)", "next == IPPROTO_TCP"},
+	{"the flags compared whole", "xdpallow.bpf.c", "(p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN", "p->flags == TCP_SYN"},
+	{"SYN with ACK opens", "xdpallow.bpf.c", "(p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN", "(p->flags & TCP_SYN) != 0"},
+	{"IHL below 5 accepted", "parse.h", "header < sizeof(*ip) || total", "total"},
+	{"version 4 not looked at", "parse.h", "!ip || ip->version_ihl >> 4 != 4", "!ip"},
+	{"version 6 not looked at", "parse.h", "!ip || ip->version_class >> 4 != 6", "!ip"},
+	{"total length beyond the frame", "parse.h", " || total > p->cursor.end - p->cursor.at)", ")"},
+	{"bytes behind the total length", "parse.h", "p->cursor.end = p->cursor.at + total;", ""},
+	{"bytes behind the payload length", "parse.h", "p->cursor.end = p->cursor.at + payload;", ""},
+	{"the length of AH in units of 8", "parse.h", "(header[1] + 2) * 4", "(header[1] + 1) * 8"},
+	{"AH not walked", "parse.h", "next == NEXT_FRAGMENT || next == NEXT_AUTHENTICATION ||", "next == NEXT_FRAGMENT ||"},
+	{"SRv6 not seen", "parse.h", "routed && is_ip(c.next)", "0"},
+	{"a family forgotten", "parse.h", "p->family = FAMILY_IPV6;", "p->family = FAMILY_IPV4;"},
+	{"more than the ports asked for", "parse.h", "&p->cursor, 4);\n\tif (!ports)", "&p->cursor, 8);\n\tif (!ports)"},
+	{"more than the flags asked for", "parse.h", "&p->cursor, 14)", "&p->cursor, 20)"},
+	{"strict source routes forgotten", "options.h", " || type == OPTION_STRICT_ROUTE", ""},
+	{"options end at the first NOP", "options.h", "o->at = at + 1;\n\t\treturn 0;", "return 1;"},
+	{"source port 0", "xdpallow.bpf.c", "if (!p->source_port)", "if (0)"},
+	{"UDP judged by the TCP table", "xdpallow.bpf.c", "tcp ? policy->tcp[port] : policy->udp[port]", "policy->tcp[port]"},
+	{"expired entries grant", "source.h", "e->expires && e->expires <= bpf_ktime_get_boot_ns()", "0"},
+	{"every entry is for every service", "source.h", "!(e->services >> (service & 31) & 1)", "0"},
+	{"suspension forgotten", "source.h", "e->flags & ENTRY_SUSPENDED", "0"},
+	{"covering entries forgotten", "source.h", "bpf_loop(MAX_COVERING, try_shorter, &s, 0);", ""},
+	{"GRE forgotten", "strict.h", "\tcase IPPROTO_GRE:\n", ""},
+	{"VRRP forgotten", "strict.h", "\tcase PROTOCOL_VRRP:", "\tcase 200:"},
+	{"datagrams to the same number", "xdpallow.bpf.c", "if (guarded && policy->services[guarded].scope == SCOPE_STRICT)", "if (0)"},
+	{"stray segments pass", "xdpallow.bpf.c", "REASON_STRAY;", "REASON_NOT_OPENING;"},
+	{"a broken packet of a listed source is dropped", "xdpallow.bpf.c", "reason == REASON_LISTED || finding == UNDECIDED", "finding == UNDECIDED"},
+}
+
+func TestMutantsAreKilled(t *testing.T) {
+	seed := testSeed(t)
+	var policies []oracle.Policy
+	var tables []*maps.Tables
+	for _, scope := range []oracle.Scope{oracle.SYN, oracle.StrayScope, oracle.Strict} {
+		policy := oracle.Sample(scope)
+		policies, tables = append(policies, policy), append(tables, mapstest.Tables(t, kernelPolicy(policy)))
+	}
+	if killer := kill(t, shippedObject(t), policies, tables, seed); killer != "" {
+		t.Fatalf("the program as it is differs from the oracle: %s", killer)
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			if kill(t, compile(t, m.file, m.old, m.new), policies, tables, seed) == "" {
+				t.Errorf("survives: %s: %q -> %q", m.file, m.old, m.new)
+			}
+		})
+	}
+}
+
+// kill returns the first frame on which the object and the oracle differ.
+func kill(t *testing.T, object []byte, policies []oracle.Policy, tables []*maps.Tables, seed uint64) string {
+	t.Helper()
+	const packets = 6000
+	cases := readCases(t)
+	for i, policy := range policies {
+		spec, err := ebpf.LoadCollectionSpecFromReader(strings.NewReader(string(object)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		twin := mapstest.LoadTwin(t, tables[i], spec)
+		differs := func(frame []byte) bool {
+			want, got := oracle.Decide(frame, policy), maps.AnswerOf(twin.Run(t, frame))
+			return got.Reason.String() != string(want.Reason) || got.Verdict.String() != string(want.Verdict)
+		}
+		for _, c := range cases {
+			for _, text := range c.Frames {
+				if frame, err := hex.DecodeString(text); err == nil && differs(frame) {
+					return c.ID
+				}
+			}
+		}
+		g := oracle.NewGenerator(seed, policy)
+		for n := range packets {
+			frame := g.Generate()
+			if n%2 == 0 {
+				frame = g.Mutate(frame)
+			}
+			if differs(frame) {
+				return hex.EncodeToString(frame)
+			}
+		}
+	}
+	return ""
+}
+
+// compile compiles the sources with one replacement, as make generate does.
+func compile(t *testing.T, file, old, replacement string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	sources, err := filepath.Glob("*.[ch]")
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("find the sources: %v, %v", sources, err)
+	}
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if source == file {
+			if n := strings.Count(string(text), old); n != 1 {
+				t.Fatalf("%s has %q %d times", file, old, n)
+			}
+			text = []byte(strings.Replace(string(text), old, replacement, 1))
+		}
+		if err := os.WriteFile(filepath.Join(dir, source), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	object := filepath.Join(dir, "mutant.o")
+	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	out, err := exec.Command("clang-14", "-O2", "-g", "-mcpu=v3", "-target", "bpfel", "-I/usr/include/"+arch+"-linux-gnu",
+		"-c", filepath.Join(dir, "xdpallow.bpf.c"), "-o", object).CombinedOutput()
+	if err != nil {
+		t.Fatalf("compile: %v\n%s", err, out)
+	}
+	compiled, err := os.ReadFile(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+func shippedObject(t *testing.T) []byte {
+	t.Helper()
+	object, err := os.ReadFile("xdpallow_bpfel.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The parsing headers, natively, under ASan and UBSan: what a verifier lets a program
+ * do may still read the wrong bytes of a packet that is long enough.
+ *
+ * Each line of stdin is a frame: how many bytes it has, and those of its linear part
+ * in hex ("-" is none). For each a line goes to stdout: finding, family, protocol,
+ * ports, flags (-1: not read), source route, what strict makes of the finding, and
+ * the addresses of the source and of the socket looked up. harness_test.go reads it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../parse.h"
+#include "../options.h"
+#include "../strict.h"
+#include "../socket.h"
+
+static void print_hex(const char *name, const void *bytes, size_t size)
+{
+	printf(" %s", name);
+	for (size_t i = 0; i < size; i++)
+		printf("%02x", ((const unsigned char *)bytes)[i]);
+}
+
+static void judge_frame(struct xdp_md *ctx)
+{
+	struct packet p = {
+		.data = (void *)ctx->data,
+		.data_end = (void *)ctx->data_end,
+		.cursor.end = bpf_xdp_get_buff_len(ctx),
+	};
+	enum reason finding = parse(ctx, &p), strict = finding;
+	int routed = p.options_length && is_source_routed(ctx, p.options, p.options_length);
+
+	if (finding == REASON_NOT_IP)
+		strict = hidden_in_link(&p);
+	else if (finding == REASON_OTHER_PROTOCOL)
+		strict = hidden_in_ip(&p);
+	printf("%d %d %u %u %u %d %d %d", finding, p.family, p.cursor.next, p.source_port, p.port,
+	       p.has_flags ? p.flags : -1, routed, strict);
+	if (p.has_source)
+		print_hex("source:", p.source.address, p.source.prefixlen / 8);
+	if (finding == UNDECIDED) {
+		has_socket(ctx, p.network, p.family, bpf_htons(p.source_port), bpf_htons(p.port));
+		print_hex("tuple:", &looked_for,
+			  p.family == FAMILY_IPV4 ? sizeof(looked_for.ipv4) : sizeof(looked_for.ipv6));
+	}
+	printf("\n");
+}
+
+static unsigned char nibble(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+int main(void)
+{
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t got;
+
+	setvbuf(stdout, NULL, _IOLBF, 0); /* a report comes behind the last good frame */
+	while ((got = getline(&line, &room, stdin)) > 0) {
+		char *hex;
+		size_t length = strtoul(line, &hex, 10), size = 0;
+		unsigned char *frame;
+		struct xdp_md ctx;
+
+		hex += strspn(hex, " -");
+		hex[strcspn(hex, "\n")] = 0;
+		/* No byte more than the frame has: the next is poison. */
+		frame = malloc(strlen(hex) / 2);
+		for (; hex[2 * size]; size++)
+			frame[size] = nibble(hex[2 * size]) << 4 | nibble(hex[2 * size + 1]);
+		ctx = (struct xdp_md){ (unsigned long)frame, (unsigned long)(frame + size), length };
+		judge_frame(&ctx);
+		free(frame);
+	}
+	free(line);
+	return 0;
+}

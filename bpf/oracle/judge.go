@@ -1,0 +1,137 @@
+// Judging a packet that has been read: rules 0 and 7 to 11 of DESIGN 4.2, which need
+// the policy.
+package oracle
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// judge returns the reason and the service that the packet belongs to, 0 for none.
+func (p Policy) judge(packet Packet) (Reason, int) {
+	switch packet.Finding {
+	case "":
+		return p.judgePorts(packet)
+	case NotIP:
+		return p.judgeLink(packet), 0
+	case OtherProtocol:
+		return p.judgeProtocol(packet), 0
+	}
+	if packet.SourceRoute && packet.Protocol == tcp {
+		return SourceRoute, 0 // it might be to a protected port
+	}
+	return p.portless(packet, packet.Finding), 0
+}
+
+// portless is why, unless the source is listed for some service.
+func (p Policy) portless(packet Packet, why Reason) Reason {
+	if p.lookup(packet.Source, anyService) == Listed {
+		return Listed
+	}
+	return why
+}
+
+// judgeLink judges what is not IP. It has no source, so strict lets nothing through
+// that a bridge or a neighbour does not need.
+func (p Policy) judgeLink(packet Packet) Reason {
+	const (
+		arp, lldp, lacp, eapol, ptp   = 0x0806, 0x88cc, 0x8809, 0x888e, 0x88f7
+		mpls, mplsUp, session, macsec = 0x8847, 0x8848, 0x8864, 0x88e5
+	)
+	if p.scope(0) != Strict {
+		return NotIP
+	}
+	switch packet.EtherType {
+	case arp, lldp, lacp, eapol, ptp:
+		return NotIP
+	case mpls, mplsUp, session, macsec:
+		return Tunnel // to whatever MAC, as IP is judged to whatever MAC
+	}
+	if packet.LinkLocal {
+		return NotIP
+	}
+	return Unknown
+}
+
+// judgeProtocol judges what is neither TCP nor a datagram with its ports.
+func (p Policy) judgeProtocol(packet Packet) Reason {
+	const igmp, gre, esp, icmp6, none, ospf, pim, vrrp, mplsInIP = 2, 47, 50, 58, 59, 89, 103, 112, 137
+	if p.scope(0) != Strict {
+		return OtherProtocol
+	}
+	switch packet.Protocol {
+	case udp, esp, ospf, pim, vrrp: // udp: not its first fragment
+		return OtherProtocol
+	case icmp, igmp:
+		if packet.Family == IPv4 {
+			return OtherProtocol
+		}
+	case icmp6, none:
+		if packet.Family == IPv6 {
+			return OtherProtocol
+		}
+	case ipip, ipv6, gre, mplsInIP:
+		return p.portless(packet, Tunnel)
+	}
+	return p.portless(packet, Unknown)
+}
+
+func (p Policy) judgePorts(packet Packet) (Reason, int) {
+	service := p.service(packet.Port, packet.Protocol)
+	switch {
+	case service == 0 && packet.Protocol == udp:
+		return p.judgeOtherDatagram(packet)
+	case service == 0:
+		return OtherPort, 0
+	case packet.SourceRoute:
+		return SourceRoute, service
+	case packet.Protocol == udp:
+		return p.lookup(packet.Source, service), service
+	case packet.SourcePort == 0:
+		return SourcePortZero, service
+	case !packet.HasFlags:
+		return p.portless(packet, Malformed), 0
+	}
+	return p.judgeSegment(packet, service), service
+}
+
+// judgeOtherDatagram judges a datagram to a port that is not protected for UDP.
+func (p Policy) judgeOtherDatagram(packet Packet) (Reason, int) {
+	tunnels := []uint16{4789, 8472, 6081, 6080, 3544} // VXLAN twice, GENEVE, GUE, Teredo
+	if service := p.service(packet.Port, tcp); service != 0 && p.scope(service) == Strict {
+		return p.lookup(packet.Source, service), service
+	}
+	if p.scope(0) != Strict {
+		return OtherPort, 0
+	}
+	if slices.Contains(tunnels, packet.Port) {
+		return p.portless(packet, Tunnel), 0
+	}
+	if packet.FirstFragment {
+		return OtherProtocol, 0
+	}
+	return OtherPort, 0
+}
+
+func (p Policy) judgeSegment(packet Packet, service int) Reason {
+	const syn, ack = 0x02, 0x10
+	scope := p.scope(service)
+	if packet.Flags&(syn|ack) == syn {
+		return p.lookup(packet.Source, service)
+	}
+	if scope == SYN {
+		return NotOpening
+	}
+	if p.lookup(packet.Source, service) == Listed {
+		return Listed
+	}
+	if scope == Strict {
+		return NotListed
+	}
+	remote := netip.AddrPortFrom(packet.Source, packet.SourcePort)
+	local := netip.AddrPortFrom(packet.Destination, packet.Port)
+	if p.Socket != nil && p.Socket(remote, local) {
+		return NotOpening
+	}
+	return Stray
+}

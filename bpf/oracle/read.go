@@ -1,0 +1,191 @@
+// Reading a frame from the outside in, as far as DESIGN 4.2 goes: tags, IP header,
+// options, extension chain and fragmentation, ports and flags. It knows no policy.
+package oracle
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Bounds of DESIGN 4.2 rule 1.
+const (
+	maxTags       = 4
+	maxExtensions = 8
+)
+
+// Ethertypes and protocols with a meaning of their own.
+const (
+	typeIPv4, typeIPv6 = 0x0800, 0x86dd
+	typeVLAN, typeQinQ = 0x8100, 0x88a8
+
+	hopByHop, icmp, ipip, tcp, udp, ipv6 = 0, 1, 4, 6, 17, 41
+	routing, fragment, ah, destination   = 43, 44, 51, 60
+)
+
+// Packet is what a frame says of itself.
+type Packet struct {
+	Family      Family
+	EtherType   uint16     // behind the tags; 0 when it was not reached
+	LinkLocal   bool       // to 01:80:c2:00:00:00-0f, which no bridge forwards
+	Source      netip.Addr // not valid when it was not reached
+	Destination netip.Addr
+	Protocol    int  // above IP; -1 when it was not reached
+	SourceRoute bool // an IPv4 option 131 or 137
+
+	// Finding is what ended the walk before the ports: not_ip, malformed, too_deep,
+	// fragment, tunnel, other_protocol. Empty means TCP or UDP, and the rest holds.
+	Finding          Reason
+	FirstFragment    bool // of a datagram that has more
+	SourcePort, Port uint16
+	HasFlags         bool // TCP as far as its flags
+	Flags            uint8
+}
+
+// Read reads an Ethernet frame.
+func Read(frame []byte) Packet {
+	p := Packet{Family: Other, Protocol: -1}
+	p.Finding = p.readLink(frame)
+	return p
+}
+
+func (p *Packet) readLink(frame []byte) Reason {
+	if len(frame) < 14 {
+		return Malformed
+	}
+	p.LinkLocal = [5]byte(frame) == [5]byte{0x01, 0x80, 0xc2} && frame[5] <= 0x0f
+	rest := frame[12:] // from an ethertype on
+	for tags := 0; ; tags++ {
+		next := binary.BigEndian.Uint16(rest)
+		rest = rest[2:]
+		if next != typeVLAN && next != typeQinQ {
+			p.EtherType = next
+			break
+		}
+		if tags == maxTags {
+			return TooDeep
+		}
+		if len(rest) < 4 {
+			return Malformed
+		}
+		rest = rest[2:]
+	}
+	switch p.EtherType {
+	case typeIPv4:
+		p.Family = IPv4
+		return p.readIPv4(rest)
+	case typeIPv6:
+		p.Family = IPv6
+		return p.readIPv6(rest)
+	}
+	return NotIP
+}
+
+func (p *Packet) readIPv4(b []byte) Reason {
+	if len(b) < 20 || b[0]>>4 != 4 {
+		return Malformed
+	}
+	p.Source, p.Destination = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
+	header, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
+	if header < 20 || header > total || total > len(b) {
+		return Malformed
+	}
+	p.SourceRoute = hasSourceRoute(b[20:header])
+	p.Protocol = int(b[9])
+	field := binary.BigEndian.Uint16(b[6:])
+	return p.readUpper(b[header:total], field&0x3fff != 0, field&0x1fff == 0)
+}
+
+// hasSourceRoute walks options as Linux does. An option of a bad length ends the
+// walk, for Linux refuses the packet; a source route is one whatever its length.
+func hasSourceRoute(options []byte) bool {
+	const end, nop, loose, strict = 0, 1, 131, 137
+	for len(options) > 0 {
+		switch options[0] {
+		case end:
+			return false
+		case loose, strict:
+			return true
+		case nop:
+			options = options[1:]
+			continue
+		}
+		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
+			return false
+		}
+		options = options[options[1]:]
+	}
+	return false
+}
+
+func (p *Packet) readIPv6(b []byte) Reason {
+	if len(b) < 40 || b[0]>>4 != 6 {
+		return Malformed
+	}
+	p.Source, p.Destination = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
+	length, next := int(binary.BigEndian.Uint16(b[4:])), b[6]
+	if b = b[40:]; length > len(b) {
+		return Malformed
+	}
+	return p.readExtensions(b[:length], next)
+}
+
+func isExtension(next byte) bool {
+	switch next {
+	case hopByHop, routing, fragment, ah, destination:
+		return true
+	}
+	return false
+}
+
+func (p *Packet) readExtensions(b []byte, next byte) Reason {
+	routed, isFragment, first := false, false, true
+	for depth := 0; isExtension(next) && !isFragment; depth++ {
+		if depth == maxExtensions {
+			return TooDeep
+		}
+		if len(b) < 8 {
+			return Malformed
+		}
+		size := (int(b[1]) + 1) * 8
+		switch next {
+		case routing:
+			routed = true
+		case ah:
+			size = (int(b[1]) + 2) * 4
+		case fragment:
+			field := binary.BigEndian.Uint16(b[2:])
+			isFragment, first = field&0xfff9 != 0, field&0xfff8 == 0
+			size = 8
+		}
+		if len(b) < size {
+			return Malformed
+		}
+		next, b = b[0], b[size:]
+	}
+	p.Protocol = int(next)
+	if routed && (next == ipip || next == ipv6) {
+		return Tunnel
+	}
+	if isFragment && isExtension(next) {
+		return Fragment
+	}
+	return p.readUpper(b, isFragment, first)
+}
+
+// readUpper reads what IP carries: b is as much as the IP lengths leave.
+func (p *Packet) readUpper(b []byte, isFragment, first bool) Reason {
+	switch {
+	case p.Protocol == tcp && isFragment:
+		return Fragment
+	case p.Protocol != tcp && p.Protocol != udp, p.Protocol == udp && !first:
+		return OtherProtocol
+	case len(b) < 4:
+		return Malformed
+	}
+	p.FirstFragment = isFragment
+	p.SourcePort, p.Port = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	if p.Protocol == tcp && len(b) >= 14 {
+		p.HasFlags, p.Flags = true, b[13]
+	}
+	return ""
+}

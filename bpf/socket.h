@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Scope stray: does a segment belong to a connection? A handshake that began before
+ * its source was removed ends normally; a SYN-cookie ACK that saw no SYN has no
+ * socket, and to let it through would let it open one.
+ */
+#ifndef XDPALLOW_SOCKET_H
+#define XDPALLOW_SOCKET_H
+
+#include "maps.h"
+#include "parse.h"
+
+#define IPV4_ADDRESSES 12 /* offset of source and destination in the header */
+#define IPV6_ADDRESSES 8
+
+/* Whether the IP header at network and the ports, both in network byte order, name a
+ * socket of this namespace that does not listen. */
+__noinline int has_socket(struct xdp_md *ctx, __u32 network, enum family family, __be16 source_port,
+			  __be16 port)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 zero = 0, size, *looking_here;
+	struct bpf_sock *socket;
+	int open;
+	long err;
+
+	if (family == FAMILY_IPV4) {
+		err = bpf_xdp_load_bytes(ctx, network + IPV4_ADDRESSES, &tuple.ipv4.saddr, 8);
+		tuple.ipv4.sport = source_port;
+		tuple.ipv4.dport = port;
+		size = sizeof(tuple.ipv4);
+	} else {
+		err = bpf_xdp_load_bytes(ctx, network + IPV6_ADDRESSES, tuple.ipv6.saddr, 32);
+		tuple.ipv6.sport = source_port;
+		tuple.ipv6.dport = port;
+		size = sizeof(tuple.ipv6);
+	}
+	looking_here = bpf_map_lookup_elem(&looking, &zero);
+	if (err || !looking_here)
+		return 0;
+	*looking_here = 1;
+	socket = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	*looking_here = 0;
+	if (!socket)
+		return 0;
+	open = socket->state != BPF_TCP_LISTEN;
+	bpf_sk_release(socket);
+	return open;
+}
+
+#endif
