@@ -46,6 +46,8 @@ tools: # install with apt what the tests need and is missing
 		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	[ -e /usr/include/bpf/bpf_helpers.h ] || missing="$$missing libbpf-dev"; \
+	ls /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.asan-$$(uname -m).a >/dev/null 2>&1 || \
+		missing="$$missing libclang-rt-14-dev"; \
 	[ -e /usr/include/linux/bpf.h ] || missing="$$missing linux-libc-dev"; \
 	if [ -n "$$missing" ]; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \

@@ -98,7 +98,7 @@ func DetachRoot(root string, names []string) (detached, left []string, err error
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(linked) == 0 {
+	if len(linked) == 0 && !g.hasBackstop() {
 		return nil, nil, fmt.Errorf("%w under %s", ErrNoPins, root)
 	}
 	for _, name := range names {
@@ -117,6 +117,9 @@ func DetachRoot(root string, names []string) (detached, left []string, err error
 		detached = append(detached, name)
 	}
 	if len(left) == 0 {
+		if err := g.DetachBackstop(); err != nil {
+			return detached, left, err
+		}
 		return detached, left, g.Remove()
 	}
 	return detached, left, nil

@@ -107,7 +107,7 @@ func Uncovered(guarded []string) ([]string, error) {
 	return uncovered, nil
 }
 
-// Watch sends on the channel after interfaces have changed, at most once for what
+// Watch sends on the channel after interfaces or their addresses have changed, at most once for what
 // came since the last receive, until ctx ends. Events can be lost, so whoever
 // watches also looks from time to time.
 func Watch(ctx context.Context) <-chan struct{} {
@@ -135,7 +135,22 @@ func watchOnce(ctx context.Context, changed chan<- struct{}) {
 	if err != nil {
 		return
 	}
-	for range updates {
+	addresses := make(chan netlink.AddrUpdate, 64)
+	err = netlink.AddrSubscribeWithOptions(addresses, ctx.Done(), netlink.AddrSubscribeOptions{
+		ErrorCallback: func(error) { cancel() },
+	})
+	if err != nil {
+		return
+	}
+	for {
+		var open bool
+		select {
+		case _, open = <-updates:
+		case _, open = <-addresses:
+		}
+		if !open {
+			return
+		}
 		select {
 		case changed <- struct{}{}:
 		default:

@@ -71,6 +71,9 @@ func OpenReader(root string) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
+	if g.hasBackstop() {
+		linked = append(linked, backstop)
+	}
 	if len(linked) == 0 {
 		return nil, fmt.Errorf("%w under %s", ErrNoPins, root)
 	}
@@ -93,7 +96,17 @@ func OpenReader(root string) (*Gate, error) {
 }
 
 // Linked lists the interfaces that have a pinned link, attached or severed.
-func (g *Gate) Linked() ([]string, error) { return names(filepath.Join(g.root, "links")) }
+func (g *Gate) Linked() ([]string, error) {
+	linked, err := names(filepath.Join(g.root, "links"))
+	return slices.DeleteFunc(linked, func(name string) bool { return name == backstop }), err
+}
+
+// Up reports whether anything is guarded: a link is pinned, of an interface or of the
+// backstop.
+func (g *Gate) Up() bool {
+	linked, err := g.Linked()
+	return err == nil && len(linked) > 0 || g.hasBackstop()
+}
 
 // Attached lists the interfaces that this gate holds, sorted.
 func (g *Gate) Attached() []string {
@@ -101,7 +114,9 @@ func (g *Gate) Attached() []string {
 	defer g.mu.Unlock()
 	names := make([]string, 0, len(g.attached))
 	for name := range g.attached {
-		names = append(names, name)
+		if name != backstop {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return names

@@ -24,13 +24,28 @@ func (g *Gate) schema(parts ...string) string {
 
 func (g *Gate) link(name string) string { return filepath.Join(g.root, "links", escape(name)) }
 
-// escape makes an interface's name a file name of bpffs, which reserves dots.
+// backstop is the name of the backstop among the interfaces. It has a slash, which
+// no interface has.
+const backstop = "/backstop"
+
+// escape makes a name a file name of bpffs, which reserves dots. An interface that is
+// called backstop must not take the backstop's pins.
 func escape(name string) string {
+	if rest, found := strings.CutPrefix(name, backstop); found {
+		return "backstop" + rest
+	}
+	if strings.HasPrefix(name, "backstop") {
+		name = "%62" + name[1:]
+		return strings.ReplaceAll(name, ".", "%2E")
+	}
 	return strings.NewReplacer("%", "%25", ".", "%2E").Replace(name)
 }
 
 func unescape(file string) string {
-	return strings.NewReplacer("%2E", ".", "%25", "%").Replace(file)
+	if strings.HasPrefix(file, "backstop") {
+		return "/" + file
+	}
+	return strings.NewReplacer("%62", "b", "%2E", ".", "%25", "%").Replace(file)
 }
 
 type pinner interface{ Pin(string) error }

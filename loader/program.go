@@ -44,8 +44,13 @@ func (a *attachment) ask(frame []byte) (maps.Answer, error) {
 }
 
 // make loads a program and its twin for name, with the counters that name already
-// has. Nothing is pinned yet but the counters.
+// has. Nothing is pinned yet but the counters. The name is an interface's, or that of
+// the backstop.
 func (g *Gate) make(name string) (_ *attachment, err error) {
+	program := bpf.XdpallowProgXdpallow
+	if name == backstop {
+		program = bpf.XdpallowProgBackstop
+	}
 	a := &attachment{}
 	defer func() {
 		if err != nil {
@@ -55,7 +60,7 @@ func (g *Gate) make(name string) (_ *attachment, err error) {
 	if a.counters, err = g.openCounters(name); err != nil {
 		return nil, err
 	}
-	if a.program, err = g.loadProgram(a.counters.Live, false); err != nil {
+	if a.program, err = g.loadProgram(program, a.counters.Live, false); err != nil {
 		return nil, err
 	}
 	trace, err := maps.NewCounters()
@@ -63,11 +68,11 @@ func (g *Gate) make(name string) (_ *attachment, err error) {
 		return nil, err
 	}
 	defer trace.Close()
-	a.twin, err = g.loadProgram(trace, true)
+	a.twin, err = g.loadProgram(program, trace, true)
 	return a, err
 }
 
-func (g *Gate) loadProgram(counters *ebpf.Map, dry bool) (*ebpf.Program, error) {
+func (g *Gate) loadProgram(name string, counters *ebpf.Map, dry bool) (*ebpf.Program, error) {
 	spec, err := bpf.LoadXdpallow()
 	if err != nil {
 		return nil, err
@@ -79,12 +84,14 @@ func (g *Gate) loadProgram(counters *ebpf.Map, dry bool) (*ebpf.Program, error) 
 	}
 	replacements := g.Tables.Replacements()
 	replacements[bpf.XdpallowMapCounters] = counters
-	var programs bpf.XdpallowPrograms
-	err = spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{MapReplacements: replacements})
+	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+	maps.DropTemplates(spec)
+	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replacements})
 	if err != nil {
-		return nil, fmt.Errorf("load program: %w", err)
+		return nil, fmt.Errorf("load program %s: %w", name, err)
 	}
-	return programs.Xdpallow, nil
+	defer loaded.Close()
+	return loaded.DetachProgram(name), nil
 }
 
 func (g *Gate) openCounters(name string) (c maps.Counters, err error) {

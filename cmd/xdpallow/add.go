@@ -4,6 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,6 +18,9 @@ import (
 func addCommand(e env) *cli.Command {
 	return e.command("add", "Let prefixes open connections", "PREFIX|ADDR...|-", []cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "`OWNER`, the organisation that the prefixes belong to"},
+		&cli.StringSliceFlag{Name: "service", Usage: "only to `SERVICE`, repeated or with commas; every service without it"},
+		&cli.StringFlag{Name: "for", Usage: "end after `DURATION`, as 90d, 1w2d, 36h or 90s"},
+		&cli.StringFlag{Name: "until", Usage: "end at `TIME`, as 2027-01-31, to its end in UTC, or 2027-01-31T18:00:00Z"},
 		&cli.StringFlag{Name: "note", Usage: "`TEXT` that says why, for whoever reads the list next"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 	}, add)
@@ -23,26 +30,84 @@ func add(ctx context.Context, c *call) error {
 	if c.flags.NArg() == 0 {
 		return &policy.InputError{What: "add needs a prefix, an address or -", Hint: "xdpallow add 192.0.2.0/24 --owner acme"}
 	}
-	owner, note := c.flags.String("owner"), c.flags.String("note")
-	if c.flags.IsSet("owner") {
-		if err := policy.ParseName("owner", owner); err != nil {
-			return err
-		}
-	}
-	if err := policy.ParseNote(note); err != nil {
+	req, err := c.wishes()
+	if err != nil {
 		return err
 	}
 	claims, err := c.claims()
 	if err != nil {
 		return err
 	}
-	req := reconcile.AddRequest{Owner: owner, Note: note, AllowAny: c.flags.Bool("allow-any"), Sessions: c.sessions()}
 	for _, claim := range claims {
 		req.Prefixes = append(req.Prefixes, policy.FormatLine(claim))
 	}
 	listing, err := c.client().Add(ctx, c.self(), req)
 	if err != nil {
-		return err
+		return c.existing(err)
 	}
-	return c.printChange(listing, "added", func(e reconcile.Entry) string { return e.Owner })
+	return c.printChange(listing, "added", func(e reconcile.Entry) string {
+		if e.Until == nil {
+			return e.Owner
+		}
+		return strings.TrimSpace(e.Owner + " until " + moment(e.Until))
+	})
+}
+
+// wishes reads the flags, so that a mistake needs no daemon to be found.
+func (c *call) wishes() (reconcile.AddRequest, error) {
+	f := c.flags
+	req := reconcile.AddRequest{
+		Owner: f.String("owner"), Note: f.String("note"), For: f.String("for"), Until: f.String("until"),
+		AllowAny: f.Bool("allow-any"), Sessions: c.sessions(),
+	}
+	if f.IsSet("owner") {
+		if err := policy.ParseName("owner", req.Owner); err != nil {
+			return req, err
+		}
+	}
+	if f.IsSet("for") && f.IsSet("until") {
+		return req, &policy.InputError{What: "an entry ends after --for or at --until, not both", Hint: "xdpallow add --help"}
+	}
+	if f.IsSet("for") {
+		if _, err := policy.ParseDuration(req.For); err != nil {
+			return req, c.retyped("for", req.For, "90d", err)
+		}
+	}
+	if f.IsSet("until") {
+		soon := time.Now().UTC().AddDate(0, 0, 90).Format(time.DateOnly)
+		until, err := policy.ParseUntil(req.Until)
+		if err == nil && !until.After(time.Now()) {
+			err = &policy.InputError{What: fmt.Sprintf("until %s is over", req.Until)}
+		}
+		if err != nil {
+			return req, c.retyped("until", req.Until, soon, err)
+		}
+	}
+	var err error
+	if f.IsSet("service") {
+		if req.Services, err = policy.ParseServices(f.StringSlice("service")); err != nil {
+			return req, err
+		}
+	}
+	return req, policy.ParseNote(req.Note)
+}
+
+// retyped is err with the command line as hint in which a flag has another value.
+func (c *call) retyped(flag, old, value string, err error) error {
+	if input, ok := errors.AsType[*policy.InputError](err); ok {
+		return &policy.InputError{What: input.What, Hint: typed(c.env, old, value, "--"+flag+"="+old, "--"+flag+"="+value)}
+	}
+	return err
+}
+
+// existing turns the hint "service=api,web" about a service that does not exist into
+// a command line with those that do.
+func (c *call) existing(err error) error {
+	given := strings.Join(c.flags.StringSlice("service"), ",")
+	if input, ok := errors.AsType[*policy.InputError](err); ok && given != "" {
+		if names, ok := strings.CutPrefix(input.Hint, "service="); ok {
+			return c.retyped("service", given, names, err)
+		}
+	}
+	return err
 }

@@ -14,17 +14,25 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-//go:embed assets/xdpallow.service
-var unit string
+var (
+	//go:embed assets/xdpallow.service
+	unit string
+
+	//go:embed assets/config.yaml
+	exampleConfig string
+)
 
 func assetsCommand(e env) *cli.Command {
-	return e.command("assets", "Print a file that belongs to an installation", "unit", nil, assets)
+	return e.command("assets", "Print a file that belongs to an installation", "unit|config", nil, assets)
 }
 
 func assets(_ context.Context, c *call) error {
-	if name := c.flags.Args().First(); c.flags.NArg() != 1 || name != "unit" {
+	files := map[string]string{"unit": unit, "config": exampleConfig}
+	name := c.flags.Args().First()
+	text, found := files[name]
+	if !found || c.flags.NArg() != 1 {
 		return &policy.InputError{
-			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there is unit", name),
+			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there are config and unit", name),
 			Hint: "xdpallow assets unit >/etc/systemd/system/xdpallow.service",
 		}
 	}
@@ -32,8 +40,8 @@ func assets(_ context.Context, c *call) error {
 		return c.printJSON(struct {
 			Name string `json:"name"`
 			Text string `json:"text"`
-		}{"unit", unit})
+		}{name, text})
 	}
-	_, err := io.WriteString(c.out, unit)
+	_, err := io.WriteString(c.out, text)
 	return err
 }

@@ -23,8 +23,7 @@ func TestUnit(t *testing.T) {
 		return values
 	}
 	for key, want := range map[string]string{
-		"ExecStart":                "/usr/local/bin/xdpallow run $ARGS",
-		"EnvironmentFile":          "-/etc/default/xdpallow",
+		"ExecStart":                "/usr/local/bin/xdpallow run --config /etc/xdpallow/config.yaml",
 		"Type":                     "notify",
 		"Restart":                  "on-failure", // detach ends the daemon with 0, and must stay detached
 		"CapabilityBoundingSet":    "CAP_BPF CAP_NET_ADMIN CAP_PERFMON",

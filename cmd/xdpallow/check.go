@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -94,7 +95,11 @@ func (c *call) printCheck(results []reconcile.CheckResult, one bool) error {
 
 func explain(r reconcile.CheckResult) string {
 	text := r.Verdict + ", " + r.Reason
-	if r.Prefix != nil {
+	switch {
+	case r.Prefix == nil:
+	case r.Reason == policy.ReasonExpired || r.Reason == policy.ReasonWrongService:
+		text += " (" + strings.Join(short(r), ", ") + ")"
+	default:
 		text += " by " + r.Prefix.String()
 		if r.Owner != "" {
 			text += " (" + r.Owner + ")"
@@ -104,4 +109,17 @@ func explain(r reconcile.CheckResult) string {
 		text += " (passes now, dropped under enforce)"
 	}
 	return text
+}
+
+// short is the entry that covers the source and falls short of listing it, and
+// what it lacks.
+func short(r reconcile.CheckResult) []string {
+	words := []string{r.Prefix.String()}
+	if r.Owner != "" {
+		words = append(words, r.Owner)
+	}
+	if r.Reason == policy.ReasonExpired {
+		return append(words, "ended "+moment(r.Until))
+	}
+	return append(words, "only for "+strings.Join(r.Services, " and "))
 }

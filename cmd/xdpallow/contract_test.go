@@ -56,15 +56,15 @@ func TestWrongInput(t *testing.T) {
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
 		"replace -", "mode audit", "confirm", "rollback", "suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "history", "completion bash",
-		"run --interface eth0 --port 443 --config x", "run --interface eth0 --port 443 --backstop=on",
-		"run --interface eth0 --port 443 --drop stray", "run --interface eth0 --port 443 --drop strict",
-		"add 192.0.2.0/24 --for 1d", "add 192.0.2.0/24 --service api", "add 192.0.2.0/24 --until 2027-01-01",
 		"remove 192.0.2.0/24 --cut", "list --unused 90d", "reload --confirm 60s", "check -f x", "stats -w 1s",
 		// of this one
 		"run", "run --interface eth0", "run --port 443", "run --interface eth0 --port 0", "run --interface eth0 --port 443/tcp",
 		"run --interface e/0 --port 443", "run --interface eth0 --port 443 --mode off", "run --interface eth0 --port 443 --attach offload",
 		"run --interface eth0 --port 443 --allow 10.0.0.5/8", "run --interface eth0 --port 443 --metrics 9100", "run --interface eth0 --port 443 extra",
-		"run --interface eth0 --port 443 --log-format xml",
+		"run --interface eth0 --port 443 --log-format xml", "run --interface eth0 --port 443 --backstop=yes", "run --interface eth0 --port 443 --backstop=",
+		"run --interface eth0 --port 443 --drop all", "run --interface eth0 --port 443 --drop syn,stray", "run --config /nowhere/config.yaml", "run --config=",
+		"add 192.0.2.0/24 --for 1d --until 2099-01-01", "add 192.0.2.0/24 --for 0s", "add 192.0.2.0/24 --for=", "add 192.0.2.0/24 --for 1y",
+		"add 192.0.2.0/24 --until tomorrow", "add 192.0.2.0/24 --until 2020-01-01", "add 192.0.2.0/24 --until=", "add 192.0.2.0/24 --service API", "add 192.0.2.0/24 --service api,",
 		"add", "add 10.0.0.5/8", "add 192.0.2.0/24 --owner Acme", "add 192.0.2.0/24 -", "add host.example", "add 192.0.2.0/24 -o text", "add --",
 		"add 192.0.2.0/24 -- --owner", "add fe80::1%eth0", "add 127.0.0.1",
 		"remove", "remove 192.0.2.0/24 --owner acme", "remove --owner",
@@ -114,6 +114,9 @@ func TestRequests(t *testing.T) {
 		"list --owner acme":                                 "list acme",
 		"check 2001:db8::1 --port udp/53":                   "check 2001:db8::1 udp/53",
 		"check 192.0.2.9":                                   "check 192.0.2.9",
+		"add 192.0.2.0/24 --service web --service mail,api": reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Services: []string{"api", "mail", "web"}},
+		"add 192.0.2.0/24 --for 1w2d":                       reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, For: "1w2d"},
+		"add - --until 2099-01-01":                          reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24 owner=acme note=\"x\""}, Until: "2099-01-01"},
 		"detach --yes --interface eth1,eth0 --interface lo": reconcile.DetachRequest{Interfaces: []string{"eth0", "eth1", "lo"}},
 	} {
 		if code, _, stderr := w.sh(line); code != 0 {
@@ -223,7 +226,7 @@ func TestDetachAsks(t *testing.T) {
 func TestRunOptions(t *testing.T) {
 	w := newWorld(t)
 	code, _, stderr := w.run(strings.Fields("run --interface eth1,eth0 --interface eth1 --port 8443,udp/443 --port tcp/443 --port 443 " +
-		"--allow 192.0.2.0/24,2001:db8::/32 --allow 198.51.100.7 --allow-file a.list --mode audit --drop syn --attach native " +
+		"--allow 192.0.2.0/24,2001:db8::/32 --allow 198.51.100.7 --allow-file a.list --mode audit --drop stray --attach native --backstop=off " +
 		"--state /s --socket /c --bpffs /b/ --metrics :9100 --allow-any --dry-run --log-format json")...)
 	if code != 0 {
 		t.Fatalf("exit %d, %s", code, stderr)
@@ -237,7 +240,7 @@ func TestRunOptions(t *testing.T) {
 		Ports:      []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.TCP, Number: 8443}, {Protocol: policy.UDP, Number: 443}},
 		Allow:      []string{"192.0.2.0/24", "2001:db8::/32", "198.51.100.7"},
 		AllowFiles: []string{here},
-		Mode:       policy.Audit, Scope: policy.ScopeSYN, Attach: "native",
+		Mode:       policy.Audit, Scope: policy.ScopeStray, Attach: "native", // backstop is off
 		State: "/s", Bpffs: "/b", Socket: "/c", Metrics: ":9100",
 		Force: policy.Force{AllowAny: true}, DryRun: true, LogFormat: "json",
 	}}
@@ -248,7 +251,7 @@ func TestRunOptions(t *testing.T) {
 	w.run("run", "--interface", "eth0", "--port", "443")
 	want = []options{{
 		Interfaces: []string{"eth0"}, Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}}, Allow: w.ran[0].Allow,
-		Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "auto",
+		Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "auto", Backstop: true,
 		State: defaultState, Bpffs: defaultBpffs, Socket: defaultSocket, LogFormat: "text",
 	}}
 	if diff := cmp.Diff(want, w.ran); diff != "" || len(w.ran[0].Allow) > 0 {
@@ -265,7 +268,11 @@ func TestHints(t *testing.T) {
 		"check 192.0.2.0/24":                            "xdpallow check 192.0.2.0",
 		"rm 192.0.2.0/24":                               "xdpallow remove --help",
 		"list --nope":                                   "xdpallow list --help",
-		"run --interface eth0 --port 443 --drop strict": "xdpallow run --drop syn",
+		"run --interface eth0 --port 443 --drop all":    "xdpallow run --drop syn",
+		"run --interface eth0 --port 443 --backstop no": "xdpallow run --backstop on",
+		"add 192.0.2.0/24 --for 90 --owner acme":        "xdpallow add 192.0.2.0/24 --for 90d --owner acme",
+		"add 192.0.2.0/24 --for=0s":                     "xdpallow add 192.0.2.0/24 --for=90d",
+		"add 192.0.2.0/24 --for 1d --until 2099-01-01":  "xdpallow add --help",
 		"run": "xdpallow run --interface eth0 --port 443 --allow 192.0.2.0/24",
 		"reload --socket " + filepath.Join(t.TempDir(), "s"): "systemctl start xdpallow",
 	} {
@@ -279,6 +286,13 @@ func TestHints(t *testing.T) {
 	wide := newWorld(t).serve(t, engine)
 	if _, _, stderr := wide.sh("add 128.0.0.0/2"); !strings.HasSuffix(stderr, "\nxdpallow: hint: xdpallow add --allow-any 128.0.0.0/2 --socket "+wide.socket+"\n") {
 		t.Errorf("a flag as hint: %q", stderr)
+	}
+	engine = sampleEngine()
+	engine.err = &policy.InputError{What: "192.0.2.0/24 is for service web, which does not exist", Hint: "service=api,mail"}
+	unknown := newWorld(t).serve(t, engine)
+	if code, _, stderr := unknown.sh("add 192.0.2.0/24 --service web --owner acme"); code != 2 ||
+		!strings.HasSuffix(stderr, "\nxdpallow: hint: xdpallow add 192.0.2.0/24 --service api,mail --owner acme --socket "+unknown.socket+"\n") {
+		t.Errorf("a service that does not exist: exit %d, %q", code, stderr)
 	}
 	engine = sampleEngine()
 	engine.err = control.ErrForbidden

@@ -27,12 +27,16 @@ import (
 
 // gateOptions are o as the engine wants them.
 func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, error) {
-	services, err := policy.NewServices([]policy.Service{{
-		Name: policy.DefaultService, Ports: o.Ports, Mode: o.Mode, Scope: o.Scope,
-	}})
+	var services []policy.Service // none: those of the config file
+	var err error
+	if len(o.Ports) > 0 {
+		services, err = policy.NewServices([]policy.Service{{
+			Name: policy.DefaultService, Ports: o.Ports, Mode: o.Mode, Scope: o.Scope,
+		}})
+	}
 	return reconcile.Options{
-		Interfaces: o.Interfaces, Services: services, Allow: o.Allow, Files: o.AllowFiles,
-		Attach: loader.Mode(o.Attach), State: o.State, Root: o.Bpffs, Force: o.Force,
+		Interfaces: o.Interfaces, Services: services, Allow: o.Allow, Files: o.AllowFiles, Config: o.Config,
+		Attach: loader.Mode(o.Attach), Backstop: o.Backstop, State: o.State, Root: o.Bpffs, Force: o.Force,
 		Version: buildVersion(), Log: log,
 	}, err
 }
@@ -100,7 +104,7 @@ func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Lo
 	return nil
 }
 
-// reloadOnHangup reads the list files again on SIGHUP, as reload does.
+// reloadOnHangup reads the config and list files again on SIGHUP, as reload does.
 func reloadOnHangup(ctx context.Context, engine *reconcile.Engine, log *slog.Logger) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)

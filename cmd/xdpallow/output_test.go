@@ -47,6 +47,16 @@ added 198.51.100.0/28   acme
 added 2001:db8:42::/48
 generation 2, 3 prefixes
 `},
+		{name: "add for a while", line: "add 198.51.100.0/28 192.0.2.1 --until 2099-01-31", prepare: func(f *fakeEngine) {
+			until := *f.listing.Entries[2].Until
+			a, b := entry("198.51.100.0/28", "acme"), entry("192.0.2.1/32", "")
+			a.Until, b.Until = &until, &until
+			f.listing.Entries = []reconcile.Entry{a, b}
+		}, want: `
+added 192.0.2.1/32     until 2027-01-31T18:00:00Z
+added 198.51.100.0/28  acme until 2027-01-31T18:00:00Z
+generation 2, 3 prefixes
+`},
 		{name: "remove", line: "remove 198.51.100.0/28", prepare: func(f *fakeEngine) {
 			f.listing = reconcile.Listing{Generation: 4, Total: 1, Entries: []reconcile.Entry{entry("198.51.100.0/28", "acme")}}
 		}, want: `
@@ -108,6 +118,21 @@ last change:  2026-11-21T09:00:00Z by uid 0 (pid 7): add, generation 2
 		}, want: `
 203.0.113.7 to tcp/443: pass, listed by 203.0.113.0/24
 `},
+		{name: "check, expired", line: "check 198.51.100.9 --port 443", code: 1, prepare: func(f *fakeEngine) {
+			expired := checkResult("198.51.100.9", "drop", "expired", "198.51.100.0/28", "acme", 443)
+			expired.Until = f.listing.Entries[2].Until
+			f.checks = []reconcile.CheckResult{expired}
+		}, want: `
+198.51.100.9 to tcp/443: drop, expired (198.51.100.0/28, acme, ended 2027-01-31T18:00:00Z)
+`},
+		{name: "check, wrong service", line: "check 198.51.100.9 --port 443", code: 1, prepare: func(f *fakeEngine) {
+			wrong, audited := checkResult("198.51.100.9", "drop", "wrong_service", "198.51.100.0/28", "acme", 443), checkResult("198.51.100.9", "audit", "wrong_service", "198.51.100.0/28", "", 8443)
+			wrong.Services, audited.Services = []string{"mail", "web"}, []string{"mail"}
+			f.checks = []reconcile.CheckResult{wrong, audited}
+		}, want: `
+198.51.100.9 to tcp/443: drop, wrong_service (198.51.100.0/28, acme, only for mail and web)
+198.51.100.9 to tcp/8443: audit, wrong_service (198.51.100.0/28, only for mail) (passes now, dropped under enforce)
+`},
 		{name: "check, every port, one drops", line: "check 192.0.2.9", code: 1, prepare: func(f *fakeEngine) {
 			f.checks = []reconcile.CheckResult{
 				checkResult("192.0.2.9", "audit", "not_listed", "", "", 8443), checkResult("192.0.2.9", "drop", "not_listed", "", "", 443),
@@ -163,6 +188,7 @@ func TestJSON(t *testing.T) {
 		"list":                       `"prefix":"198.51.100.0/28"`,
 		"version":                    `"version": `,
 		"assets unit":                `"name": "unit"`,
+		"assets config":              `"name": "config"`,
 		"check 192.0.2.9 --port 443": "{\n  \"address\": \"192.0.2.9\",\n  \"port\": \"tcp/443\",\n  \"verdict\": \"drop\"",
 		"check 192.0.2.9":            "[\n  {\n    \"address\": \"192.0.2.9\"",
 		"reload":                     `"added": `,

@@ -1,6 +1,6 @@
 package main
 
-// This file is `reload`: read flags and list files again.
+// This file is `reload`: read the config and the list files again.
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 func reloadCommand(e env) *cli.Command {
-	return e.command("reload", "Read the list files again", "", []cli.Flag{
+	return e.command("reload", "Read the config file and the list files again", "", []cli.Flag{
 		&cli.BoolFlag{Name: "dry-run", Usage: "show what would change and change nothing"},
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
@@ -39,6 +39,9 @@ func reload(ctx context.Context, c *call) error {
 
 // printPlan prints a line a prefix that changes, then where that leads.
 func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
+	for _, warning := range plan.Warnings {
+		c.note("warning: %s", warning)
+	}
 	if c.json {
 		return c.printJSON(plan)
 	}

@@ -12,21 +12,24 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // options is what run was told, checked as far as that goes without looking
 // at the host.
 type options struct {
-	Interfaces []string      // sorted, each once
-	Ports      []policy.Port // sorted, each once
+	Config     string        // absolute, "" is none
+	Interfaces []string      // sorted, each once; none only where Config cannot be read
+	Ports      []policy.Port // sorted, each once; none where Config has services
 	Allow      []string      // prefixes, parsed once already
 	AllowFiles []string      // absolute files and directories
 	Mode       policy.Mode
 	Scope      policy.Scope
-	Attach     string // "auto", "native", "generic"
+	Attach     string // "auto", "native", "generic", or "" where Config cannot be read
+	Backstop   bool
 	State      string // absolute, as are the next two
 	Bpffs      string
 	Socket     string
@@ -38,13 +41,15 @@ type options struct {
 
 func runCommand(e env) *cli.Command {
 	return e.command("run", "Protect ports on interfaces until told to stop", "", []cli.Flag{
+		&cli.PathFlag{Name: "config", Usage: "read `FILE`, see assets config; a flag wins over the same key"},
 		&cli.StringSliceFlag{Name: "interface", Usage: "protect `IF`, repeated or with commas"},
 		&cli.StringSliceFlag{Name: "port", Usage: "protect `PORT` as N, tcp/N or udp/N, repeated or with commas"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "let `PREFIX` open connections, repeated or with commas"},
 		&cli.StringSliceFlag{Name: "allow-file", Usage: "let the prefixes in `FILE|DIR` open connections, repeated or with commas"},
 		&cli.StringFlag{Name: "mode", Value: string(policy.Enforce), Usage: "`MODE` enforce, or audit to count and drop nothing"},
-		&cli.StringFlag{Name: "drop", Value: string(policy.ScopeSYN), Usage: "drop `SCOPE` from unlisted sources: syn, their openings"},
+		&cli.StringFlag{Name: "drop", Value: string(policy.ScopeSYN), Usage: "drop `SCOPE` from unlisted sources: syn, their openings; stray, also segments without a socket; strict, everything"},
 		&cli.StringFlag{Name: "attach", Value: "auto", Usage: "attach by `HOW`: auto, native or generic"},
+		&cli.StringFlag{Name: "backstop", Value: "on", Usage: "refuse unlisted sources at the socket, too: `on|off`"},
 		&cli.PathFlag{Name: "state", Value: defaultState, Usage: "state `DIR`"},
 		&cli.PathFlag{Name: "bpffs", Value: defaultBpffs, Usage: "pin root `DIR`"},
 		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDR`, as 127.0.0.1:9100; off without it"},
@@ -62,26 +67,17 @@ func runCommand(e env) *cli.Command {
 	})
 }
 
-// options reads the flags.
+// options reads the flags, and the config file where they do not say it.
 func (c *call) options() (options, error) {
 	f := c.flags
 	o := options{
-		Allow:     f.StringSlice("allow"),
-		Mode:      policy.Mode(f.String("mode")),
-		Scope:     policy.Scope(f.String("drop")),
-		Attach:    f.String("attach"),
-		Metrics:   f.String("metrics"),
-		DryRun:    f.Bool("dry-run"),
-		LogFormat: f.String("log-format"),
+		Allow:  f.StringSlice("allow"),
+		Mode:   policy.Mode(f.String("mode")),
+		Scope:  policy.Scope(f.String("drop")),
+		DryRun: f.Bool("dry-run"),
 		Force: policy.Force{
 			AllowEmpty: f.Bool("allow-empty"), AllowAny: f.Bool("allow-any"), ForceShrink: f.Bool("force-shrink"),
 		},
-	}
-	if !f.IsSet("interface") || !f.IsSet("port") {
-		return o, &policy.InputError{
-			What: "run needs --interface and --port",
-			Hint: "xdpallow run --interface eth0 --port 443 --allow 192.0.2.0/24",
-		}
 	}
 	if err := choices(f); err != nil {
 		return o, err
@@ -98,20 +94,95 @@ func (c *call) options() (options, error) {
 			return o, c.corrected(p, err)
 		}
 	}
-	if o.Metrics != "" {
-		if _, port, err := net.SplitHostPort(o.Metrics); err != nil || port == "" {
-			return o, &policy.InputError{What: fmt.Sprintf("--metrics %q is not HOST:PORT", o.Metrics), Hint: "xdpallow run --metrics 127.0.0.1:9100"}
+	if metrics := f.String("metrics"); metrics != "" {
+		if _, port, err := net.SplitHostPort(metrics); err != nil || port == "" {
+			return o, &policy.InputError{What: fmt.Sprintf("--metrics %q is not HOST:PORT", metrics), Hint: "xdpallow run --metrics 127.0.0.1:9100"}
 		}
 	}
-	return o, o.places(f)
+	return o, o.settle(f)
+}
+
+// settle takes over from the config file what no flag says, and checks that
+// both together say enough and nothing twice.
+func (o *options) settle(f *cli.Context) error {
+	var file config.File
+	var broken error
+	if f.IsSet("config") {
+		var err error
+		if o.Config, err = absolute("config", f.Path("config")); err != nil {
+			return err
+		}
+		file, broken = config.Read(o.Config)
+	}
+	o.Backstop = setting(f, "backstop", file.Backstop) == "on"
+	o.LogFormat = setting(f, "log-format", file.LogFormat)
+	o.Metrics = setting(f, "metrics", file.Metrics)
+	o.Attach = setting(f, "attach", file.Attach)
+	if !f.IsSet("interface") {
+		o.Interfaces = file.Interfaces
+	}
+	if err := o.places(f, file); err != nil {
+		return err
+	}
+	if err := o.onceOnly(f, file); err != nil {
+		return err
+	}
+	enough := len(o.Interfaces) > 0 && (len(o.Ports) > 0 || len(file.Services) > 0)
+	if broken == nil && !enough {
+		broken = o.missing(file)
+	}
+	// A gate that has a policy is not left without a daemon for a bad file: the
+	// engine keeps what was good and says so.
+	if broken != nil && (o.Config == "" || !reconcile.Recoverable(o.State)) {
+		return broken
+	}
+	if broken != nil && !f.IsSet("attach") && file.Attach == "" {
+		o.Attach = ""
+	}
+	return nil
+}
+
+// missing says what neither flags nor file say.
+func (o *options) missing(file config.File) error {
+	switch {
+	case o.Config == "":
+		return &policy.InputError{
+			What: "run needs --interface and --port, or --config",
+			Hint: "xdpallow run --interface eth0 --port 443 --allow 192.0.2.0/24",
+		}
+	case len(o.Interfaces) == 0:
+		return &policy.InputError{Where: o.Config, What: "no interface, so nothing would be protected", Hint: "interfaces: [eth0]"}
+	}
+	return &policy.InputError{Where: o.Config, What: "no service, so nothing would be protected", Hint: "services: {api: {ports: [443]}}"}
+}
+
+// onceOnly refuses the flags of the one service that flags make beside services
+// that have a name: whose port or mode would it be?
+func (o *options) onceOnly(f *cli.Context, file config.File) error {
+	for _, flag := range []string{"port", "mode", "drop"} {
+		if f.IsSet(flag) && len(file.Services) > 0 {
+			hint := fmt.Sprintf("set %s of a service in %s, then: xdpallow run --config %s", flag, o.Config, o.Config)
+			return &policy.InputError{What: fmt.Sprintf("--%s beside the services of %s", flag, o.Config), Hint: hint}
+		}
+	}
+	return nil
+}
+
+// setting is a flag that was given, else the key, else the flag's default.
+func setting(f *cli.Context, flag, key string) string {
+	if f.IsSet(flag) || key == "" {
+		return f.String(flag)
+	}
+	return key
 }
 
 // choices checks the flags that take one of a few words.
 func choices(f *cli.Context) error {
 	for _, words := range [][]string{
 		{"mode", string(policy.Enforce), string(policy.Audit)},
-		{"drop", string(policy.ScopeSYN)},
+		{"drop", string(policy.ScopeSYN), string(policy.ScopeStray), string(policy.ScopeStrict)},
 		{"attach", "auto", "native", "generic"},
+		{"backstop", "on", "off"},
 		{"log-format", "text", "json"},
 	} {
 		flag, allowed := words[0], words[1:]
@@ -127,31 +198,31 @@ func choices(f *cli.Context) error {
 
 // places makes the paths absolute: they are named in answers to commands that
 // run in other directories.
-func (o *options) places(f *cli.Context) (err error) {
-	if o.State, err = absolute(f, "state"); err != nil {
+func (o *options) places(f *cli.Context, file config.File) (err error) {
+	if o.State, err = absolute("state", setting(f, "state", file.State)); err != nil {
 		return err
 	}
-	if o.Bpffs, err = absolute(f, "bpffs"); err != nil {
+	if o.Bpffs, err = absolute("bpffs", setting(f, "bpffs", file.Bpffs)); err != nil {
 		return err
 	}
-	if o.Socket, err = absolute(f, "socket"); err != nil {
+	if o.Socket, err = absolute("socket", setting(f, "socket", file.Socket)); err != nil {
 		return err
 	}
-	for _, file := range f.StringSlice("allow-file") {
-		path, err := filepath.Abs(file)
+	for _, name := range f.StringSlice("allow-file") {
+		path, err := filepath.Abs(name)
 		if err != nil {
-			return fmt.Errorf("find %s: %w", file, err)
+			return fmt.Errorf("find %s: %w", name, err)
 		}
 		o.AllowFiles = append(o.AllowFiles, path)
 	}
 	return nil
 }
 
-func absolute(f *cli.Context, flag string) (string, error) {
-	if f.Path(flag) == "" {
+func absolute(flag, value string) (string, error) {
+	if value == "" {
 		return "", &policy.InputError{What: "--" + flag + " is empty"}
 	}
-	path, err := filepath.Abs(f.Path(flag))
+	path, err := filepath.Abs(value)
 	if err != nil {
 		return "", fmt.Errorf("find --%s: %w", flag, err)
 	}
@@ -171,12 +242,11 @@ func ports(texts []string) ([]policy.Port, error) {
 	return slices.Compact(ports), nil
 }
 
-// interfaceNames sorts names and refuses what the kernel would never call an
-// interface; whether one is there is a question for later, they come and go.
+// interfaceNames checks names and sorts them.
 func interfaceNames(names []string) ([]string, error) {
 	for _, name := range names {
-		if name == "" || name == "." || name == ".." || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/: \t\n") {
-			return nil, &policy.InputError{What: fmt.Sprintf("%q is not the name of an interface", name), Hint: "ip -br link"}
+		if err := policy.ParseInterface(name); err != nil {
+			return nil, err
 		}
 	}
 	sorted := slices.Sorted(slices.Values(names))

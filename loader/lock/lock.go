@@ -66,16 +66,24 @@ func Holder(path string) int {
 		return 0
 	}
 	device := fmt.Sprintf("%02x:%02x", unix.Major(stat.Dev), unix.Minor(stat.Dev))
-	return findHolder(string(locks), device, strconv.FormatUint(stat.Ino, 10))
+	return findHolder(string(locks), device, strconv.FormatUint(stat.Ino, 10), hidesDevice(path))
+}
+
+// hidesDevice reports whether /proc/locks shows another device for path than stat.
+func hidesDevice(path string) bool {
+	var fs unix.Statfs_t
+	err := unix.Statfs(path, &fs)
+	return err == nil && (fs.Type == unix.OVERLAYFS_SUPER_MAGIC || fs.Type == unix.BTRFS_SUPER_MAGIC)
 }
 
 // findHolder reads the lines of /proc/locks:
 //
 //	1: FLOCK  ADVISORY  WRITE 1234 fe:00:9977890 0 EOF
 //
-// Overlayfs and btrfs show another device there than stat does. The inode
-// alone then names the holder, unless it names several.
-func findHolder(locks, device, inode string) int {
+// Overlayfs and btrfs show another device there than stat does. With byInode the
+// inode alone then names the holder, unless it names several. Elsewhere that would
+// name a stranger: small inode numbers are on every file system, bpffs too.
+func findHolder(locks, device, inode string, byInode bool) int {
 	var others []int
 	for line := range strings.Lines(locks) {
 		field := strings.Fields(line)
@@ -91,7 +99,7 @@ func findHolder(locks, device, inode string) int {
 		}
 		others = append(others, pid)
 	}
-	if len(others) == 1 {
+	if byInode && len(others) == 1 {
 		return others[0]
 	}
 	return 0

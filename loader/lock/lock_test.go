@@ -3,6 +3,7 @@ package lock
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -47,8 +48,12 @@ func TestFindHolder(t *testing.T) {
 		{"end of a longer inode", "fe:00", "7", 0},
 		{"none", "fe:00", "80", 0},
 	} {
-		if got := findHolder(locks, c.device, c.inode); got != c.want {
+		if got := findHolder(locks, c.device, c.inode, true); got != c.want {
 			t.Errorf("%s: pid %d, want %d", c.name, got, c.want)
+		}
+		got := findHolder(locks, c.device, c.inode, false)
+		if stranger := !strings.Contains(locks, " "+c.device+":"+c.inode+" "); stranger && got != 0 || !stranger && got != c.want {
+			t.Errorf("%s, on a file system that shows its device: pid %d", c.name, got)
 		}
 	}
 }

@@ -4,6 +4,9 @@ package policy
 
 import (
 	"fmt"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -56,6 +59,64 @@ func ParseUntil(s string) (time.Time, error) {
 			"until %.64q is not a date or an RFC 3339 time from 1970 to 9999", s)
 	}
 	return t, nil
+}
+
+// ParseDuration reads how long an entry lives, as "90d", "1w2d", "36h" or "90s": a
+// week has seven days, a day 24 hours. The result is over 0. Errors are *InputError
+// without a Where.
+func ParseDuration(s string) (time.Duration, error) {
+	total, last := time.Duration(0), time.Duration(math.MaxInt64)
+	for rest := s; rest != ""; {
+		digits := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+		if digits <= 0 {
+			return 0, badDuration(s)
+		}
+		n, err := strconv.ParseInt(rest[:digits], 10, 64)
+		unit := units[rest[digits]]
+		// Units fall from left to right: in "5m1h" one of the two is a slip.
+		if err != nil || unit == 0 || unit >= last || n > int64((math.MaxInt64-total)/unit) {
+			return 0, badDuration(s)
+		}
+		total, last, rest = total+time.Duration(n)*unit, unit, rest[digits+1:]
+	}
+	if total == 0 {
+		return 0, badDuration(s)
+	}
+	return total, nil
+}
+
+var units = map[byte]time.Duration{
+	'w': 7 * 24 * time.Hour, 'd': 24 * time.Hour, 'h': time.Hour, 'm': time.Minute, 's': time.Second,
+}
+
+func badDuration(s string) error {
+	return inputErrorf("", "90d", "%.64q is not a duration over 0 as 90d, 1w2d, 36h or 90s", s)
+}
+
+// ParseServices checks the names of an entry's services and returns them sorted,
+// each once; nil is every service. Errors are *InputError without a Where.
+func ParseServices(names []string) ([]string, error) {
+	for _, name := range names {
+		if err := ParseName("service", name); err != nil {
+			return nil, err
+		}
+	}
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	if len(names) > MaxServices {
+		return nil, inputErrorf("", "", "%d services are more than %d", len(names), MaxServices)
+	}
+	return names, nil
+}
+
+// ParseInterface refuses what the kernel would never call an interface; whether one
+// is there is a question for later, they come and go. Errors are *InputError
+// without a Where.
+func ParseInterface(s string) error {
+	const room = 16 // IFNAMSIZ, with the final 0
+	if s == "" || s == "." || s == ".." || len(s) >= room || strings.ContainsAny(s, "/: \t\n") {
+		return inputErrorf("", "ip -br link", "%q is not the name of an interface", s)
+	}
+	return nil
 }
 
 // ParseNote checks a note: one line of printable UTF-8, at most MaxNote bytes.

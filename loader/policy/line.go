@@ -56,6 +56,14 @@ func (p *listParser) parseLine(text string) (c Claim, warning string, err error)
 	return c, warning, ParseNote(c.Note)
 }
 
+// ParseLine reads one line of a list that stands somewhere else than in a list
+// file. Without an entry it is the zero Claim. Errors are *InputError without a
+// Where.
+func ParseLine(text string) (c Claim, warning string, err error) {
+	p := listParser{names: map[string]string{}}
+	return p.parseLine(text)
+}
+
 // set takes one field over into c.
 func (p *listParser) set(c *Claim, key, value string) (err error) {
 	switch {

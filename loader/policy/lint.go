@@ -56,8 +56,8 @@ func (s Service) validate() error {
 	switch {
 	case s.Mode != Enforce && s.Mode != Audit:
 		return inputErrorf("", "", "service %s: mode %q is not enforce or audit", s.Name, s.Mode)
-	case s.Scope != ScopeSYN:
-		return inputErrorf("", "", "service %s: drop scope %q is not syn", s.Name, s.Scope)
+	case !slices.Contains(Scopes, s.Scope):
+		return inputErrorf("", "", "service %s: drop scope %q is not syn, stray or strict", s.Name, s.Scope)
 	case len(s.Ports) == 0:
 		return inputErrorf("", "", "service %s has no port", s.Name)
 	}

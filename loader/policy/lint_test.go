@@ -51,7 +51,7 @@ func TestValidateServices(t *testing.T) {
 		{many, "32 services are more than 31", ""},
 		{with(func(s *Service) { s.Name = "API" }), `service "API" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, "api"},
 		{with(func(s *Service) { s.Mode = "block" }), `service api: mode "block" is not enforce or audit`, ""},
-		{with(func(s *Service) { s.Scope = "strict" }), `service api: drop scope "strict" is not syn`, ""},
+		{with(func(s *Service) { s.Scope = "all" }), `service api: drop scope "all" is not syn, stray or strict`, ""},
 		{with(func(s *Service) { s.Ports = nil }), "service api has no port", ""},
 		{with(func(s *Service) { s.Ports = []Port{{TCP, 0}} }), `service api: port "tcp/0" is not N, tcp/N or udp/N with N from 1 to 65535`, ""},
 		{[]Service{api, api}, "service api is there twice", ""},

@@ -101,7 +101,7 @@ func (p *listParser) add(n int, text string) {
 		p.warn(c.Where + ": " + warning)
 	}
 	if i, found := p.seen[c.Prefix]; found {
-		if other := p.claims[i]; !sameWords(c, other) {
+		if other := p.claims[i]; !SameWords(c, other) {
 			p.mistake(n, inputErrorf("", "", "%s is also in %s, with other words", c.Prefix, other.Where))
 		}
 		return
@@ -128,7 +128,7 @@ func (p *listParser) warn(text string) {
 	p.warnings = append(p.warnings, text)
 }
 
-// sameWords reports whether two claims of one prefix say the same.
-func sameWords(a, b Claim) bool {
+// SameWords reports whether two claims of one prefix say the same.
+func SameWords(a, b Claim) bool {
 	return a.Owner == b.Owner && slices.Equal(a.Services, b.Services) && a.Until.Equal(b.Until) && a.Note == b.Note
 }

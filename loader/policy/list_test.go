@@ -245,7 +245,7 @@ func FuzzParseList(f *testing.F) {
 		}
 		again, warnings, err := ParseList("a.list", file, bytes.NewReader(lines.Bytes()))
 		if err != nil || len(warnings) > 0 || !slices.EqualFunc(claims, again, func(a, b Claim) bool {
-			return a.Prefix == b.Prefix && sameWords(a, b)
+			return a.Prefix == b.Prefix && SameWords(a, b)
 		}) {
 			t.Fatalf("%q was written as %q and read as %v, %v, %v", text, &lines, again, warnings, err)
 		}

@@ -10,13 +10,15 @@ import (
 	"time"
 )
 
-// Origin is where an entry comes from: OriginFlag, OriginCLI or FileOrigin.
+// Origin is where an entry comes from: OriginFlag, OriginConfig, OriginCLI or
+// FileOrigin.
 type Origin string
 
 // The origins that are not files.
 const (
-	OriginFlag Origin = "flag" // --allow
-	OriginCLI  Origin = "cli"  // add; kept in the store
+	OriginFlag   Origin = "flag"   // --allow
+	OriginConfig Origin = "config" // allow: of the config file
+	OriginCLI    Origin = "cli"    // add; kept in the store
 )
 
 // FileOrigin names the origin of a list file.
@@ -30,7 +32,7 @@ type Claim struct {
 	Until    time.Time    // UTC; zero is for ever
 	Note     string
 	Origin   Origin
-	Where    string // "allow.d/acme.list:3" for a line of a file, else ""
+	Where    string // "allow.d/acme.list:3" for a line of a file or of the config, else ""
 }
 
 // Entry is what all claims of one prefix come to, see Merge.

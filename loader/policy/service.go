@@ -29,7 +29,15 @@ type Scope string
 
 // The drop scopes.
 const (
-	ScopeSYN Scope = "syn" // openings
+	ScopeSYN    Scope = "syn"    // openings
+	ScopeStray  Scope = "stray"  // also segments that belong to no socket
+	ScopeStrict Scope = "strict" // everything to the port, and whatever could hide such traffic
+)
+
+// Modes and Scopes are all there are, the default first.
+var (
+	Modes  = []Mode{Enforce, Audit}
+	Scopes = []Scope{ScopeSYN, ScopeStray, ScopeStrict}
 )
 
 // Protocol is the transport of a protected port.

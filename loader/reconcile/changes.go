@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -18,7 +19,10 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 	if len(r.Prefixes) == 0 {
 		return Listing{}, &policy.InputError{What: "no prefix to add", Hint: "xdpallow add 192.0.2.0/24 --owner acme"}
 	}
-	claims, err := addedClaims(r)
+	claims, err := addedClaims(r, e.view.clock.now())
+	if err == nil {
+		err = e.servicesExist(claims)
+	}
 	if err != nil {
 		return Listing{}, err
 	}
@@ -33,8 +37,9 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 }
 
 // addedClaims parses the request by the grammar of a list file, so that what list -o
-// text wrote can be added again. Owner and note hold for lines that have none.
-func addedClaims(r AddRequest) ([]policy.Claim, error) {
+// text wrote can be added again. What else the request says holds for lines that do
+// not say it.
+func addedClaims(r AddRequest, now time.Time) ([]policy.Claim, error) {
 	claims, _, err := policy.ParseList("add", policy.OriginCLI, strings.NewReader(strings.Join(r.Prefixes, "\n")))
 	if err != nil {
 		return nil, unplaced(err)
@@ -47,6 +52,14 @@ func addedClaims(r AddRequest) ([]policy.Claim, error) {
 	if err := policy.ParseNote(r.Note); err != nil {
 		return nil, err
 	}
+	services, err := policy.ParseServices(r.Services)
+	if err != nil {
+		return nil, err
+	}
+	until, err := deadline(r, now)
+	if err != nil {
+		return nil, err
+	}
 	for i := range claims {
 		claims[i].Where = ""
 		if claims[i].Owner == "" {
@@ -55,8 +68,45 @@ func addedClaims(r AddRequest) ([]policy.Claim, error) {
 		if claims[i].Note == "" {
 			claims[i].Note = r.Note
 		}
+		if claims[i].Services == nil {
+			claims[i].Services = services
+		}
+		if claims[i].Until.IsZero() {
+			claims[i].Until = until
+		}
 	}
 	return claims, nil
+}
+
+// deadline is when what r adds ends; zero is never.
+func deadline(r AddRequest, now time.Time) (time.Time, error) {
+	switch {
+	case r.For != "" && r.Until != "":
+		return time.Time{}, &policy.InputError{What: "an entry ends after --for or at --until, not both", Hint: "xdpallow add --help"}
+	case r.For != "":
+		lasts, err := policy.ParseDuration(r.For)
+		if err != nil {
+			return time.Time{}, err
+		}
+		return now.Add(lasts).Truncate(time.Millisecond), nil
+	case r.Until != "":
+		until, err := policy.ParseUntil(r.Until)
+		if err == nil && !until.After(now) {
+			err = &policy.InputError{What: fmt.Sprintf("until %s is over", r.Until), Hint: now.AddDate(0, 0, 90).Format(time.DateOnly)}
+		}
+		return until, err
+	}
+	return time.Time{}, nil
+}
+
+// servicesExist refuses claims for a service that is not there: they would let
+// nobody in.
+func (e *Engine) servicesExist(claims []policy.Claim) error {
+	err := policy.CheckServices(claims, e.view.state.Services)
+	if input, ok := errors.AsType[*policy.InputError](err); ok {
+		return &policy.InputError{What: input.What, Hint: input.Hint}
+	}
+	return err
 }
 
 // unplaced takes the line off a mistake in a single argument, where it says nothing.
@@ -208,18 +258,20 @@ func declaredBy(entry policy.Entry) string {
 func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	declared, failing, err := e.read()
+	read, err := e.read()
 	if err != nil {
 		return Plan{}, err
 	}
+	failing := read.failing
 	if len(failing) > 0 {
 		if !r.DryRun {
 			e.failing = failing
 		}
 		return Plan{}, joined(failing)
 	}
+	old := e.view.state.Services
 	plan, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, declared: declared, peers: r.Sessions,
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
 	})
 	if err != nil {
@@ -229,6 +281,10 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 		e.failing = failing
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
 			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+		e.logServices(old, plan)
+		for _, warning := range read.restart {
+			e.options.Log.Warn(warning)
+		}
 	}
 	total := len(e.view.state.Entries)
 	if r.DryRun {
@@ -237,6 +293,7 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 	return Plan{
 		Generation: e.view.gate.Tables.Generation(), Total: total,
 		Added: e.view.entries(plan.Added), Removed: e.view.entries(plan.Removed), Changed: e.view.entries(plan.Changed),
+		Warnings: read.restart,
 	}, nil
 }
 
@@ -280,5 +337,5 @@ func (e *Engine) Detach(_ context.Context, by Caller, r DetachRequest) (DetachRe
 	default:
 		close(e.done)
 	}
-	return result, e.view.gate.Remove()
+	return result, errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
 }

@@ -29,6 +29,15 @@ func (c clock) boot(when time.Time) uint64 {
 	return uint64(max(1, when.UnixNano()-int64(c.offset)))
 }
 
+// now is the wall time that boot maps to the present. Where the wall clock was stepped
+// since the start it is not the time of day, but a deadline made of it is as far off
+// as it should be.
+func (c clock) now() time.Time {
+	var boot unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	return time.Unix(0, int64(c.offset)+boot.Nano()).UTC()
+}
+
 // wall is when boot seconds were; nil for 0, "never".
 func (c clock) wall(seconds uint32) *time.Time {
 	if seconds == 0 {

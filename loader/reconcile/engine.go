@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -20,10 +21,12 @@ import (
 // Options are what a daemon is started with.
 type Options struct {
 	Interfaces []string
-	Services   []policy.Service // sorted by name
+	Services   []policy.Service // sorted by name; nil leaves them to Config
 	Allow      []string         // prefixes
 	Files      []string         // list files and directories of them
-	Attach     loader.Mode
+	Config     string           // config file, read at start and on reload; "" is none
+	Attach     loader.Mode      // "" is that of the last good policy
+	Backstop   bool
 	State      string // directory
 	Root       string // of the pins
 	Force      policy.Force
@@ -50,7 +53,10 @@ type Engine struct {
 	wanted   map[string]Problem // interfaces that should be guarded and are not
 	unnamed  map[string]bool    // guarded, and no longer named
 	torn     error              // of the effective list, at start
+	stood    bool               // a gate was up when we came
 	up       bool               // Start has succeeded
+	settings *config.Settings   // of the config file, as this daemon was started with
+	files    []string           // as last read: those of the options and of the config file
 	problems []Problem          // as of the last probe
 	done     chan struct{}      // closed when detach took the last interface
 }
@@ -78,6 +84,7 @@ func Open(o Options) (*Engine, error) {
 		options:  o,
 		started:  time.Now().UTC(),
 		store:    kept,
+		stood:    gate.Up(),
 		view:     view{gate: gate, clock: readClock(), used: map[netip.Prefix]use{}},
 		declared: map[policy.Origin][]policy.Claim{},
 		claims:   map[netip.Prefix]policy.Claim{},
@@ -126,6 +133,7 @@ func (e *Engine) status() Status {
 		Problems:   e.problems,
 		Interfaces: e.view.interfaces(),
 		Uncovered:  uncovered(e.view.gate),
+		Backstop:   e.view.backstop(),
 		Generation: e.view.gate.Tables.Generation(),
 		Entries:    len(e.view.state.Entries),
 		Owners:     countOwners(e.view.state.Entries),
@@ -140,6 +148,11 @@ func (e *Engine) status() Status {
 // probe collects every problem there is now.
 func (e *Engine) probe() {
 	problems := e.view.probe()
+	for i := range problems {
+		if problems[i].Code == "audit" && len(e.options.Services) == 0 {
+			problems[i].Hint = "set mode: enforce in " + e.options.Config + ", then: xdpallow reload"
+		}
+	}
 	for _, p := range e.wanted {
 		problems = append(problems, p)
 	}

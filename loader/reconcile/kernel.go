@@ -76,10 +76,16 @@ func (c *compiler) entries(entries []policy.Entry, services []policy.Service) ([
 	return out, nil
 }
 
+var scopes = map[policy.Scope]maps.Scope{
+	policy.ScopeSYN:    maps.ScopeSYN,
+	policy.ScopeStray:  maps.ScopeStray,
+	policy.ScopeStrict: maps.ScopeStrict,
+}
+
 func compileServices(services []policy.Service) []maps.Service {
 	out := make([]maps.Service, len(services))
 	for i, s := range services {
-		out[i] = maps.Service{Enforce: s.Mode == policy.Enforce, Scope: maps.ScopeSYN}
+		out[i] = maps.Service{Enforce: s.Mode == policy.Enforce, Scope: scopes[s.Scope]}
 		for _, port := range s.Ports {
 			if port.Protocol == policy.TCP {
 				out[i].TCP = append(out[i].TCP, port.Number)

@@ -62,6 +62,9 @@ func (e *Engine) mend() {
 		return
 	default:
 	}
+	if err := e.knowAddresses(); err != nil {
+		e.options.Log.Error(fmt.Sprintf("follow own addresses: %v", err))
+	}
 	for _, name := range e.targets() {
 		if at, err := e.view.gate.Inspect(name); err == nil && at.Mode != "" {
 			continue

@@ -85,7 +85,7 @@ func (o Offline) Status(context.Context) (Status, error) {
 		counts[claim.Origin]++
 	}
 	return Status{
-		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Uncovered: uncovered(v.gate),
+		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Uncovered: uncovered(v.gate), Backstop: v.backstop(),
 		Generation: v.gate.Tables.Generation(), Entries: len(v.state.Entries), Owners: countOwners(v.state.Entries),
 		Services: v.state.Services, Origins: originStatuses(counts, nil), LastChange: change, Version: o.version,
 	}, nil

@@ -22,20 +22,20 @@ func Preview(o Options) (Plan, error) {
 		return Plan{}, err
 	}
 	e := &Engine{options: o}
-	declared, failing, err := e.read()
+	read, err := e.read()
 	if err != nil {
 		return Plan{}, err
 	}
-	if len(failing) > 0 {
-		return Plan{}, joined(failing)
+	if len(read.failing) > 0 {
+		return Plan{}, joined(read.failing)
 	}
-	claims := allClaims(declared, nil)
+	claims := allClaims(read.declared, nil)
 	for _, claim := range last.Claims {
 		if claim.Origin == policy.OriginCLI {
 			claims = append(claims, claim)
 		}
 	}
-	next, err := merge(o.Services, claims)
+	next, err := merge(read.services, claims)
 	if err != nil {
 		return Plan{}, err
 	}

@@ -17,6 +17,7 @@ type Status struct {
 	Problems   []Problem        `json:"problems"`
 	Interfaces []Interface      `json:"interfaces"`
 	Uncovered  []string         `json:"uncovered"` // up, addressed, and nobody asked for them
+	Backstop   *Backstop        `json:"backstop"`  // nil when it is off
 	Generation uint64           `json:"generation"`
 	Entries    int              `json:"entries"`
 	Owners     int              `json:"owners"`
@@ -47,6 +48,13 @@ type Interface struct {
 	Name      string `json:"name"`
 	Attach    string `json:"attach"`           // "native", "generic", or "" when not attached
 	Reason    string `json:"reason,omitempty"` // the kernel's reason why not native
+	LinkID    uint32 `json:"link_id"`
+	ProgramID uint32 `json:"program_id"`
+	Attached  bool   `json:"attached"`
+}
+
+// Backstop is the second program, at the socket lookup.
+type Backstop struct {
 	LinkID    uint32 `json:"link_id"`
 	ProgramID uint32 `json:"program_id"`
 	Attached  bool   `json:"attached"`
@@ -83,7 +91,7 @@ type Stats struct {
 // Counter is one series of packets and bytes.
 type Counter struct {
 	Interface string `json:"interface"`
-	Layer     string `json:"layer"`   // "xdp"
+	Layer     string `json:"layer"`   // "xdp", or "backstop", which sees some packets again
 	Verdict   string `json:"verdict"` // "pass", "drop", "audit"
 	Reason    string `json:"reason"`
 	Family    string `json:"family"` // "ipv4", "ipv6", "other"
@@ -119,6 +127,7 @@ type CheckResult struct {
 	Reason     string          `json:"reason"`
 	Prefix     *netip.Prefix   `json:"prefix"` // the entry that decided, nil when none covers
 	Owner      string          `json:"owner"`
+	Services   []string        `json:"services"` // of that entry; [] is every service
 	Until      *time.Time      `json:"until"`
 	Origins    []policy.Origin `json:"origins"`
 	Generation uint64          `json:"generation"`
@@ -131,6 +140,8 @@ type Plan struct {
 	Added      []Entry `json:"added"`
 	Removed    []Entry `json:"removed"`
 	Changed    []Entry `json:"changed"` // as they are afterwards
+
+	Warnings []string `json:"warnings,omitempty"` // what was read and not taken over
 }
 
 // Caller is who asked for a change, from SO_PEERCRED.
@@ -143,6 +154,9 @@ type Caller struct {
 type AddRequest struct {
 	Prefixes []string `json:"prefixes"` // PREFIX or ADDR, or whole lines of the list grammar
 	Owner    string   `json:"owner"`
+	Services []string `json:"services,omitempty"` // none is every service
+	For      string   `json:"for,omitempty"`      // a duration; this or Until, none is for ever
+	Until    string   `json:"until,omitempty"`    // a date or RFC 3339
 	Note     string   `json:"note"`
 	AllowAny bool     `json:"allow_any"`
 

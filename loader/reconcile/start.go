@@ -13,7 +13,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/source"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -79,6 +78,7 @@ func (e *Engine) recover() (bool, error) {
 	if last.Generation == 0 || len(last.Services) == 0 {
 		return false, nil
 	}
+	e.lastGood(last)
 	for _, claim := range last.Claims {
 		if claim.Origin != policy.OriginCLI {
 			e.declared[claim.Origin] = append(e.declared[claim.Origin], claim)
@@ -88,6 +88,17 @@ func (e *Engine) recover() (bool, error) {
 		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
 	}
 	return true, e.settle(last.Generation)
+}
+
+// lastGood takes from the last good policy what a config file that cannot be read
+// would have said.
+func (e *Engine) lastGood(last store.Effective) {
+	if len(e.options.Interfaces) == 0 {
+		e.options.Interfaces = last.Interfaces
+	}
+	if e.options.Attach == "" {
+		e.options.Attach = loader.Mode(last.Attach)
+	}
 }
 
 // settle makes the kernel have the recovered state. After a restart it has it
@@ -143,36 +154,46 @@ func (e *Engine) countSince() error {
 // keeps its last good content, is a problem, and does not stop a gate that has a
 // policy; the flags of this very start must be right.
 func (e *Engine) takeOver(good bool) error {
-	before := e.declared
-	declared, failing, err := e.read()
+	before, old := e.declared, e.view.state.Services
+	read, err := e.read()
 	if err != nil {
 		return err
 	}
+	declared, failing := read.declared, read.failing
 	if len(failing) > 0 && !good {
 		return joined(failing)
 	}
-	for origin := range failing {
-		if old, found := before[origin]; found {
-			declared[origin] = old
+	for origin, claims := range before {
+		if failing[origin] != nil || failing[policy.OriginConfig] != nil && e.unread(origin, read) {
+			declared[origin] = claims
 		}
 	}
 	c := change{
 		by: Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid())}, command: "run", verb: policy.VerbRun,
-		force: e.options.Force, services: e.options.Services, declared: declared,
+		force: e.options.Force, services: read.services, declared: declared,
 		peers: Sessions(os.Getpid()),
 	}
-	old, plan, err := e.view.state.Services, policy.Plan{}, error(nil)
+	plan := policy.Plan{}
 	if plan, err = e.make(c); err != nil && good {
 		// Was it the files? Without what changed in them, it must go.
-		for origin := range declared {
-			if old, found := before[origin]; found && isFile(origin) && !sameClaims(old, declared[origin]) {
+		for origin, claims := range declared {
+			old, found := before[origin]
+			switch {
+			case !isFile(origin) || found && sameClaims(old, claims):
+			case found:
 				declared[origin], failing[origin] = old, err
+			default: // new, and with nothing to fall back on
+				delete(declared, origin)
+				failing[origin] = err
 			}
 		}
 		for origin, old := range before {
 			if _, found := declared[origin]; !found && e.stillNamed(origin) {
 				declared[origin], failing[origin] = old, err
 			}
+		}
+		if e.options.Services == nil && c.services != nil && !slices.EqualFunc(old, c.services, policy.Service.Equal) {
+			c.services, failing[policy.OriginConfig] = nil, err
 		}
 		plan, err = e.make(c)
 	}
@@ -183,10 +204,17 @@ func (e *Engine) takeOver(good bool) error {
 	for origin, err := range failing {
 		e.options.Log.Error(fmt.Sprintf("%s keeps its last good content: %v", origin, err))
 	}
-	if good && plan.ServicesChanged {
-		e.options.Log.Info(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.view.state.Services)))
+	if good {
+		e.logServices(old, plan)
 	}
 	return nil
+}
+
+// logServices says what a change did to ports, modes and scopes.
+func (e *Engine) logServices(old []policy.Service, plan policy.Plan) {
+	if plan.ServicesChanged {
+		e.options.Log.Info(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.view.state.Services)))
+	}
 }
 
 func joined(failing map[policy.Origin]error) error {
@@ -197,47 +225,34 @@ func joined(failing map[policy.Origin]error) error {
 	return errors.Join(errs...)
 }
 
-func isFile(origin policy.Origin) bool { return strings.HasPrefix(string(origin), "file:") }
+// isFile reports whether origin is a file that somebody edits, not this start's flags.
+func isFile(origin policy.Origin) bool {
+	return origin == policy.OriginConfig || strings.HasPrefix(string(origin), "file:")
+}
 
 // stillNamed reports whether a file that is no longer found lies in a path that is
-// still given: it was deleted, not unconfigured.
+// still given: it was deleted, not unconfigured. A config file always is.
 func (e *Engine) stillNamed(origin policy.Origin) bool {
+	if origin == policy.OriginConfig {
+		return e.options.Config != ""
+	}
 	path, _ := strings.CutPrefix(string(origin), "file:")
-	return isFile(origin) && slices.ContainsFunc(e.options.Files, func(named string) bool {
+	return isFile(origin) && slices.ContainsFunc(e.files, func(named string) bool {
 		return path == named || strings.HasPrefix(path, strings.TrimSuffix(named, "/")+"/")
 	})
+}
+
+// unread reports whether origin may be a file that a config file names which cannot
+// be read: then nobody knows that it was unconfigured.
+func (e *Engine) unread(origin policy.Origin, read reading) bool {
+	_, found := read.declared[origin]
+	return !found && isFile(origin) && !e.stillNamed(origin)
 }
 
 func sameClaims(a, b []policy.Claim) bool {
 	return slices.EqualFunc(a, b, func(a, b policy.Claim) bool {
 		return policy.FormatLine(a) == policy.FormatLine(b)
 	})
-}
-
-// read reads flags and files. The error is one of the flags.
-func (e *Engine) read() (declared map[policy.Origin][]policy.Claim, failing map[policy.Origin]error, err error) {
-	declared, failing = map[policy.Origin][]policy.Claim{}, map[policy.Origin]error{}
-	for _, text := range e.options.Allow {
-		prefix, warning, err := policy.ParsePrefix(text)
-		if err != nil {
-			return nil, nil, err
-		}
-		if warning != "" {
-			e.options.Log.Warn("--allow " + warning)
-		}
-		declared[policy.OriginFlag] = append(declared[policy.OriginFlag], policy.Claim{Prefix: prefix, Origin: policy.OriginFlag})
-	}
-	for _, reading := range source.Files(e.options.Files) {
-		for _, warning := range reading.Warnings {
-			e.options.Log.Warn(warning)
-		}
-		if reading.Err != nil {
-			failing[reading.Origin] = reading.Err
-		} else if len(reading.Claims) > 0 {
-			declared[reading.Origin] = append(declared[reading.Origin], reading.Claims...)
-		}
-	}
-	return declared, failing, nil
 }
 
 // attachAll adopts what is pinned and guards what is named. An interface that is
@@ -247,6 +262,9 @@ func (e *Engine) attachAll() error {
 	var fresh []string
 	err := e.attachEach(&fresh)
 	if err == nil {
+		err = e.guardSockets()
+	}
+	if err == nil {
 		return nil
 	}
 	for _, name := range fresh {
@@ -255,14 +273,14 @@ func (e *Engine) attachAll() error {
 	return err
 }
 
-// leaveNothing removes the maps of a start that failed and guards nothing; a gate
-// that was up stays up.
+// leaveNothing removes what a failed start left of a gate that was not up before; one
+// that was stays up.
 func (e *Engine) leaveNothing() error {
 	linked, err := e.view.gate.Linked()
-	if err != nil || len(linked) > 0 {
+	if err != nil || e.stood || len(linked) > 0 {
 		return err
 	}
-	return e.view.gate.Remove()
+	return errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
 }
 
 func (e *Engine) attachEach(fresh *[]string) error {
@@ -360,15 +378,27 @@ func describe(services []policy.Service) string {
 // announce flies the canary and says what it proved.
 func (e *Engine) announce() {
 	e.probe()
-	audits := slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "audit" })
+	var audits []string
+	for _, s := range e.view.state.Services {
+		if s.Mode == policy.Audit {
+			audits = append(audits, s.Name)
+		}
+	}
 	for _, p := range e.problems {
 		if p.Code != "audit" {
 			e.options.Log.Error(p.String())
 		}
 	}
 	switch {
-	case audits:
-		e.options.Log.Info("audit: nothing is dropped, others are counted; to enforce, restart without --mode audit")
+	case len(audits) > 0:
+		who, how := "", "restart without --mode audit"
+		if len(audits) < len(e.view.state.Services) {
+			who = " for " + strings.Join(audits, ", ")
+		}
+		if len(e.options.Services) == 0 {
+			how = "set mode: enforce in " + e.options.Config + ", then: xdpallow reload"
+		}
+		e.options.Log.Info(fmt.Sprintf("audit: nothing is dropped%s, others are counted; to enforce, %s", who, how))
 	case enforcing(e.problems):
 		e.options.Log.Info("enforcing: the canary was dropped")
 	}

@@ -85,22 +85,31 @@ func (v *view) stats() (Stats, error) {
 		if err != nil {
 			return s, err
 		}
-		series, counts, err := counters.Read()
-		if err != nil {
-			return s, fmt.Errorf("%s: %w", name, err)
+		if err := s.count("xdp", name, counters); err != nil {
+			return s, err
 		}
-		for i, at := range series {
-			s.Counters = append(s.Counters, Counter{
-				Interface: name, Layer: layerXDP,
-				Verdict: at.Verdict.String(), Reason: at.Reason.String(), Family: at.Family.String(),
-				Packets: counts[i].Packets, Bytes: counts[i].Bytes,
-			})
-		}
+	}
+	if counters, ok := v.gate.BackstopCounters(); ok {
+		return s, s.count("backstop", "", counters)
 	}
 	return s, nil
 }
 
-const layerXDP = "xdp"
+// count adds every series of one program.
+func (s *Stats) count(layer, name string, counters maps.Counters) error {
+	series, counts, err := counters.Read()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", layer, name, err)
+	}
+	for i, at := range series {
+		s.Counters = append(s.Counters, Counter{
+			Interface: name, Layer: layer,
+			Verdict: at.Verdict.String(), Reason: at.Reason.String(), Family: at.Family.String(),
+			Packets: counts[i].Packets, Bytes: counts[i].Bytes,
+		})
+	}
+	return nil
+}
 
 // check asks the twin what happens to an opening from addr, and the state why.
 func (v *view) check(addr netip.Addr, port *policy.Port) ([]CheckResult, error) {
@@ -127,7 +136,7 @@ func (v *view) check(addr netip.Addr, port *policy.Port) ([]CheckResult, error) 
 }
 
 func (v *view) checkPort(addr netip.Addr, port policy.Port) (CheckResult, error) {
-	r := CheckResult{Address: addr, Port: port, Origins: []policy.Origin{}, Generation: v.gate.Tables.Generation()}
+	r := CheckResult{Address: addr, Port: port, Services: []string{}, Origins: []policy.Origin{}, Generation: v.gate.Tables.Generation()}
 	attached := v.gate.Attached()
 	if len(attached) == 0 {
 		return r, &policy.Refused{What: "no interface is attached, so nothing is filtered", Hint: "xdpallow status"}
@@ -142,8 +151,9 @@ func (v *view) checkPort(addr netip.Addr, port policy.Port) (CheckResult, error)
 		return r, nil
 	}
 	// The kernel decides; the state only says which entry it must have been.
-	if e, _ := v.state.Lookup(addr, service.Name, time.Now()); e != nil {
+	if e, _ := v.state.Lookup(addr, service.Name, v.clock.now()); e != nil {
 		r.Prefix, r.Owner, r.Origins = &e.Prefix, e.Owner, e.Origins()
+		r.Services = append(r.Services, e.Services...)
 		if !e.Until.IsZero() {
 			r.Until = &e.Until
 		}
@@ -182,6 +192,7 @@ func (v *view) probe() []Problem {
 			Code: "not_attached", Text: "no interface is guarded: everything passes", Hint: "ip -br link",
 		})
 	}
+	problems = append(problems, v.probeBackstop()...)
 	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.state.Services)}); err != nil || !same {
 		problems = append(problems, Problem{
 			Code: "policy_changed", Text: "the ports and modes in the kernel are not ours: somebody else wrote to the map policy",

@@ -180,7 +180,7 @@ func TestBadRequests(t *testing.T) {
 	socket, _ := start(t, e, system)
 	client := NewClient(socket)
 	for _, test := range []struct{ method, path, body, want string }{
-		{"POST", pathAdd, `{"prefixes":["192.0.2.0/24"],"for":"1d"}`, "400"}, // a later flag
+		{"POST", pathAdd, `{"prefixes":["192.0.2.0/24"],"for_ever":true}`, "400"}, // a later flag
 		{"POST", pathAdd, `{`, "400"},
 		{"POST", pathAdd, `{"note":"` + strings.Repeat("x", maxBody) + `"}`, "400"},
 		{"GET", pathAdd, ``, "405"},

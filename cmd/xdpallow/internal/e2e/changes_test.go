@@ -189,7 +189,7 @@ func TestListRoundTrips(t *testing.T) {
 	lines := "# from the old firewall\n192.0.2.0/28 owner=acme note=\"say \\\"hello\\\" # twice\"\n\n" +
 		"2001:db8:42::/48 owner=beta until=2099-12-31T00:00:00Z # by phone\n192.0.2.99\n"
 	r := h.feed(lines, "add", "-", "--note", "migrated", "--owner", "rest")
-	want := "added 192.0.2.0/28      acme\nadded 192.0.2.99/32     rest\nadded 2001:db8:42::/48  beta\ngeneration 2, 6 prefixes\n"
+	want := "added 192.0.2.0/28      acme\nadded 192.0.2.99/32     rest\nadded 2001:db8:42::/48  beta until 2099-12-31T00:00:00Z\ngeneration 2, 6 prefixes\n"
 	if r.code != 0 || r.stdout != want {
 		t.Errorf("add -: %+v, want\n%s", r, want)
 	}

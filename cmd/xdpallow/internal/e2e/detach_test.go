@@ -72,7 +72,7 @@ func TestDetachOneOfTwo(t *testing.T) {
 	h := newHost(t)
 	h.serve()
 	link := labtest.Must(h.lab.AddLink("eth1"))(t)
-	d := h.run(append(allowed, "--interface", "eth0,eth1")...)
+	d := h.run(append(alone, "--interface", "eth0,eth1")...)
 	h.refused(1, "eth7 is not guarded", "detach", "--yes", "--interface", "eth7")
 	answer := ask[reconcile.DetachResult](h, "detach", "--yes", "--interface", "eth1")
 	if len(answer.Detached) != 1 || answer.Detached[0] != "eth1" || len(answer.Left) != 1 || answer.Left[0] != "eth0" {
@@ -107,7 +107,7 @@ func TestDetachWithoutADaemon(t *testing.T) {
 	h := newHost(t)
 	h.serve()
 	link := labtest.Must(h.lab.AddLink("eth1"))(t)
-	h.run(append(allowed, "--interface", "eth0,eth1")...).kill()
+	h.run(append(alone, "--interface", "eth0,eth1")...).kill()
 	h.shut()
 	h.refused(1, "eth7 is not guarded", "detach", "--yes", "--interface", "eth7")
 	h.must("detach", "--yes", "--interface", "eth1")

@@ -109,7 +109,7 @@ func TestEnforcingIsAResult(t *testing.T) {
 			t.Parallel()
 			h := newHost(t)
 			h.serve()
-			d := h.run(allowed...)
+			d := h.run(alone...)
 			h.healed()
 			h.shut()
 			d.forget()

@@ -36,7 +36,7 @@ func TestSeveralInterfaces(t *testing.T) {
 	h.serve()
 	dotted := labtest.Must(h.lab.AddLink("eth0.5"))(t)
 	stray := labtest.Must(h.lab.AddLink("eth9"))(t)
-	h.run(append(allowed, "--interface", "eth0,eth0.5")...)
+	h.run(append(alone, "--interface", "eth0,eth0.5")...)
 	s := h.status()
 	if h.guarded("eth0") != "native" || h.guarded("eth0.5") != "native" || len(s.Interfaces) != 2 {
 		t.Errorf("guarded are %+v, want eth0 and eth0.5, native", s.Interfaces)
@@ -59,7 +59,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	h.serve()
-	h.run(append(allowed, "--interface", "eth0,eth1")...)
+	h.run(append(alone, "--interface", "eth0,eth1")...)
 	if p, found := problem(h.status(), "interface_missing", "eth1"); !found || p.Hint == "" {
 		t.Errorf("eth1 is not there, and status does not say so: %+v", h.status().Problems)
 	}
@@ -160,8 +160,8 @@ func TestUnnamedInterfaceStaysShut(t *testing.T) {
 	h := newHost(t)
 	h.serve()
 	other := labtest.Must(h.lab.AddLink("eth1"))(t)
-	h.run(append(allowed, "--interface", "eth0,eth1")...).stop()
-	h.run(append(allowed, "--interface", "eth0")...)
+	h.run(append(alone, "--interface", "eth0,eth1")...).stop()
+	h.run(append(alone, "--interface", "eth0")...)
 	p := h.broken("interface_not_named", "eth1")
 	if p.Hint != "xdpallow detach --interface eth1" || !h.status().Enforcing {
 		t.Errorf("hint %q, enforcing %v", p.Hint, h.status().Enforcing)

@@ -43,8 +43,8 @@ func compileOther(source, changed, object string) error {
 	if err != nil {
 		return err
 	}
-	const count = "counter->packets++;"
-	other := bytes.Replace(text, []byte(count), []byte("counter->packets += 1 + (bytes >> 31);"), 1)
+	const count = "length = p.cursor.end;"
+	other := bytes.Replace(text, []byte(count), []byte("length = p.cursor.end + (p.cursor.end >> 31);"), 1)
 	if bytes.Equal(text, other) {
 		return &os.PathError{Op: "find " + count, Path: source, Err: os.ErrNotExist}
 	}

@@ -134,7 +134,8 @@ func (h *host) counted() map[string]uint64 {
 	counted := map[string]uint64{}
 	for _, c := range ask[reconcile.Stats](h, "stats").Counters {
 		key := c.Verdict + " " + c.Reason + " " + c.Family
-		if c.Packets > 0 && key != "pass other_protocol ipv6" {
+		// The backstop sees some of the same traffic again.
+		if c.Layer == "xdp" && c.Packets > 0 && key != "pass other_protocol ipv6" {
 			counted[key] += c.Packets
 		}
 	}

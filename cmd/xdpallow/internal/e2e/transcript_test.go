@@ -99,7 +99,7 @@ var (
 	figures = regexp.MustCompile(`\d+`)
 	blanks  = regexp.MustCompile(` +`)
 	cells   = regexp.MustCompile(`\+\d+`)
-	row     = regexp.MustCompile(`^(LAYER|xdp) `)
+	row     = regexp.MustCompile(`^(LAYER|xdp|backstop) `)
 )
 
 // pattern matches line, word for word. Only what is measured may be another figure,

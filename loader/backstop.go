@@ -1,0 +1,183 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// Backstop is how the socket lookups of this network namespace are guarded.
+type Backstop struct {
+	LinkID    uint32
+	ProgramID uint32 // what the link runs
+	Attached  bool
+	Ours      bool // the program is what we loaded
+}
+
+const netns = "/proc/thread-self/ns/net"
+
+// AttachBackstop guards the socket lookups of this network namespace: it takes over
+// our pinned link, or makes one.
+func (g *Gate) AttachBackstop() error {
+	made, err := g.make(backstop)
+	if err != nil {
+		return fmt.Errorf("backstop: %w", err)
+	}
+	if made.link, err = g.linkBackstop(made); err != nil {
+		return errors.Join(fmt.Errorf("backstop: %w", err), made.close())
+	}
+	if err := g.pinPrograms(backstop, made); err != nil {
+		return errors.Join(err, made.close())
+	}
+	g.hold(backstop, made)
+	return nil
+}
+
+// linkBackstop updates the pinned link to the program of made. A link that outlived
+// its namespace is cleared away.
+func (g *Gate) linkBackstop(made *attachment) (link.Link, error) {
+	path := g.link(backstop)
+	pinned, err := link.LoadPinnedLink(path, nil)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("load pinned link: %w", err)
+	case inThisNamespace(pinned):
+		if err := g.swap(backstop, pinned, made.program); err != nil {
+			pinned.Close()
+			return nil, err
+		}
+		return pinned, nil
+	default:
+		pinned.Close()
+	}
+	ns, err := os.Open(netns)
+	if err != nil {
+		return nil, fmt.Errorf("open the network namespace: %w", err)
+	}
+	defer ns.Close()
+	l, err := link.AttachNetNs(int(ns.Fd()), made.program)
+	if err != nil {
+		return nil, fmt.Errorf("attach to the socket lookups: %w", err)
+	}
+	if err := pin(path, l); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (g *Gate) hasBackstop() bool {
+	_, err := os.Stat(g.link(backstop))
+	return err == nil
+}
+
+func inThisNamespace(l link.Link) bool {
+	info, err := l.Info()
+	var stat unix.Stat_t
+	if err != nil || info.NetNs() == nil || unix.Stat(netns, &stat) != nil {
+		return false
+	}
+	return uint64(info.NetNs().NetnsInode) == stat.Ino
+}
+
+// Backstop asks the kernel how the socket lookups are guarded now; the zero Backstop
+// when this gate has none.
+func (g *Gate) Backstop() (Backstop, error) {
+	a, err := g.attachment(backstop)
+	if err != nil {
+		return Backstop{}, nil
+	}
+	info, err := a.link.Info()
+	if err != nil {
+		return Backstop{}, fmt.Errorf("backstop: read link: %w", err)
+	}
+	loaded, err := programID(a.program)
+	if err != nil {
+		return Backstop{}, fmt.Errorf("backstop: read program: %w", err)
+	}
+	return Backstop{
+		LinkID: uint32(info.ID), ProgramID: uint32(info.Program),
+		Attached: inThisNamespace(a.link), Ours: loaded == uint32(info.Program),
+	}, nil
+}
+
+// BackstopCounters are those of the backstop; false when this gate has none.
+func (g *Gate) BackstopCounters() (maps.Counters, bool) {
+	a, err := g.attachment(backstop)
+	if err != nil {
+		return maps.Counters{}, false
+	}
+	return a.counters, true
+}
+
+// DetachBackstop opens the second door and removes what is pinned for it.
+func (g *Gate) DetachBackstop() error { return g.Detach(backstop) }
+
+// skLookup is struct bpf_sk_lookup of linux/bpf.h.
+type skLookup struct {
+	Cookie         uint64
+	Family         uint32
+	Protocol       uint32
+	RemoteIP4      [4]byte
+	RemoteIP6      [16]byte
+	RemotePort     [2]byte // network byte order
+	_              [2]byte
+	LocalIP4       [4]byte
+	LocalIP6       [16]byte
+	LocalPort      uint32 // host byte order
+	IngressIfindex uint32
+	_              [4]byte
+}
+
+// AskBackstop runs the backstop's twin for an opening of port by source, from no
+// interface of this host, and reports whether it was refused.
+func (g *Gate) AskBackstop(source netip.Addr, tcp bool, port uint16) (refused bool, err error) {
+	a, err := g.attachment(backstop)
+	if err != nil {
+		return false, err
+	}
+	ctx := skLookup{Family: unix.AF_INET6, Protocol: unix.IPPROTO_UDP, LocalPort: uint32(port)}
+	if tcp {
+		ctx.Protocol = unix.IPPROTO_TCP
+	}
+	if source.Is4() {
+		ctx.Family, ctx.RemoteIP4 = unix.AF_INET, source.As4()
+	} else {
+		ctx.RemoteIP6 = source.As16()
+	}
+	verdict, err := a.twin.Run(&ebpf.RunOptions{Context: ctx})
+	if err != nil {
+		return false, fmt.Errorf("run twin of the backstop: %w", err)
+	}
+	return verdict == 0, nil
+}
+
+// Addresses returns the addresses of this network namespace, for Tables.SetLocal.
+func Addresses() ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for range 30 {
+		list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list own addresses: %w", err)
+		}
+		for _, a := range list {
+			if addr, ok := netip.AddrFromSlice(a.IP); ok {
+				addrs = append(addrs, addr.Unmap())
+			}
+		}
+		break
+	}
+	return addrs, nil
+}

@@ -1,0 +1,85 @@
+// Package config reads the config file of a daemon: what it protects, and who may
+// connect. It is strict, because a key that is ignored is a wish that nobody keeps:
+// an unknown or repeated key and a value of the wrong type are errors with their
+// line, and one of them refuses the whole file.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// maxSize bounds a config file, in bytes; more entries than fit belong into list
+// files, which are read as a stream.
+const maxSize = 16 << 20
+
+// File is what a config file says. What it does not mention is zero.
+type File struct {
+	Settings
+	Services []policy.Service // as policy.NewServices returns them
+	Claims   []policy.Claim   // allow, in the order of the file
+	Files    []string         // allow_files, absolute
+	Warnings []string
+}
+
+// Settings are the keys that a running daemon does not change: it takes them over
+// when it is started again.
+type Settings struct {
+	Interfaces []string // sorted, each once
+	Attach     string   // "auto", "native", "generic"
+	Backstop   string   // "on", "off"
+	State      string   // absolute, as are the next two
+	Socket     string
+	Bpffs      string
+	Metrics    string // host:port
+	LogFormat  string // "text", "json"
+}
+
+// Read reads the config file at path. Relative paths in it are relative to its
+// directory. An error joins an *policy.InputError for each of the first twenty
+// mistakes; beside it, the File holds what could be read all the same, so that a
+// mistake in an entry does not hide where the state is.
+func Read(path string) (File, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > maxSize {
+		return File{}, &policy.InputError{Where: path, What: fmt.Sprintf("is larger than %d MiB", maxSize>>20), Hint: "allow_files: [" + path + ".list]"}
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		if inner, ok := errors.AsType[*os.PathError](err); ok {
+			err = inner.Err
+		}
+		return File{}, &policy.InputError{Where: path, What: fmt.Sprintf("cannot be read: %v", err), Hint: "xdpallow assets config"}
+	}
+	return Parse(path, text)
+}
+
+// Changed returns the keys in which s differs from before.
+func (s Settings) Changed(before Settings) []string {
+	var keys []string
+	for _, setting := range []struct {
+		key  string
+		same bool
+	}{
+		{"interfaces", slices.Equal(s.Interfaces, before.Interfaces)},
+		{"attach", s.Attach == before.Attach},
+		{"backstop", s.Backstop == before.Backstop},
+		{"state", s.State == before.State},
+		{"socket", s.Socket == before.Socket},
+		{"bpffs", s.Bpffs == before.Bpffs},
+		{"metrics", s.Metrics == before.Metrics},
+		{"log_format", s.LogFormat == before.LogFormat},
+	} {
+		if !setting.same {
+			keys = append(keys, setting.key)
+		}
+	}
+	return keys
+}

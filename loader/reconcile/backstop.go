@@ -1,0 +1,74 @@
+package reconcile
+
+import (
+	"fmt"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// guardSockets puts the backstop up, or takes it down where it is not wanted. It
+// knows the host's own addresses before it refuses anything.
+func (e *Engine) guardSockets() error {
+	if !e.options.Backstop {
+		return e.view.gate.DetachBackstop()
+	}
+	if err := e.knowAddresses(); err != nil {
+		return err
+	}
+	return e.view.gate.AttachBackstop()
+}
+
+// knowAddresses tells the backstop which addresses are the host's own.
+func (e *Engine) knowAddresses() error {
+	if !e.options.Backstop {
+		return nil
+	}
+	addrs, err := loader.Addresses()
+	if err != nil {
+		return err
+	}
+	return e.view.gate.Tables.SetLocal(addrs)
+}
+
+// probeBackstop proves that the second door is shut, where there is one.
+func (v *view) probeBackstop() []Problem {
+	problem := func(code, hint, format string, args ...any) []Problem {
+		return []Problem{{Code: code, Subject: "backstop", Text: fmt.Sprintf(format, args...), Hint: hint}}
+	}
+	at, err := v.gate.Backstop()
+	switch {
+	case err != nil:
+		return problem("backstop", "xdpallow status", "cannot be asked: %v", err)
+	case at == loader.Backstop{}:
+		return nil
+	case !at.Attached:
+		return problem("backstop_detached", "systemctl restart xdpallow", "our program is no longer attached to the socket lookups")
+	case !at.Ours:
+		return problem("backstop_replaced", "systemctl restart xdpallow", "the socket lookups run program %d, which is not ours", at.ProgramID)
+	}
+	for _, s := range v.state.Services {
+		if s.Mode == policy.Audit {
+			continue
+		}
+		for _, source := range never {
+			refused, err := v.gate.AskBackstop(source, s.Ports[0].Protocol == policy.TCP, s.Ports[0].Number)
+			if err != nil {
+				return problem("backstop", "xdpallow status", "the canary could not fly: %v", err)
+			}
+			if !refused {
+				return problem("backstop", "xdpallow status", "an opening from %s to %s, which nobody may send, would find its socket", source, s.Ports[0])
+			}
+		}
+	}
+	return nil
+}
+
+// backstop reports the second door; nil when there is none.
+func (v *view) backstop() *Backstop {
+	at, err := v.gate.Backstop()
+	if err != nil || at == (loader.Backstop{}) {
+		return nil
+	}
+	return &Backstop{LinkID: at.LinkID, ProgramID: at.ProgramID, Attached: at.Attached}
+}

@@ -1,0 +1,87 @@
+package reconcile
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// Promise (5.3): what add is told besides prefixes holds for lines that do not say
+// it themselves, so that list -o text can be added again unchanged.
+func TestAddedClaims(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 1_999_999, time.UTC)
+	date := time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
+	got, err := addedClaims(AddRequest{
+		Prefixes: []string{"192.0.2.0/24", "198.51.100.7 owner=acme service=mail until=2027-01-31 note=x"},
+		Owner:    "globex", Services: []string{"web", "api"}, For: "1w2d", Note: "n",
+	}, now)
+	want := []policy.Claim{
+		{
+			Prefix: netip.MustParsePrefix("192.0.2.0/24"), Owner: "globex", Services: []string{"api", "web"}, Note: "n", Origin: policy.OriginCLI,
+			Until: time.Date(2026, 11, 30, 12, 0, 0, 1_000_000, time.UTC),
+		},
+		{Prefix: netip.MustParsePrefix("198.51.100.7/32"), Owner: "acme", Services: []string{"mail"}, Until: date, Note: "x", Origin: policy.OriginCLI},
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		lasts, until string
+		want         time.Time
+		err          string
+	}{
+		{"", "", time.Time{}, ""},
+		{"90s", "", now.Add(90 * time.Second), ""},
+		{"", "2026-11-21", now.Add(12 * time.Hour), ""}, // today, to its end
+		{"", "2026-11-21T12:00:01Z", now.Add(time.Second), ""},
+		{"", "2026-11-21T12:00:00Z", time.Time{}, "until 2026-11-21T12:00:00Z is over"},
+		{"1d", "2027-01-01", time.Time{}, "an entry ends after --for or at --until, not both"},
+		{"1y", "", time.Time{}, `"1y" is not a duration over 0 as 90d, 1w2d, 36h or 90s`},
+		{"", "soon", time.Time{}, `until "soon" is not a date or an RFC 3339 time from 1970 to 9999`},
+	} {
+		got, err := deadline(AddRequest{For: c.lasts, Until: c.until}, now)
+		if c.err != "" {
+			if input, ok := errors.AsType[*policy.InputError](err); !ok || input.What != c.err || input.Hint == "" {
+				t.Errorf("%q %q: error %v, want %q", c.lasts, c.until, err, c.err)
+			}
+		} else if !got.Equal(c.want) || err != nil {
+			t.Errorf("%q %q ends %v, %v, want %v", c.lasts, c.until, got, err, c.want)
+		}
+	}
+}
+
+// Every scope that a policy may hold is one that the kernel knows, and another.
+func TestScopesReachTheKernel(t *testing.T) {
+	seen := map[maps.Scope]bool{}
+	for _, scope := range policy.Scopes {
+		compiled := compileServices([]policy.Service{{Name: "api", Mode: policy.Enforce, Scope: scope}})
+		if _, known := scopes[scope]; !known || seen[compiled[0].Scope] {
+			t.Errorf("scope %s is %d in the kernel", scope, compiled[0].Scope)
+		}
+		seen[compiled[0].Scope] = true
+	}
+}
+
+// A deadline is made and judged by one clock, so that it is as far off as it says.
+func TestClockNow(t *testing.T) {
+	c := readClock()
+	c.offset += 3 * time.Hour // the wall clock was stepped since the start
+	now := c.now()
+	if off := time.Until(now) - 3*time.Hour; off.Abs() > time.Second {
+		t.Errorf("now is %v off", off)
+	}
+	before := readClock().boot(time.Now())
+	if at := c.boot(now); at < before-uint64(time.Second) || at > before+uint64(time.Second) {
+		t.Errorf("now is %d since boot, want about %d", at, before)
+	}
+}

@@ -1,0 +1,106 @@
+// This file reads what is declared: flags, the config file, list files. It changes
+// nothing.
+
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader/config"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// reading is everything declared, read once.
+type reading struct {
+	services []policy.Service // nil when the config file does not say
+	declared map[policy.Origin][]policy.Claim
+	failing  map[policy.Origin]error
+	restart  []string // warnings: what the config file says and a restart would take over
+}
+
+// read reads flags and files. The error is one of the flags.
+func (e *Engine) read() (reading, error) {
+	read := reading{
+		services: e.options.Services,
+		declared: map[policy.Origin][]policy.Claim{}, failing: map[policy.Origin]error{},
+	}
+	for _, text := range e.options.Allow {
+		prefix, warning, err := policy.ParsePrefix(text)
+		if err != nil {
+			return read, err
+		}
+		if warning != "" {
+			e.options.Log.Warn("--allow " + warning)
+		}
+		read.declared[policy.OriginFlag] = append(read.declared[policy.OriginFlag], policy.Claim{Prefix: prefix, Origin: policy.OriginFlag})
+	}
+	e.files = slices.Clone(e.options.Files)
+	if e.options.Config != "" {
+		e.readConfig(&read)
+	}
+	for _, one := range source.Files(e.files) {
+		for _, warning := range one.Warnings {
+			e.options.Log.Warn(warning)
+		}
+		if one.Err != nil {
+			read.failing[one.Origin] = one.Err
+		} else if len(one.Claims) > 0 {
+			read.declared[one.Origin] = append(read.declared[one.Origin], one.Claims...)
+		}
+	}
+	return read, nil
+}
+
+// readConfig takes the config file over into read, whole or not at all.
+func (e *Engine) readConfig(read *reading) {
+	path := e.options.Config
+	file, err := config.Read(path)
+	for _, warning := range file.Warnings {
+		e.options.Log.Warn(warning)
+	}
+	if e.settings == nil {
+		e.settings = &file.Settings
+	}
+	for _, name := range file.Files {
+		if !slices.Contains(e.files, name) {
+			e.files = append(e.files, name)
+		}
+	}
+	switch flags := len(e.options.Services) > 0; {
+	case err != nil:
+	case flags && len(file.Services) > 0:
+		err = &policy.InputError{Where: path, What: "services stand here, and --port was given to run", Hint: "xdpallow run --config " + path}
+	case !flags && len(file.Services) == 0:
+		err = &policy.InputError{Where: path, What: "no service, so nothing would be protected", Hint: "services: {api: {ports: [443]}}"}
+	}
+	if err != nil {
+		read.failing[policy.OriginConfig] = err
+		return
+	}
+	if len(e.options.Services) == 0 {
+		read.services = file.Services
+	}
+	if len(file.Claims) > 0 {
+		read.declared[policy.OriginConfig] = file.Claims
+	}
+	if changed := file.Changed(*e.settings); len(changed) > 0 {
+		read.restart = append(read.restart, fmt.Sprintf("%s: %s changed; to take that over: systemctl restart xdpallow", path, strings.Join(changed, ", ")))
+	}
+}
+
+// Recoverable reports whether the state directory holds a policy to fall back on
+// when what is declared cannot be read. It changes nothing.
+func Recoverable(state string) bool {
+	last, err := store.LoadEffective(state)
+	var torn *store.TornError
+	if err != nil && !errors.As(err, &torn) {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	return last.Generation > 0 && len(last.Services) > 0
+}
