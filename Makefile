@@ -14,7 +14,7 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git
 
-.PHONY: help build demo test test-kernels tools root generate lint install uninstall clean
+.PHONY: help build demo test test-kernels disguises fuzz tools root generate lint install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,6 +42,12 @@ test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
 	go run ./loader/netlab/kernels -cpus 1 -dir /src -copy testdata=/testdata \
 		-modules veth,8021q,macvlan,bonding,bridge -env XDPALLOW_KINDS=vlan,macvlan,bond,bridge \
 		$(KERNELS) -- build/bpf.test -test.skip '$(HERE_ONLY)' + build/maps.test -test.run '$(MAPS_TESTS)' + build/loader.test
+
+disguises: root tools ## 50,000 random disguises of a SYN against the filter (root)
+	XDPALLOW_DISGUISES=50000 go test -count=1 -timeout 30m -run Disguise ./cmd/xdpallow/internal/e2e -v
+
+fuzz: root ## ten minutes of packets on which program and oracle could differ (root)
+	go test -run '^$$' -fuzz FuzzDecide -fuzztime 10m ./bpf
 
 tools: # install with apt what the tests need and is missing
 	@missing=; for pair in $(TOOLS); do \
