@@ -90,8 +90,8 @@ struct {
 
 /*
  * 1 makes the twin: the same decisions on the same maps, but it counts in maps
- * of its own, leaves hits and last_seen alone, and returns its reason too. So
- * `check` and the canary ask the real thing and disturb nothing.
+ * of its own, leaves hits and last_seen alone, and that of XDP returns its reason
+ * too. So `check` and the canary ask the real thing and disturb nothing.
  */
 volatile const __u8 dry = 0;
 

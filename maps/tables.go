@@ -32,7 +32,7 @@ type Tables struct {
 	allow   [2]*ebpf.Map // the outer maps of IPv4 and IPv6
 	local   *ebpf.Map    // see SetLocal
 	looking *ebpf.Map    // between the programs only
-	barrier *ebpf.Map
+	barrier *ebpf.Map    // nil for a reader
 
 	live    bpf.XdpallowCurrent
 	tries   [2]trie // of the live slot, zero before the first publish
@@ -45,7 +45,24 @@ var outerNames = [2]string{bpf.XdpallowMapAllow4, bpf.XdpallowMapAllow6}
 func innerName(family int, slot uint64) string { return fmt.Sprintf("%s-%d", outerNames[family], slot) }
 
 // OpenTables adopts the tables that are pinned, or makes and pins new ones.
-func OpenTables(pins Pins) (_ *Tables, err error) {
+func OpenTables(pins Pins) (*Tables, error) {
+	t, err := openTables(pins, openMap)
+	if err != nil {
+		return nil, err
+	}
+	if t.barrier, err = newBarrier(); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// LoadTables opens the tables that are pinned, for a reader: it makes nothing, and
+// they must not be written to. Returns an error that is os.ErrNotExist when a map is
+// missing.
+func LoadTables(pins Pins) (*Tables, error) { return openTables(pins, loadMap) }
+
+func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, error)) (_ *Tables, err error) {
 	t := &Tables{pins: pins}
 	defer func() {
 		if err != nil {
@@ -61,12 +78,9 @@ func OpenTables(pins Pins) (_ *Tables, err error) {
 		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
 		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapLooking: &t.looking,
 	} {
-		if *m, err = openMap(pins, name, all.Maps[name]); err != nil {
+		if *m, err = open(pins, name, all.Maps[name]); err != nil {
 			return nil, err
 		}
-	}
-	if t.barrier, err = newBarrier(); err != nil {
-		return nil, err
 	}
 	if err := t.current.Lookup(uint32(0), &t.live); err != nil {
 		return nil, fmt.Errorf("read current: %w", err)
@@ -74,17 +88,22 @@ func OpenTables(pins Pins) (_ *Tables, err error) {
 	return t, t.adopt()
 }
 
-func openMap(pins Pins, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
+func loadMap(pins Pins, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	m, err := pins.Load(name)
-	if err == nil {
-		if err := spec.Compatible(m); err != nil {
-			m.Close()
-			return nil, fmt.Errorf("pinned map %s: %w", name, err)
-		}
-		return m, nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		return nil, err
+	}
+	if err := spec.Compatible(m); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("pinned map %s: %w", name, err)
+	}
+	return m, nil
+}
+
+func openMap(pins Pins, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
+	m, err := loadMap(pins, name, spec)
+	if !errors.Is(err, os.ErrNotExist) {
+		return m, err
 	}
 	if m, err = ebpf.NewMap(spec); err != nil {
 		return nil, fmt.Errorf("make map %s: %w", name, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -44,6 +45,27 @@ func TestAdopt(t *testing.T) {
 	gate.Run(t, mapstest.Opening(addr("192.0.2.1"), port).Bytes())
 	if got := gate.Counted(t)[maps.Series{Verdict: maps.Drop, Reason: maps.NotListed}].Packets; got != 1 {
 		t.Errorf("%d dropped after the publish", got)
+	}
+}
+
+// A reader opens what is there and makes nothing, and sees what the writer does.
+func TestLoadTables(t *testing.T) {
+	writer, pins := open(t, oldPolicy())
+	reader, err := maps.LoadTables(pins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if diff := cmp.Diff(liveEntries(t, writer), liveEntries(t, reader), comparePrefixes); diff != "" || reader.Generation() != 7 {
+		t.Errorf("generation %d, entries (-writer +reader)\n%s", reader.Generation(), diff)
+	}
+	pins.Unpin("local")
+	before := len(pins)
+	if _, err := maps.LoadTables(pins); !errors.Is(err, os.ErrNotExist) || len(pins) != before {
+		t.Errorf("without a map: %v, %d pins, want %d", err, len(pins), before)
+	}
+	if _, err := maps.LoadTables(mapstest.Pins{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without any map: %v", err)
 	}
 }
 
