@@ -57,6 +57,82 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 	return at, err
 }
 
+// FollowRenames gives the pins of an interface that was renamed its new name, so that
+// it is not taken for one that is gone. Two may have swapped names: all are set aside
+// before any is put back.
+func (g *Gate) FollowRenames() error {
+	linked, err := g.Linked()
+	if err != nil {
+		return err
+	}
+	renamed := map[string]string{}
+	for _, name := range linked {
+		now, err := g.deviceName(name)
+		if err != nil {
+			return err
+		}
+		if now != "" && now != name {
+			renamed[name] = now
+		}
+	}
+	const aside = "~renamed-"
+	for name, now := range renamed {
+		if err := g.movePins(escape(name), aside+escape(now)); err != nil {
+			return err
+		}
+	}
+	for _, now := range renamed {
+		if err := g.movePins(aside+escape(now), escape(now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deviceName is the name that the interface of a pinned link has now, "" when it is
+// gone.
+func (g *Gate) deviceName(name string) (string, error) {
+	pinned, err := link.LoadPinnedLink(g.link(name), nil)
+	if err != nil {
+		return "", fmt.Errorf("%s: load pinned link: %w", name, err)
+	}
+	defer pinned.Close()
+	info, err := pinned.Info()
+	if err != nil {
+		return "", fmt.Errorf("%s: read pinned link: %w", name, err)
+	}
+	if info.XDP() == nil || info.XDP().Ifindex == 0 {
+		return "", nil
+	}
+	device, err := netlink.LinkByIndex(int(info.XDP().Ifindex))
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: look up its interface: %w", name, err)
+	}
+	return device.Attrs().Name, nil
+}
+
+// movePins renames what is pinned for an interface, in every schema. The link goes
+// last: without it, the rest is only clutter.
+func (g *Gate) movePins(from, to string) error {
+	for _, dir := range append(g.others(), g.schema()) {
+		for _, kind := range []string{"counters", "programs", "twins"} {
+			err := os.Rename(filepath.Join(dir, kind, from), filepath.Join(dir, kind, to))
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("rename pins: %w", err)
+			}
+		}
+	}
+	links := filepath.Join(g.root, "links")
+	if err := os.Rename(filepath.Join(links, from), filepath.Join(links, to)); err != nil {
+		return fmt.Errorf("rename pins: %w", err)
+	}
+	return nil
+}
+
 // deviceOf returns the interface of a pinned link; alive is false when the link
 // outlived it. A new interface of the same name is another interface.
 func deviceOf(name string, pinned link.Link) (device netlink.Link, alive bool, err error) {

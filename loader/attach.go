@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -55,13 +56,14 @@ func (e *ForeignError) Unwrap() error { return e.Err }
 
 // Hint is how to look at the other program.
 func (e *ForeignError) Hint() string {
-	return fmt.Sprintf("bpftool net show dev %s; take it off with: ip link set dev %s xdp off, or bpftool link detach", e.Interface, e.Interface)
+	return "bpftool net show dev " + e.Interface
 }
 
 // ModeError says that the pinned link is attached in another mode than asked for.
 type ModeError struct {
 	Interface  string
 	Have, Want Mode
+	Flags      string // for Hint: where detach finds this gate, when it is not where every gate is
 }
 
 func (e *ModeError) Error() string {
@@ -69,7 +71,9 @@ func (e *ModeError) Error() string {
 }
 
 // Hint is the command that makes way for another attachment.
-func (e *ModeError) Hint() string { return "xdpallow detach --yes --interface " + e.Interface }
+func (e *ModeError) Hint() string {
+	return strings.TrimSpace("xdpallow detach --yes --interface " + e.Interface + " " + e.Flags)
+}
 
 // Attach guards the interface: it takes over our pinned link if there is one, with
 // the new program and no gap, and makes one otherwise. Returns *ForeignError,
@@ -90,11 +94,25 @@ func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 	if made.link, made.reason, err = ladder(made.program, device, mode); err != nil {
 		return Attachment{}, errors.Join(err, made.close())
 	}
-	if err := errors.Join(g.pinPrograms(name, made), pin(g.link(name), made.link)); err != nil {
+	if err := g.pinAll(name, made); err != nil {
 		return Attachment{}, errors.Join(err, made.close())
 	}
 	g.hold(name, made)
 	return g.Inspect(name)
+}
+
+// pinAll pins a new attachment, the link last: a link that is pinned has its program
+// and twin beside it. When it fails, the link ends with our handle and nothing is left
+// pinned but the counters, which outlive every attachment.
+func (g *Gate) pinAll(name string, made *attachment) error {
+	err := g.pinPrograms(name, made)
+	if err == nil {
+		err = pin(g.link(name), made.link)
+	}
+	if err != nil {
+		err = errors.Join(err, g.unpinPrograms(name))
+	}
+	return err
 }
 
 func notFound(name string, err error) error {

@@ -163,21 +163,22 @@ func (g *Gate) AskBackstop(source netip.Addr, tcp bool, port uint16) (refused bo
 
 // Addresses returns the addresses of this network namespace, for Tables.SetLocal.
 func Addresses() ([]netip.Addr, error) {
-	var addrs []netip.Addr
+	var list []netlink.Addr
+	var err error
 	for range 30 {
-		list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
-		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			continue
+		if list, err = netlink.AddrList(nil, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
 		}
-		if err != nil {
-			return nil, fmt.Errorf("list own addresses: %w", err)
+	}
+	// No address at all would refuse the host to itself.
+	if err != nil {
+		return nil, fmt.Errorf("list own addresses: %w", err)
+	}
+	var addrs []netip.Addr
+	for _, a := range list {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			addrs = append(addrs, addr.Unmap())
 		}
-		for _, a := range list {
-			if addr, ok := netip.AddrFromSlice(a.IP); ok {
-				addrs = append(addrs, addr.Unmap())
-			}
-		}
-		break
 	}
 	return addrs, nil
 }

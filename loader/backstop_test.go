@@ -73,9 +73,12 @@ func (h *host) local() {
 	eth0 := h.lab.Link("eth0")
 	loopback4, loopback6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
 	for _, c := range []struct{ from, to netip.Addr }{
-		{loopback4, loopback4}, {loopback6, loopback6},
-		{eth0.Host4, eth0.Host4}, {eth0.Host6, eth0.Host6},
-		{eth0.Host4, loopback4}, {loopback4, eth0.Host4},
+		{loopback4, loopback4},
+		{loopback6, loopback6},
+		{eth0.Host4, eth0.Host4},
+		{eth0.Host6, eth0.Host6},
+		{eth0.Host4, loopback4},
+		{loopback4, eth0.Host4},
 	} {
 		labtest.Expect(h.T, h.lab.Host, c.from, netip.AddrPortFrom(c.to, port), netlab.Connected)
 	}

@@ -22,13 +22,12 @@ const sysBPF = "/sys/fs/bpf"
 type PrivateMountError struct{ Path string }
 
 func (e *PrivateMountError) Error() string {
-	return e.Path + " is not on a BPF file system, and one mounted in this private mount namespace would end with it: the host would open"
+	return e.Path + " is not on a BPF file system, and one mounted in this private mount namespace would end with it and open the host: " +
+		"mount it on the host, and enter a network namespace with nsenter --net=FILE, which changes no mounts"
 }
 
-// Hint is what to type instead.
-func (e *PrivateMountError) Hint() string {
-	return "mount -t bpf bpf " + mountPoint(e.Path) + " on the host, or enter a network namespace with: nsenter --net=/run/netns/NAME xdpallow run …"
-}
+// Hint is what to type on the host, outside of the namespace.
+func (e *PrivateMountError) Hint() string { return "mount -t bpf bpf " + mountPoint(e.Path) }
 
 // ensureBPFFS makes sure that root is a directory of a BPF file system that
 // outlives this process, and mounts one where that is so.

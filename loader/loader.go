@@ -21,7 +21,8 @@ import (
 var ErrNoPins = errors.New("nothing is pinned")
 
 // Gate is everything that is pinned under one root: the tables, and a program, its
-// twin, its counters and its link for each interface. What it pins outlives it.
+// twin, its counters and its link for each interface and for the backstop. What it
+// pins outlives it.
 type Gate struct {
 	Tables *maps.Tables
 
@@ -29,7 +30,7 @@ type Gate struct {
 	lock *os.File // nil for a reader
 
 	mu       sync.Mutex
-	attached map[string]*attachment // by interface
+	attached map[string]*attachment // by interface, and the backstop
 }
 
 // Open makes the caller the one owner of root and adopts the tables pinned there,
@@ -63,8 +64,9 @@ func Open(root string) (_ *Gate, err error) {
 	return g, nil
 }
 
-// OpenReader opens what is pinned under root to look at it; it changes nothing and
-// works beside an owner. Returns ErrNoPins when there is no gate.
+// OpenReader opens what is pinned under root to look at it; it makes and changes
+// nothing, so that something missing is an error, and works beside an owner. The gate
+// can be asked and not be written to. Returns ErrNoPins when there is none.
 func OpenReader(root string) (*Gate, error) {
 	g := &Gate{root: root, attached: map[string]*attachment{}}
 	linked, err := g.Linked()
@@ -77,11 +79,10 @@ func OpenReader(root string) (*Gate, error) {
 	if len(linked) == 0 {
 		return nil, fmt.Errorf("%w under %s", ErrNoPins, root)
 	}
-	// To open tables would make them.
 	if _, err := os.Stat(g.schema("current")); err != nil {
 		return nil, fmt.Errorf("the gate under %s was put up by another release: %w", root, err)
 	}
-	if g.Tables, err = maps.OpenTables(tablePins(g.schema())); err != nil {
+	if g.Tables, err = maps.LoadTables(tablePins(g.schema())); err != nil {
 		return nil, fmt.Errorf("open tables under %s: %w", root, err)
 	}
 	for _, name := range linked {
@@ -141,10 +142,13 @@ func (g *Gate) attachment(name string) (*attachment, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	a, found := g.attached[name]
-	if !found {
-		return nil, fmt.Errorf("interface %s is not attached", name)
+	switch {
+	case found:
+		return a, nil
+	case name == backstop:
+		return nil, errors.New("the backstop is not attached")
 	}
-	return a, nil
+	return nil, fmt.Errorf("interface %s is not attached", name)
 }
 
 // Counters are those of one interface's program.

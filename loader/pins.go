@@ -61,7 +61,7 @@ func pin(path string, object pinner) error {
 		return fmt.Errorf("pin %s: %w", path, err)
 	}
 	if err := os.Rename(aside, path); err != nil {
-		return fmt.Errorf("pin %s: %w", path, err)
+		return errors.Join(fmt.Errorf("pin %s: %w", path, err), remove(aside)) // a link left there would stay attached
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func remove(path string) error {
 	return nil
 }
 
-// names lists the interface names that are files of dir.
+// names lists what has a file in dir: interfaces, and the backstop.
 func names(dir string) ([]string, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

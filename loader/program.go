@@ -12,7 +12,8 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// attachment is what belongs to one interface.
+// attachment is what belongs to one program that is attached: on an interface, or as
+// the backstop.
 type attachment struct {
 	program  *ebpf.Program
 	twin     *ebpf.Program // the same program, dry; see bpf/maps.h
@@ -94,20 +95,27 @@ func (g *Gate) loadProgram(name string, counters *ebpf.Map, dry bool) (*ebpf.Pro
 	return loaded.DetachProgram(name), nil
 }
 
-func (g *Gate) openCounters(name string) (c maps.Counters, err error) {
-	path := g.schema("counters", escape(name))
-	c.Live, err = ebpf.LoadPinnedMap(path, nil)
-	if errors.Is(err, os.ErrNotExist) {
-		if c.Live, err = maps.NewCounters(); err != nil {
-			return c, err
-		}
-		if err = pin(path, c.Live); err != nil {
-			c.Live.Close()
-			return maps.Counters{}, err
-		}
+// openCounters opens what is pinned for name, or makes and pins it.
+func (g *Gate) openCounters(name string) (maps.Counters, error) {
+	c, err := g.loadCounters(name)
+	if c.Live != nil || !errors.Is(err, os.ErrNotExist) {
+		return c, err
 	}
+	made, err := maps.NewCounters()
 	if err != nil {
-		return c, fmt.Errorf("open counters of %s: %w", name, err)
+		return maps.Counters{}, err
+	}
+	defer made.Close()
+	if err := pin(g.schema("counters", escape(name)), made); err != nil {
+		return maps.Counters{}, err
+	}
+	return g.loadCounters(name)
+}
+
+// loadCounters opens what is pinned for name; os.ErrNotExist when nothing is.
+func (g *Gate) loadCounters(name string) (c maps.Counters, err error) {
+	if c.Live, err = ebpf.LoadPinnedMap(g.schema("counters", escape(name)), nil); err != nil {
+		return c, fmt.Errorf("load pinned counters of %s: %w", name, err)
 	}
 	c.Earlier, err = g.openEarlier(name)
 	return c, err
@@ -135,7 +143,14 @@ func (g *Gate) pinPrograms(name string, a *attachment) error {
 	)
 }
 
-// load reads what is pinned for name, for a reader.
+func (g *Gate) unpinPrograms(name string) error {
+	return errors.Join(
+		remove(g.schema("programs", escape(name))),
+		remove(g.schema("twins", escape(name))),
+	)
+}
+
+// load reads what is pinned for name, for a reader: it makes nothing.
 func (g *Gate) load(name string) (_ *attachment, err error) {
 	a := &attachment{}
 	defer func() {
@@ -152,6 +167,6 @@ func (g *Gate) load(name string) (_ *attachment, err error) {
 	if a.twin, err = ebpf.LoadPinnedProgram(g.schema("twins", escape(name)), nil); err != nil {
 		return nil, fmt.Errorf("load pinned twin of %s: %w", name, err)
 	}
-	a.counters, err = g.openCounters(name)
+	a.counters, err = g.loadCounters(name)
 	return a, err
 }

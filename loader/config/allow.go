@@ -51,7 +51,7 @@ func (r *reader) entry(n *yaml.Node) (c policy.Claim, warning string, ok bool) {
 		return c, "", false
 	}
 	if !c.Prefix.IsValid() {
-		r.fail(n, "- 192.0.2.0/24 owner=acme", "an entry without a prefix")
+		r.fail(n, "", "an entry without a prefix")
 	}
 	return c, warning, c.Prefix.IsValid()
 }
@@ -91,7 +91,7 @@ func (r *reader) entryOfKeys(n *yaml.Node) (c policy.Claim, warning string, ok b
 		}},
 	})
 	if r.count == before && !c.Prefix.IsValid() {
-		r.fail(n, "- {prefix: 192.0.2.0/24, owner: acme}", "an entry without a prefix")
+		r.fail(n, "", "an entry without a prefix")
 	}
 	return c, warning, r.count == before
 }

@@ -46,7 +46,7 @@ type Settings struct {
 func Read(path string) (File, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxSize {
-		return File{}, &policy.InputError{Where: path, What: fmt.Sprintf("is larger than %d MiB", maxSize>>20), Hint: "allow_files: [" + path + ".list]"}
+		return File{}, &policy.InputError{Where: path, What: fmt.Sprintf("is larger than %d MiB: name list files in allow_files", maxSize>>20)}
 	}
 	var text []byte
 	if err == nil {

@@ -66,7 +66,7 @@ func (r *reader) services(n *yaml.Node) []policy.Service {
 			{"drop", func(n *yaml.Node) { s.Scope = policy.Scope(r.choice(n, "drop", words(policy.Scopes)...)) }},
 		})
 		if r.count == before && len(s.Ports) == 0 {
-			r.fail(name, "ports: [443]", "service %s has no port", s.Name)
+			r.fail(name, "", "service %s has no port", s.Name)
 		}
 		services = append(services, s)
 	})
@@ -91,12 +91,12 @@ func (r *reader) ports(n *yaml.Node, service string, holders map[policy.Port]str
 	var ports []policy.Port
 	for _, item := range r.list(n, "ports") {
 		if item.Kind != yaml.ScalarNode {
-			r.fail(item, "ports: [443, udp/443]", "ports holds %s, not N, tcp/N or udp/N", kind(item))
+			r.fail(item, "", "ports holds %s, not N, tcp/N or udp/N", kind(item))
 			continue
 		}
 		port, err := policy.ParsePort(item.Value)
 		if err != nil {
-			r.fail(item, "ports: [443, udp/443]", "%v", err)
+			r.fail(item, "", "%v", err)
 			continue
 		}
 		if holder, taken := holders[port]; taken && holder != service {
@@ -131,7 +131,7 @@ func (r *reader) hostPort(n *yaml.Node, key string) string {
 		return ""
 	}
 	if _, port, err := net.SplitHostPort(text); err != nil || port == "" {
-		r.fail(n, key+": 127.0.0.1:9100", "%s %.64q is not HOST:PORT", key, text)
+		r.fail(n, "", "%s %.64q is not HOST:PORT, as 127.0.0.1:9100", key, text)
 		return ""
 	}
 	return text
@@ -141,7 +141,7 @@ func (r *reader) hostPort(n *yaml.Node, key string) string {
 func (r *reader) choice(n *yaml.Node, key string, choices ...string) string {
 	text, ok := r.text(n, key)
 	if ok && !slices.Contains(choices, text) {
-		r.fail(n, key+": "+choices[0], "%s %.64q is not %s", key, text, strings.Join(choices, " or "))
+		r.fail(n, "", "%s %.64q is not %s", key, text, strings.Join(choices, " or "))
 		return ""
 	}
 	return text

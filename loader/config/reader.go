@@ -162,11 +162,11 @@ func (r *reader) list(n *yaml.Node, what string) []*yaml.Node {
 // text returns a value that is a text. A date is one, it needs no quotes.
 func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" && n.ShortTag() != "!!timestamp" {
-		hint := ""
+		mend := ""
 		if n.Kind == yaml.ScalarNode && !null(n) {
-			hint = fmt.Sprintf("%s: %q", what, n.Value)
+			mend = fmt.Sprintf(": write %.64q", n.Value)
 		}
-		r.fail(n, hint, "%s is %s, not a text", what, kind(n))
+		r.fail(n, "", "%s is %s, not a text%s", what, kind(n), mend)
 		return "", false
 	}
 	return n.Value, true

@@ -10,7 +10,7 @@ import (
 type InputError struct {
 	Where string // "allow.d/acme.list:3", or "" for the command line
 	What  string
-	Hint  string // a command or a corrected line to paste, or ""
+	Hint  string // a command to paste, or what to write instead of what was written, or ""
 }
 
 func (e *InputError) Error() string {
@@ -24,7 +24,7 @@ func (e *InputError) Error() string {
 // prefix that is not there. The command exits with 1.
 type Refused struct {
 	What string
-	Hint string // a command to paste, or ""
+	Hint string // a command to paste, a flag to put into the command that was refused, or ""
 }
 
 func (e *Refused) Error() string { return e.What }

@@ -55,8 +55,8 @@ func ParseUntil(s string) (time.Time, error) {
 	t = t.UTC()
 	// Year 10000 could be written and not read again.
 	if err != nil || t.Year() < 1970 || t.Year() > 9999 {
-		return time.Time{}, inputErrorf("", "2027-01-31 or 2027-01-31T18:00:00Z",
-			"until %.64q is not a date or an RFC 3339 time from 1970 to 9999", s)
+		return time.Time{}, inputErrorf("", "",
+			"until %.64q is not a date or an RFC 3339 time from 1970 to 9999, as 2027-01-31 or 2027-01-31T18:00:00Z", s)
 	}
 	return t, nil
 }
@@ -90,7 +90,7 @@ var units = map[byte]time.Duration{
 }
 
 func badDuration(s string) error {
-	return inputErrorf("", "90d", "%.64q is not a duration over 0 as 90d, 1w2d, 36h or 90s", s)
+	return inputErrorf("", "", "%.64q is not a duration over 0 as 90d, 1w2d, 36h or 90s", s)
 }
 
 // ParseServices checks the names of an entry's services and returns them sorted,

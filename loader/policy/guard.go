@@ -36,13 +36,13 @@ const (
 )
 
 // Guard refuses, as *Refused, what plan would do without the flag for it. The hint
-// is that flag: only the caller knows the command that it belongs to.
-func Guard(old, new State, plan Plan, verb Verb, force Force) error {
-	if len(new.Entries) == 0 && !force.AllowEmpty {
-		for _, s := range new.Services {
-			if s.Mode == Enforce {
-				return refusedf("--allow-empty", "no prefix is left and service %s enforces: nobody could connect", s.Name)
-			}
+// is that flag: only the caller knows the command that it belongs to. An entry that
+// has ended at now lets nobody in, and is no reason to think that the list is not
+// empty.
+func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) error {
+	if !force.AllowEmpty {
+		if err := guardEmpty(new, now); err != nil {
+			return err
 		}
 	}
 	if !force.AllowAny {
@@ -55,6 +55,22 @@ func Guard(old, new State, plan Plan, verb Verb, force Force) error {
 	was, gone := len(old.Entries), len(plan.Removed)
 	if reads && !force.ForceShrink && was >= minShrink && gone*2 > was {
 		return refusedf("--force-shrink", "%d of %d prefixes would be removed", gone, was)
+	}
+	return nil
+}
+
+func guardEmpty(new State, now time.Time) error {
+	if slices.ContainsFunc(new.Entries, func(e Entry) bool { return !hasEnded(e.Until, now) }) {
+		return nil
+	}
+	what := "no prefix is left"
+	if len(new.Entries) > 0 {
+		what = "every prefix has ended"
+	}
+	for _, s := range new.Services {
+		if s.Mode == Enforce {
+			return refusedf("--allow-empty", "%s and service %s enforces: nobody could connect", what, s.Name)
+		}
 	}
 	return nil
 }
@@ -87,8 +103,13 @@ type Peer struct {
 
 // GuardPeer refuses, as *Refused, a state in which the caller could not log in
 // again: a protected TCP port carries his own session, and new does not list
-// his end of it. Whether that is new is for the caller to compare.
-func GuardPeer(new State, peers []Peer, now time.Time) error {
+// his end of it. Whether that is new is for the caller to compare. The hint lists
+// him: before a run that is refused there is no daemon to add to.
+func GuardPeer(new State, peers []Peer, verb Verb, now time.Time) error {
+	list := "xdpallow add "
+	if verb == VerbRun {
+		list = "--allow "
+	}
 	for _, peer := range peers {
 		port := Port{TCP, peer.Port}
 		service, protected := new.ServiceOf(port)
@@ -98,7 +119,7 @@ func GuardPeer(new State, peers []Peer, now time.Time) error {
 			continue
 		}
 		if _, reason := new.Lookup(addr, service.Name, now); reason != ReasonListed {
-			return refusedf("xdpallow add "+addr.String(),
+			return refusedf(list+addr.String(),
 				"your own session comes from %s to %s and would be dropped (%s)", addr, port, reason)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 var api = Service{Name: "api", Ports: []Port{{TCP, 443}, {UDP, 443}}, Mode: Enforce, Scope: ScopeSYN}
@@ -24,6 +25,16 @@ func listing(t *testing.T, mode Mode, prefixes ...string) State {
 	return State{Services: []Service{service}, Entries: entries}
 }
 
+// endedListing is a listing of a prefix for each end.
+func endedListing(t *testing.T, mode Mode, ends ...time.Time) State {
+	t.Helper()
+	state := listing(t, mode, tens(len(ends))...)
+	for i, until := range ends {
+		state.Entries[i].Until = until
+	}
+	return state
+}
+
 // tens are n prefixes of one kind.
 func tens(n int) (prefixes []string) {
 	for i := range n {
@@ -35,6 +46,7 @@ func tens(n int) (prefixes []string) {
 // Guards C26, C35 and the guard rails of 5.2: each holds, each has its own key,
 // and no key opens another.
 func TestGuard(t *testing.T) {
+	ended := "every prefix has ended and service api enforces: nobody could connect"
 	empty := "no prefix is left and service api enforces: nobody could connect"
 	for _, c := range []struct {
 		name       string
@@ -47,6 +59,12 @@ func TestGuard(t *testing.T) {
 		{"empty from the start", State{}, listing(t, Enforce), VerbRun, Force{}, empty, "--allow-empty"},
 		{"empty by remove", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{false, true, true}, empty, "--allow-empty"},
 		{"empty and meant", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{AllowEmpty: true}, "", ""},
+		{"ended", listing(t, Enforce, "10.0.0.0/8"), endedListing(t, Enforce, past, now), VerbReload, Force{}, ended, "--allow-empty"},
+		{"ended at a start", State{}, endedListing(t, Enforce, past), VerbRun, Force{false, true, true}, ended, "--allow-empty"},
+		{"ended and meant", State{}, endedListing(t, Enforce, past), VerbRun, Force{AllowEmpty: true}, "", ""},
+		{"ended in audit", State{}, endedListing(t, Audit, past), VerbReload, Force{}, "", ""},
+		{"ended but one", State{}, endedListing(t, Enforce, past, future), VerbReload, Force{}, "", ""},
+		{"ended but one for ever", State{}, endedListing(t, Enforce, past, time.Time{}), VerbReload, Force{}, "", ""},
 		{"empty in audit", listing(t, Audit, "10.0.0.0/8"), listing(t, Audit), VerbReload, Force{}, "", ""},
 
 		{"wide", State{}, listing(t, Enforce, "10.0.0.0/7"), VerbAdd, Force{true, false, true}, "10.0.0.0/7 (a.list:1) is wider than /8", "--allow-any"},
@@ -65,7 +83,7 @@ func TestGuard(t *testing.T) {
 		{"by remove", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(1)...), VerbRemove, Force{}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := Guard(c.old, c.new, Diff(c.old, c.new), c.verb, c.force)
+			err := Guard(c.old, c.new, Diff(c.old, c.new), c.verb, c.force, now)
 			if c.what != "" {
 				wantRefused(t, err, c.what, c.hint)
 			} else if err != nil {
@@ -77,7 +95,7 @@ func TestGuard(t *testing.T) {
 	old := listing(t, Enforce, "0.0.0.0/0")
 	new := listing(t, Enforce, "0.0.0.0/0")
 	new.Entries[0].Services = []string{"api"}
-	err := Guard(old, new, Diff(old, new), VerbReload, Force{})
+	err := Guard(old, new, Diff(old, new), VerbReload, Force{}, now)
 	wantRefused(t, err, "0.0.0.0/0 (a.list:1) is wider than /8", "--allow-any")
 }
 
@@ -109,15 +127,18 @@ func TestGuardPeer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			addr := netip.MustParseAddr(c.addr)
-			err := GuardPeer(c.state, []Peer{{netip.MustParseAddr("10.0.0.1"), 80}, {addr, c.port}}, now)
-			if c.reason == "" {
-				if err != nil {
-					t.Errorf("refused: %v", err)
+			// There is no daemon to add to before a run.
+			for verb, list := range map[Verb]string{VerbRun: "--allow ", VerbReload: "xdpallow add ", VerbRemove: "xdpallow add "} {
+				err := GuardPeer(c.state, []Peer{{netip.MustParseAddr("10.0.0.1"), 80}, {addr, c.port}}, verb, now)
+				if c.reason == "" {
+					if err != nil {
+						t.Errorf("%s refused: %v", verb, err)
+					}
+					continue
 				}
-				return
+				shown := addr.Unmap().WithZone("").String()
+				wantRefused(t, err, "your own session comes from "+shown+" to tcp/443 and would be dropped ("+c.reason+")", list+shown)
 			}
-			shown := addr.Unmap().WithZone("").String()
-			wantRefused(t, err, "your own session comes from "+shown+" to tcp/443 and would be dropped ("+c.reason+")", "xdpallow add "+shown)
 		})
 	}
 }

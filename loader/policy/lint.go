@@ -80,7 +80,8 @@ func (s State) ServiceOf(port Port) (Service, bool) {
 
 // CheckServices refuses claims for services that do not exist: such an entry
 // would let nobody in, and a typing error is found too late. Errors are
-// *InputError with the claim's place, joined as by ParseList.
+// *InputError with the claim's place, joined as by ParseList. The hint is for who
+// types a claim: "service=" and the services that there are.
 func CheckServices(claims []Claim, services []Service) error {
 	known := make(map[string]bool)
 	var names []string
@@ -88,12 +89,16 @@ func CheckServices(claims []Claim, services []Service) error {
 		known[s.Name] = true
 		names = append(names, s.Name)
 	}
+	there := strings.Join(names, ",")
 	var bad mistakes
 	for _, c := range claims {
+		hint := ""
+		if c.Origin == OriginCLI {
+			hint = "service=" + there
+		}
 		for _, name := range c.Services {
 			if !known[name] {
-				bad.add(inputErrorf(c.place(), "service="+strings.Join(names, ","),
-					"%s is for service %s, which does not exist", c.Prefix, name))
+				bad.add(inputErrorf(c.place(), hint, "%s is for service %s, which does not exist beside %s", c.Prefix, name, there))
 			}
 		}
 	}

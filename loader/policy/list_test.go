@@ -80,8 +80,8 @@ func TestParseListRefuses(t *testing.T) {
 		{"10.0.0.0/8 owner=", `owner "" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, ""},
 		{"10.0.0.0/8 service=api,", `service "" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, ""},
 		{
-			"10.0.0.0/8 until=soon", `until "soon" is not a date or an RFC 3339 time from 1970 to 9999`,
-			"2027-01-31 or 2027-01-31T18:00:00Z",
+			"10.0.0.0/8 until=soon", `until "soon" is not a date or an RFC 3339 time from 1970 to 9999, as 2027-01-31 or 2027-01-31T18:00:00Z`,
+			"",
 		},
 		{"10.0.0.0/8 note=bug#12", `note holds " or # and is not quoted`, `note="bug#12"`},
 		{`10.0.0.0/8 note=5"`, `note holds " or # and is not quoted`, `note="5\""`},

@@ -68,7 +68,7 @@ func notPrefix(s string) error {
 	}
 	if first, _, found := strings.Cut(s, "-"); found {
 		if _, err := netip.ParseAddr(first); err == nil {
-			return inputErrorf("", "list the prefixes", "%.64q is a range", s)
+			return inputErrorf("", "", "%.64q is a range: list its prefixes", s)
 		}
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 // guardSockets puts the backstop up, or takes it down where it is not wanted. It
 // knows the host's own addresses before it refuses anything.
 func (e *Engine) guardSockets() error {
-	if !e.options.Backstop {
+	if e.options.Backstop == "off" {
 		return e.view.gate.DetachBackstop()
 	}
 	if err := e.knowAddresses(); err != nil {
@@ -21,7 +21,7 @@ func (e *Engine) guardSockets() error {
 
 // knowAddresses tells the backstop which addresses are the host's own.
 func (e *Engine) knowAddresses() error {
-	if !e.options.Backstop {
+	if e.options.Backstop == "off" {
 		return nil
 	}
 	addrs, err := loader.Addresses()

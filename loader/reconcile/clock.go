@@ -38,6 +38,9 @@ func (c clock) now() time.Time {
 	return time.Unix(0, int64(c.offset)+boot.Nano()).UTC()
 }
 
+// step is how much the wall clock has moved against boottime since c was read.
+func (c clock) step() time.Duration { return readClock().offset - c.offset }
+
 // wall is when boot seconds were; nil for 0, "never".
 func (c clock) wall(seconds uint32) *time.Time {
 	if seconds == 0 {

@@ -3,8 +3,8 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -26,11 +26,12 @@ type Options struct {
 	Files      []string         // list files and directories of them
 	Config     string           // config file, read at start and on reload; "" is none
 	Attach     loader.Mode      // "" is that of the last good policy
-	Backstop   bool
-	State      string // directory
-	Root       string // of the pins
+	Backstop   string           // "on", "off", "" as it was in the last good policy
+	State      string           // directory
+	Root       string           // of the pins
 	Force      policy.Force
 	Version    string
+	HintFlags  string // what a command needs to reach this daemon, " --socket PATH", or ""
 	Log        *slog.Logger
 }
 
@@ -52,12 +53,16 @@ type Engine struct {
 	released map[string]bool    // interfaces that detach took: never attached again
 	wanted   map[string]Problem // interfaces that should be guarded and are not
 	unnamed  map[string]bool    // guarded, and no longer named
+	end      time.Time          // when the next claim ends; zero is never
 	torn     error              // of the effective list, at start
 	stood    bool               // a gate was up when we came
 	up       bool               // Start has succeeded
 	settings *config.Settings   // of the config file, as this daemon was started with
 	files    []string           // as last read: those of the options and of the config file
 	problems []Problem          // as of the last probe
+	attached []string           // log lines of interfaces, until Announce
+	later    []string           // and those that follow them
+	noted    map[string]Problem // by code, of parts of the daemon that are not ours
 	done     chan struct{}      // closed when detach took the last interface
 }
 
@@ -92,6 +97,7 @@ func Open(o Options) (*Engine, error) {
 		released: map[string]bool{},
 		wanted:   map[string]Problem{},
 		unnamed:  map[string]bool{},
+		noted:    map[string]Problem{},
 		done:     make(chan struct{}),
 	}, nil
 }
@@ -143,47 +149,6 @@ func (e *Engine) status() Status {
 		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
 		Version:    e.options.Version,
 	}
-}
-
-// probe collects every problem there is now.
-func (e *Engine) probe() {
-	problems := e.view.probe()
-	for i := range problems {
-		if problems[i].Code == "audit" && len(e.options.Services) == 0 {
-			problems[i].Hint = "set mode: enforce in " + e.options.Config + ", then: xdpallow reload"
-		}
-	}
-	for _, p := range e.wanted {
-		problems = append(problems, p)
-	}
-	for name := range e.unnamed {
-		problems = append(problems, Problem{
-			Code: "interface_not_named", Subject: name,
-			Text: "still guarded, though no --interface names it",
-			Hint: "xdpallow detach --interface " + name,
-		})
-	}
-	for origin, err := range e.failing {
-		problems = append(problems, Problem{
-			Code: "origin_failing", Subject: string(origin),
-			Text: fmt.Sprintf("not taken over, its last good content is enforced: %v", err),
-			Hint: "xdpallow reload --dry-run",
-		})
-	}
-	if e.torn != nil {
-		problems = append(problems, Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
-	}
-	slices.SortFunc(problems, compareProblem)
-	e.problems = slices.Compact(problems)
-}
-
-// harmless are the problems that leave the gate shut.
-var harmless = []string{"interface_not_named", "origin_failing", "state_torn", "interface_missing"}
-
-// enforcing is a result: nothing that we looked at lets an unlisted source in. An
-// interface that is not there lets nobody in either, but one must be guarded.
-func enforcing(problems []Problem) bool {
-	return !slices.ContainsFunc(problems, func(p Problem) bool { return !slices.Contains(harmless, p.Code) })
 }
 
 func uncovered(gate *loader.Gate) []string {
@@ -250,4 +215,16 @@ func (e *Engine) Families() (ipv4, ipv6 int) {
 		}
 	}
 	return ipv4, len(e.view.state.Entries) - ipv4
+}
+
+func originStatuses(counts map[policy.Origin]int, failing map[policy.Origin]error) []OriginStatus {
+	all := []OriginStatus{}
+	for _, origin := range slices.Sorted(maps.Keys(counts)) {
+		s := OriginStatus{Name: origin, Entries: counts[origin]}
+		if err := failing[origin]; err != nil {
+			s.Error = err.Error()
+		}
+		all = append(all, s)
+	}
+	return all
 }

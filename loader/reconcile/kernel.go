@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/maps"
@@ -15,6 +16,21 @@ import (
 type compiler struct {
 	clock  clock
 	owners map[string]uint16 // names are given numbers once and keep them
+	fixed  map[netip.Prefix]fixed
+}
+
+// fixed is a deadline that --for made: so much time from then, whatever the wall clock
+// does. After a restart only the wall time is known.
+type fixed struct {
+	until time.Time
+	boot  uint64 // CLOCK_BOOTTIME, ns
+}
+
+func (c *compiler) expires(e policy.Entry) uint64 {
+	if f, found := c.fixed[e.Prefix]; found && f.until.Equal(e.Until) {
+		return f.boot
+	}
+	return c.clock.boot(e.Until)
 }
 
 const maxOwners = 65535
@@ -50,7 +66,7 @@ func (c *compiler) entry(e policy.Entry, services []policy.Service) (maps.Entry,
 	}
 	out := maps.Entry{
 		Prefix: e.Prefix, Owner: owner, Services: maps.EveryService,
-		Expires: c.clock.boot(e.Until), Suspended: e.Suspended,
+		Expires: c.expires(e), Suspended: e.Suspended,
 	}
 	if len(e.Services) > 0 {
 		out.Services = 0

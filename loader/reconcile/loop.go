@@ -1,18 +1,16 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
-	"github.com/xdpallow/xdpallow/loader/policy"
+	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
 const (
@@ -65,6 +63,11 @@ func (e *Engine) mend() {
 	if err := e.knowAddresses(); err != nil {
 		e.options.Log.Error(fmt.Sprintf("follow own addresses: %v", err))
 	}
+	if at, err := e.view.gate.Backstop(); e.options.Backstop != "off" && (err != nil || !at.Attached) {
+		if err := e.guardSockets(); err != nil {
+			e.options.Log.Error(fmt.Sprintf("put the backstop back: %v", err))
+		}
+	}
 	for _, name := range e.targets() {
 		if at, err := e.view.gate.Inspect(name); err == nil && at.Mode != "" {
 			continue
@@ -86,6 +89,7 @@ func (e *Engine) mend() {
 func (e *Engine) watch() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.followClock(false)
 	before := e.problems
 	e.probe()
 	for _, p := range e.problems {
@@ -100,8 +104,42 @@ func (e *Engine) watch() {
 	}
 	// Somebody took our program off, of which the kernel tells nobody: the gate is
 	// open until we attach again.
-	if slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "detached" }) {
+	if slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {
 		e.mend()
+	}
+}
+
+const (
+	tinyStep = time.Second // what NTP slews, and what two readings differ by
+	hugeStep = time.Hour
+)
+
+// followClock keeps --until on the wall clock. A step over an hour is more often a
+// broken clock than a mended one: it changes no deadline until reload says so.
+func (e *Engine) followClock(huge bool) {
+	step := e.view.clock.step()
+	if step.Abs() > hugeStep && !huge {
+		e.noted["clock_stepped"] = Problem{
+			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
+			Hint: "xdpallow reload",
+		}
+		return
+	}
+	delete(e.noted, "clock_stepped")
+	if step.Abs() < tinyStep {
+		return
+	}
+	e.view.clock = readClock()
+	e.compiler.clock = e.view.clock
+	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
+	compiled, err := e.compiler.policy(e.view.state, e.view.gate.Tables.Generation())
+	if err == nil {
+		var used []kernel.Entry
+		used, err = e.view.gate.Tables.Publish(compiled)
+		e.view.fold(used)
+	}
+	if err != nil {
+		e.options.Log.Error(fmt.Sprintf("follow the wall clock: %v", err))
 	}
 }
 
@@ -109,12 +147,11 @@ func (e *Engine) watch() {
 func (e *Engine) nextEnd() <-chan time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	next := policy.NextEnd(allClaims(e.declared, e.claims), time.Now())
-	if next.IsZero() {
+	if e.end.IsZero() {
 		return nil
 	}
 	// A deadline is wall time and this timer is not: look again within the hour.
-	return time.After(min(time.Until(next)+time.Millisecond, time.Hour))
+	return time.After(min(max(time.Until(e.end), 0)+time.Millisecond, time.Hour))
 }
 
 // expire merges again without the claims that have ended. The kernel alone knows
@@ -122,23 +159,10 @@ func (e *Engine) nextEnd() <-chan time.Time {
 func (e *Engine) expire() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if time.Now().Before(e.end) {
+		return
+	}
 	if _, err := e.make(change{command: "expire"}); err != nil {
 		e.options.Log.Error(fmt.Sprintf("take ended claims out: %v", err))
 	}
-}
-
-func compareProblem(a, b Problem) int {
-	return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Text, b.Text))
-}
-
-func originStatuses(counts map[policy.Origin]int, failing map[policy.Origin]error) []OriginStatus {
-	all := []OriginStatus{}
-	for _, origin := range slices.Sorted(maps.Keys(counts)) {
-		s := OriginStatus{Name: origin, Entries: counts[origin]}
-		if err := failing[origin]; err != nil {
-			s.Error = err.Error()
-		}
-		all = append(all, s)
-	}
-	return all
 }

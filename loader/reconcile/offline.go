@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -36,6 +37,11 @@ func (o Offline) look() (view, store.Effective, *Change, error) {
 		return view{}, last, nil, err
 	}
 	change, err := o.recall(&v, &last)
+	if err == nil && len(last.Services) == 0 {
+		err = &policy.Refused{
+			What: fmt.Sprintf("a gate is up under %s, but %s holds no list of it", o.root, o.state), Hint: "--state DIR",
+		}
+	}
 	if err == nil {
 		v.state, err = merge(last.Services, last.Claims)
 	}

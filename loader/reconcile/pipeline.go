@@ -85,7 +85,11 @@ func allClaims(declared map[policy.Origin][]policy.Claim, claims map[netip.Prefi
 	return all
 }
 
+// merge makes the state of claims. A claim of the CLI for a service that the flags or
+// the config file no longer make is kept and left out: nobody can take it away while
+// no daemon runs, so it must not keep one from running.
 func merge(services []policy.Service, claims []policy.Claim) (policy.State, error) {
+	claims = slices.DeleteFunc(slices.Clone(claims), func(c policy.Claim) bool { return orphaned(c, services) })
 	if err := policy.CheckServices(claims, services); err != nil {
 		return policy.State{}, err
 	}
@@ -93,19 +97,26 @@ func merge(services []policy.Service, claims []policy.Claim) (policy.State, erro
 	return policy.State{Services: services, Entries: entries}, err
 }
 
+// orphaned reports whether a claim of the CLI names a service that is not there.
+func orphaned(c policy.Claim, services []policy.Service) bool {
+	return c.Origin == policy.OriginCLI && slices.ContainsFunc(c.Services, func(name string) bool {
+		return !slices.ContainsFunc(services, func(s policy.Service) bool { return s.Name == name })
+	})
+}
+
 // guard asks the guard rails. What stood before is not refused again.
 func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 	if plan.Empty() || c.verb == "" {
 		return nil
 	}
-	if err := policy.Guard(e.view.state, next, plan, c.verb, c.force); err != nil {
+	now := time.Now()
+	if err := policy.Guard(e.view.state, next, plan, c.verb, c.force, now); err != nil {
 		return err
 	}
-	now := time.Now()
-	if policy.GuardPeer(e.view.state, c.peers, now) != nil {
+	if policy.GuardPeer(e.view.state, c.peers, c.verb, now) != nil {
 		return nil
 	}
-	return policy.GuardPeer(next, c.peers, now)
+	return policy.GuardPeer(next, c.peers, c.verb, now)
 }
 
 // restore puts the kernel back to the state that stands, after a change that came
@@ -146,20 +157,33 @@ func (e *Engine) record(c change, all []policy.Claim, next policy.State, generat
 		meta[metaChange] = text
 		last = store.LastChange{Time: who.Time, Who: fmt.Sprintf("uid %d", c.by.UID), What: c.command}
 	}
+	// The list first and the database last: only the database says what the CLI
+	// made, so its commit is the moment of the change, and before it there is none.
+	if err := e.save(generation, next, all); err != nil {
+		return err
+	}
 	err = e.store.Apply(store.Change{Delete: c.remove, Put: c.put, Generation: generation, Last: last, Meta: meta})
 	if err != nil {
-		return fmt.Errorf("record in %s: %w", e.options.State, err)
-	}
-	if err := e.store.SaveEffective(store.Effective{
-		Generation: generation, Services: next.Services, Interfaces: e.options.Interfaces,
-		Attach: string(e.options.Attach), Claims: all,
-	}); err != nil {
-		return fmt.Errorf("record in %s: %w", e.options.State, err)
+		return errors.Join(fmt.Errorf("record in %s: %w", e.options.State, err),
+			e.save(e.lastGeneration(), e.view.state, allClaims(e.declared, e.claims)))
 	}
 	if changed {
 		e.last = &who
 	}
 	acknowledge()
+	e.end = policy.NextEnd(all, time.Now())
+	return nil
+}
+
+// save writes the effective list.
+func (e *Engine) save(generation uint64, state policy.State, claims []policy.Claim) error {
+	err := e.store.SaveEffective(store.Effective{
+		Generation: generation, Services: state.Services, Interfaces: e.options.Interfaces,
+		Attach: string(e.options.Attach), Backstop: e.options.Backstop, Claims: claims,
+	})
+	if err != nil {
+		return fmt.Errorf("record in %s: %w", e.options.State, err)
+	}
 	return nil
 }
 

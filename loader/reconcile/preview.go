@@ -3,6 +3,7 @@ package reconcile
 import (
 	"errors"
 	"os"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -40,7 +41,7 @@ func Preview(o Options) (Plan, error) {
 		return Plan{}, err
 	}
 	plan := policy.Diff(old, next)
-	if err := policy.Guard(old, next, plan, policy.VerbRun, o.Force); err != nil {
+	if err := policy.Guard(old, next, plan, policy.VerbRun, o.Force, time.Now()); err != nil {
 		return Plan{}, err
 	}
 	v := view{clock: readClock()}

@@ -137,11 +137,11 @@ func (v *view) check(addr netip.Addr, port *policy.Port) ([]CheckResult, error) 
 
 func (v *view) checkPort(addr netip.Addr, port policy.Port) (CheckResult, error) {
 	r := CheckResult{Address: addr, Port: port, Services: []string{}, Origins: []policy.Origin{}, Generation: v.gate.Tables.Generation()}
-	attached := v.gate.Attached()
-	if len(attached) == 0 {
-		return r, &policy.Refused{What: "no interface is attached, so nothing is filtered", Hint: "xdpallow status"}
+	i := slices.IndexFunc(v.interfaces(), func(i Interface) bool { return i.Attached })
+	if i < 0 {
+		return r, &policy.Refused{What: "no interface is attached, so no packet is judged by the gate", Hint: "xdpallow status"}
 	}
-	answer, err := v.gate.Ask(attached[0], opening(addr, port))
+	answer, err := v.gate.Ask(v.gate.Attached()[i], opening(addr, port))
 	if err != nil {
 		return r, fmt.Errorf("check %s: %w", addr, err)
 	}
@@ -188,9 +188,11 @@ func (v *view) probe() []Problem {
 		problems = append(problems, v.probeInterface(at.Name)...)
 	}
 	if !guarded {
-		problems = append(problems, Problem{
-			Code: "not_attached", Text: "no interface is guarded: everything passes", Hint: "ip -br link",
-		})
+		text := "no interface is guarded: everything passes"
+		if v.backstop() != nil {
+			text = "no interface is guarded: only the backstop refuses"
+		}
+		problems = append(problems, Problem{Code: "not_attached", Text: text, Hint: "ip -br link"})
 	}
 	problems = append(problems, v.probeBackstop()...)
 	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.state.Services)}); err != nil || !same {

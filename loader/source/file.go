@@ -3,12 +3,15 @@
 package source
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -38,7 +41,17 @@ func Files(paths []string) []Reading {
 		}
 		readings = append(readings, file(path))
 	}
-	return readings
+	return once(readings)
+}
+
+// once leaves out what was named twice, as a file and by its directory.
+func once(readings []Reading) []Reading {
+	seen := map[policy.Origin]bool{}
+	return slices.DeleteFunc(readings, func(r Reading) bool {
+		again := seen[r.Origin]
+		seen[r.Origin] = true
+		return again
+	})
 }
 
 func directory(dir string) []Reading {
@@ -68,12 +81,17 @@ func directory(dir string) []Reading {
 
 func file(path string) Reading {
 	r := Reading{Origin: policy.FileOrigin(path)}
-	f, err := os.Open(path)
+	// A pipe would make the daemon wait for whoever writes to it.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		r.Err = unreadable(path, err)
 		return r
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		r.Err = unreadable(path, cmp.Or(err, errors.New("not a regular file")))
+		return r
+	}
 	r.Claims, r.Warnings, r.Err = policy.ParseList(path, r.Origin, f)
 	return r
 }

@@ -54,6 +54,7 @@ type Effective struct {
 	Services   []policy.Service
 	Interfaces []string
 	Attach     string         // as --attach
+	Backstop   string         // as --backstop
 	Claims     []policy.Claim // of all origins
 }
 
@@ -64,6 +65,7 @@ type head struct {
 	Services   []policy.Service `json:"services"`
 	Interfaces []string         `json:"interfaces"`
 	Attach     string           `json:"attach"`
+	Backstop   string           `json:"backstop,omitempty"`
 	Claims     int              `json:"claims"`
 }
 
@@ -131,7 +133,7 @@ func linkOver(path, second string) error {
 func writeEffective(w io.Writer, e Effective) error {
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), bufferSize)
-	h, err := json.Marshal(head{formatVersion, e.Generation, e.Services, e.Interfaces, e.Attach, len(e.Claims)})
+	h, err := json.Marshal(head{formatVersion, e.Generation, e.Services, e.Interfaces, e.Attach, e.Backstop, len(e.Claims)})
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func TestEffectiveRoundTrip(t *testing.T) {
 	})
 	wheres := rapid.SampledFrom([]string{"", "x.list:3", "a\tb\n\t#: \"\xff\":7"})
 	rapid.Check(t, func(t *rapid.T) {
-		want := Effective{Generation: rapid.Uint64().Draw(t, "generation"), Attach: rapid.SampledFrom([]string{"", "native"}).Draw(t, "attach")}
+		want := Effective{Generation: rapid.Uint64().Draw(t, "generation"), Attach: rapid.SampledFrom([]string{"", "native"}).Draw(t, "attach"), Backstop: rapid.SampledFrom([]string{"", "off"}).Draw(t, "backstop")}
 		if rapid.Bool().Draw(t, "set") {
 			want.Services, want.Interfaces = []policy.Service{api}, []string{"eth0", "bond-1.7"}
 		}

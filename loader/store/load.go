@@ -85,7 +85,7 @@ func readEffective(r io.Reader) (Effective, error) {
 	if err != nil {
 		return Effective{}, err
 	}
-	e := Effective{Generation: h.Generation, Services: h.Services, Interfaces: h.Interfaces, Attach: h.Attach}
+	e := Effective{Generation: h.Generation, Services: h.Services, Interfaces: h.Interfaces, Attach: h.Attach, Backstop: h.Backstop}
 	s := &section{lines: lines}
 	for s.next() {
 		claims, err := s.claims()

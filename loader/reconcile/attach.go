@@ -1,0 +1,175 @@
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// attachAll adopts what is pinned and guards what is named. An interface that is
+// not there yet is a problem, not an error; one that somebody else holds ends the
+// start, and what this start attached is taken off again.
+func (e *Engine) attachAll() (fresh []string, err error) {
+	if err := e.view.gate.FollowRenames(); err != nil {
+		return nil, err
+	}
+	err = e.attachEach(&fresh)
+	if err == nil {
+		err = e.guardSockets()
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.takeOff(fresh))
+	}
+	return fresh, nil
+}
+
+// takeOff detaches what a start that failed had attached.
+func (e *Engine) takeOff(names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, e.view.gate.Detach(name))
+	}
+	return errors.Join(errs...)
+}
+
+// leaveNothing removes what a failed start left of a gate that was not up before; one
+// that was stays up.
+func (e *Engine) leaveNothing() error {
+	linked, err := e.view.gate.Linked()
+	if err != nil || e.stood || len(linked) > 0 {
+		return err
+	}
+	return errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
+}
+
+func (e *Engine) attachEach(fresh *[]string) error {
+	linked, err := e.view.gate.Linked()
+	if err != nil {
+		return err
+	}
+	targets := e.targets()
+	for _, name := range linked {
+		mode := loader.Auto
+		if slices.Contains(targets, name) {
+			mode = e.options.Attach
+		}
+		_, err := e.attach(name, mode)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err == nil && !slices.Contains(targets, name) {
+			e.unnamed[name] = true
+		}
+	}
+	for _, name := range targets {
+		if slices.Contains(e.view.gate.Attached(), name) {
+			continue
+		}
+		at, err := e.attach(name, e.options.Attach)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err == nil && !at.Adopted {
+			*fresh = append(*fresh, name)
+		}
+	}
+	return nil
+}
+
+// targets are the interfaces to guard now: what the named ones resolve to, less
+// what detach took. A named one that is not there is noted as a problem.
+func (e *Engine) targets() []string {
+	var targets []string
+	clear(e.wanted)
+	for _, name := range e.options.Interfaces {
+		resolved, err := loader.Resolve(name)
+		if err != nil {
+			e.wanted[name] = missing(name)
+			continue
+		}
+		targets = append(targets, resolved...)
+	}
+	targets = slices.DeleteFunc(targets, func(name string) bool { return e.released[name] })
+	slices.Sort(targets)
+	return slices.Compact(targets)
+}
+
+func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error) {
+	at, err := e.view.gate.Attach(name, mode)
+	if err != nil {
+		return at, err
+	}
+	line := fmt.Sprintf("%s: attached (%s)", name, at.Mode)
+	if at.Adopted {
+		line = fmt.Sprintf("%s: adopted (%s), no gap", name, at.Mode)
+	}
+	if at.Mode == loader.Generic && at.Reason != "" {
+		line += fmt.Sprintf("; a dropped packet costs many times what it would natively: %s", at.Reason)
+	}
+	if !e.up {
+		e.attached = append(e.attached, line)
+	} else {
+		e.options.Log.Info(line + "; " + e.openTo())
+	}
+	return at, nil
+}
+
+// openTo says "tcp/443 open to 3 prefixes".
+func (e *Engine) openTo() string {
+	var ports []string
+	for _, s := range e.view.state.Services {
+		for _, port := range s.Ports {
+			ports = append(ports, port.String())
+		}
+	}
+	return fmt.Sprintf("%s open to %s", strings.Join(ports, ", "), plural(len(e.view.state.Entries), "prefix", "prefixes"))
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func describe(services []policy.Service) string {
+	var words []string
+	for _, s := range services {
+		words = append(words, fmt.Sprintf("%s %v %s, drop %s", s.Name, s.Ports, s.Mode, s.Scope))
+	}
+	return strings.Join(words, "; ")
+}
+
+// announce flies the canary and says what it proved.
+func (e *Engine) announce() {
+	e.probe()
+	var audits []string
+	for _, s := range e.view.state.Services {
+		if s.Mode == policy.Audit {
+			audits = append(audits, s.Name)
+		}
+	}
+	for _, p := range e.problems {
+		if p.Code != "audit" {
+			e.options.Log.Error(p.String())
+		}
+	}
+	switch {
+	case len(audits) > 0:
+		who, how := "", "restart without --mode audit"
+		if len(audits) < len(e.view.state.Services) {
+			who = " for " + strings.Join(audits, ", ")
+		}
+		if len(e.options.Services) == 0 {
+			how = "set mode: enforce in " + e.options.Config + ", then: xdpallow reload"
+		}
+		e.options.Log.Info(fmt.Sprintf("audit: nothing is dropped%s, others are counted; to enforce, %s", who, how))
+	case enforcing(e.problems):
+		e.options.Log.Info("enforcing: the canary was dropped")
+	}
+}

@@ -1,0 +1,53 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Detach opens the gate on the named interfaces, on all when none is named. This
+// daemon attaches none of them again; with none left it is done.
+func (e *Engine) Detach(_ context.Context, by Caller, r DetachRequest) (DetachResult, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	linked, err := e.view.gate.Linked()
+	if err != nil {
+		return DetachResult{}, err
+	}
+	names := r.Interfaces
+	if len(names) == 0 {
+		names = linked
+	}
+	for _, name := range names {
+		if !slices.Contains(linked, name) {
+			return DetachResult{}, &policy.Refused{What: fmt.Sprintf("interface %s is not guarded", name), Hint: "xdpallow status"}
+		}
+	}
+	result := DetachResult{Detached: []string{}, Left: []string{}}
+	for _, name := range linked {
+		if !slices.Contains(names, name) {
+			result.Left = append(result.Left, name)
+			continue
+		}
+		e.released[name] = true
+		if err := e.view.gate.Detach(name); err != nil {
+			return result, err
+		}
+		delete(e.unnamed, name)
+		result.Detached = append(result.Detached, name)
+		e.options.Log.Warn(name+": detached, everything passes", "uid", by.UID, "pid", by.PID)
+	}
+	if len(result.Left) > 0 {
+		return result, nil
+	}
+	select {
+	case <-e.done:
+	default:
+		close(e.done)
+	}
+	return result, errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
+}

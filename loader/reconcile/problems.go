@@ -1,0 +1,96 @@
+package reconcile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// This file collects what an operator should mend, and says whether the gate enforces
+// all the same.
+
+// probe collects every problem there is now.
+func (e *Engine) probe() {
+	problems := e.view.probe()
+	for i := range problems {
+		if problems[i].Code == "audit" && len(e.options.Services) == 0 {
+			problems[i].Hint = "set mode: enforce in " + e.options.Config + ", then: xdpallow reload"
+		}
+	}
+	for _, p := range e.wanted {
+		problems = append(problems, p)
+	}
+	for _, p := range e.noted {
+		problems = append(problems, p)
+	}
+	for name := range e.unnamed {
+		problems = append(problems, Problem{
+			Code: "interface_not_named", Subject: name,
+			Text: "still guarded, though no --interface names it",
+			Hint: "xdpallow detach --interface " + name,
+		})
+	}
+	for origin, err := range e.failing {
+		problems = append(problems, Problem{
+			Code: "origin_failing", Subject: string(origin),
+			Text: fmt.Sprintf("not taken over, what it said last is enforced: %v", err),
+			Hint: "xdpallow reload --dry-run",
+		})
+	}
+	if n := e.countOrphans(); n > 0 {
+		problems = append(problems, Problem{
+			Code: "service_missing", Subject: string(policy.OriginCLI),
+			Text: plural(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
+		})
+	}
+	if e.torn != nil {
+		problems = append(problems, Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
+	}
+	for i, p := range problems {
+		if strings.HasPrefix(p.Hint, "xdpallow ") {
+			problems[i].Hint += e.options.HintFlags
+		}
+	}
+	slices.SortFunc(problems, compareProblem)
+	e.problems = slices.Compact(problems)
+}
+
+func (e *Engine) countOrphans() (n int) {
+	for _, claim := range e.claims {
+		if orphaned(claim, e.view.state.Services) {
+			n++
+		}
+	}
+	return n
+}
+
+// harmless are the problems that leave the gate shut.
+var harmless = []string{"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing"}
+
+// enforcing is a result: nothing that we looked at lets an unlisted source in. An
+// interface that is not there lets nobody in either, but one must be guarded.
+func enforcing(problems []Problem) bool {
+	return !slices.ContainsFunc(problems, func(p Problem) bool { return !slices.Contains(harmless, p.Code) })
+}
+
+// Note makes p a problem until Forget is called with its code: of a part of the daemon
+// that the engine does not know.
+func (e *Engine) Note(p Problem) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.noted[p.Code] = p
+}
+
+// Forget ends the problem that Note made.
+func (e *Engine) Forget(code string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.noted, code)
+}
+
+func compareProblem(a, b Problem) int {
+	return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Text, b.Text))
+}

@@ -1,0 +1,55 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Reload reads every declared origin again. One bad line refuses the whole reload.
+func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !r.DryRun {
+		e.followClock(true)
+	}
+	read, err := e.read()
+	if err != nil {
+		return Plan{}, err
+	}
+	failing := read.failing
+	if len(failing) > 0 {
+		if !r.DryRun {
+			maps.Copy(e.failing, failing)
+		}
+		return Plan{}, joined(failing)
+	}
+	old := e.view.state.Services
+	plan, err := e.make(change{
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions,
+		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
+	})
+	if err != nil {
+		return Plan{}, err
+	}
+	if !r.DryRun {
+		e.failing = failing
+		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+		e.logServices(old, plan)
+		for _, warning := range read.restart {
+			e.options.Log.Warn(warning)
+		}
+	}
+	total := len(e.view.state.Entries)
+	if r.DryRun {
+		total += len(plan.Added) - len(plan.Removed)
+	}
+	return Plan{
+		Generation: e.view.gate.Tables.Generation(), Total: total,
+		Added: e.view.entries(plan.Added), Removed: e.view.entries(plan.Removed), Changed: e.view.entries(plan.Changed),
+		Warnings: read.restart,
+	}, nil
+}

@@ -1,0 +1,134 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Remove takes CLI claims away, all or none. It refuses when a named prefix had no
+// claim, or would still be allowed afterwards, and says by what.
+func (e *Engine) Remove(_ context.Context, by Caller, r RemoveRequest) (Listing, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	prefixes, err := e.toRemove(r)
+	if err != nil {
+		return Listing{}, err
+	}
+	if err := e.removable(prefixes); err != nil {
+		return Listing{}, err
+	}
+	var gone []policy.Entry
+	for _, prefix := range prefixes {
+		entry, _ := find(e.view.state, prefix)
+		gone = append(gone, entry)
+	}
+	before := e.view.entries(gone)
+	_, err = e.make(change{
+		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, remove: prefixes, peers: r.Sessions,
+	})
+	if err != nil {
+		return Listing{}, err
+	}
+	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", plural(len(prefixes), "prefix", "prefixes"), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+	listing := e.listing(nil)
+	listing.Entries = before
+	return listing, nil
+}
+
+// toRemove returns the prefixes that r means, sorted.
+func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for _, text := range r.Prefixes {
+		prefix, _, err := policy.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		prefixes = append(prefixes, prefix)
+	}
+	if r.Owner != "" {
+		if err := policy.ParseName("owner", r.Owner); err != nil {
+			return nil, err
+		}
+		for prefix, claim := range e.claims {
+			if claim.Owner == r.Owner {
+				prefixes = append(prefixes, prefix)
+			}
+		}
+		if len(prefixes) == 0 {
+			return nil, &policy.Refused{What: "no prefix that add made belongs to " + r.Owner, Hint: "xdpallow list --owner " + r.Owner}
+		}
+	}
+	if len(prefixes) == 0 {
+		return nil, &policy.InputError{What: "no prefix to remove", Hint: "xdpallow remove 192.0.2.0/24"}
+	}
+	slices.SortFunc(prefixes, policy.ComparePrefix)
+	return slices.Compact(prefixes), nil
+}
+
+// removable refuses a removal that would not do what its words say: the source
+// would go on being listed, and the operator would not know.
+func (e *Engine) removable(prefixes []netip.Prefix) error {
+	for _, prefix := range prefixes {
+		entry, found := find(e.view.state, prefix)
+		if _, ours := e.claims[prefix]; !ours {
+			if found {
+				return &policy.Refused{
+					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, declaredBy(entry)),
+					Hint: "edit it there, then: xdpallow reload",
+				}
+			}
+			what := prefix.String() + " is not on the list"
+			for covering := range e.view.state.Covering(prefix) {
+				what += fmt.Sprintf("; it is allowed by %s", covering.Prefix)
+				break
+			}
+			return &policy.Refused{What: what, Hint: "xdpallow check " + prefix.Addr().String()}
+		}
+		if by := declaredBy(entry); by != "" {
+			return &policy.Refused{
+				What: fmt.Sprintf("%s would still be allowed, by %s", prefix, by),
+				Hint: "take it out there, then: xdpallow reload",
+			}
+		}
+		for covering := range e.view.state.Covering(prefix) {
+			if !slices.Contains(prefixes, covering.Prefix) && e.shares(covering, entry) {
+				return &policy.Refused{
+					What: fmt.Sprintf("%s would still be allowed, by %s", prefix, covering.Prefix),
+					Hint: fmt.Sprintf("xdpallow remove %s %s", prefix, covering.Prefix),
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// shares reports whether covering lets in now what entry lets in.
+func (e *Engine) shares(covering *policy.Entry, entry policy.Entry) bool {
+	services := entry.Services
+	if len(services) == 0 {
+		for _, s := range e.view.state.Services {
+			services = append(services, s.Name)
+		}
+	}
+	ended := !covering.Until.IsZero() && !covering.Until.After(e.view.clock.now())
+	return !ended && !covering.Suspended && slices.ContainsFunc(services, func(name string) bool {
+		return len(covering.Services) == 0 || slices.Contains(covering.Services, name)
+	})
+}
+
+// declaredBy names the first place that declares entry, "" when only the CLI does.
+func declaredBy(entry policy.Entry) string {
+	for _, claim := range entry.Claims {
+		switch {
+		case claim.Where != "":
+			return claim.Where
+		case claim.Origin == policy.OriginFlag:
+			return "--allow " + claim.Prefix.String()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,125 @@
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// takeOver makes flags and files the declared state. A file that is bad or refused
+// keeps its last good content, is a problem, and does not stop a gate that has a
+// policy; the flags of this very start must be right.
+func (e *Engine) takeOver(good bool) error {
+	before, old := e.declared, e.view.state.Services
+	read, err := e.read()
+	if err != nil {
+		return err
+	}
+	declared, failing := read.declared, read.failing
+	if len(failing) > 0 && !good {
+		return joined(failing)
+	}
+	for origin, claims := range before {
+		if fails(failing, origin) || failing[policy.OriginConfig] != nil && e.unread(origin, read) {
+			declared[origin] = claims
+		}
+	}
+	c := change{
+		by: Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid())}, command: "run", verb: policy.VerbRun,
+		force: e.options.Force, services: read.services, declared: declared,
+		peers: Sessions(os.Getpid()),
+	}
+	plan := policy.Plan{}
+	if plan, err = e.make(c); err != nil && good {
+		// Was it the files? Without what changed in them, it must go.
+		for origin, claims := range declared {
+			old, found := before[origin]
+			switch {
+			case !isFile(origin) || found && sameClaims(old, claims):
+			case found:
+				declared[origin], failing[origin] = old, err
+			default: // new, and with nothing to fall back on
+				delete(declared, origin)
+				failing[origin] = err
+			}
+		}
+		for origin, old := range before {
+			if _, found := declared[origin]; !found && e.stillNamed(origin) {
+				declared[origin], failing[origin] = old, err
+			}
+		}
+		if e.options.Services == nil && c.services != nil && !slices.EqualFunc(old, c.services, policy.Service.Equal) {
+			c.services, failing[policy.OriginConfig] = nil, err
+		}
+		plan, err = e.make(c)
+	}
+	if err != nil {
+		return err
+	}
+	e.failing = failing
+	if good {
+		e.logServices(old, plan)
+	}
+	return nil
+}
+
+// fails reports whether origin failed, or a directory that it lies in: what is in a
+// directory that cannot be read is not known to be gone.
+func fails(failing map[policy.Origin]error, origin policy.Origin) bool {
+	for failed := range failing {
+		if origin == failed || strings.HasPrefix(string(origin), string(failed)+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// logServices says what a change did to ports, modes and scopes.
+func (e *Engine) logServices(old []policy.Service, plan policy.Plan) {
+	if plan.ServicesChanged {
+		e.say(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.view.state.Services)))
+	}
+}
+
+func joined(failing map[policy.Origin]error) error {
+	var errs []error
+	for _, origin := range slices.Sorted(maps.Keys(failing)) {
+		errs = append(errs, failing[origin])
+	}
+	return errors.Join(errs...)
+}
+
+// isFile reports whether origin is a file that somebody edits, not this start's flags.
+func isFile(origin policy.Origin) bool {
+	return origin == policy.OriginConfig || strings.HasPrefix(string(origin), "file:")
+}
+
+// stillNamed reports whether a file that is no longer found lies in a path that is
+// still given: it was deleted, not unconfigured. A config file always is.
+func (e *Engine) stillNamed(origin policy.Origin) bool {
+	if origin == policy.OriginConfig {
+		return e.options.Config != ""
+	}
+	path, _ := strings.CutPrefix(string(origin), "file:")
+	return isFile(origin) && slices.ContainsFunc(e.files, func(named string) bool {
+		return path == named || strings.HasPrefix(path, strings.TrimSuffix(named, "/")+"/")
+	})
+}
+
+// unread reports whether origin may be a file that a config file names which cannot
+// be read: then nobody knows that it was unconfigured.
+func (e *Engine) unread(origin policy.Origin, read reading) bool {
+	_, found := read.declared[origin]
+	return !found && isFile(origin) && !e.stillNamed(origin)
+}
+
+func sameClaims(a, b []policy.Claim) bool {
+	return slices.EqualFunc(a, b, func(a, b policy.Claim) bool {
+		return policy.FormatLine(a) == policy.FormatLine(b)
+	})
+}
