@@ -12,7 +12,7 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests run besides Go: command -> Debian package.
 TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
-	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git
+	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git nft:nftables
 
 .PHONY: help build demo test test-kernels disguises fuzz tools root generate lint install uninstall clean
 

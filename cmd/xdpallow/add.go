@@ -62,7 +62,7 @@ func (c *call) wishes() (reconcile.AddRequest, error) {
 	}
 	if f.IsSet("owner") {
 		if err := policy.ParseName("owner", req.Owner); err != nil {
-			return req, err
+			return req, c.renamed("owner", req.Owner, err)
 		}
 	}
 	if f.IsSet("for") && f.IsSet("until") {
@@ -85,8 +85,9 @@ func (c *call) wishes() (reconcile.AddRequest, error) {
 	}
 	var err error
 	if f.IsSet("service") {
-		if req.Services, err = policy.ParseServices(f.StringSlice("service")); err != nil {
-			return req, err
+		given := f.StringSlice("service")
+		if req.Services, err = policy.ParseServices(given); err != nil {
+			return req, c.renamed("service", strings.Join(given, ","), err)
 		}
 	}
 	return req, policy.ParseNote(req.Note)
@@ -94,17 +95,28 @@ func (c *call) wishes() (reconcile.AddRequest, error) {
 
 // retyped is err with the command line as hint in which a flag has another value.
 func (c *call) retyped(flag, old, value string, err error) error {
-	if input, ok := errors.AsType[*policy.InputError](err); ok {
-		return &policy.InputError{What: input.What, Hint: typed(c.env, old, value, "--"+flag+"="+old, "--"+flag+"="+value)}
+	input, ok := errors.AsType[*policy.InputError](err)
+	if !ok {
+		return err
 	}
-	return err
+	hint := retyped(c.env, old, value, "--"+flag+"="+old, "--"+flag+"="+value)
+	return &policy.InputError{Where: input.Where, What: input.What, Hint: hint}
+}
+
+// renamed turns the hint about the name of an owner or a service, its lower case, into
+// a command line.
+func (c *call) renamed(flag, given string, err error) error {
+	if input, ok := errors.AsType[*policy.InputError](err); ok && input.Hint == "" {
+		return err
+	}
+	return c.retyped(flag, given, strings.ToLower(given), err)
 }
 
 // existing turns the hint "service=api,web" about a service that does not exist into
-// a command line with those that do.
+// a command line with those that do. Where a line of stdin names it, there is none.
 func (c *call) existing(err error) error {
 	given := strings.Join(c.flags.StringSlice("service"), ",")
-	if input, ok := errors.AsType[*policy.InputError](err); ok && given != "" {
+	if input, ok := errors.AsType[*policy.InputError](err); ok {
 		if names, ok := strings.CutPrefix(input.Hint, "service="); ok {
 			return c.retyped("service", given, names, err)
 		}

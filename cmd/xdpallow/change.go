@@ -56,7 +56,7 @@ func (c *call) corrected(arg string, err error) error {
 	var input *policy.InputError
 	if errors.As(err, &input) {
 		if _, e := netip.ParsePrefix(input.Hint); e == nil {
-			return &policy.InputError{What: input.What, Hint: typed(c.env, arg, input.Hint)}
+			return &policy.InputError{What: input.What, Hint: retyped(c.env, arg, input.Hint)}
 		}
 	}
 	return err

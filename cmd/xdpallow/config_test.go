@@ -47,7 +47,7 @@ func TestConfigSaysWhatFlagsDoNot(t *testing.T) {
 	}
 	// Services, entries and files stay with the engine, which reads them again.
 	want := options{
-		Config: path, Interfaces: []string{"eth0", "eth1"}, Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "generic",
+		Config: path, Interfaces: []string{"eth0", "eth1"}, Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "generic", Backstop: "off",
 		State: filepath.Join(dir, "state"), Socket: filepath.Join(dir, "run/socket"), Bpffs: "/b",
 		Metrics: "127.0.0.1:9100", LogFormat: "json",
 	}
@@ -62,7 +62,7 @@ func TestConfigSaysWhatFlagsDoNot(t *testing.T) {
 		t.Fatalf("exit %d, %s", code, stderr)
 	}
 	want = options{
-		Config: path, Interfaces: []string{"eth7"}, Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "native", Backstop: true,
+		Config: path, Interfaces: []string{"eth7"}, Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "native", Backstop: "on",
 		Allow: []string{"198.51.100.7"}, AllowFiles: []string{"/a.list"},
 		State: "/s", Socket: "/c", Bpffs: "/p", Metrics: ":1", LogFormat: "text",
 	}
@@ -77,7 +77,7 @@ func TestConfigWithServiceOfFlags(t *testing.T) {
 	if code, _, stderr := w.run("run", "--config", path, "--port", "443", "--mode", "audit", "--drop", "stray"); code != 0 {
 		t.Fatalf("exit %d, %s", code, stderr)
 	}
-	if o := w.ran[0]; len(o.Ports) != 1 || o.Mode != policy.Audit || o.Scope != policy.ScopeStray || !o.Backstop {
+	if o := w.ran[0]; len(o.Ports) != 1 || o.Mode != policy.Audit || o.Scope != policy.ScopeStray || o.Backstop != "on" {
 		t.Errorf("options are %+v", o)
 	}
 }
@@ -85,12 +85,12 @@ func TestConfigWithServiceOfFlags(t *testing.T) {
 func TestConfigRefused(t *testing.T) {
 	const service = "services: {api: {ports: [443]}}\n"
 	for _, test := range []struct{ text, flags, what, hint string }{
-		{everyKey, "--port 8443", "--port beside the services of FILE", "set port of a service in FILE, then: xdpallow run --config FILE"},
-		{everyKey, "--mode audit", "--mode beside the services of FILE", "set mode of a service in FILE, then: xdpallow run --config FILE"},
-		{everyKey, "--drop strict", "--drop beside the services of FILE", "set drop of a service in FILE, then: xdpallow run --config FILE"},
-		{service, "", "FILE: no interface, so nothing would be protected", "interfaces: [eth0]"},
-		{"interfaces: [eth0]\n", "", "FILE: no service, so nothing would be protected", "services: {api: {ports: [443]}}"},
-		{"interfaces: [eth0]\nservices: {}\n", "", "FILE: no service, so nothing would be protected", "services: {api: {ports: [443]}}"},
+		{everyKey, "--port 8443", "--port beside the services of FILE: set it there", "xdpallow assets config"},
+		{everyKey, "--mode audit", "--mode beside the services of FILE: set it there", "xdpallow assets config"},
+		{everyKey, "--drop strict", "--drop beside the services of FILE: set it there", "xdpallow assets config"},
+		{service, "", "FILE: no interface, so nothing would be protected", "xdpallow assets config"},
+		{"interfaces: [eth0]\n", "", "FILE: no service, so nothing would be protected", "xdpallow assets config"},
+		{"interfaces: [eth0]\nservices: {}\n", "", "FILE: no service, so nothing would be protected", "xdpallow assets config"},
 		{everyKey + "allow-files: []\n", "", "FILE:13: unknown key \"allow-files\": the keys of the file are interfaces, services, allow, allow_files, " +
 			"attach, backstop, state, socket, bpffs, metrics, log_format", ""},
 		{"interfaces: [eth0]\n" + service + "allow: [10.0.0.5/8]\n", "", "FILE:4: 10.0.0.5/8 has host bits set", "10.0.0.0/8"},

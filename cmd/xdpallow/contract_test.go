@@ -11,11 +11,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -240,7 +242,7 @@ func TestRunOptions(t *testing.T) {
 		Ports:      []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.TCP, Number: 8443}, {Protocol: policy.UDP, Number: 443}},
 		Allow:      []string{"192.0.2.0/24", "2001:db8::/32", "198.51.100.7"},
 		AllowFiles: []string{here},
-		Mode:       policy.Audit, Scope: policy.ScopeStray, Attach: "native", // backstop is off
+		Mode:       policy.Audit, Scope: policy.ScopeStray, Attach: "native", Backstop: "off",
 		State: "/s", Bpffs: "/b", Socket: "/c", Metrics: ":9100",
 		Force: policy.Force{AllowAny: true}, DryRun: true, LogFormat: "json",
 	}}
@@ -251,7 +253,7 @@ func TestRunOptions(t *testing.T) {
 	w.run("run", "--interface", "eth0", "--port", "443")
 	want = []options{{
 		Interfaces: []string{"eth0"}, Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}}, Allow: w.ran[0].Allow,
-		Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "auto", Backstop: true,
+		Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "auto", Backstop: "on",
 		State: defaultState, Bpffs: defaultBpffs, Socket: defaultSocket, LogFormat: "text",
 	}}
 	if diff := cmp.Diff(want, w.ran); diff != "" || len(w.ran[0].Allow) > 0 {
@@ -264,21 +266,35 @@ func TestHints(t *testing.T) {
 	w := newWorld(t)
 	w.uid = 1000
 	for line, want := range map[string]string{
-		"add 10.0.0.5/8 --owner acme":                   "xdpallow add 10.0.0.0/8 --owner acme",
-		"check 192.0.2.0/24":                            "xdpallow check 192.0.2.0",
-		"rm 192.0.2.0/24":                               "xdpallow remove --help",
-		"list --nope":                                   "xdpallow list --help",
-		"run --interface eth0 --port 443 --drop all":    "xdpallow run --drop syn",
-		"run --interface eth0 --port 443 --backstop no": "xdpallow run --backstop on",
-		"add 192.0.2.0/24 --for 90 --owner acme":        "xdpallow add 192.0.2.0/24 --for 90d --owner acme",
-		"add 192.0.2.0/24 --for=0s":                     "xdpallow add 192.0.2.0/24 --for=90d",
-		"add 192.0.2.0/24 --for 1d --until 2099-01-01":  "xdpallow add --help",
-		"run": "xdpallow run --interface eth0 --port 443 --allow 192.0.2.0/24",
+		"add 10.0.0.5/8 --owner acme":                        "xdpallow add 10.0.0.0/8 --owner acme",
+		"check 192.0.2.0/24":                                 "xdpallow check 192.0.2.0",
+		"rm 192.0.2.0/24":                                    "xdpallow remove --help",
+		"list --nope":                                        "xdpallow list --help",
+		"run --interface eth0 --port 443 --drop all":         "xdpallow run --drop syn",
+		"run --interface eth0 --port 443 --backstop no":      "xdpallow run --backstop on",
+		"add 192.0.2.0/24 --for 90 --owner acme":             "xdpallow add 192.0.2.0/24 --for 90d --owner acme",
+		"add 192.0.2.0/24 --for=0s":                          "xdpallow add 192.0.2.0/24 --for=90d",
+		"add 192.0.2.0/24 --for 1d --until 2099-01-01":       "xdpallow add --help",
+		"add 192.0.2.0/24 --until soon":                      "xdpallow add 192.0.2.0/24 --until " + time.Now().UTC().AddDate(0, 0, 90).Format(time.DateOnly),
+		"add 192.0.2.0/24 --owner ACME":                      "xdpallow add 192.0.2.0/24 --owner acme",
+		"add 192.0.2.0/24 --service API,web":                 "xdpallow add 192.0.2.0/24 --service api,web",
+		"remove --owner=ACME":                                "xdpallow remove --owner=acme",
+		"list --owner ACME":                                  "xdpallow list --owner acme",
+		"run":                                                "xdpallow run --interface eth0 --port 443 --allow 192.0.2.0/24",
 		"reload --socket " + filepath.Join(t.TempDir(), "s"): "systemctl start xdpallow",
 	} {
 		_, _, stderr := w.run(strings.Fields(line)...)
 		if !strings.HasSuffix(stderr, "\nxdpallow: hint: "+want+"\n") {
 			t.Errorf("%s: %q, want the hint %q", line, stderr, want)
+		}
+	}
+	// Where no command would mend it, there is no hint, least of all the same command.
+	for _, line := range []string{
+		"add 192.0.2.0/24 --owner é", "add 192.0.2.1-192.0.2.9", "add 192.0.2.0/24 --service API --service web",
+		"run --interface eth0 --port 443 --allow 10.0.0.5/8,192.0.2.0/24",
+	} {
+		if code, _, stderr := w.run(strings.Fields(line)...); code != 2 || strings.Contains(stderr, "hint:") {
+			t.Errorf("%s: exit %d, %q, want no hint", line, code, stderr)
 		}
 	}
 	engine := sampleEngine()
@@ -294,12 +310,47 @@ func TestHints(t *testing.T) {
 		!strings.HasSuffix(stderr, "\nxdpallow: hint: xdpallow add 192.0.2.0/24 --service api,mail --owner acme --socket "+unknown.socket+"\n") {
 		t.Errorf("a service that does not exist: exit %d, %q", code, stderr)
 	}
+	unknown.stdin = "192.0.2.0/24 service=web\n"
+	if code, _, stderr := unknown.sh("add -"); code != 2 || strings.Contains(stderr, "hint:") {
+		t.Errorf("a service that does not exist, in stdin: exit %d, %q", code, stderr)
+	}
 	engine = sampleEngine()
 	engine.err = control.ErrForbidden
 	w.serve(t, engine)
 	if code, _, stderr := w.run("add", "192.0.2.0/24", "--note", "it's new", "--socket", w.socket); code != 4 ||
 		!strings.HasSuffix(stderr, "\nxdpallow: hint: sudo xdpallow add 192.0.2.0/24 --note 'it'\\''s new' --socket "+w.socket+"\n") {
 		t.Errorf("forbidden: exit %d, %q", code, stderr)
+	}
+}
+
+// Promise: what a refused run is told to type is this run again, or comes at this
+// gate and not at another, wherever flags or file have put it.
+func TestHintsOfRun(t *testing.T) {
+	const flags = "run --interface eth0 --port 443 "
+	path, dir := configFile(t, "interfaces: [eth0]\nservices: {api: {ports: [443]}}\nsocket: 'my socket'\n")
+	for _, test := range []struct {
+		line string
+		err  error
+		want string
+	}{
+		{flags, &policy.Refused{What: "x", Hint: "--allow 192.0.2.9"}, "xdpallow run --allow 192.0.2.9 --interface eth0 --port 443"},
+		{flags, &loader.ModeError{Interface: "eth0"}, "xdpallow detach --yes --interface eth0; xdpallow run --interface eth0 --port 443"},
+		{
+			flags + "--bpffs /b --state /s", fmt.Errorf("attach: %w", &loader.ModeError{Interface: "eth0"}),
+			"xdpallow detach --yes --interface eth0 --state /s --bpffs /b; xdpallow run --interface eth0 --port 443 --bpffs /b --state /s",
+		},
+		{
+			"run --config " + path, errors.Join(&loader.ModeError{Interface: "eth0"}),
+			"xdpallow detach --yes --interface eth0 --socket '" + dir + "/my socket' --state " + dir + "/state; xdpallow run --config " + path,
+		},
+		{flags, &loader.ForeignError{Interface: "eth0"}, "bpftool net show dev eth0"},
+		{flags, &loader.PrivateMountError{Path: "/sys/fs/bpf/xdpallow"}, "mount -t bpf bpf /sys/fs/bpf"},
+	} {
+		w := newWorld(t)
+		w.refuses = test.err
+		if code, _, stderr := w.run(strings.Fields(test.line)...); code != 1 || !strings.HasSuffix(stderr, "\nxdpallow: hint: "+test.want+"\n") {
+			t.Errorf("%s: exit %d, %q, want the hint %q", test.line, code, stderr, test.want)
+		}
 	}
 }
 

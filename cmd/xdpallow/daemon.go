@@ -34,7 +34,12 @@ func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, erro
 			Name: policy.DefaultService, Ports: o.Ports, Mode: o.Mode, Scope: o.Scope,
 		}})
 	}
+	flags := ""
+	if o.Socket != defaultSocket {
+		flags = " --socket " + o.Socket
+	}
 	return reconcile.Options{
+		HintFlags:  flags,
 		Interfaces: o.Interfaces, Services: services, Allow: o.Allow, Files: o.AllowFiles, Config: o.Config,
 		Attach: loader.Mode(o.Attach), Backstop: o.Backstop, State: o.State, Root: o.Bpffs, Force: o.Force,
 		Version: buildVersion(), Log: log,
@@ -68,23 +73,18 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 	return live(ctx, engine, o, log)
 }
 
-// live serves until ctx ends or detach has taken the last interface.
+// live serves until ctx ends or detach has taken the last interface. The gate goes up
+// first: what else can fail must not leave the host open.
 func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Logger) error {
+	if err := engine.Start(ctx); err != nil {
+		return err
+	}
 	listener, err := control.Listen(o.Socket)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	var scrapes net.Listener
-	if o.Metrics != "" {
-		if scrapes, err = net.Listen("tcp", o.Metrics); err != nil {
-			return fmt.Errorf("serve metrics: %w", err)
-		}
-		defer scrapes.Close()
-	}
-	if err := engine.Start(ctx); err != nil {
-		return err
-	}
+	engine.Announce()
 
 	ctx, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -95,8 +95,8 @@ func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Lo
 			log.Error(fmt.Sprintf("control socket: %v", err))
 		}
 	})
-	if scrapes != nil {
-		running.Go(func() { serveMetrics(ctx, scrapes, engine, log) })
+	if o.Metrics != "" {
+		running.Go(func() { serveMetrics(ctx, o.Metrics, engine, log) })
 	}
 	running.Go(func() { reloadOnHangup(ctx, engine, log) })
 	running.Go(func() { notifySystemd(ctx, engine) })
@@ -144,7 +144,23 @@ func notifySystemd(ctx context.Context, engine *reconcile.Engine) {
 	}
 }
 
-func serveMetrics(ctx context.Context, listener net.Listener, engine *reconcile.Engine, log *slog.Logger) {
+// serveMetrics serves scrapes until ctx ends. At boot the address may not be there
+// yet, so it is tried again; until then it is a problem.
+func serveMetrics(ctx context.Context, address string, engine *reconcile.Engine, log *slog.Logger) {
+	listener, err := net.Listen("tcp", address)
+	for tries := 0; err != nil; tries++ {
+		if tries == 0 {
+			log.Error(fmt.Sprintf("serve metrics: %v; trying again", err))
+		}
+		engine.Note(reconcile.Problem{Code: "metrics", Subject: address, Text: fmt.Sprintf("metrics are not served: %v", err), Hint: "ss -ltnp"})
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(2 * time.Second):
+		}
+		listener, err = net.Listen("tcp", address)
+	}
+	engine.Forget("metrics")
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics.Handler(scrape{engine}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}

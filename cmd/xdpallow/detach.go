@@ -37,6 +37,10 @@ func detach(ctx context.Context, c *call) error {
 	if c.json {
 		return c.printJSON(result)
 	}
+	if len(result.Detached)+len(result.Left) == 0 {
+		_, err := fmt.Fprintln(c.out, "no interface was attached")
+		return err
+	}
 	for _, name := range result.Detached {
 		if _, err := fmt.Fprintf(c.out, "detached %s: every source may connect through it\n", name); err != nil {
 			return err

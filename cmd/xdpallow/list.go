@@ -26,7 +26,7 @@ func list(ctx context.Context, c *call) error {
 	owner := c.flags.String("owner")
 	if c.flags.IsSet("owner") {
 		if err := policy.ParseName("owner", owner); err != nil {
-			return err
+			return c.renamed("owner", owner, err)
 		}
 	}
 	listing, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Listing, error) {

@@ -96,12 +96,27 @@ enforcing:    no
 daemon:       pid 42 since 2026-11-21T09:00:00Z, version v1
 interface:    eth0, generic (driver has no XDP)
 interface:    eth1 is not attached
+backstop:     attached
 uncovered:    eth2
 service:      api, tcp/443 udp/443, enforce, drop syn
 policy:       generation 2, 3 prefixes, 1 owner
 origin:       cli, 2 prefixes
 origin:       file:/etc/a.list, 1 prefix of its last good content: /etc/a.list:3: 10.0.0.5/8 has host bits set
 last change:  2026-11-21T09:00:00Z by uid 0 (pid 7): add, generation 2
+`},
+		{name: "status, backstop gone", line: "status", prepare: func(f *fakeEngine) {
+			f.status = reconcile.Status{Backstop: &reconcile.Backstop{LinkID: 5}}
+		}, want: `
+enforcing:  no
+daemon:     not running
+backstop:   not attached
+policy:     generation 0, 0 prefixes, 0 owners
+`},
+		{name: "status, backstop off", line: "status", prepare: func(f *fakeEngine) { f.status = reconcile.Status{} }, want: `
+enforcing:  no
+daemon:     not running
+backstop:   off
+policy:     generation 0, 0 prefixes, 0 owners
 `},
 		{name: "check, audit", line: "check 192.0.2.9 --port 443", prepare: func(f *fakeEngine) {
 			f.checks = []reconcile.CheckResult{checkResult("192.0.2.9", "audit", "not_listed", "", "", 443)}
@@ -153,6 +168,9 @@ generation 2, 2 prefixes (dry run: nothing was changed)
 		}, want: `
 detached eth0: every source may connect through it
 still attached: eth1
+`},
+		{name: "detach, nothing there", line: "detach --yes", want: `
+no interface was attached
 `},
 	}
 	for _, test := range tests {

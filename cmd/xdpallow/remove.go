@@ -27,7 +27,7 @@ func remove(ctx context.Context, c *call) error {
 	req := reconcile.RemoveRequest{Owner: owner, AllowEmpty: c.flags.Bool("allow-empty"), Sessions: c.sessions()}
 	if !named {
 		if err := policy.ParseName("owner", owner); err != nil {
-			return err
+			return c.renamed("owner", owner, err)
 		}
 	} else {
 		claims, err := c.claims()

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -29,7 +31,7 @@ type options struct {
 	Mode       policy.Mode
 	Scope      policy.Scope
 	Attach     string // "auto", "native", "generic", or "" where Config cannot be read
-	Backstop   bool
+	Backstop   string // "on", "off", "" as it was
 	State      string // absolute, as are the next two
 	Bpffs      string
 	Socket     string
@@ -63,8 +65,26 @@ func runCommand(e env) *cli.Command {
 		if err != nil {
 			return err
 		}
-		return c.daemon(ctx, c, o)
+		err = c.daemon(ctx, c, o)
+		if mode, ok := errors.AsType[*loader.ModeError](err); ok {
+			mode.Flags = o.elsewhere()
+		}
+		return err
 	})
+}
+
+// elsewhere are the flags by which another command finds what this run would guard;
+// "" where it needs none. Without them it would meet another daemon, or nobody.
+func (o *options) elsewhere() string {
+	var flags []string
+	for _, place := range [][3]string{
+		{"--socket", o.Socket, defaultSocket}, {"--state", o.State, defaultState}, {"--bpffs", o.Bpffs, defaultBpffs},
+	} {
+		if flag, path, usual := place[0], place[1], place[2]; path != usual {
+			flags = append(flags, flag, quote(path))
+		}
+	}
+	return strings.Join(flags, " ")
 }
 
 // options reads the flags, and the config file where they do not say it.
@@ -114,7 +134,7 @@ func (o *options) settle(f *cli.Context) error {
 		}
 		file, broken = config.Read(o.Config)
 	}
-	o.Backstop = setting(f, "backstop", file.Backstop) == "on"
+	o.Backstop = setting(f, "backstop", file.Backstop)
 	o.LogFormat = setting(f, "log-format", file.LogFormat)
 	o.Metrics = setting(f, "metrics", file.Metrics)
 	o.Attach = setting(f, "attach", file.Attach)
@@ -139,6 +159,9 @@ func (o *options) settle(f *cli.Context) error {
 	if broken != nil && !f.IsSet("attach") && file.Attach == "" {
 		o.Attach = ""
 	}
+	if broken != nil && !f.IsSet("backstop") && file.Backstop == "" {
+		o.Backstop = ""
+	}
 	return nil
 }
 
@@ -151,9 +174,9 @@ func (o *options) missing(file config.File) error {
 			Hint: "xdpallow run --interface eth0 --port 443 --allow 192.0.2.0/24",
 		}
 	case len(o.Interfaces) == 0:
-		return &policy.InputError{Where: o.Config, What: "no interface, so nothing would be protected", Hint: "interfaces: [eth0]"}
+		return &policy.InputError{Where: o.Config, What: "no interface, so nothing would be protected", Hint: "xdpallow assets config"}
 	}
-	return &policy.InputError{Where: o.Config, What: "no service, so nothing would be protected", Hint: "services: {api: {ports: [443]}}"}
+	return &policy.InputError{Where: o.Config, What: "no service, so nothing would be protected", Hint: "xdpallow assets config"}
 }
 
 // onceOnly refuses the flags of the one service that flags make beside services
@@ -161,8 +184,7 @@ func (o *options) missing(file config.File) error {
 func (o *options) onceOnly(f *cli.Context, file config.File) error {
 	for _, flag := range []string{"port", "mode", "drop"} {
 		if f.IsSet(flag) && len(file.Services) > 0 {
-			hint := fmt.Sprintf("set %s of a service in %s, then: xdpallow run --config %s", flag, o.Config, o.Config)
-			return &policy.InputError{What: fmt.Sprintf("--%s beside the services of %s", flag, o.Config), Hint: hint}
+			return &policy.InputError{What: fmt.Sprintf("--%s beside the services of %s: set it there", flag, o.Config), Hint: "xdpallow assets config"}
 		}
 	}
 	return nil

@@ -51,6 +51,7 @@ func statusRows(s reconcile.Status) [][]string {
 	for _, i := range s.Interfaces {
 		rows = append(rows, []string{"interface:", describeInterface(i)})
 	}
+	rows = append(rows, []string{"backstop:", describeBackstop(s.Backstop)})
 	for _, name := range s.Uncovered {
 		rows = append(rows, []string{"uncovered:", name})
 	}
@@ -81,6 +82,16 @@ func describeInterface(i reconcile.Interface) string {
 		return fmt.Sprintf("%s, %s (%s)", i.Name, i.Attach, i.Reason)
 	}
 	return i.Name + ", " + i.Attach
+}
+
+func describeBackstop(b *reconcile.Backstop) string {
+	switch {
+	case b == nil:
+		return "off"
+	case !b.Attached:
+		return "not attached"
+	}
+	return "attached"
 }
 
 func describeService(s policy.Service) string {

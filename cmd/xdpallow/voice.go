@@ -50,8 +50,8 @@ func flatten(err error) []error {
 	return all
 }
 
-// hintFor is what to type after err, or "". A hint that is a flag stands for
-// the same command with it.
+// hintFor is what to type after err, or "". A hint that is a flag, with or without
+// a value, stands for the same command with it.
 func hintFor(e env, err error) string {
 	var input *policy.InputError
 	var refused *policy.Refused
@@ -67,7 +67,7 @@ func hintFor(e env, err error) string {
 	case errors.As(err, &refused):
 		if strings.HasPrefix(refused.Hint, "--") && len(e.args) > 1 {
 			again := e
-			again.args = slices.Insert(slices.Clone(e.args), 2, refused.Hint)
+			again.args = slices.Insert(slices.Clone(e.args), 2, strings.Fields(refused.Hint)...)
 			return typed(again)
 		}
 		return refused.Hint
@@ -93,6 +93,15 @@ func typed(e env, replace ...string) string {
 		words = append(words, quote(arg))
 	}
 	return strings.Join(words, " ")
+}
+
+// retyped is typed where that replaces something, and "" where what was meant is
+// written in another way, as within a list of commas: the same mistake is no hint.
+func retyped(e env, replace ...string) string {
+	if again := typed(e, replace...); again != typed(e) {
+		return again
+	}
+	return ""
 }
 
 // quote makes one word of arg for a shell.

@@ -85,6 +85,7 @@ type world struct {
 	*fakeEngine             // behind the socket, once serve was called
 	pins        *fakeEngine // what is read without a daemon
 	ran         []options   // what run handed to the daemon
+	refuses     error       // what became of the daemon
 	socket      string
 	stdin       string
 	terminal    bool
@@ -129,7 +130,7 @@ func (w *world) run(words ...string) (code int, stdout, stderr string) {
 		offline:  func(string, string) offlineEngine { return w.pins },
 		daemon: func(_ context.Context, _ *call, o options) error {
 			w.ran = append(w.ran, o)
-			return nil
+			return w.refuses
 		},
 	})
 	return code, out.String(), errOut.String()
@@ -164,6 +165,7 @@ func sampleEngine() *fakeEngine {
 		status: reconcile.Status{
 			Problems:   []reconcile.Problem{{Code: "interface_missing", Subject: "eth1", Text: "is not there", Hint: "ip link show eth1"}},
 			Interfaces: []reconcile.Interface{{Name: "eth0", Attach: "generic", Reason: "driver has no XDP", LinkID: 3, ProgramID: 4, Attached: true}, {Name: "eth1"}},
+			Backstop:   &reconcile.Backstop{LinkID: 5, ProgramID: 6, Attached: true},
 			Uncovered:  []string{"eth2"},
 			Generation: 2, Entries: 3, Owners: 1,
 			Services:   []policy.Service{{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}},

@@ -113,7 +113,8 @@ func TestOtherAttachModeIsRefused(t *testing.T) {
 	}
 	_, hint, _ := strings.Cut(d.logged(), "xdpallow: hint: ")
 	detach, again, _ := strings.Cut(strings.TrimSpace(hint), "; ")
-	if detach != "xdpallow detach --yes --interface eth0" || !strings.HasPrefix(again, "xdpallow run ") || !strings.HasSuffix(again, "--attach generic") {
+	where := " --socket " + h.socket() + " --state " + h.state() + " --bpffs " + h.bpffs()
+	if detach != "xdpallow detach --yes --interface eth0"+where || !strings.HasPrefix(again, "xdpallow run ") || !strings.HasSuffix(again, "--attach generic") {
 		t.Fatalf("the hint is not the two commands: %q", hint)
 	}
 	h.shut()

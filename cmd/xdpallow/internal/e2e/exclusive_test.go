@@ -109,7 +109,7 @@ func TestPrivateMountNamespace(t *testing.T) {
 	d := h.private("", allowed...)
 	code := d.ends()
 	if code != 1 || !strings.Contains(d.logged(), "xdpallow: error: "+h.bpffs()+" is not on a BPF file system") ||
-		!strings.Contains(d.logged(), "xdpallow: hint: mount -t bpf bpf "+h.bpffs()) || !strings.Contains(d.logged(), "nsenter --net=") {
+		!strings.Contains(d.logged(), "xdpallow: hint: mount -t bpf bpf "+h.bpffs()+"\n") || !strings.Contains(d.logged(), "nsenter --net=") {
 		t.Errorf("exit %d, want 1 with a hint:\n%s", code, d.logged())
 	}
 	if h.xdp("eth0") != 0 {
@@ -117,7 +117,7 @@ func TestPrivateMountNamespace(t *testing.T) {
 	}
 	h.knock(netlab.Connected, netlab.Connected)
 
-	// The first half of the hint.
+	// The hint.
 	if err := os.MkdirAll(h.bpffs(), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -136,15 +136,13 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	h.serve()
-	d := h.start(binary, append(allowed, "--metrics", fmt.Sprintf("127.0.0.1:%d", port))...)
-	if code := d.ends(); code != 1 || !strings.Contains(d.logged(), "xdpallow: error: serve metrics: ") {
-		t.Errorf("exit %d, want 1:\n%s", code, d.logged())
-	}
+	h.run(allowed...)
+	h.must("detach", "--yes")
 	h.open()
 	if err := unix.Mount("", h.bpffs(), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	d = h.start(binary, allowed...)
+	d := h.start(binary, allowed...)
 	if code := d.ends(); code != 1 || !strings.Contains(d.logged(), "xdpallow: error: ") || !strings.Contains(d.logged(), "read-only file system") {
 		t.Errorf("exit %d, want 1:\n%s", code, d.logged())
 	}

@@ -163,7 +163,7 @@ func TestUnnamedInterfaceStaysShut(t *testing.T) {
 	h.run(append(alone, "--interface", "eth0,eth1")...).stop()
 	h.run(append(alone, "--interface", "eth0")...)
 	p := h.broken("interface_not_named", "eth1")
-	if p.Hint != "xdpallow detach --interface eth1" || !h.status().Enforcing {
+	if p.Hint != "xdpallow detach --interface eth1 --socket "+h.socket() || !h.status().Enforcing {
 		t.Errorf("hint %q, enforcing %v", p.Hint, h.status().Enforcing)
 	}
 	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(other), netlab.Dropped)

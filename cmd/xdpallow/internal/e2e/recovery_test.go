@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+)
+
+// Promise: a directory that cannot be read takes nobody's place away. It may be a mount
+// that is late.
+func TestVanishedDirectoryKeepsItsCustomers(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	dir := h.listDirectory()
+	h.run("--allow", "192.0.2.0/24", "--allow-file", dir).stop()
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	h.run("--allow", "192.0.2.0/24", "--allow-file", dir)
+	if r := h.cli("check", netlab.Listed4.String()); r.code != 0 {
+		t.Errorf("the customer of a file that is away: %+v", r)
+	}
+	if status := h.status(); len(status.Problems) != 1 || status.Problems[0].Code != "origin_failing" || !status.Enforcing {
+		t.Errorf("problems are %+v", status.Problems)
+	}
+}
+
+// Promise: an acknowledged change, and only that, survives. A change that failed on a
+// full disk is not there after a restart either.
+func TestFailedChangeIsNoChange(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	d := h.run(allowed...)
+	h.must("add", "192.0.2.0/24")
+	// Where the list of the generation before goes, nothing can be written.
+	previous := filepath.Join(h.state(), "effective.list.prev")
+	if err := os.RemoveAll(previous); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(previous, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"add", "198.18.7.0/24"}, {"remove", "192.0.2.0/24"}} {
+		if r := h.cli(args...); r.code != 1 {
+			t.Fatalf("xdpallow %v on a disk that fails: %+v", args, r)
+		}
+	}
+	before := h.must("list", "-o", "text")
+	d.kill()
+	if err := os.Remove(previous); err != nil {
+		t.Fatal(err)
+	}
+	h.run(allowed...)
+	if after := h.must("list", "-o", "text"); after != before || !strings.Contains(after, "192.0.2.0/24") || strings.Contains(after, "198.18.7.0") {
+		t.Errorf("before the restart:\n%safter it:\n%s", before, after)
+	}
+	for address, want := range map[string]int{"192.0.2.1": 0, "198.18.7.1": 1} {
+		if r := h.cli("check", address); r.code != want {
+			t.Errorf("check %s: %+v, want exit %d", address, r, want)
+		}
+	}
+}
+
+// Promise: the gate comes up before all that can fail beside it. A metrics address that
+// that cannot be had yet is a problem, and served when it can.
+func TestLateMetricsAddress(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	taken, err := h.lab.Host.Listen("tcp", "127.0.0.1:9463")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.run(append(allowed, "--metrics", "127.0.0.1:9463")...)
+	h.serve()
+	h.shut()
+	has := func() bool {
+		for _, p := range h.status().Problems {
+			if p.Code == "metrics" {
+				return true
+			}
+		}
+		return false
+	}
+	h.eventually(10*time.Second, "the problem is seen", has)
+	if !h.status().Enforcing {
+		t.Error("metrics that are not served do not open the gate")
+	}
+	taken.Close()
+	h.eventually(10*time.Second, "metrics are served", func() bool { return !has() })
+}
+
+// Promise: a list file that is a pipe cannot stop the daemon.
+func TestPipeIsNoListFile(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	dir := h.listDirectory()
+	d := h.run("--allow-file", dir)
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe.list"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.cli("reload"); r.code != 2 || !strings.Contains(r.stderr, "pipe.list") || !strings.Contains(r.stderr, "not a regular file") {
+		t.Errorf("reload with a pipe: %+v", r)
+	}
+	h.must("status")
+	d.stop()
+}
+
+// Promise: who takes our backstop off is seen, and it is put back.
+func TestBackstopIsPutBack(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.run(allowed...)
+	if err := h.pinnedLink("backstop").Detach(); err != nil {
+		t.Fatal(err)
+	}
+	broken := h.status()
+	if broken.Enforcing || broken.Backstop == nil || broken.Backstop.Attached {
+		t.Errorf("detached behind the daemon: %+v", broken)
+	}
+	h.eventually(25*time.Second, "the backstop is back", func() bool {
+		s := h.status()
+		return s.Enforcing && s.Backstop != nil && s.Backstop.Attached
+	})
+}
+
+// Promise: an interface that was renamed while no daemon ran is still ours: no gap, and
+// its counters go on.
+func TestRenamedInterfaceIsAdopted(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	h.run(alone...).stop()
+	h.shut()
+	dropped := h.packets("drop", "not_listed")
+	nl := h.lab.Host.Netlink()
+	device := labtest.Must(nl.LinkByName("eth0"))(t)
+	// A running interface may be renamed since Linux 6.2 only with the flag; down it may.
+	for _, err := range []error{nl.LinkSetDown(device), nl.LinkSetName(device, "wan0"), nl.LinkSetUp(device)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := h.run(append(alone, "--interface", "wan0")...)
+	if log := d.logged(); !strings.Contains(log, "wan0: adopted (native), no gap") {
+		t.Errorf("log:\n%s", log)
+	}
+	if s := h.status(); !s.Enforcing || len(s.Interfaces) != 1 || s.Interfaces[0].Name != "wan0" {
+		t.Errorf("status: %+v", s)
+	}
+	if now := h.packets("drop", "not_listed"); now < dropped || dropped == 0 {
+		t.Errorf("%d drops were counted, and %d now", dropped, now)
+	}
+}
+
+// listDirectory makes a directory with the one list of the listed client.
+func (h *host) listDirectory() string {
+	h.tb.Helper()
+	dir := filepath.Join(h.dir, "allow.d")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		h.tb.Fatal(err)
+	}
+	write(h.tb, filepath.Join(dir, "acme.list"), netlab.ListedPrefix4.String()+"\n")
+	return dir
+}
