@@ -165,7 +165,7 @@ func TestRebootWithALongFile(t *testing.T) {
 	reading := time.Since(start)
 
 	start = time.Now()
-	d = h.start(binary, "--allow-file", list)
+	h.start(binary, "--allow-file", list)
 	h.eventually(20*time.Second, "the gate is shut", func() bool { return h.xdp("eth0") != 0 })
 	if shut := time.Since(start); shut > reading/2 {
 		t.Errorf("the gate was shut after %v, and reading the list takes %v", shut, reading)
