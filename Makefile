@@ -14,7 +14,7 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git nft:nftables
 
-.PHONY: help build demo test test-kernels disguises fuzz tools root generate lint install uninstall clean
+.PHONY: help build demo test test-kernels disguises fuzz tools root generate bench lint install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,8 +64,16 @@ tools: # install with apt what the tests need and is missing
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "this needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
 
-generate: ## compile the BPF object and its Go bindings, with clang 14
-	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=llvm-strip-14 BPF2GO_CFLAGS="$(BPF_CFLAGS)" go generate ./bpf
+generate: ## compile the BPF objects and their Go bindings, with clang 14
+	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=llvm-strip-14 BPF2GO_CFLAGS="$(BPF_CFLAGS)" go generate ./bpf ./bpf/bench
+
+# What the benchmark compares with: command -> Debian package.
+PEERS := nft:nftables ipset:ipset iptables:iptables xdp-filter:xdp-tools taskset:util-linux nsenter:util-linux
+
+bench: root ## what a packet costs, beside other filters; ten minutes, and the chart (root)
+	$(MAKE) tools TOOLS="$(PEERS)"
+	go build -o build/bench ./bpf/bench
+	build/bench -raw testdata/bench -chart .github/bench.svg
 
 lint: ## go vet, gofumpt and staticcheck
 	go vet ./...

@@ -62,6 +62,50 @@ struct {
 	__array(values, struct trie6);
 } allow6 SEC(".maps");
 
+/*
+ * The prefilter's first level, inline on the drop path: fixed maps, because the lookup
+ * in one is a few instructions and not a call. Each slot uses the first 2^near bits of
+ * its half.
+ */
+#define NEAR_BLOCKS (1 << (MAX_NEAR_BITS - BLOCK_BITS))
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS * NEAR_BLOCKS);
+	__type(key, __u32);
+	__type(value, struct block);
+} near4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS * NEAR_BLOCKS);
+	__type(key, __u32);
+	__type(value, struct block);
+} near6 SEC(".maps");
+
+/* Its second level: 2^exact bits, made by a publish to the size of the list. */
+struct exact {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct block));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__array(values, struct exact);
+} exact4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__array(values, struct exact);
+} exact6 SEC(".maps");
+
 /* This namespace's own addresses, full length, for the backstop. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -35,7 +35,7 @@ func buildHarness(t *testing.T, directory string) string {
 	binary := filepath.Join(t.TempDir(), "harness")
 	native := filepath.Join(directory, "native")
 	compile := exec.Command("clang-14", "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra",
-		"-Wno-unused-parameter", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+		"-Wno-unused-parameter", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize=alignment", "-fno-sanitize-recover=all",
 		"-include", filepath.Join(native, "shim.h"), "-I/usr/include/"+machine(t)+"-linux-gnu",
 		"-o", binary, filepath.Join(native, "harness.c"))
 	if out, err := compile.CombinedOutput(); err != nil {

@@ -82,9 +82,16 @@ struct service {
 	enum scope scope;
 };
 
+/* How many bits of the prefilter a family uses, as powers of two; see prefilter.h. */
+struct prefilter {
+	__u32 near;  /* 0 switches it off: every source is looked up in the trie */
+	__u32 exact;
+};
+
 /* One slot of the map policy: which port belongs to which service. */
 struct policy {
 	struct service services[SERVICES];
+	struct prefilter prefilter[2]; /* IPv4, IPv6 */
 	__u8 tcp[65536]; /* port in host byte order -> service, 0 is none */
 	__u8 udp[65536];
 };
@@ -110,6 +117,16 @@ struct key {
 
 #define ENTRY_SUSPENDED 1
 
+/* What the maps of the prefilter hold: a cache line of bits. */
+struct block {
+	__u64 words[8];
+};
+
+#define BLOCK_BITS 9      /* a block has 2^9 bits */
+#define MAX_NEAR_BITS 24  /* one for each /24 */
+#define MIN_NEAR_BITS 13
+#define MAX_EXACT_BITS 26
+
 /*
  * Value of the LPM tries: one entry, never flattened with what covers it. At 24
  * bytes a node of allow4 fits a 64-byte slab; at 32 it would take 96.
@@ -125,7 +142,7 @@ struct entry {
 };
 
 _Static_assert(sizeof(struct counter) == 16, "schema");
-_Static_assert(sizeof(struct policy) == 256 + 2 * 65536, "schema");
+_Static_assert(sizeof(struct policy) == 272 + 2 * 65536, "schema");
 _Static_assert(sizeof(struct current) == 16, "schema");
 _Static_assert(sizeof(struct key) == KEY6_SIZE, "schema");
 _Static_assert(sizeof(struct entry) == 24, "schema");

@@ -17,6 +17,7 @@
 #include "parse.h"
 #include "options.h"
 #include "source.h"
+#include "prefilter.h"
 #include "strict.h"
 #include "socket.h"
 
@@ -46,16 +47,32 @@ static __always_inline enum reason look_closer(const struct packet *p, enum reas
 	return p->cursor.fragment ? REASON_OTHER_PROTOCOL : REASON_OTHER_PORT;
 }
 
-/* A segment that opens nothing, to a protected port. */
-static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct packet *p, enum scope scope,
-						  __u32 slot, __u32 service)
+/* judge_source, and the prefilter before it, which ends nearly every flood. */
+static __always_inline enum reason look_up_source(const struct packet *p, const struct policy *policy,
+						  __u32 slot, __u32 service, __u32 bookkeep)
 {
+	__u32 family = p->family == FAMILY_IPV6;
+	struct key source;
+
+	read_source(p, &source);
+	if (policy->prefilter[family].near &&
+	    (!is_near(policy, slot, &source, p->family) ||
+	     !may_cover(&source, slot, p->family, policy->prefilter[family].exact)))
+		return REASON_NOT_LISTED;
+	return judge_source(&source, slot, p->family, service, bookkeep);
+}
+
+/* A segment that opens nothing, to a protected port. */
+static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct packet *p,
+						  const struct policy *policy, __u32 slot, __u32 service)
+{
+	enum scope scope = policy->services[BOUNDED(service, SERVICES - 1)].scope;
 	enum reason reason;
 
 	/* Segments of open connections are nearly all of the traffic: no lookup. */
 	if (scope == SCOPE_SYN)
 		return REASON_NOT_OPENING;
-	reason = judge_source(&p->source, slot, p->family, service, 0);
+	reason = look_up_source(p, policy, slot, service, 0);
 	if (reason == REASON_LISTED)
 		return reason;
 	if (scope == SCOPE_STRICT)
@@ -112,13 +129,13 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p,
 			 * SYNs all open connections. */
 			opening = (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 			if (!opening)
-				return decide_segment(ctx, p, policy->services[BOUNDED(*service, SERVICES - 1)].scope, slot, *service);
+				return decide_segment(ctx, p, policy, slot, *service);
 		}
 	}
 	/* A source that was not reached cannot be listed. */
 	if (!p->has_source)
 		return finding;
-	reason = judge_source(&p->source, slot, p->family, *service, opening);
+	reason = look_up_source(p, policy, slot, *service, opening);
 	if (reason == REASON_LISTED || finding == UNDECIDED)
 		return reason;
 	return finding;

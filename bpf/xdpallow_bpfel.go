@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type XdpallowBlock struct {
+	_     structs.HostLayout
+	Words [8]uint64
+}
+
 type XdpallowCounter struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -57,6 +62,11 @@ type XdpallowPolicy struct {
 		_       structs.HostLayout
 		Refusal XdpallowVerdict
 		Scope   XdpallowScope
+	}
+	Prefilter [2]struct {
+		_     structs.HostLayout
+		Near  uint32
+		Exact uint32
 	}
 	Tcp [65536]uint8
 	Udp [65536]uint8
@@ -112,8 +122,12 @@ const (
 	XdpallowMapAllow6    = "allow6"
 	XdpallowMapCounters  = "counters"
 	XdpallowMapCurrent   = "current"
+	XdpallowMapExact4    = "exact4"
+	XdpallowMapExact6    = "exact6"
 	XdpallowMapLocal     = "local"
 	XdpallowMapLooking   = "looking"
+	XdpallowMapNear4     = "near4"
+	XdpallowMapNear6     = "near6"
 	XdpallowMapPolicy    = "policy"
 	XdpallowMapTrie4     = "trie4"
 	XdpallowMapTrie6     = "trie6"
@@ -176,8 +190,12 @@ type XdpallowMapSpecs struct {
 	Allow6   *ebpf.MapSpec `ebpf:"allow6"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Current  *ebpf.MapSpec `ebpf:"current"`
+	Exact4   *ebpf.MapSpec `ebpf:"exact4"`
+	Exact6   *ebpf.MapSpec `ebpf:"exact6"`
 	Local    *ebpf.MapSpec `ebpf:"local"`
 	Looking  *ebpf.MapSpec `ebpf:"looking"`
+	Near4    *ebpf.MapSpec `ebpf:"near4"`
+	Near6    *ebpf.MapSpec `ebpf:"near6"`
 	Policy   *ebpf.MapSpec `ebpf:"policy"`
 	Trie4    *ebpf.MapSpec `ebpf:"trie4"`
 	Trie6    *ebpf.MapSpec `ebpf:"trie6"`
@@ -214,8 +232,12 @@ type XdpallowMaps struct {
 	Allow6   *ebpf.Map `ebpf:"allow6"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Current  *ebpf.Map `ebpf:"current"`
+	Exact4   *ebpf.Map `ebpf:"exact4"`
+	Exact6   *ebpf.Map `ebpf:"exact6"`
 	Local    *ebpf.Map `ebpf:"local"`
 	Looking  *ebpf.Map `ebpf:"looking"`
+	Near4    *ebpf.Map `ebpf:"near4"`
+	Near6    *ebpf.Map `ebpf:"near6"`
 	Policy   *ebpf.Map `ebpf:"policy"`
 	Trie4    *ebpf.Map `ebpf:"trie4"`
 	Trie6    *ebpf.Map `ebpf:"trie6"`
@@ -227,8 +249,12 @@ func (m *XdpallowMaps) Close() error {
 		m.Allow6,
 		m.Counters,
 		m.Current,
+		m.Exact4,
+		m.Exact6,
 		m.Local,
 		m.Looking,
+		m.Near4,
+		m.Near6,
 		m.Policy,
 		m.Trie4,
 		m.Trie6,

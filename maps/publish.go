@@ -42,66 +42,76 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 
 	idle := (t.live.Slot + 1) % slots
 	split, _ := slices.BinarySearchFunc(entries, 1, func(e Entry, family int) int { return familyOf(e.Prefix) - family })
-	var tries [2]trie
+	var halves [2]half
 	for family, part := range [][]Entry{entries[:split], entries[split:]} {
-		if tries[family], err = t.build(family, idle, part); err != nil {
-			return nil, errors.Join(err, t.empty(idle, tries))
+		if halves[family], err = t.build(family, idle, part); err != nil {
+			return nil, errors.Join(err, t.empty(idle, halves))
 		}
+		value.Prefilter[family].Near = halves[family].prefilter.nearBits
+		value.Prefilter[family].Exact = halves[family].prefilter.exactBits
 	}
 	if err := t.policy.Put(uint32(idle), value); err != nil {
-		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, tries))
+		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, halves))
 	}
 
 	t.settled = false
 	next := bpf.XdpallowCurrent{Slot: idle, Generation: p.Generation}
 	if err := t.current.Put(uint32(0), next); err != nil {
-		return nil, errors.Join(fmt.Errorf("flip current: %w", err), t.empty(idle, tries))
+		return nil, errors.Join(fmt.Errorf("flip current: %w", err), t.empty(idle, halves))
 	}
-	old, oldTries, reachable := t.live.Slot, t.tries, !t.Stale()
-	t.live, t.tries, t.rebuilt = next, tries, false
+	old, retired, reachable := t.live.Slot, t.halves, !t.Stale()
+	t.live, t.halves, t.rebuilt = next, halves, false
 	if err := t.wait(); err != nil {
 		return nil, err
 	}
 	if reachable {
-		used, err = usedEntries(oldTries)
+		used, err = usedEntries(retired)
 	}
-	return used, errors.Join(err, t.empty(old, oldTries))
+	return used, errors.Join(err, t.empty(old, retired))
 }
 
-// build makes one family's trie of the idle slot, fills it, proves it, and pins it
-// before anything can use it.
-func (t *Tables) build(family int, slot uint64, entries []Entry) (_ trie, err error) {
-	made, err := newTrie(family == 0, len(entries))
-	if err != nil {
-		return trie{}, err
+// build makes what one family has in the idle slot, proves it, and pins it before
+// anything can use it. What it returns beside an error is to be emptied.
+func (t *Tables) build(family int, slot uint64, entries []Entry) (h half, err error) {
+	if h.trie, err = newTrie(family == 0, len(entries)); err != nil {
+		return h, err
 	}
-	defer func() {
-		if err != nil {
-			made.m.Close()
-		}
-	}()
-	if err := made.fill(entries); err != nil {
-		return trie{}, fmt.Errorf("fill %s: %w", outerNames[family], err)
+	if err := h.trie.fill(entries); err != nil {
+		return h, fmt.Errorf("fill %s: %w", outerNames[family], err)
 	}
-	if err := made.verify(entries); err != nil {
-		return trie{}, fmt.Errorf("verify %s: %w", outerNames[family], err)
+	if err := h.trie.verify(entries); err != nil {
+		return h, fmt.Errorf("verify %s: %w", outerNames[family], err)
 	}
-	if err := t.pins.Pin(innerName(family, slot), made.m); err != nil {
-		return trie{}, err
+	if err := t.putInner(t.allow[family], outerNames[family], slot, h.trie.m); err != nil {
+		return h, err
 	}
-	if err := t.allow[family].Put(uint32(slot), made.m); err != nil {
-		return trie{}, fmt.Errorf("put into %s: %w", outerNames[family], err)
-	}
-	return made, nil
+	h.prefilter = newPrefilter(family, entries)
+	h.exact, err = t.writePrefilter(h.prefilter, slot)
+	h.prefilter.near, h.prefilter.exact = nil, nil // the kernel has them now
+	return h, err
 }
 
-func (t *Tables) empty(slot uint64, tries [2]trie) error {
+// putInner pins m and puts it into slot of an outer map.
+func (t *Tables) putInner(outer *ebpf.Map, name string, slot uint64, m *ebpf.Map) error {
+	if err := t.pins.Pin(innerName(name, slot), m); err != nil {
+		return err
+	}
+	if err := outer.Put(uint32(slot), m); err != nil {
+		return fmt.Errorf("put into %s: %w", name, err)
+	}
+	return nil
+}
+
+func (t *Tables) empty(slot uint64, halves [2]half) error {
 	var errs []error
-	for family := range tries {
-		if err := t.allow[family].Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			errs = append(errs, fmt.Errorf("empty %s: %w", outerNames[family], err))
+	for family, half := range halves {
+		for name, outer := range map[string]*ebpf.Map{outerNames[family]: t.allow[family], exactNames[family]: t.exact[family]} {
+			if err := outer.Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				errs = append(errs, fmt.Errorf("empty %s: %w", name, err))
+			}
+			errs = append(errs, t.pins.Unpin(innerName(name, slot)))
 		}
-		errs = append(errs, t.pins.Unpin(innerName(family, slot)), tries[family].m.Close())
+		errs = append(errs, half.close())
 	}
 	return errors.Join(errs...)
 }
@@ -118,9 +128,9 @@ func checkEntries(sorted []Entry) error {
 	return nil
 }
 
-func usedEntries(tries [2]trie) (used []Entry, err error) {
-	for _, trie := range tries {
-		if err := trie.all(func(e Entry) error {
+func usedEntries(halves [2]half) (used []Entry, err error) {
+	for _, half := range halves {
+		if err := half.trie.all(func(e Entry) error {
 			if e.Hits != 0 || e.LastSeen != 0 {
 				used = append(used, e)
 			}
@@ -183,8 +193,14 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 			return nil, err
 		}
 	}
+	// Bits before entries: an entry without its bits would be dropped unseen.
 	for _, e := range put {
-		trie := t.tries[familyOf(e.Prefix)]
+		if err := t.widen(t.halves[familyOf(e.Prefix)], e.Prefix); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range put {
+		trie := t.halves[familyOf(e.Prefix)].trie
 		old, found, err := trie.lookup(e.Prefix)
 		if err != nil {
 			return nil, fmt.Errorf("look up %v: %w", e.Prefix, err)
@@ -198,7 +214,7 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 		}
 	}
 	for _, p := range remove {
-		trie := t.tries[familyOf(p)]
+		trie := t.halves[familyOf(p)].trie
 		old, found, err := trie.lookup(p)
 		if err != nil || !found {
 			return nil, errors.Join(fmt.Errorf("remove %v: not there", p), err)

@@ -29,20 +29,31 @@ type Tables struct {
 	pins    Pins
 	current *ebpf.Map
 	policy  *ebpf.Map
-	allow   [2]*ebpf.Map // the outer maps of IPv4 and IPv6
+	allow   [2]*ebpf.Map // the outer maps of the tries, IPv4 and IPv6
+	near    [2]*ebpf.Map // the first level of the prefilter, both slots
+	exact   [2]*ebpf.Map // the outer maps of its second level
 	local   *ebpf.Map    // see SetLocal
 	looking *ebpf.Map    // between the programs only
 	barrier *ebpf.Map    // nil for a reader
 
 	live    bpf.XdpallowCurrent
-	tries   [2]trie // of the live slot, zero before the first publish
+	halves  [2]half // of the live slot, zero before the first publish
 	settled bool    // no program can still be reading the idle slot
 	rebuilt bool    // see Stale
 }
 
+// half is what one family has in one slot.
+type half struct {
+	trie      trie
+	prefilter *prefilter // its sizes; the bitmaps are in the kernel
+	exact     *ebpf.Map  // nil when the prefilter is off
+}
+
+func (h half) close() error { return errors.Join(h.trie.m.Close(), h.exact.Close()) }
+
 var outerNames = [2]string{bpf.XdpallowMapAllow4, bpf.XdpallowMapAllow6}
 
-func innerName(family int, slot uint64) string { return fmt.Sprintf("%s-%d", outerNames[family], slot) }
+func innerName(outer string, slot uint64) string { return fmt.Sprintf("%s-%d", outer, slot) }
 
 // OpenTables adopts the tables that are pinned, or makes and pins new ones.
 func OpenTables(pins Pins) (*Tables, error) {
@@ -76,6 +87,8 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 	for name, m := range map[string]**ebpf.Map{
 		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
 		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
+		bpf.XdpallowMapNear4: &t.near[0], bpf.XdpallowMapNear6: &t.near[1],
+		bpf.XdpallowMapExact4: &t.exact[0], bpf.XdpallowMapExact6: &t.exact[1],
 		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapLooking: &t.looking,
 	} {
 		if *m, err = open(pins, name, all.Maps[name]); err != nil {
@@ -115,37 +128,60 @@ func openMap(pins Pins, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	return m, nil
 }
 
-// adopt takes over the live tries. With our capabilities an inner map cannot be
-// reached through its outer map, only by its pin; a crash between pinning and
-// putting leaves a pin that is another map.
+// adopt takes over what the live slot has.
 func (t *Tables) adopt() error {
 	if t.live.Generation == 0 {
 		return nil
 	}
-	for family := range t.tries {
-		var id uint32
-		err := t.allow[family].Lookup(uint32(t.live.Slot), &id)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("read %s: %w", outerNames[family], err)
-		}
-		m, err := t.pins.Load(innerName(family, t.live.Slot))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+	policy := new(bpf.XdpallowPolicy)
+	if err := t.policy.Lookup(uint32(t.live.Slot%slots), policy); err != nil {
+		return fmt.Errorf("read policy: %w", err)
+	}
+	for family := range t.halves {
+		half := &t.halves[family]
+		sizes := policy.Prefilter[family]
+		half.prefilter = &prefilter{family: family, nearBits: sizes.Near, exactBits: sizes.Exact}
+		m, err := t.adoptInner(t.allow[family], outerNames[family])
+		if err != nil {
 			return err
 		}
-		if m == nil {
-			t.rebuilt = true
+		half.trie = trie{m, family == 0}
+		if sizes.Near == 0 {
 			continue
 		}
-		t.tries[family] = trie{m, family == 0}
-		info, err := m.Info()
-		if err != nil {
-			return fmt.Errorf("read info of a trie: %w", err)
-		}
-		if pinned, _ := info.ID(); uint32(pinned) != id {
-			t.rebuilt = true
+		if half.exact, err = t.adoptInner(t.exact[family], exactNames[family]); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// adoptInner returns the live inner map of an outer one. With our capabilities it
+// cannot be reached through that, only by its pin; a crash between pinning and
+// putting leaves a pin that is another map, and the tables stale.
+func (t *Tables) adoptInner(outer *ebpf.Map, name string) (*ebpf.Map, error) {
+	var id uint32
+	err := outer.Lookup(uint32(t.live.Slot), &id)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	m, err := t.pins.Load(innerName(name, t.live.Slot))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if m == nil {
+		t.rebuilt = true
+		return nil, nil
+	}
+	info, err := m.Info()
+	if err != nil {
+		m.Close()
+		return nil, fmt.Errorf("read info of %s: %w", name, err)
+	}
+	if pinned, _ := info.ID(); uint32(pinned) != id {
+		t.rebuilt = true
+	}
+	return m, nil
 }
 
 // Stale reports whether the live tries cannot be reached, so that only a publish
@@ -160,6 +196,8 @@ func (t *Tables) Replacements() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		bpf.XdpallowMapCurrent: t.current, bpf.XdpallowMapPolicy: t.policy,
 		bpf.XdpallowMapAllow4: t.allow[0], bpf.XdpallowMapAllow6: t.allow[1],
+		bpf.XdpallowMapNear4: t.near[0], bpf.XdpallowMapNear6: t.near[1],
+		bpf.XdpallowMapExact4: t.exact[0], bpf.XdpallowMapExact6: t.exact[1],
 		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapLooking: t.looking,
 	}
 }
@@ -173,10 +211,10 @@ func DropTemplates(spec *ebpf.CollectionSpec) {
 // Close closes our handles. Pinned and attached, the tables live on.
 func (t *Tables) Close() error {
 	var errs []error
-	for _, m := range []*ebpf.Map{t.current, t.policy, t.allow[0], t.allow[1], t.local, t.looking, t.barrier, t.tries[0].m, t.tries[1].m} {
+	for _, m := range t.Replacements() {
 		errs = append(errs, m.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, t.barrier.Close(), t.halves[0].close(), t.halves[1].close())...)
 }
 
 // Lookup returns the entry of exactly p.
@@ -187,7 +225,7 @@ func (t *Tables) Lookup(p netip.Prefix) (Entry, bool, error) {
 	if t.Stale() {
 		return Entry{}, false, nil
 	}
-	return t.tries[familyOf(p)].lookup(p)
+	return t.halves[familyOf(p)].trie.lookup(p)
 }
 
 // Entries returns every live entry, sorted by address.
@@ -196,8 +234,8 @@ func (t *Tables) Entries() ([]Entry, error) {
 	if t.Stale() {
 		return nil, nil
 	}
-	for _, trie := range t.tries {
-		if err := trie.all(func(e Entry) error {
+	for _, half := range t.halves {
+		if err := half.trie.all(func(e Entry) error {
 			entries = append(entries, e)
 			return nil
 		}); err != nil {
@@ -222,6 +260,7 @@ func (t *Tables) SameServices(p Policy) (bool, error) {
 	if err := t.policy.Lookup(uint32(live.Slot%slots), got); err != nil {
 		return false, fmt.Errorf("read policy: %w", err)
 	}
+	want.Prefilter = got.Prefilter // is of the entries
 	return *got == *want && live.Slot == t.live.Slot, nil
 }
 

@@ -111,8 +111,8 @@ func TestStaleTablesArePublishedAnew(t *testing.T) {
 				if second.Stale() || second.Generation() != 8 || ask(t, twin, "192.0.2.1") != maps.NotListed || ask(t, twin, "10.5.0.1") != maps.Listed {
 					t.Error("not repaired")
 				}
-				// The shared maps and the two live tries, and no idle ones.
-				if third := reopen(t, pins); third.Stale() || len(pins) != len(third.Replacements())+2 {
+				// The shared maps, and of each family the live trie and prefilter.
+				if third := reopen(t, pins); third.Stale() || len(pins) != len(third.Replacements())+4 {
 					t.Errorf("reopened: stale %v, %d pins", third.Stale(), len(pins))
 				}
 			})

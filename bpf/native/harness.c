@@ -39,8 +39,12 @@ static void judge_frame(struct xdp_md *ctx)
 		strict = hidden_in_ip(&p);
 	printf("%d %d %u %u %u %d %d %d", finding, p.family, p.cursor.next, p.source_port, p.port,
 	       p.has_flags ? p.flags : -1, routed, strict);
-	if (p.has_source)
-		print_hex("source:", p.source.address, p.source.prefixlen / 8);
+	if (p.has_source) {
+		struct key source;
+
+		read_source(&p, &source);
+		print_hex("source:", source.address, source.prefixlen / 8);
+	}
 	if (finding == UNDECIDED) {
 		has_socket(ctx, p.network, p.family, bpf_htons(p.source_port), bpf_htons(p.port));
 		print_hex("tuple:", &looked_for,

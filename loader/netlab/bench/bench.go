@@ -1,0 +1,114 @@
+// Command bench measures what a packet costs, beside programs that do less and filters
+// that do the same, and holds the figures against what was promised. `make bench` runs
+// it; the raw results are kept under testdata/bench, and the report and the chart are
+// drawn from those. Regenerate its programs with `make generate`.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+//go:generate go tool bpf2go -tags linux -target bpfel driver driver.bpf.c
+//go:generate go tool bpf2go -tags linux -target bpfel flood flood.bpf.c
+//go:generate go tool bpf2go -tags linux -target bpfel parseDrop parse_drop.bpf.c
+//go:generate go tool bpf2go -tags linux -target bpfel -no-global-types floor floor.bpf.c
+
+func main() {
+	quick := flag.Bool("quick", false, "few rounds: for a look, not for a figure")
+	only := flag.String("only", "", "the parts to run, of "+strings.Join(partNames(), ",")+"; all if empty, none if -")
+	picture := flag.String("chart", "", "where the chart is drawn, an SVG")
+	directory := flag.String("raw", "testdata/bench", "where the raw results are kept")
+	flag.Parse()
+	if err := child(flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	if flag.NArg() > 0 {
+		return
+	}
+	if err := bench(*directory, *only, *picture, *quick); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// child is what this program does for itself as another process.
+func child(args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "server":
+		return serve(args[1])
+	case len(args) > 2 && args[0] == "client":
+		return ask(args[1], args[2:])
+	}
+	return nil
+}
+
+// part is one kind of measurement, with raw results of its own.
+type part struct {
+	name, unit    string
+	measure       func(rounds int) (samples, error)
+	rounds, hasty int
+}
+
+// run measures on a thread that ends with it, and with it its priority.
+func (p part) run(rounds int) (s samples, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		s, err = p.measure(rounds)
+	}()
+	<-done
+	return s, err
+}
+
+func parts() []part {
+	return []part{
+		{partMicro, "ns a packet", micro, 21, 3},
+		{partPublish, "s; bytes", publish, 3, 1},
+		{partLive, "ns of softirq a packet", live, 9, 2},
+		{partClient, "as the cell says", client, 9, 4},
+	}
+}
+
+func partNames() (names []string) {
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func bench(directory, only, picture string, quick bool) error {
+	if only != "-" {
+		if err := writeFacts(directory); err != nil {
+			return err
+		}
+	}
+	for _, p := range parts() {
+		if only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
+			continue
+		}
+		rounds := p.rounds
+		if quick {
+			rounds = p.hasty
+		}
+		s, err := p.run(rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if err := s.write(directory, p.name); err != nil {
+			return err
+		}
+	}
+	if picture != "" {
+		if err := chart(picture, directory); err != nil {
+			return err
+		}
+	}
+	return report(os.Stdout, directory)
+}

@@ -1,0 +1,208 @@
+package maps
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/bpf"
+)
+
+// prefilter is one family's bitmaps, see bpf/prefilter.h: a bit for everything that
+// an entry touches. A bit too many costs a lookup, a bit too few drops a customer.
+//
+// Measured and left out: one exact table of all /24s (32 MiB, slower on a miss than
+// this), the kernel's Bloom filter map (a helper call and a hash a bit), a cache of
+// verdicts (random sources fill it and never come back).
+type prefilter struct {
+	family      int
+	near, exact []block
+	nearBits    uint32 // 0 is off
+	exactBits   uint32
+}
+
+type block = bpf.XdpallowBlock
+
+const (
+	blockBits    = 9
+	minNearBits  = 13
+	maxNearBits  = 24
+	maxExactBits = 26
+	nearBlocks   = 1 << (maxNearBits - blockBits)
+
+	scatter32 = 0x9e3779b1
+	scatter64 = 0x9e3779b97f4a7c15
+)
+
+// grain is how much address one bit of the first level stands for.
+var grain = [2]int{24, 32}
+
+// pieces are the lengths that the second level is probed at. An entry is cut into
+// pieces of the next of them, or belongs to the last one that is shorter.
+var pieces = [2][]int{{24, 28, 32}, {32, 40, 48, 64}}
+
+// The first level is switched off when entries touch more than a quarter of what it
+// can tell apart; beyond that it would say "maybe" to most of a flood.
+const maxNear = 1 << (maxNearBits - 2)
+
+func newPrefilter(family int, entries []Entry) *prefilter {
+	f := &prefilter{family: family}
+	var near, exact uint64
+	for _, e := range entries {
+		near += f.count(e.Prefix, grain[family:family+1])
+		exact += f.count(e.Prefix, pieces[family])
+		if near > maxNear || exact > 4*maxNear {
+			return f
+		}
+	}
+	f.nearBits = size(24*near, minNearBits, maxNearBits)
+	f.exactBits = size(16*exact, minNearBits, maxExactBits)
+	f.near = make([]block, 1<<(f.nearBits-blockBits))
+	f.exact = make([]block, 1<<(f.exactBits-blockBits))
+	for _, e := range entries {
+		f.add(e.Prefix, set(f.near), set(f.exact))
+	}
+	return f
+}
+
+// size is the power of two, as an exponent, that has room for want bits.
+func size(want uint64, least, most int) uint32 {
+	return uint32(min(max(bits.Len64(max(want, 1)-1), least), most))
+}
+
+// pieceLength is the length that an entry of so many bits is cut at: the next one, or
+// the one before where that would be more pieces than an entry is worth.
+func pieceLength(bits int, lengths []int) int {
+	for i, length := range lengths {
+		if bits <= length {
+			if i == 0 || length-bits <= 8 {
+				return length
+			}
+			return lengths[i-1]
+		}
+	}
+	return lengths[len(lengths)-1]
+}
+
+// count is how many bits p sets at the lengths.
+func (f *prefilter) count(p netip.Prefix, lengths []int) uint64 {
+	length := pieceLength(p.Bits(), lengths)
+	if p.Bits() >= length {
+		return 1
+	}
+	return 1 << min(length-p.Bits(), 40)
+}
+
+func set(level []block) func(index uint32) {
+	return func(index uint32) { level[index>>blockBits].Words[index>>6&7] |= 1 << (index & 63) }
+}
+
+// add calls near and exact for every bit of p.
+func (f *prefilter) add(p netip.Prefix, near, exact func(index uint32)) {
+	start := leading(p.Addr())
+	for i := range f.count(p, grain[f.family:f.family+1]) {
+		near(f.nearIndex(start + i<<(64-grain[f.family])))
+	}
+	length := pieceLength(p.Bits(), pieces[f.family])
+	for i := range f.count(p, pieces[f.family]) {
+		exact(f.exactIndex(start+i<<(64-length), length))
+	}
+}
+
+// leading is the address, left-aligned: 32 bits of IPv4 or the first 64 of IPv6.
+func leading(addr netip.Addr) uint64 {
+	if addr.Is4() {
+		b := addr.As4()
+		return uint64(binary.BigEndian.Uint32(b[:])) << 32
+	}
+	b := addr.As16()
+	return binary.BigEndian.Uint64(b[:8])
+}
+
+func (f *prefilter) nearIndex(leading uint64) uint32 {
+	top := uint32(leading >> 32)
+	if f.family == 0 {
+		return (top >> 8) * scatter32 & 0xffffff >> (24 - f.nearBits)
+	}
+	return top * scatter32 >> (32 - f.nearBits)
+}
+
+func (f *prefilter) exactIndex(leading uint64, length int) uint32 {
+	piece := leading&(^uint64(0)<<(64-length)) + uint64(length)
+	return uint32(piece * scatter64 >> (64 - f.exactBits))
+}
+
+var nearNames, exactNames = [2]string{bpf.XdpallowMapNear4, bpf.XdpallowMapNear6}, [2]string{bpf.XdpallowMapExact4, bpf.XdpallowMapExact6}
+
+// writePrefilter puts the bitmaps into slot; it returns the map of the second level,
+// nil when the prefilter is off.
+func (t *Tables) writePrefilter(f *prefilter, slot uint64) (*ebpf.Map, error) {
+	if f.nearBits == 0 {
+		return nil, nil
+	}
+	if err := putBlocks(t.near[f.family], uint32(slot)*nearBlocks, f.near); err != nil {
+		return nil, fmt.Errorf("write %s: %w", nearNames[f.family], err)
+	}
+	exact, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: exactNames[f.family], Type: ebpf.Array, Flags: innerMap, KeySize: 4, ValueSize: 64, MaxEntries: uint32(len(f.exact)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", exactNames[f.family], err)
+	}
+	if err := putBlocks(exact, 0, f.exact); err != nil {
+		return exact, fmt.Errorf("write %s: %w", exactNames[f.family], err)
+	}
+	return exact, t.putInner(t.exact[f.family], exactNames[f.family], slot, exact)
+}
+
+// widen sets the bits of a prefix that a patch is about to insert. Bits of what a
+// patch removes stay until the next publish. ErrPatch when they would be too many.
+func (t *Tables) widen(h half, p netip.Prefix) error {
+	f := h.prefilter
+	if f.nearBits == 0 {
+		return nil
+	}
+	if f.count(p, grain[f.family:f.family+1])+f.count(p, pieces[f.family]) > maxPatch {
+		return ErrPatch
+	}
+	var err error
+	f.add(p, func(index uint32) {
+		err = errors.Join(err, setBit(t.near[f.family], uint32(t.live.Slot)*nearBlocks+index>>blockBits, index))
+	}, func(index uint32) {
+		err = errors.Join(err, setBit(h.exact, index>>blockBits, index))
+	})
+	return err
+}
+
+const maxPatch = 4096 // bits, each a system call or two
+
+func setBit(m *ebpf.Map, at, index uint32) error {
+	var b block
+	if err := m.Lookup(at, &b); err != nil {
+		return fmt.Errorf("read a block of the prefilter: %w", err)
+	}
+	b.Words[index>>6&7] |= 1 << (index & 63)
+	if err := m.Put(at, b); err != nil {
+		return fmt.Errorf("set a bit of the prefilter: %w", err)
+	}
+	return nil
+}
+
+// innerMap is BPF_F_INNER_MAP: the inner map's size may differ from the template's.
+const innerMap = 1 << 12
+
+// putBlocks writes blocks from first on.
+func putBlocks(m *ebpf.Map, first uint32, blocks []block) error {
+	keys := make([]uint32, len(blocks))
+	for i := range keys {
+		keys[i] = first + uint32(i)
+	}
+	if n, err := m.BatchUpdate(keys, blocks, nil); err != nil || n != len(blocks) {
+		return errors.Join(fmt.Errorf("%d of %d blocks written", n, len(blocks)), err)
+	}
+	return nil
+}
