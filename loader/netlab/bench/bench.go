@@ -13,11 +13,6 @@ import (
 	"strings"
 )
 
-//go:generate go tool bpf2go -tags linux -target bpfel driver driver.bpf.c
-//go:generate go tool bpf2go -tags linux -target bpfel flood flood.bpf.c
-//go:generate go tool bpf2go -tags linux -target bpfel parseDrop parse_drop.bpf.c
-//go:generate go tool bpf2go -tags linux -target bpfel -no-global-types floor floor.bpf.c
-
 func main() {
 	quick := flag.Bool("quick", false, "few rounds: for a look, not for a figure")
 	only := flag.String("only", "", "the parts to run, of "+strings.Join(partNames(), ",")+"; all if empty, none if -")

@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	programs "github.com/xdpallow/xdpallow/bpf/bench"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 )
 
@@ -40,7 +41,7 @@ func newFlood(lab *netlab.Lab, sources []byte, rate int) (*flood, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec, err := loadFlood()
+	spec, err := programs.LoadFlood()
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	programs "github.com/xdpallow/xdpallow/bpf/bench"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -58,7 +59,7 @@ func newGate(lists ...*list) (*gate, error) {
 	if g.ours, err = loadGate(bpf.LoadXdpallow, replacements); err != nil {
 		return nil, err
 	}
-	if g.floor, err = loadGate(loadFloor, replacements); err != nil {
+	if g.floor, err = loadGate(programs.LoadFloor, replacements); err != nil {
 		return nil, err
 	}
 	off, err := withoutPrefilter(replacements[bpf.XdpallowMapPolicy])
@@ -133,7 +134,7 @@ func loadOne(spec *ebpf.CollectionSpec, name string, replacements map[string]*eb
 }
 
 func loadEmpty() (*ebpf.Program, error) {
-	spec, err := loadDriver()
+	spec, err := programs.LoadDriver()
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +142,7 @@ func loadEmpty() (*ebpf.Program, error) {
 }
 
 func loadParseAndDrop() (*ebpf.Program, error) {
-	spec, err := loadParseDrop()
+	spec, err := programs.LoadParseDrop()
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	programs "github.com/xdpallow/xdpallow/bpf/bench"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -28,7 +29,7 @@ func newTraffic(ipv6 bool, table []byte, flags uint8) (*traffic, error) {
 	}
 	frame := mapstest.Opening(source, port)
 	frame.Flags = flags
-	spec, err := loadDriver()
+	spec, err := programs.LoadDriver()
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ type driven struct {
 }
 
 func (t *traffic) drive(tested *ebpf.Program, want uint32) (*driven, error) {
-	spec, err := loadDriver()
+	spec, err := programs.LoadDriver()
 	if err != nil {
 		return nil, err
 	}
