@@ -190,13 +190,13 @@ func TestSanitizerIsAwake(t *testing.T) {
 	if err := os.CopyFS(directory, os.DirFS(".")); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(directory, "parse.h")
+	path := filepath.Join(directory, "cursor.h")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if bytes.Count(text, []byte(bound)) != 1 {
-		t.Fatalf("parse.h has no %q to take out", bound)
+		t.Fatalf("cursor.h has no %q to take out", bound)
 	}
 	if err := os.WriteFile(path, bytes.ReplaceAll(text, []byte(bound), nil), 0o644); err != nil {
 		t.Fatal(err)

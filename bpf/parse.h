@@ -18,81 +18,19 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
-#include <linux/types.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 
-#include "types.h"
+#include "cursor.h"
+#include "extensions.h"
 
-/* Linux strips any number of VID-0 tags and walks any number of extension
- * headers, so no bound is deep enough: what lies past ours is dropped. */
+/* Linux strips any number of VID-0 tags, so no bound is deep enough: what lies past
+ * ours is dropped. */
 #define MAX_TAGS 4
-#define MAX_EXTENSIONS 8
-
-#define UNDECIDED REASON_ROOM
-
-/* 6.1 forgets the bound of a value that was kept on the stack, and the compiler leaves
- * out a mask that it knows to change nothing: this one stays. */
-#define BOUNDED(value, mask)                                                  \
-	({                                                                    \
-		__u32 bounded = (value);                                      \
-		barrier_var(bounded);                                         \
-		bounded & (mask);                                             \
-	})
-
-#define NEXT_HOP_BY_HOP 0
-#define NEXT_IPV4 4
-#define NEXT_IPV6 41
-#define NEXT_ROUTING 43
-#define NEXT_FRAGMENT 44
-#define NEXT_AUTHENTICATION 51
-#define NEXT_DESTINATION 60
 
 #define IPV4_OFFSET 0x1fff
 #define IPV4_FRAGMENT 0x3fff /* offset and MF */
-#define IPV6_OFFSET 0xfff8
-#define IPV6_FRAGMENT 0xfff9 /* offset and M; the two bits between are reserved */
 
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
-
-/* Where the walk is; scalars only, so that it can cross into global functions. */
-struct cursor {
-	__u32 at;   /* offset of the next header in the frame */
-	__u32 end;  /* offset where the packet ends: the frame, or what IP cuts off */
-	__u32 next; /* what the next header is: ethertype or protocol */
-	__u32 fragment; /* of a datagram */
-};
-
-/* No walk within our bounds gets further than this mask; it tells the verifier so. */
-#define MAX_CURSOR 0x7fff
-
-/* Scalars only, and never handed on by address: so the compiler keeps it in registers,
- * which is a third of what the walk costs. */
-struct packet {
-	void *data;
-	void *data_end;
-	struct cursor cursor;
-	__u32 network; /* offset of the IP header */
-	__u32 options; /* offset of the IPv4 options */
-	__u32 options_length;
-	__u16 source_port;
-	__u16 port;
-	__u8 family;
-	__u8 flags; /* of TCP */
-	__u8 has_flags;
-	__u8 has_source; /* see read_source */
-};
-
-/* The next size bytes of the packet, or NULL where it has no such bytes. */
-static __always_inline void *peek(void *data, void *data_end, const struct cursor *c, __u32 size)
-{
-	void *header = data + BOUNDED(c->at, MAX_CURSOR);
-
-	if (header + size > data_end || c->at + size > c->end)
-		return NULL;
-	return header;
-}
 
 static __always_inline int is_tag(__u32 ethertype)
 {
@@ -187,82 +125,6 @@ static __always_inline enum reason parse_ipv4(struct packet *p)
 			return REASON_OTHER_PROTOCOL;
 	}
 	return UNDECIDED;
-}
-
-/* Is next an extension header that Linux walks on its way to TCP? Any other
- * number is the upper protocol: to walk on would read its payload as headers. */
-static __always_inline int is_extension(__u32 next)
-{
-	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING ||
-	       next == NEXT_FRAGMENT || next == NEXT_AUTHENTICATION ||
-	       next == NEXT_DESTINATION;
-}
-
-/*
- * What a fragment is a fragment of is said by the header after it. TCP, and an
- * extension header that could lead to TCP in a part that we do not see, cannot
- * be judged. An atomic fragment is a whole packet and is walked through.
- */
-static __always_inline enum reason parse_fragment(__u8 next, __be16 offset)
-{
-	if (!(offset & bpf_htons(IPV6_FRAGMENT)))
-		return UNDECIDED;
-	if (next == IPPROTO_TCP || is_extension(next))
-		return REASON_FRAGMENT;
-	if (offset & bpf_htons(IPV6_OFFSET))
-		return REASON_OTHER_PROTOCOL;
-	return UNDECIDED;
-}
-
-static __always_inline int is_ip(__u32 next)
-{
-	return next == NEXT_IPV4 || next == NEXT_IPV6;
-}
-
-__noinline enum reason skip_extensions(struct xdp_md *ctx, struct cursor *cursor)
-{
-	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-	enum reason finding = UNDECIDED;
-	struct cursor c;
-	int routed = 0;
-
-	if (!cursor)
-		return REASON_MALFORMED;
-	c = *cursor;
-	for (int i = 0; i < MAX_EXTENSIONS && is_extension(c.next); i++) {
-		__u8 *header = peek(data, data_end, &c, 8);
-		__u32 length;
-
-		if (!header)
-			return REASON_MALFORMED;
-		length = c.next == NEXT_AUTHENTICATION ? (header[1] + 2) * 4 :
-			 c.next == NEXT_FRAGMENT       ? 8 :
-							 (header[1] + 1) * 8;
-		/* A chain that ends behind the packet: Linux refuses it, and what
-		 * we would read there is not what Linux would. */
-		if (c.at + length > c.end)
-			return REASON_MALFORMED;
-		if (c.next == NEXT_FRAGMENT) {
-			__be16 offset = *(__be16 *)(header + 2);
-
-			finding = parse_fragment(header[0], offset);
-			c.fragment |= (offset & bpf_htons(IPV6_FRAGMENT)) != 0;
-		}
-		if (c.next == NEXT_ROUTING)
-			routed = 1;
-		c.next = header[0];
-		c.at += length;
-		if (finding != UNDECIDED)
-			break;
-	}
-	*cursor = c;
-	/* SRv6 decapsulates what follows a routing header without any tunnel
-	 * device, straight into the stack behind us. */
-	if (routed && is_ip(c.next))
-		return REASON_TUNNEL;
-	if (finding != UNDECIDED)
-		return finding;
-	return is_extension(c.next) ? REASON_TOO_DEEP : UNDECIDED;
 }
 
 static __always_inline enum reason parse_ipv6(struct xdp_md *ctx, struct packet *p)
