@@ -76,6 +76,10 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 // live serves until ctx ends or detach has taken the last interface. The gate goes up
 // first: what else can fail must not leave the host open.
 func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Logger) error {
+	// From the start: a SIGHUP that nobody takes ends a process.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, unix.SIGHUP)
+	defer signal.Stop(hangups)
 	if err := engine.Start(ctx); err != nil {
 		return err
 	}
@@ -98,17 +102,14 @@ func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Lo
 	if o.Metrics != "" {
 		running.Go(func() { serveMetrics(ctx, o.Metrics, engine, log) })
 	}
-	running.Go(func() { reloadOnHangup(ctx, engine, log) })
+	running.Go(func() { reloadOnHangup(ctx, hangups, engine, log) })
 	running.Go(func() { notifySystemd(ctx, engine) })
 	engine.Run(ctx)
 	return nil
 }
 
 // reloadOnHangup reads the config and list files again on SIGHUP, as reload does.
-func reloadOnHangup(ctx context.Context, engine *reconcile.Engine, log *slog.Logger) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, unix.SIGHUP)
-	defer signal.Stop(hangups)
+func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, engine *reconcile.Engine, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
