@@ -169,3 +169,46 @@ func (h *host) listDirectory() string {
 	write(h.tb, filepath.Join(dir, "acme.list"), netlab.ListedPrefix4.String()+"\n")
 	return dir
 }
+
+// Promise: an entry for a service that is no longer made is kept and lets nobody in; it
+// does not keep the daemon from starting, which alone could take it away.
+func TestEntryOfAGoneServiceIsKept(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	config := filepath.Join(h.dir, "config.yaml")
+	write(t, config, "interfaces: [eth0]\nservices: {web: {ports: [8443]}}\nallow: [192.0.2.0/24]\n")
+	h.run("--config", config).stop()
+	d := h.run("--config", config)
+	h.must("add", "198.18.9.0/24", "--service", "web")
+	d.stop()
+
+	d = h.run(allowed...)
+	if p := h.broken("service_missing", "cli"); !strings.Contains(p.Text, "1 entry") || !h.status().Enforcing {
+		t.Errorf("problem: %+v", p)
+	}
+	if r := h.cli("check", "198.18.9.1"); r.code != 1 {
+		t.Errorf("an entry without a service lets in: %+v", r)
+	}
+	d.stop()
+	h.run("--config", config)
+	if r := h.cli("check", "198.18.9.1"); r.code != 0 {
+		t.Errorf("with its service again: %+v", r)
+	}
+}
+
+// Promise: a start that is refused beside a gate that is up leaves nothing of its own.
+func TestRefusedStartTakesItsInterfacesOff(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	labtest.Must(h.lab.AddLink("eth1"))(t)
+	h.run(allowed...).stop()
+	d := h.start(binary, append(allowed, "--interface", "eth0,eth1", "--allow", "0.0.0.0/0")...)
+	if code := d.ends(); code != 1 || !strings.Contains(d.logged(), "0.0.0.0/0") {
+		t.Errorf("exit %d:\n%s", code, d.logged())
+	}
+	if h.xdp("eth1") != 0 {
+		t.Error("eth1 was left attached")
+	}
+	h.shut()
+}
