@@ -91,7 +91,13 @@ func TestScenarios(t *testing.T) {
 						h.guard(c.name, slices.Concat(c.flags, s.flags))
 					}
 					want := c.name == "bare" || slices.Contains(s.through, c.name)
-					if got := opens(); got != want {
+					got := opens()
+					// What opens may need another try on a busy machine, while
+					// neighbours are being found; what does not is asked once.
+					for try := 0; want && !got && try < 5; try++ {
+						got = opens()
+					}
+					if got != want {
 						t.Errorf("an unlisted source opens a connection: %t, want %t", got, want)
 					}
 					if !want && h.packets("xdp", "drop")+h.packets("backstop", "drop") == 0 {
