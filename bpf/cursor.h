@@ -35,8 +35,8 @@ struct cursor {
 /* No walk within our bounds gets further than this mask; it tells the verifier so. */
 #define MAX_CURSOR 0x7fff
 
-/* Scalars only, and never handed on by address: so the compiler keeps it in registers,
- * which is a third of what the walk costs. */
+/* Scalars only, and never handed on by address: else the compiler keeps it on the
+ * stack, and every step of the walk is a store and a load. */
 struct packet {
 	void *data;
 	void *data_end;

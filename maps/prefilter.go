@@ -15,7 +15,7 @@ import (
 // prefilter is one family's bitmaps, see bpf/prefilter.h: a bit for everything that
 // an entry touches. A bit too many costs a lookup, a bit too few drops a customer.
 //
-// Measured and left out: one exact table of all /24s (32 MiB, slower on a miss than
+// Measured in prototypes and left out: one exact table of all /24s (32 MiB, slower on a miss than
 // this), the kernel's Bloom filter map (a helper call and a hash a bit), a cache of
 // verdicts (random sources fill it and never come back).
 type prefilter struct {
