@@ -20,25 +20,30 @@ func (p Plan) Empty() bool {
 	return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 && !p.ServicesChanged
 }
 
-// Diff compares two states in one walk over both.
+// Diff compares two states in one walk over both. Of a change that names its prefixes
+// State.Edit knows it sooner.
 func Diff(old, new State) Plan {
 	plan := Plan{ServicesChanged: !slices.EqualFunc(old.Services, new.Services, Service.Equal)}
-	before, after := old.Entries, new.Entries
+	before, after := slices.Collect(old.Entries.All()), slices.Collect(new.Entries.All())
 	for len(before) > 0 && len(after) > 0 {
 		switch order := ComparePrefix(before[0].Prefix, after[0].Prefix); {
 		case order < 0:
-			plan.Removed, before = append(plan.Removed, before[0]), before[1:]
+			plan.Removed, before = append(plan.Removed, *before[0]), before[1:]
 		case order > 0:
-			plan.Added, after = append(plan.Added, after[0]), after[1:]
+			plan.Added, after = append(plan.Added, *after[0]), after[1:]
 		default:
-			if !before[0].Equal(after[0]) {
-				plan.Changed = append(plan.Changed, after[0])
+			if before[0] != after[0] && !before[0].Equal(*after[0]) {
+				plan.Changed = append(plan.Changed, *after[0])
 			}
 			before, after = before[1:], after[1:]
 		}
 	}
-	plan.Removed = append(plan.Removed, before...)
-	plan.Added = append(plan.Added, after...)
+	for _, e := range before {
+		plan.Removed = append(plan.Removed, *e)
+	}
+	for _, e := range after {
+		plan.Added = append(plan.Added, *e)
+	}
 	return plan
 }
 

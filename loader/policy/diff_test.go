@@ -14,9 +14,10 @@ func TestDiff(t *testing.T) {
 	service := Service{Name: "api", Ports: []Port{{TCP, 443}}, Mode: Enforce, Scope: ScopeSYN}
 	audit := service
 	audit.Mode = Audit
-	old := State{[]Service{service}, []Entry{entry("10.0.0.0/8", "a", "1"), entry("10.0.0.0/16", "b", "2"), entry("2001:db8::/32", "", "3")}}
-	new := State{[]Service{audit}, []Entry{entry("9.0.0.0/8", "", "1"), entry("10.0.0.0/8", "a", "9"), entry("10.0.0.0/16", "c", "2")}}
-	want := Plan{Added: new.Entries[:1], Removed: old.Entries[2:], Changed: new.Entries[2:], ServicesChanged: true}
+	before := []Entry{entry("10.0.0.0/8", "a", "1"), entry("10.0.0.0/16", "b", "2"), entry("2001:db8::/32", "", "3")}
+	after := []Entry{entry("9.0.0.0/8", "", "1"), entry("10.0.0.0/8", "a", "9"), entry("10.0.0.0/16", "c", "2")}
+	old, new := State{[]Service{service}, NewEntries(before)}, State{[]Service{audit}, NewEntries(after)}
+	want := Plan{Added: after[:1], Removed: before[2:], Changed: after[2:], ServicesChanged: true}
 	if d := diff(want, Diff(old, new)); d != "" {
 		t.Error(d)
 	}
@@ -59,14 +60,14 @@ func TestDiffApplies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return State{Entries: entries}
+		return State{Entries: NewEntries(entries)}
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		old, new := states.Draw(t, "old"), states.Draw(t, "new")
 		plan := Diff(old, new)
 		result := make(map[string]Entry)
-		for _, e := range old.Entries {
-			result[e.Prefix.String()] = e
+		for e := range old.Entries.All() {
+			result[e.Prefix.String()] = *e
 		}
 		for _, e := range plan.Removed {
 			delete(result, e.Prefix.String())
@@ -74,11 +75,11 @@ func TestDiffApplies(t *testing.T) {
 		for _, e := range append(plan.Changed, plan.Added...) {
 			result[e.Prefix.String()] = e
 		}
-		if len(result) != len(new.Entries) {
-			t.Fatalf("%d entries, want %d", len(result), len(new.Entries))
+		if len(result) != new.Entries.Len() {
+			t.Fatalf("%d entries, want %d", len(result), new.Entries.Len())
 		}
-		for _, e := range new.Entries {
-			if !result[e.Prefix.String()].Equal(e) {
+		for e := range new.Entries.All() {
+			if !result[e.Prefix.String()].Equal(*e) {
 				t.Fatalf("%v is %v", e, result[e.Prefix.String()])
 			}
 		}

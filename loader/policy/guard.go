@@ -52,7 +52,7 @@ func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) err
 	}
 	// remove names each prefix that goes; a truncated file names none.
 	reads := verb == VerbReload || verb == VerbRun
-	was, gone := len(old.Entries), len(plan.Removed)
+	was, gone := old.Entries.Len(), len(plan.Removed)
 	if reads && !force.ForceShrink && was >= minShrink && gone*2 > was {
 		return refusedf("--force-shrink", "%d of %d prefixes would be removed", gone, was)
 	}
@@ -60,11 +60,13 @@ func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) err
 }
 
 func guardEmpty(new State, now time.Time) error {
-	if slices.ContainsFunc(new.Entries, func(e Entry) bool { return !hasEnded(e.Until, now) }) {
-		return nil
+	for e := range new.Entries.All() {
+		if !hasEnded(e.Until, now) {
+			return nil
+		}
 	}
 	what := "no prefix is left"
-	if len(new.Entries) > 0 {
+	if new.Entries.Len() > 0 {
 		what = "every prefix has ended"
 	}
 	for _, s := range new.Services {

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -22,7 +23,7 @@ func listing(t *testing.T, mode Mode, prefixes ...string) State {
 	}
 	service := api
 	service.Mode = mode
-	return State{Services: []Service{service}, Entries: entries}
+	return State{Services: []Service{service}, Entries: NewEntries(entries)}
 }
 
 // endedListing is a listing of a prefix for each end.
@@ -30,10 +31,14 @@ func endedListing(t *testing.T, mode Mode, ends ...time.Time) State {
 	t.Helper()
 	state := listing(t, mode, tens(len(ends))...)
 	for i, until := range ends {
-		state.Entries[i].Until = until
+		entry, _ := state.Entries.Find(pfx(tens(len(ends))[i]))
+		entry.Until = until
 	}
 	return state
 }
+
+// only is the one entry of s, to be changed before anybody looks.
+func only(s State) *Entry { return slices.Collect(s.Entries.All())[0] }
 
 // tens are n prefixes of one kind.
 func tens(n int) (prefixes []string) {
@@ -94,7 +99,7 @@ func TestGuard(t *testing.T) {
 	// A wide entry that changes is meant anew.
 	old := listing(t, Enforce, "0.0.0.0/0")
 	new := listing(t, Enforce, "0.0.0.0/0")
-	new.Entries[0].Services = []string{"api"}
+	only(new).Services = []string{"api"}
 	err := Guard(old, new, Diff(old, new), VerbReload, Force{}, now)
 	wantRefused(t, err, "0.0.0.0/0 (a.list:1) is wider than /8", "--allow-any")
 }
@@ -103,9 +108,9 @@ func TestGuard(t *testing.T) {
 func TestGuardPeer(t *testing.T) {
 	enforced := listing(t, Enforce, "10.0.0.0/8")
 	elsewhere := listing(t, Enforce, "10.0.0.0/8")
-	elsewhere.Entries[0].Services = []string{"mail"}
+	only(elsewhere).Services = []string{"mail"}
 	expired := listing(t, Enforce, "10.0.0.0/8")
-	expired.Entries[0].Until = past
+	only(expired).Until = past
 	for _, c := range []struct {
 		name   string
 		state  State

@@ -16,9 +16,9 @@ func TestLookup(t *testing.T) {
 	expired.Until, suspended.Suspended = past, true
 	both := entry("10.3.0.0/16", "mail")
 	both.Until = now
-	s := State{Entries: []Entry{
+	s := State{Entries: NewEntries([]Entry{
 		entry("10.0.0.0/8", "api"), entry("10.1.0.0/16", "api", "mail"), expired, suspended, both, entry("2001:db8::/32"),
-	}}
+	})}
 	for _, c := range []struct{ addr, service, prefix, reason string }{
 		{"10.9.0.1", "api", "10.0.0.0/8", "listed"},
 		{"10.9.0.1", "mail", "10.0.0.0/8", "wrong_service"},
@@ -48,7 +48,7 @@ func TestLookup(t *testing.T) {
 
 // slowCovering is Covering so plain that it can be checked by eye.
 func slowCovering(s State, p netip.Prefix) (covering []netip.Prefix) {
-	for _, e := range s.Entries {
+	for e := range s.Entries.All() {
 		if e.Prefix.Bits() <= p.Bits() && e.Prefix.Contains(p.Addr()) {
 			covering = append(covering, e.Prefix)
 		}
@@ -61,7 +61,7 @@ func slowCovering(s State, p netip.Prefix) (covering []netip.Prefix) {
 func slowLookup(s State, addr netip.Addr, service string) (prefix netip.Prefix, reason string) {
 	reason = ReasonNotListed
 	for i, p := range slowCovering(s, netip.PrefixFrom(addr, addr.BitLen())) {
-		e := s.Entries[slices.IndexFunc(s.Entries, func(e Entry) bool { return e.Prefix == p })]
+		e, _ := s.Entries.Find(p)
 		why := ReasonListed
 		if !e.Until.IsZero() && !now.Before(e.Until) {
 			why = ReasonExpired
@@ -89,7 +89,7 @@ func TestLookupAgainstScan(t *testing.T) {
 		for i := range entries {
 			entries[i].Suspended = rapid.IntRange(0, 3).Draw(t, "suspended") == 0
 		}
-		s := State{Entries: entries}
+		s := State{Entries: NewEntries(entries)}
 		for range 8 {
 			addr := nestedAddr().Draw(t, "addr")
 			service := rapid.SampledFrom([]string{"", "api", "mail"}).Draw(t, "service")
@@ -104,7 +104,7 @@ func TestLookupAgainstScan(t *testing.T) {
 			}
 			p := netip.PrefixFrom(addr, rapid.IntRange(0, addr.BitLen()).Draw(t, "bits")) // host bits, too
 			var covering []netip.Prefix
-			walk := s.Covering(p)
+			walk := s.Entries.Covering(p)
 			for range walk {
 				break // a walk may be left early, and walked again
 			}
@@ -128,7 +128,7 @@ func BenchmarkLookup(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := State{Entries: entries}
+	s := State{Entries: NewEntries(entries)}
 	i := uint32(0)
 	for b.Loop() {
 		i += 2654435761

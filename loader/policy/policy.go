@@ -63,5 +63,5 @@ func ComparePrefix(a, b netip.Prefix) int {
 // State is everything the gate enforces at one generation.
 type State struct {
 	Services []Service // sorted by name
-	Entries  []Entry   // sorted by ComparePrefix, one a prefix
+	Entries  Entries
 }

@@ -1,0 +1,115 @@
+// This file changes a state by the few prefixes that a change names. What it makes is
+// what Merge and Diff would make of everything, a million entries later.
+
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Edit is a change of what origins say, prefix by prefix: first Remove, then Put.
+type Edit struct {
+	Remove []Said  // what is not there is no error
+	Put    []Claim // in place of all that its origin said of its prefix
+}
+
+// Said names what one origin says of one prefix.
+type Said struct {
+	Origin Origin
+	Prefix netip.Prefix
+}
+
+// Empty reports whether there is nothing to do.
+func (e Edit) Empty() bool { return len(e.Remove)+len(e.Put) == 0 }
+
+// Edit merges the prefixes that edit names again, and says what that changes. Errors
+// are those of Merge; s stays as it is.
+func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
+	return s.merge(edit.touched(s.Entries), now)
+}
+
+// touched is what will be said of each prefix that e names, which may be nothing.
+func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
+	touched := make(map[netip.Prefix][]Claim, len(e.Put)+len(e.Remove))
+	silence := func(said Said) {
+		claims, known := touched[said.Prefix]
+		if entry, found := entries.Find(said.Prefix); !known && found {
+			claims = slices.Clone(entry.Claims)
+		}
+		touched[said.Prefix] = slices.DeleteFunc(claims, func(c Claim) bool { return c.Origin == said.Origin })
+	}
+	for _, said := range e.Remove {
+		silence(said)
+	}
+	for _, claim := range e.Put {
+		silence(Said{claim.Origin, claim.Prefix})
+		touched[claim.Prefix] = append(touched[claim.Prefix], claim)
+	}
+	return touched
+}
+
+// Expire merges again, as time goes by, the entries of which a claim has ended and
+// another may not have. It returns when to look again, zero for never. A claim that
+// stands alone needs no look: its entry stays, and the kernel says expired.
+func (s State) Expire(now time.Time) (State, Plan, time.Time) {
+	touched := make(map[netip.Prefix][]Claim)
+	var next time.Time
+	for entry := range s.Entries.All() {
+		if len(entry.Claims) == 1 {
+			continue
+		}
+		if slices.ContainsFunc(entry.Claims, func(c Claim) bool { return hasEnded(c.Until, now) }) {
+			touched[entry.Prefix] = entry.Claims
+		}
+		next = Sooner(next, NextEnd(entry.Claims, now))
+	}
+	after, plan, err := s.merge(touched, now)
+	if err != nil {
+		panic(err) // owners agreed, and Merge asks those of ended claims, too
+	}
+	return after, plan, next
+}
+
+// Sooner is the earlier of two times, of which zero is never.
+func Sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// merge makes touched what is said of its prefixes.
+func (s State) merge(touched map[netip.Prefix][]Claim, now time.Time) (State, Plan, error) {
+	var claims []Claim
+	prefixes := make([]netip.Prefix, 0, len(touched))
+	for prefix, said := range touched {
+		claims, prefixes = append(claims, said...), append(prefixes, prefix)
+	}
+	merged, err := Merge(claims, now)
+	if err != nil {
+		return s, Plan{}, err
+	}
+	slices.SortFunc(prefixes, ComparePrefix)
+	var plan Plan
+	after := State{s.Services, s.Entries}
+	for _, prefix := range prefixes {
+		old, found := s.Entries.Find(prefix)
+		if len(merged) == 0 || merged[0].Prefix != prefix {
+			if found {
+				plan.Removed, after.Entries = append(plan.Removed, *old), after.Entries.without(prefix)
+			}
+			continue
+		}
+		entry := merged[0] // not its address: one that stays would keep all of merged
+		merged = merged[1:]
+		after.Entries = after.Entries.with(&entry)
+		if !found {
+			plan.Added = append(plan.Added, entry)
+		} else if !old.Equal(entry) {
+			plan.Changed = append(plan.Changed, entry)
+		}
+	}
+	return after, plan, nil
+}
