@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +31,7 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 		}
 	}
 	_, err = e.make(change{
-		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, put: claims, peers: r.Sessions,
+		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: claims}, peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
@@ -127,8 +126,8 @@ func unplaced(err error) error {
 func (e *Engine) changed(claims []policy.Claim) Listing {
 	var entries []policy.Entry
 	for _, claim := range claims {
-		if entry, found := find(e.view.state, claim.Prefix); found {
-			entries = append(entries, entry)
+		if entry, found := e.view.state.Entries.Find(claim.Prefix); found {
+			entries = append(entries, *entry)
 		}
 	}
 	return e.listing(entries)
@@ -136,15 +135,5 @@ func (e *Engine) changed(claims []policy.Claim) Listing {
 
 func (e *Engine) listing(entries []policy.Entry) Listing {
 	slices.SortFunc(entries, func(a, b policy.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	return Listing{Generation: e.view.gate.Tables.Generation(), Total: len(e.view.state.Entries), Entries: e.view.entries(entries)}
-}
-
-func find(state policy.State, prefix netip.Prefix) (policy.Entry, bool) {
-	i, found := slices.BinarySearchFunc(state.Entries, prefix, func(e policy.Entry, p netip.Prefix) int {
-		return policy.ComparePrefix(e.Prefix, p)
-	})
-	if !found {
-		return policy.Entry{}, false
-	}
-	return state.Entries[i], true
+	return Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.state.Entries.Len(), Entries: e.view.entries(entries)}
 }

@@ -127,7 +127,7 @@ func (e *Engine) openTo() string {
 			ports = append(ports, port.String())
 		}
 	}
-	return fmt.Sprintf("%s open to %s", strings.Join(ports, ", "), plural(len(e.view.state.Entries), "prefix", "prefixes"))
+	return fmt.Sprintf("%s open to %s", strings.Join(ports, ", "), plural(e.view.state.Entries.Len(), "prefix", "prefixes"))
 }
 
 func plural(n int, one, many string) string {

@@ -45,15 +45,16 @@ type Engine struct {
 
 	mu       sync.Mutex // of everything below; a change holds it from first to last
 	view     view
-	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
-	claims   map[netip.Prefix]policy.Claim    // of the CLI
-	failing  map[policy.Origin]error          // origins whose last reading was not taken over
+	tally    tally
+	failing  map[policy.Origin]error // origins whose last reading was not taken over
 	compiler compiler
+	numbered int // owners whose number is on disk
+	list     list
 	last     *Change
 	released map[string]bool    // interfaces that detach took: never attached again
 	wanted   map[string]Problem // interfaces that should be guarded and are not
 	unnamed  map[string]bool    // guarded, and no longer named
-	end      time.Time          // when the next claim ends; zero is never
+	end      time.Time          // when the next claim ends beside another; zero is never
 	torn     error              // of the effective list, at start
 	stood    bool               // a gate was up when we came
 	up       bool               // Start has succeeded
@@ -91,8 +92,6 @@ func Open(o Options) (*Engine, error) {
 		store:    kept,
 		stood:    gate.Up(),
 		view:     view{gate: gate, clock: readClock(), used: map[netip.Prefix]use{}},
-		declared: map[policy.Origin][]policy.Claim{},
-		claims:   map[netip.Prefix]policy.Claim{},
 		failing:  map[policy.Origin]error{},
 		released: map[string]bool{},
 		wanted:   map[string]Problem{},
@@ -111,7 +110,7 @@ func (e *Engine) Close() error {
 	if !e.up {
 		left = e.leaveNothing()
 	}
-	return errors.Join(left, e.view.gate.Close(), e.store.Close())
+	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.store.Close())
 }
 
 // Done is closed when detach has taken the last interface: there is nothing left to
@@ -141,8 +140,8 @@ func (e *Engine) status() Status {
 		Uncovered:  uncovered(e.view.gate),
 		Backstop:   e.view.backstop(),
 		Generation: e.view.gate.Tables.Generation(),
-		Entries:    len(e.view.state.Entries),
-		Owners:     countOwners(e.view.state.Entries),
+		Entries:    e.view.state.Entries.Len(),
+		Owners:     len(e.tally.owners),
 		Services:   e.view.state.Services,
 		Origins:    e.origins(),
 		LastChange: e.last,
@@ -159,25 +158,9 @@ func uncovered(gate *loader.Gate) []string {
 	return names
 }
 
-func countOwners(entries []policy.Entry) int {
-	owners := map[string]bool{}
-	for _, entry := range entries {
-		if entry.Owner != "" {
-			owners[entry.Owner] = true
-		}
-	}
-	return len(owners)
-}
-
 // origins reports every origin that has a claim or that could not be read.
 func (e *Engine) origins() []OriginStatus {
-	counts := map[policy.Origin]int{}
-	for origin, claims := range e.declared {
-		counts[origin] = len(claims)
-	}
-	if len(e.claims) > 0 {
-		counts[policy.OriginCLI] = len(e.claims)
-	}
+	counts := e.view.origins(e.tally.made)
 	for origin := range e.failing {
 		counts[origin] += 0
 	}
@@ -209,12 +192,7 @@ func (e *Engine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([
 func (e *Engine) Families() (ipv4, ipv6 int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, entry := range e.view.state.Entries {
-		if entry.Prefix.Addr().Is4() {
-			ipv4++
-		}
-	}
-	return ipv4, len(e.view.state.Entries) - ipv4
+	return e.view.state.Entries.Families()
 }
 
 func originStatuses(counts map[policy.Origin]int, failing map[policy.Origin]error) []OriginStatus {

@@ -114,8 +114,15 @@ func compileServices(services []policy.Service) []maps.Service {
 }
 
 func (c *compiler) policy(state policy.State, generation uint64) (maps.Policy, error) {
-	entries, err := c.entries(state.Entries, state.Services)
-	return maps.Policy{Generation: generation, Services: compileServices(state.Services), Entries: entries}, err
+	entries := make([]maps.Entry, 0, state.Entries.Len())
+	for e := range state.Entries.All() {
+		compiled, err := c.entry(*e, state.Services)
+		if err != nil {
+			return maps.Policy{}, err
+		}
+		entries = append(entries, compiled)
+	}
+	return maps.Policy{Generation: generation, Services: compileServices(state.Services), Entries: entries}, nil
 }
 
 // few is how many entries a change may touch to be patched in place.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/policy"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
@@ -154,7 +155,7 @@ func (e *Engine) nextEnd() <-chan time.Time {
 	return time.After(min(max(time.Until(e.end), 0)+time.Millisecond, time.Hour))
 }
 
-// expire merges again without the claims that have ended. The kernel alone knows
+// expire merges again what has a claim that has ended. The kernel alone knows
 // the latest claim of each prefix, so nobody is kept alive while we are late.
 func (e *Engine) expire() {
 	e.mu.Lock()
@@ -162,7 +163,14 @@ func (e *Engine) expire() {
 	if time.Now().Before(e.end) {
 		return
 	}
-	if _, err := e.make(change{command: "expire"}); err != nil {
+	next := e.view.desired
+	var plan policy.Plan
+	next.state, plan, e.end = e.view.state.Expire(time.Now())
+	if plan.Empty() {
+		return
+	}
+	if err := e.enact(change{command: "expire"}, next, plan); err != nil {
 		e.options.Log.Error(fmt.Sprintf("take ended claims out: %v", err))
+		e.end = time.Now().Add(time.Second) // again
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -24,36 +24,27 @@ type Offline struct{ root, state, version string }
 func NewOffline(root, state, version string) Offline { return Offline{root, state, version} }
 
 // look opens what there is. The caller closes the gate.
-func (o Offline) look() (view, store.Effective, *Change, error) {
+func (o Offline) look() (view, *Change, error) {
 	gate, err := loader.OpenReader(o.root)
 	if err != nil {
-		return view{}, store.Effective{}, nil, err
+		return view{}, nil, err
 	}
 	v := view{gate: gate, clock: readClock(), used: map[netip.Prefix]use{}}
-	last, err := store.LoadEffective(o.state)
-	var torn *store.TornError
-	if err != nil && !errors.As(err, &torn) {
-		gate.Close()
-		return view{}, last, nil, err
-	}
-	change, err := o.recall(&v, &last)
-	if err == nil && len(last.Services) == 0 {
-		err = &policy.Refused{
-			What: fmt.Sprintf("a gate is up under %s, but %s holds no list of it", o.root, o.state), Hint: "--state DIR",
-		}
-	}
-	if err == nil {
-		v.state, err = merge(last.Services, last.Claims)
-	}
+	change, err := o.recall(&v)
 	if err != nil {
 		gate.Close()
 	}
-	return v, last, change, err
+	return v, change, err
 }
 
-// recall reads what the database knows. Its CLI claims are those that were
-// acknowledged; the list may be a moment older.
-func (o Offline) recall(v *view, last *store.Effective) (*Change, error) {
+// recall reads what is declared from the list, and what the CLI made from the
+// database: it was acknowledged there, and the list may be a moment older.
+func (o Offline) recall(v *view) (*Change, error) {
+	last, err := store.LoadDeclared(o.state)
+	var torn *store.TornError
+	if err != nil && !errors.As(err, &torn) {
+		return nil, err
+	}
 	kept, err := store.OpenReadOnly(o.state)
 	if err != nil {
 		return nil, err
@@ -63,8 +54,6 @@ func (o Offline) recall(v *view, last *store.Effective) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	declared := slices.DeleteFunc(last.Claims, func(c policy.Claim) bool { return c.Origin == policy.OriginCLI })
-	last.Claims = append(declared, claims...)
 	var change *Change
 	for key, into := range map[string]any{metaChange: &change, store.MetaSince: &v.since} {
 		text, err := kept.Meta(key)
@@ -75,31 +64,34 @@ func (o Offline) recall(v *view, last *store.Effective) (*Change, error) {
 			return nil, err
 		}
 	}
-	return change, nil
+	if len(last.Services) == 0 {
+		return nil, &policy.Refused{
+			What: fmt.Sprintf("a gate is up under %s, but %s holds no list of it", o.root, o.state), Hint: "--state DIR",
+		}
+	}
+	v.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now())
+	return change, err
 }
 
 // Status implements the question.
 func (o Offline) Status(context.Context) (Status, error) {
-	v, last, change, err := o.look()
+	v, change, err := o.look()
 	if err != nil {
 		return Status{}, err
 	}
 	defer v.gate.Close()
 	problems := v.probe()
-	counts := map[policy.Origin]int{}
-	for _, claim := range last.Claims {
-		counts[claim.Origin]++
-	}
+	counted := countAll(v.desired)
 	return Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Uncovered: uncovered(v.gate), Backstop: v.backstop(),
-		Generation: v.gate.Tables.Generation(), Entries: len(v.state.Entries), Owners: countOwners(v.state.Entries),
-		Services: v.state.Services, Origins: originStatuses(counts, nil), LastChange: change, Version: o.version,
+		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len(), Owners: len(counted.owners),
+		Services: v.state.Services, Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Version: o.version,
 	}, nil
 }
 
 // Stats implements the question.
 func (o Offline) Stats(context.Context) (Stats, error) {
-	v, _, _, err := o.look()
+	v, _, err := o.look()
 	if err != nil {
 		return Stats{}, err
 	}
@@ -109,7 +101,7 @@ func (o Offline) Stats(context.Context) (Stats, error) {
 
 // List implements the question.
 func (o Offline) List(_ context.Context, owner string) (Listing, error) {
-	v, _, _, err := o.look()
+	v, _, err := o.look()
 	if err != nil {
 		return Listing{}, err
 	}
@@ -119,7 +111,7 @@ func (o Offline) List(_ context.Context, owner string) (Listing, error) {
 
 // Check implements the question.
 func (o Offline) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]CheckResult, error) {
-	v, _, _, err := o.look()
+	v, _, err := o.look()
 	if err != nil {
 		return nil, err
 	}

@@ -4,13 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
+	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
 // change is one change on its way through the pipeline: parsed by who asks, then
@@ -23,85 +21,65 @@ type change struct {
 	dryRun  bool
 	peers   []policy.Peer // the caller's own sessions
 
+	// Either what is declared, or what the CLI claims.
 	services []policy.Service                 // nil keeps them
 	declared map[policy.Origin][]policy.Claim // nil keeps them
-	put      []policy.Claim                   // of the CLI
-	remove   []netip.Prefix                   // of the CLI
+	edit     policy.Edit
 }
 
 // make puts c through the pipeline. On an error nothing has changed, neither in the
 // kernel nor on disk. The caller holds the mutex.
 func (e *Engine) make(c change) (policy.Plan, error) {
-	services, declared, claims := e.view.state.Services, e.declared, e.claims
-	if c.services != nil {
-		services = c.services
-	}
-	if c.declared != nil {
-		declared = c.declared
-	}
-	if len(c.put)+len(c.remove) > 0 {
-		claims = maps.Clone(claims)
-		for _, prefix := range c.remove {
-			delete(claims, prefix)
-		}
-		for _, claim := range c.put {
-			claims[claim.Prefix] = claim
-		}
-	}
-	all := allClaims(declared, claims)
-	next, err := merge(services, all)
+	next, plan, err := e.view.next(c, time.Now())
 	if err != nil {
 		return policy.Plan{}, err
 	}
-	plan := policy.Diff(e.view.state, next)
-	if err := e.guard(c, next, plan); err != nil {
+	if err := e.guard(c, next.state, plan); err != nil {
 		return plan, err
 	}
 	if c.dryRun {
 		return plan, nil
 	}
-	if plan.Empty() && !e.view.gate.Tables.Stale() {
-		return plan, e.record(c, all, next, e.view.gate.Tables.Generation(), func() { e.declared, e.claims = declared, claims })
+	return plan, e.enact(c, next, plan)
+}
+
+// enact makes next stand: in the kernel, on disk, and here.
+func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
+	generation := e.view.gate.Tables.Generation()
+	published := !plan.Empty() || e.view.gate.Tables.Stale()
+	var used []kernel.Entry
+	if published {
+		var err error
+		generation = max(generation, e.lastGeneration()) + 1
+		if used, err = e.compiler.apply(e.view.gate.Tables, plan, next.state, generation); err != nil {
+			return errors.Join(err, e.restore())
+		}
 	}
-	generation := max(e.view.gate.Tables.Generation(), e.lastGeneration()) + 1
-	used, err := e.compiler.apply(e.view.gate.Tables, plan, next, generation)
-	if err != nil {
-		return plan, errors.Join(err, e.restore())
-	}
-	err = e.record(c, all, next, generation, func() { e.declared, e.claims = declared, claims })
-	if err != nil {
-		return plan, errors.Join(err, e.restore())
+	if err := e.record(c, next, generation); err != nil {
+		if published {
+			err = errors.Join(err, e.restore())
+		}
+		return err
 	}
 	e.view.fold(used)
-	e.view.state = next
-	return plan, nil
+	e.stand(c, next, plan)
+	return nil
 }
 
-func allClaims(declared map[policy.Origin][]policy.Claim, claims map[netip.Prefix]policy.Claim) []policy.Claim {
-	all := slices.Collect(maps.Values(claims))
-	for _, list := range declared {
-		all = append(all, list...)
+// stand takes next for what is desired from now on.
+func (e *Engine) stand(c change, next desired, plan policy.Plan) {
+	if e.view.same(c) {
+		e.tally.follow(c.edit, plan, e.view.desired, next)
+		for prefix := range touched(c.edit) {
+			if entry, found := next.state.Entries.Find(prefix); found && len(entry.Claims) > 1 {
+				e.end = policy.Sooner(e.end, policy.NextEnd(entry.Claims, time.Now()))
+			}
+		}
+	} else {
+		e.tally = countAll(next)
+		_, _, e.end = next.state.Expire(time.Now())
 	}
-	return all
-}
-
-// merge makes the state of claims. A claim of the CLI for a service that the flags or
-// the config file no longer make is kept and left out: nobody can take it away while
-// no daemon runs, so it must not keep one from running.
-func merge(services []policy.Service, claims []policy.Claim) (policy.State, error) {
-	claims = slices.DeleteFunc(slices.Clone(claims), func(c policy.Claim) bool { return orphaned(c, services) })
-	if err := policy.CheckServices(claims, services); err != nil {
-		return policy.State{}, err
-	}
-	entries, err := policy.Merge(claims, time.Now())
-	return policy.State{Services: services, Entries: entries}, err
-}
-
-// orphaned reports whether a claim of the CLI names a service that is not there.
-func orphaned(c policy.Claim, services []policy.Service) bool {
-	return c.Origin == policy.OriginCLI && slices.ContainsFunc(c.Services, func(name string) bool {
-		return !slices.ContainsFunc(services, func(s policy.Service) bool { return s.Name == name })
-	})
+	e.view.desired = next
 }
 
 // guard asks the guard rails. What stood before is not refused again.
@@ -140,8 +118,8 @@ func (e *Engine) lastGeneration() uint64 {
 	return generation
 }
 
-// record makes the change durable, then acknowledged.
-func (e *Engine) record(c change, all []policy.Claim, next policy.State, generation uint64, acknowledge func()) error {
+// record makes the change durable: who knows of it finds it after a SIGKILL.
+func (e *Engine) record(c change, next desired, generation uint64) error {
 	who := Change{
 		Time: time.Now().UTC().Truncate(time.Second), Generation: generation,
 		Command: c.command, UID: c.by.UID, PID: c.by.PID,
@@ -150,39 +128,40 @@ func (e *Engine) record(c change, all []policy.Claim, next policy.State, generat
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
-	meta := map[string][]byte{metaOwners: e.compiler.marshalOwners()}
-	last := store.LastChange{}
+	done := store.Change{Put: c.edit.Put, Generation: generation, Meta: map[string][]byte{}}
+	for _, said := range c.edit.Remove {
+		done.Delete = append(done.Delete, said.Prefix)
+	}
+	numbered := len(e.compiler.owners)
+	if numbered > e.numbered { // they may be tens of thousands
+		done.Meta[metaOwners] = e.compiler.marshalOwners()
+	}
 	changed := generation != e.lastGeneration()
 	if changed {
-		meta[metaChange] = text
-		last = store.LastChange{Time: who.Time, Who: fmt.Sprintf("uid %d", c.by.UID), What: c.command}
+		done.Meta[metaChange] = text
+		done.Last = store.LastChange{Time: who.Time, Who: fmt.Sprintf("uid %d", c.by.UID), What: c.command}
 	}
 	// The list first and the database last: only the database says what the CLI
 	// made, so its commit is the moment of the change, and before it there is none.
-	if err := e.save(generation, next, all); err != nil {
+	declares := !e.view.same(c) || e.list.outdated(e.options)
+	if declares {
+		if err := e.save(generation, next); err != nil {
+			return err
+		}
+	}
+	if err = e.store.Apply(done); err != nil {
+		err = fmt.Errorf("record in %s: %w", e.options.State, err)
+		if declares {
+			err = errors.Join(err, e.save(e.lastGeneration(), e.view.desired))
+		}
 		return err
 	}
-	err = e.store.Apply(store.Change{Delete: c.remove, Put: c.put, Generation: generation, Last: last, Meta: meta})
-	if err != nil {
-		return errors.Join(fmt.Errorf("record in %s: %w", e.options.State, err),
-			e.save(e.lastGeneration(), e.view.state, allClaims(e.declared, e.claims)))
-	}
+	e.numbered = numbered
 	if changed {
 		e.last = &who
 	}
-	acknowledge()
-	e.end = policy.NextEnd(all, time.Now())
-	return nil
-}
-
-// save writes the effective list.
-func (e *Engine) save(generation uint64, state policy.State, claims []policy.Claim) error {
-	err := e.store.SaveEffective(store.Effective{
-		Generation: generation, Services: state.Services, Interfaces: e.options.Interfaces,
-		Attach: string(e.options.Attach), Backstop: e.options.Backstop, Claims: claims,
-	})
-	if err != nil {
-		return fmt.Errorf("record in %s: %w", e.options.State, err)
+	if !declares && (changed || !c.edit.Empty() || e.list.saved.Generation != generation) {
+		e.saveSoon()
 	}
 	return nil
 }

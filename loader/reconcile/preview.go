@@ -3,8 +3,10 @@ package reconcile
 import (
 	"errors"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -13,12 +15,12 @@ import (
 // enforced last, and every mistake it would stop at. It touches nothing, and works
 // beside a running daemon.
 func Preview(o Options) (Plan, error) {
-	last, err := store.LoadEffective(o.State)
-	var torn *store.TornError
-	if err != nil && !errors.As(err, &torn) && !errors.Is(err, os.ErrNotExist) {
+	last, made, err := lastPolicy(o.State)
+	if err != nil {
 		return Plan{}, err
 	}
-	old, err := merge(last.Services, last.Claims)
+	now := time.Now()
+	old, err := desire(last.Services, declared(last.Claims), slices.Clone(made), now)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -30,18 +32,12 @@ func Preview(o Options) (Plan, error) {
 	if len(read.failing) > 0 {
 		return Plan{}, joined(read.failing)
 	}
-	claims := allClaims(read.declared, nil)
-	for _, claim := range last.Claims {
-		if claim.Origin == policy.OriginCLI {
-			claims = append(claims, claim)
-		}
-	}
-	next, err := merge(read.services, claims)
+	next, err := desire(read.services, read.declared, made, now)
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := policy.Diff(old, next)
-	if err := policy.Guard(old, next, plan, policy.VerbRun, o.Force, time.Now()); err != nil {
+	plan := policy.Diff(old.state, next.state)
+	if err := policy.Guard(old.state, next.state, plan, policy.VerbRun, o.Force, now); err != nil {
 		return Plan{}, err
 	}
 	v := view{clock: readClock()}
@@ -53,7 +49,32 @@ func Preview(o Options) (Plan, error) {
 		return out
 	}
 	return Plan{
-		Generation: last.Generation, Total: len(next.Entries),
+		Generation: last.Generation, Total: next.state.Entries.Len(),
 		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed),
 	}, nil
+}
+
+// lastPolicy is the policy that was enforced last, and what the CLI made of it. The
+// database knows that best; while a daemon has it open, the list is all there is, and
+// at most a moment older.
+func lastPolicy(state string) (last store.Effective, made []policy.Claim, err error) {
+	last, err = store.LoadEffective(state)
+	var torn *store.TornError
+	if err != nil && !errors.As(err, &torn) && !errors.Is(err, os.ErrNotExist) {
+		return last, nil, err
+	}
+	kept, err := store.OpenReadOnly(state)
+	if err == nil {
+		defer kept.Close()
+		made, err = kept.Claims()
+	}
+	if held := new(lock.HeldError); err == nil || !errors.As(err, &held) {
+		return last, made, err
+	}
+	for _, claim := range last.Claims {
+		if claim.Origin == policy.OriginCLI {
+			made = append(made, *claim)
+		}
+	}
+	return last, made, nil
 }

@@ -40,7 +40,7 @@ func (e *Engine) probe() {
 			Hint: "xdpallow reload --dry-run",
 		})
 	}
-	if n := e.countOrphans(); n > 0 {
+	if n := len(e.view.orphans); n > 0 {
 		problems = append(problems, Problem{
 			Code: "service_missing", Subject: string(policy.OriginCLI),
 			Text: plural(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
@@ -58,17 +58,8 @@ func (e *Engine) probe() {
 	e.problems = slices.Compact(problems)
 }
 
-func (e *Engine) countOrphans() (n int) {
-	for _, claim := range e.claims {
-		if orphaned(claim, e.view.state.Services) {
-			n++
-		}
-	}
-	return n
-}
-
 // harmless are the problems that leave the gate shut.
-var harmless = []string{"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing"}
+var harmless = []string{"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind"}
 
 // enforcing is a result: nothing that we looked at lets an unlisted source in. An
 // interface that is not there lets nobody in either, but one must be guarded.

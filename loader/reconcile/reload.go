@@ -43,7 +43,7 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 			e.options.Log.Warn(warning)
 		}
 	}
-	total := len(e.view.state.Entries)
+	total := e.view.state.Entries.Len()
 	if r.DryRun {
 		total += len(plan.Added) - len(plan.Removed)
 	}

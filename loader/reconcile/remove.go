@@ -22,13 +22,19 @@ func (e *Engine) Remove(_ context.Context, by Caller, r RemoveRequest) (Listing,
 		return Listing{}, err
 	}
 	var gone []policy.Entry
+	edit := policy.Edit{}
 	for _, prefix := range prefixes {
-		entry, _ := find(e.view.state, prefix)
-		gone = append(gone, entry)
+		edit.Remove = append(edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: prefix})
+		if entry, found := e.view.state.Entries.Find(prefix); found {
+			gone = append(gone, *entry)
+		} else { // for a service that is not there
+			c := e.view.orphans[prefix]
+			gone = append(gone, policy.Entry{Prefix: prefix, Owner: c.Owner, Services: c.Services, Until: c.Until, Note: c.Note, Claims: []policy.Claim{c}})
+		}
 	}
 	before := e.view.entries(gone)
 	_, err = e.make(change{
-		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, remove: prefixes, peers: r.Sessions,
+		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: edit, peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
@@ -53,9 +59,9 @@ func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 		if err := policy.ParseName("owner", r.Owner); err != nil {
 			return nil, err
 		}
-		for prefix, claim := range e.claims {
+		for claim := range e.view.made {
 			if claim.Owner == r.Owner {
-				prefixes = append(prefixes, prefix)
+				prefixes = append(prefixes, claim.Prefix)
 			}
 		}
 		if len(prefixes) == 0 {
@@ -73,29 +79,32 @@ func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 // would go on being listed, and the operator would not know.
 func (e *Engine) removable(prefixes []netip.Prefix) error {
 	for _, prefix := range prefixes {
-		entry, found := find(e.view.state, prefix)
-		if _, ours := e.claims[prefix]; !ours {
+		entry, found := &policy.Entry{}, false
+		if at, listed := e.view.state.Entries.Find(prefix); listed {
+			entry, found = at, true
+		}
+		if !e.view.makes(prefix) {
 			if found {
 				return &policy.Refused{
-					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, declaredBy(entry)),
+					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, declaredBy(*entry)),
 					Hint: "edit it there, then: xdpallow reload",
 				}
 			}
 			what := prefix.String() + " is not on the list"
-			for covering := range e.view.state.Covering(prefix) {
+			for covering := range e.view.state.Entries.Covering(prefix) {
 				what += fmt.Sprintf("; it is allowed by %s", covering.Prefix)
 				break
 			}
 			return &policy.Refused{What: what, Hint: "xdpallow check " + prefix.Addr().String()}
 		}
-		if by := declaredBy(entry); by != "" {
+		if by := declaredBy(*entry); by != "" {
 			return &policy.Refused{
 				What: fmt.Sprintf("%s would still be allowed, by %s", prefix, by),
 				Hint: "take it out there, then: xdpallow reload",
 			}
 		}
-		for covering := range e.view.state.Covering(prefix) {
-			if !slices.Contains(prefixes, covering.Prefix) && e.shares(covering, entry) {
+		for covering := range e.view.state.Entries.Covering(prefix) {
+			if !slices.Contains(prefixes, covering.Prefix) && e.shares(covering, *entry) {
 				return &policy.Refused{
 					What: fmt.Sprintf("%s would still be allowed, by %s", prefix, covering.Prefix),
 					Hint: fmt.Sprintf("xdpallow remove %s %s", prefix, covering.Prefix),

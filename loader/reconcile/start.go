@@ -80,6 +80,7 @@ func (e *Engine) recover() (bool, error) {
 	if err := e.recall(metaOwners, &e.compiler.owners); err != nil {
 		return false, err
 	}
+	e.numbered = len(e.compiler.owners)
 	if err := e.recall(metaChange, &e.last); err != nil {
 		return false, err
 	}
@@ -90,29 +91,40 @@ func (e *Engine) recover() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, claim := range claims {
-		e.claims[claim.Prefix] = claim
-	}
-	last, err := store.LoadEffective(e.options.State)
+	last, err := store.LoadDeclared(e.options.State)
 	var torn *store.TornError
 	if errors.As(err, &torn) {
-		e.torn = err
+		e.torn, e.list.torn = err, true
 	} else if err != nil {
 		return false, err
 	}
 	if last.Generation == 0 || len(last.Services) == 0 {
+		e.view.orphans = map[netip.Prefix]policy.Claim{}
+		for _, claim := range claims {
+			e.view.orphans[claim.Prefix] = claim
+		}
 		return false, nil
 	}
 	e.lastGood(last)
-	for _, claim := range last.Claims {
-		if claim.Origin != policy.OriginCLI {
-			e.declared[claim.Origin] = append(e.declared[claim.Origin], claim)
-		}
-	}
-	if e.view.state, err = merge(last.Services, allClaims(e.declared, e.claims)); err != nil {
+	e.list.saved = last
+	e.list.saved.Claims = nil
+	if e.view.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now()); err != nil {
 		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
 	}
+	e.tally = countAll(e.view.desired)
+	_, _, e.end = e.view.state.Expire(time.Now())
 	return true, e.settle(last.Generation)
+}
+
+// declared is what an effective list says that is not of the CLI, by origin.
+func declared(claims []*policy.Claim) map[policy.Origin][]policy.Claim {
+	byOrigin := map[policy.Origin][]policy.Claim{}
+	for _, c := range claims {
+		if c.Origin != policy.OriginCLI {
+			byOrigin[c.Origin] = append(byOrigin[c.Origin], *c)
+		}
+	}
+	return byOrigin
 }
 
 // lastGood takes from the last good policy what a config file that cannot be read

@@ -15,7 +15,7 @@ import (
 // keeps its last good content, is a problem, and does not stop a gate that has a
 // policy; the flags of this very start must be right.
 func (e *Engine) takeOver(good bool) error {
-	before, old := e.declared, e.view.state.Services
+	before, old := e.view.declared, e.view.state.Services
 	read, err := e.read()
 	if err != nil {
 		return err

@@ -17,11 +17,11 @@ import (
 // view answers questions from a gate and the state that it should be in, with or
 // without a daemon behind it.
 type view struct {
-	gate  *loader.Gate
-	state policy.State
-	clock clock
-	used  map[netip.Prefix]use // what retired tries had counted
-	since *time.Time
+	gate    *loader.Gate
+	desired // the state is that of the kernel, or should be
+	clock   clock
+	used    map[netip.Prefix]use // what retired tries had counted
+	since   *time.Time
 }
 
 // use is how an entry was used until its trie was retired.
@@ -58,23 +58,30 @@ func (v *view) entry(e policy.Entry, u use) Entry {
 
 func (v *view) entries(entries []policy.Entry) []Entry {
 	out := make([]Entry, len(entries))
-	for i, e := range entries {
-		u := v.used[e.Prefix]
-		if live, found, err := v.gate.Tables.Lookup(e.Prefix); err == nil && found {
-			u = u.add(live)
-		}
-		out[i] = v.entry(e, u)
+	for i := range entries {
+		out[i] = v.reported(&entries[i])
 	}
 	return out
 }
 
+// reported is e with its use in the kernel.
+func (v *view) reported(e *policy.Entry) Entry {
+	u := v.used[e.Prefix]
+	if live, found, err := v.gate.Tables.Lookup(e.Prefix); err == nil && found {
+		u = u.add(live)
+	}
+	return v.entry(*e, u)
+}
+
 // list returns the entries of owner, all when it is "".
 func (v *view) list(owner string) Listing {
-	entries := v.state.Entries
-	if owner != "" {
-		entries = slices.DeleteFunc(slices.Clone(entries), func(e policy.Entry) bool { return e.Owner != owner })
+	entries := []Entry{}
+	for e := range v.state.Entries.All() {
+		if owner == "" || e.Owner == owner {
+			entries = append(entries, v.reported(e))
+		}
 	}
-	return Listing{Generation: v.gate.Tables.Generation(), Total: len(v.state.Entries), Entries: v.entries(entries)}
+	return Listing{Generation: v.gate.Tables.Generation(), Total: v.state.Entries.Len(), Entries: entries}
 }
 
 // stats reads the counters of every interface.

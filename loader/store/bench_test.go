@@ -48,7 +48,14 @@ func BenchmarkMillion(b *testing.B) {
 	})
 	b.Run("save", func(b *testing.B) {
 		for b.Loop() {
-			mustSave(b, s, Effective{Generation: 1, Claims: claims})
+			mustSave(b, s, Effective{Generation: 1, Claims: pointers(claims)})
+		}
+	})
+	b.Run("load declared", func(b *testing.B) {
+		for b.Loop() {
+			if e, err := LoadDeclared(dir); err != nil || len(e.Claims) != 0 {
+				b.Fatal(len(e.Claims), err)
+			}
 		}
 	})
 	b.Run("load", func(b *testing.B) {

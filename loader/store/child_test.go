@@ -42,7 +42,7 @@ func runChild(dir string) {
 		generation++
 		change := numbered(generation)
 		if err = s.Apply(change); err == nil {
-			err = s.SaveEffective(Effective{Generation: generation, Claims: change.Put})
+			err = s.SaveEffective(Effective{Generation: generation, Claims: pointers(change.Put)})
 		}
 		if err == nil {
 			fmt.Println(generation)

@@ -87,7 +87,7 @@ func checkGeneration(t *testing.T, dir string, acked uint64) uint64 {
 	if err != nil || e.Generation < acked || e.Generation > generation {
 		t.Fatalf("effective list of generation %d, %v; %d was acknowledged", e.Generation, err, acked)
 	}
-	if diff := cmp.Diff(numbered(e.Generation).Put, e.Claims, sameClaims); diff != "" {
+	if diff := cmp.Diff(pointers(numbered(e.Generation).Put), e.Claims, sameClaims); diff != "" {
 		t.Fatalf("effective list (-want +got):\n%s", diff)
 	}
 	files, err := os.ReadDir(dir)

@@ -53,9 +53,9 @@ type Effective struct {
 	Generation uint64
 	Services   []policy.Service
 	Interfaces []string
-	Attach     string         // as --attach
-	Backstop   string         // as --backstop
-	Claims     []policy.Claim // of all origins
+	Attach     string          // as --attach
+	Backstop   string          // as --backstop
+	Claims     []*policy.Claim // of all origins; saving reads them only
 }
 
 // head is everything but the claims.
@@ -138,7 +138,7 @@ func writeEffective(w io.Writer, e Effective) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s%s%s\n", preamble, headMark, h) // errors stay with out
-	byOrigin := make(map[policy.Origin][]policy.Claim)
+	byOrigin := make(map[policy.Origin][]*policy.Claim)
 	for _, c := range e.Claims {
 		byOrigin[c.Origin] = append(byOrigin[c.Origin], c)
 	}
@@ -159,16 +159,21 @@ func writeEffective(w io.Writer, e Effective) error {
 // writeSection writes claims of one origin and returns those whose prefix it
 // had before: ParseList would refuse them in one list, and the host would have
 // no policy after a reboot.
-func writeSection(out *bufio.Writer, origin policy.Origin, claims []policy.Claim) (again []policy.Claim, err error) {
+func writeSection(out *bufio.Writer, origin policy.Origin, claims []*policy.Claim) (again []*policy.Claim, err error) {
 	fmt.Fprintf(out, "%s%s\n", originMark, strconv.Quote(string(origin)))
-	seen := make(map[netip.Prefix]struct{}, len(claims))
+	var seen map[netip.Prefix]struct{} // of a million that are sorted, as the command line's are, none was
+	if !ascending(claims) {
+		seen = make(map[netip.Prefix]struct{}, len(claims))
+	}
 	var line []byte
 	for _, c := range claims {
 		if _, found := seen[c.Prefix]; found {
 			again = append(again, c)
 			continue
 		}
-		seen[c.Prefix] = struct{}{}
+		if seen != nil {
+			seen[c.Prefix] = struct{}{}
+		}
 		if line, err = appendClaim(line[:0], c); err != nil {
 			return nil, err
 		}
@@ -179,13 +184,23 @@ func writeSection(out *bufio.Writer, origin policy.Origin, claims []policy.Claim
 	return again, nil
 }
 
+// ascending reports whether each prefix comes after the one before it.
+func ascending(claims []*policy.Claim) bool {
+	for i := 1; i < len(claims); i++ {
+		if policy.ComparePrefix(claims[i-1].Prefix, claims[i].Prefix) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // appendClaim appends the line of a claim. A note that holds the mark gets
 // one behind it, so that the last of a line is never the note's.
-func appendClaim(line []byte, c policy.Claim) ([]byte, error) {
+func appendClaim(line []byte, c *policy.Claim) ([]byte, error) {
 	if err := policy.ParseNote(c.Note); err != nil {
 		return nil, fmt.Errorf("entry %s: %w", c.Prefix, err)
 	}
-	line = policy.AppendLine(line, c)
+	line = policy.AppendLine(line, *c)
 	if c.Where != "" || strings.Contains(c.Note, whereMark) {
 		line = strconv.AppendQuote(append(line, whereMark...), c.Where)
 	}

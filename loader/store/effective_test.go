@@ -30,16 +30,23 @@ var api = policy.Service{
 // of its parts.
 func generation(n uint64) Effective {
 	note := fmt.Sprintf("generation %d # \"quoted\"\t#: \"x\"", n)
-	claim := func(prefix string, origin policy.Origin, where string) policy.Claim {
-		return policy.Claim{Prefix: netip.MustParsePrefix(prefix), Note: note, Origin: origin, Where: where}
+	claim := func(prefix string, origin policy.Origin, where string) *policy.Claim {
+		return &policy.Claim{Prefix: netip.MustParsePrefix(prefix), Note: note, Origin: origin, Where: where}
 	}
 	return Effective{
 		Generation: n, Services: []policy.Service{api}, Interfaces: []string{fmt.Sprintf("eth%d", n)}, Attach: "native",
-		Claims: []policy.Claim{
+		Claims: []*policy.Claim{
 			claim("10.0.0.0/8", policy.OriginCLI, ""),
 			claim("203.0.113.0/24", policy.FileOrigin("allow.d/a.list"), "allow.d/a.list:3"),
 		},
 	}
+}
+
+func pointers(claims []policy.Claim) (to []*policy.Claim) {
+	for i := range claims {
+		to = append(to, &claims[i])
+	}
+	return to
 }
 
 func mustSave(tb testing.TB, s *Store, e Effective) {
@@ -57,6 +64,12 @@ func TestEffectiveRoundTrip(t *testing.T) {
 	origins := rapid.SampledFrom([]policy.Origin{
 		policy.OriginCLI, policy.OriginFlag, policy.FileOrigin("/etc/x.list"), policy.FileOrigin("a\tb\n\"#\xff.list"),
 	})
+	order := func(a, b *policy.Claim) int {
+		if c := strings.Compare(string(a.Origin), string(b.Origin)); c != 0 {
+			return c
+		}
+		return policy.ComparePrefix(a.Prefix, b.Prefix)
+	}
 	wheres := rapid.SampledFrom([]string{"", "x.list:3", "a\tb\n\t#: \"\xff\":7"})
 	rapid.Check(t, func(t *rapid.T) {
 		want := Effective{Generation: rapid.Uint64().Draw(t, "generation"), Attach: rapid.SampledFrom([]string{"", "native"}).Draw(t, "attach"), Backstop: rapid.SampledFrom([]string{"", "off"}).Draw(t, "backstop")}
@@ -65,9 +78,9 @@ func TestEffectiveRoundTrip(t *testing.T) {
 		}
 		for _, c := range rapid.SliceOfN(genClaim, 0, 12).Draw(t, "claims") { // a prefix may be there twice
 			c.Origin, c.Where = origins.Draw(t, "origin"), wheres.Draw(t, "where")
-			want.Claims = append(want.Claims, c)
+			want.Claims = append(want.Claims, &c)
 			if rapid.IntRange(0, 5).Draw(t, "again") == 0 {
-				want.Claims = append(want.Claims, c)
+				want.Claims = append(want.Claims, &c)
 			}
 		}
 		if err := s.SaveEffective(want); err != nil {
@@ -78,15 +91,20 @@ func TestEffectiveRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range []*Effective{&want, &got} {
-			slices.SortStableFunc(e.Claims, func(a, b policy.Claim) int {
-				if c := strings.Compare(string(a.Origin), string(b.Origin)); c != 0 {
-					return c
-				}
-				return policy.ComparePrefix(a.Prefix, b.Prefix)
-			})
+			slices.SortStableFunc(e.Claims, order)
 		}
 		if diff := cmp.Diff(want, got, sameClaims); diff != "" {
 			t.Fatalf("effective list (-want +got):\n%s", diff)
+		}
+		// LoadDeclared passes over what stands in the database, and nothing else.
+		declared, err := LoadDeclared(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Claims = slices.DeleteFunc(want.Claims, func(c *policy.Claim) bool { return c.Origin == policy.OriginCLI })
+		slices.SortStableFunc(declared.Claims, order)
+		if diff := cmp.Diff(want, declared, sameClaims); diff != "" {
+			t.Fatalf("declared (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -94,9 +112,9 @@ func TestEffectiveRoundTrip(t *testing.T) {
 // The order of the lines of a file is kept: problems are told by line.
 func TestEffectiveKeepsOrderWithinOrigin(t *testing.T) {
 	dir := t.TempDir()
-	var want []policy.Claim
+	var want []*policy.Claim
 	for i, prefix := range []string{"10.9.0.0/16", "2001:db8::/32", "10.1.0.0/16"} {
-		want = append(want, policy.Claim{Prefix: netip.MustParsePrefix(prefix), Origin: policy.FileOrigin("a"), Where: fmt.Sprint("a:", i)})
+		want = append(want, &policy.Claim{Prefix: netip.MustParsePrefix(prefix), Origin: policy.FileOrigin("a"), Where: fmt.Sprint("a:", i)})
 	}
 	mustSave(t, mustOpen(t, dir), Effective{Claims: want})
 	got, err := LoadEffective(dir)
@@ -172,7 +190,7 @@ func TestSaveKeepsTheLastWholeFile(t *testing.T) {
 		}
 		s = mustOpen(t, dir)
 		mustSave(t, s, generation(uint64(n+3)))
-		previous, err := loadFile(filepath.Join(dir, previousName))
+		previous, err := loadFile(filepath.Join(dir, previousName), "")
 		if err != nil || previous.Generation != 1 {
 			t.Fatalf("damage %d: previous is generation %d, %v; want 1", n, previous.Generation, err)
 		}
@@ -181,7 +199,7 @@ func TestSaveKeepsTheLastWholeFile(t *testing.T) {
 		}
 	}
 	mustSave(t, s, generation(5)) // and from here on as ever
-	if previous, err := loadFile(filepath.Join(dir, previousName)); err != nil || previous.Generation != 4 {
+	if previous, err := loadFile(filepath.Join(dir, previousName), ""); err != nil || previous.Generation != 4 {
 		t.Errorf("previous is generation %d, %v; want 4", previous.Generation, err)
 	}
 }
@@ -195,7 +213,7 @@ func TestSaveAfterCrashBetweenLinkAndRename(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustSave(t, s, generation(2))
-	previous, err := loadFile(filepath.Join(dir, previousName))
+	previous, err := loadFile(filepath.Join(dir, previousName), "")
 	e, loadErr := LoadEffective(dir)
 	if err != nil || loadErr != nil || previous.Generation != 1 || e.Generation != 2 {
 		t.Errorf("generations %d and %d, %v, %v; want 1 and 2", previous.Generation, e.Generation, err, loadErr)
@@ -282,11 +300,11 @@ func TestReadEffectiveRefuses(t *testing.T) {
 		"cut line":         goodHead + originMark + "\"cli\"\n10.0.0.0/8",
 		"long line":        goodHead + originMark + "\"cli\"\n10.0.0.0/8 #" + strings.Repeat("x", bufferSize) + "\n",
 	} {
-		if e, err := readEffective(strings.NewReader(text)); err == nil || len(e.Claims) > 0 {
+		if e, err := readEffective(strings.NewReader(text), ""); err == nil || len(e.Claims) > 0 {
 			t.Errorf("%s: %+v, %v", name, e, err)
 		}
 	}
-	e, err := readEffective(strings.NewReader(goodHead + originMark + "\"cli\"\n10.0.0.0/8\n"))
+	e, err := readEffective(strings.NewReader(goodHead+originMark+"\"cli\"\n10.0.0.0/8\n"), "")
 	if err != nil || len(e.Claims) != 1 {
 		t.Errorf("good: %+v, %v", e, err)
 	}

@@ -41,14 +41,22 @@ func (e *TornError) Unwrap() error { return e.Err }
 // ever wrote one, it returns a zero Effective and no error. With a *TornError,
 // the Effective is that of the generation before; with any other error there
 // is none.
-func LoadEffective(dir string) (Effective, error) {
+func LoadEffective(dir string) (Effective, error) { return load(dir, "") }
+
+// LoadDeclared is LoadEffective without the claims of the command line: who opens the
+// Store as well has them from there, as they were acknowledged, and a million lines
+// are not read for nothing.
+func LoadDeclared(dir string) (Effective, error) { return load(dir, policy.OriginCLI) }
+
+// load loads all but the claims of the origin without.
+func load(dir string, without policy.Origin) (Effective, error) {
 	path := filepath.Join(dir, effectiveName)
-	e, err := loadFile(path)
+	e, err := loadFile(path, without)
 	if err == nil {
 		return e, nil
 	}
 	previous := filepath.Join(dir, previousName)
-	e, previousErr := loadFile(previous)
+	e, previousErr := loadFile(previous, without)
 	missing, previousMissing := errors.Is(err, fs.ErrNotExist), errors.Is(previousErr, fs.ErrNotExist)
 	switch {
 	case previousErr == nil:
@@ -61,7 +69,7 @@ func LoadEffective(dir string) (Effective, error) {
 	return Effective{}, errors.Join(fmt.Errorf("read %s: %w", path, err), fmt.Errorf("read %s: %w", previous, previousErr))
 }
 
-func loadFile(path string) (Effective, error) {
+func loadFile(path string, without policy.Origin) (Effective, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return Effective{}, err
@@ -71,15 +79,16 @@ func loadFile(path string) (Effective, error) {
 	if err != nil {
 		return Effective{}, err
 	}
-	e, err := readEffective(io.NewSectionReader(file, 0, size))
+	e, err := readEffective(io.NewSectionReader(file, 0, size), without)
 	if err != nil {
 		return Effective{}, err
 	}
 	return e, nil
 }
 
-// readEffective is the inverse of writeEffective, without the checksum.
-func readEffective(r io.Reader) (Effective, error) {
+// readEffective is the inverse of writeEffective, without the checksum and without the
+// claims of one origin.
+func readEffective(r io.Reader, without policy.Origin) (Effective, error) {
 	lines := bufio.NewReaderSize(r, bufferSize)
 	h, err := readHead(lines)
 	if err != nil {
@@ -87,18 +96,25 @@ func readEffective(r io.Reader) (Effective, error) {
 	}
 	e := Effective{Generation: h.Generation, Services: h.Services, Interfaces: h.Interfaces, Attach: h.Attach, Backstop: h.Backstop}
 	s := &section{lines: lines}
+	skipped := 0
 	for s.next() {
+		if without != "" && s.title == originMark+strconv.Quote(string(without)) {
+			skipped += s.skip()
+			continue
+		}
 		claims, err := s.claims()
 		if err != nil {
 			return Effective{}, err
 		}
-		e.Claims = append(e.Claims, claims...)
+		for i := range claims {
+			e.Claims = append(e.Claims, &claims[i])
+		}
 	}
 	if s.err != nil {
 		return Effective{}, s.err
 	}
-	if len(e.Claims) != h.Claims {
-		return Effective{}, fmt.Errorf("%d entries where the head says %d", len(e.Claims), h.Claims)
+	if n := len(e.Claims) + skipped; n != h.Claims {
+		return Effective{}, fmt.Errorf("%d entries where the head says %d", n, h.Claims)
 	}
 	return e, nil
 }
@@ -164,6 +180,23 @@ func (s *section) claims() ([]policy.Claim, error) {
 		claims[i].Where = s.wheres[i]
 	}
 	return claims, nil
+}
+
+// skip passes over the section and counts its entries.
+func (s *section) skip() (entries int) {
+	for s.title = ""; s.err == nil && s.title == ""; entries++ {
+		line, err := s.lines.ReadSlice('\n')
+		switch {
+		case err == io.EOF && len(line) == 0:
+			return entries
+		case err != nil:
+			s.err = fmt.Errorf("read a line: %w", err)
+		case bytes.HasPrefix(line, []byte(originMark)):
+			s.title = string(line[:len(line)-1])
+			return entries
+		}
+	}
+	return entries
 }
 
 // Read hands out the section line by line.

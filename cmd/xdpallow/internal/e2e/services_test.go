@@ -236,15 +236,16 @@ func TestNested(t *testing.T) {
 	h.must("add", "203.0.113.0/28", "--for", "3s", "--service", "web")
 	h.must("add", "203.0.113.10", "--for", "3s")
 	entries := ask[reconcile.Listing](h, "list").Entries
-	state := policy.State{}
+	var listed []policy.Entry
 	var end time.Time
 	for _, e := range entries {
 		entry := policy.Entry{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services}
 		if e.Until != nil {
 			entry.Until, end = *e.Until, later(end, *e.Until)
 		}
-		state.Entries = append(state.Entries, entry)
+		listed = append(listed, entry)
 	}
+	state := policy.State{Entries: policy.NewEntries(listed)}
 	d.kill()
 	sources := []string{"203.0.113.10", "203.0.113.9", "203.0.113.1", "203.0.113.200", "203.0.7.1", "198.51.100.7"}
 	stage := func(name string, now time.Time) {

@@ -1,0 +1,178 @@
+package reconcile
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// This file holds what is desired, and makes the next of it. Nothing here is changed
+// once it stands: what stood before a change is kept until the change is made, and
+// written to disk while the next one is under way.
+
+// desired is the state, and the claims that are not to be seen in it. The claims of
+// the CLI are those of its entries, and the orphans.
+type desired struct {
+	state    policy.State
+	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
+	orphans  map[netip.Prefix]policy.Claim    // of the CLI, for services that are not there
+}
+
+// made yields every claim of the CLI, the enforced ones sorted by ComparePrefix.
+func (d desired) made(yield func(*policy.Claim) bool) {
+	for entry := range d.state.Entries.All() {
+		if claim := madeBy(entry); claim != nil && !yield(claim) {
+			return
+		}
+	}
+	for _, claim := range d.orphans {
+		if !yield(&claim) {
+			return
+		}
+	}
+}
+
+// origins counts what each origin claims, of which made are the CLI's.
+func (d desired) origins(made int) map[policy.Origin]int {
+	counts := map[policy.Origin]int{}
+	for origin, claims := range d.declared {
+		counts[origin] = len(claims)
+	}
+	if made > 0 {
+		counts[policy.OriginCLI] = made
+	}
+	return counts
+}
+
+// makes reports whether the CLI claims prefix.
+func (d desired) makes(prefix netip.Prefix) bool {
+	if _, orphan := d.orphans[prefix]; orphan {
+		return true
+	}
+	entry, found := d.state.Entries.Find(prefix)
+	return found && madeBy(entry) != nil
+}
+
+// madeBy is the claim of the CLI among those of entry, or nil.
+func madeBy(entry *policy.Entry) *policy.Claim {
+	for i := range entry.Claims {
+		if entry.Claims[i].Origin == policy.OriginCLI {
+			return &entry.Claims[i]
+		}
+	}
+	return nil
+}
+
+// all is every claim there is, those of the CLI first: they are many and sorted.
+func (d desired) all() []*policy.Claim {
+	all := slices.AppendSeq(make([]*policy.Claim, 0, d.state.Entries.Len()), d.made)
+	for _, claims := range d.declared {
+		for i := range claims {
+			all = append(all, &claims[i])
+		}
+	}
+	return all
+}
+
+// next is what c makes of d. A change of services or of what is declared merges
+// everything again, any other the prefixes that it names.
+func (d desired) next(c change, now time.Time) (desired, policy.Plan, error) {
+	if d.same(c) {
+		return d.edited(c.edit, now)
+	}
+	services, declared := d.state.Services, d.declared
+	if c.services != nil {
+		services = c.services
+	}
+	if c.declared != nil {
+		declared = c.declared
+	}
+	var made []policy.Claim
+	for claim := range d.made {
+		made = append(made, *claim)
+	}
+	next, err := desire(services, declared, made, now)
+	if err != nil {
+		return d, policy.Plan{}, err
+	}
+	return next, policy.Diff(d.state, next.state), nil
+}
+
+// same reports whether c leaves services and all that is declared as they are, down
+// to the lines where they stand.
+func (d desired) same(c change) bool {
+	sameWords := func(a, b policy.Claim) bool {
+		return a.Prefix == b.Prefix && a.Where == b.Where && policy.SameWords(a, b)
+	}
+	return (c.services == nil || slices.EqualFunc(c.services, d.state.Services, policy.Service.Equal)) &&
+		(c.declared == nil || maps.EqualFunc(c.declared, d.declared, func(a, b []policy.Claim) bool { return slices.EqualFunc(a, b, sameWords) }))
+}
+
+// edited is d after an edit of what the CLI claims.
+func (d desired) edited(edit policy.Edit, now time.Time) (next desired, plan policy.Plan, err error) {
+	if edit.Empty() {
+		return d, plan, nil
+	}
+	if err := policy.CheckServices(edit.Put, d.state.Services); err != nil {
+		return d, plan, err
+	}
+	next = d
+	if len(d.orphans) > 0 {
+		next.orphans = maps.Clone(d.orphans)
+	}
+	for said := range touched(edit) {
+		delete(next.orphans, said)
+	}
+	next.state, plan, err = d.state.Edit(edit, now)
+	return next, plan, err
+}
+
+// touched yields the prefixes that edit names, some twice.
+func touched(edit policy.Edit) func(yield func(netip.Prefix) bool) {
+	return func(yield func(netip.Prefix) bool) {
+		for _, said := range edit.Remove {
+			if !yield(said.Prefix) {
+				return
+			}
+		}
+		for _, claim := range edit.Put {
+			if !yield(claim.Prefix) {
+				return
+			}
+		}
+	}
+}
+
+// desire makes the state of all claims; made, those of the CLI, belongs to it from
+// then on. A claim of the CLI for a service that the flags or the config file no
+// longer make is kept and left out: nobody can take it away while no daemon runs, so
+// it must not keep one from running.
+func desire(services []policy.Service, declared map[policy.Origin][]policy.Claim, made []policy.Claim, now time.Time) (desired, error) {
+	d := desired{declared: declared, orphans: map[netip.Prefix]policy.Claim{}}
+	claims := slices.DeleteFunc(made, func(c policy.Claim) bool {
+		if !orphaned(c, services) {
+			return false
+		}
+		d.orphans[c.Prefix] = c
+		return true
+	})
+	for _, list := range declared {
+		claims = append(claims, list...)
+	}
+	if err := policy.CheckServices(claims, services); err != nil {
+		return desired{}, err
+	}
+	entries, err := policy.Merge(claims, now)
+	d.state = policy.State{Services: services, Entries: policy.NewEntries(entries)}
+	return d, err
+}
+
+// orphaned reports whether a claim of the CLI names a service that is not there.
+func orphaned(c policy.Claim, services []policy.Service) bool {
+	return slices.ContainsFunc(c.Services, func(name string) bool {
+		return !slices.ContainsFunc(services, func(s policy.Service) bool { return s.Name == name })
+	})
+}

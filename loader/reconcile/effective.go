@@ -1,0 +1,115 @@
+package reconcile
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file keeps the effective list. What is declared stands nowhere else where a
+// reboot would find it, so it is on disk before a change is acknowledged. What the
+// CLI made stands in the database, and the list, which is written whole, follows.
+
+// list is what is known of the effective list on disk.
+type list struct {
+	writing sync.Mutex      // taken while holding the engine's: snapshots are written in their order
+	saved   store.Effective // without claims
+	torn    bool
+	behind  *time.Timer   // runs when the list is older than the database, else nil
+	took    time.Duration // the last writing
+}
+
+// A list is written a little later than it could be, and so seldom that it takes a
+// tenth of the time: a million lines take a second.
+const (
+	saveAfter = time.Second
+	saveShare = 10
+)
+
+// outdated reports whether the list says something else of the daemon's settings, or
+// is no list at all.
+func (l *list) outdated(o Options) bool {
+	return l.torn || l.saved.Generation == 0 || !slices.Equal(l.saved.Interfaces, o.Interfaces) ||
+		l.saved.Attach != string(o.Attach) || l.saved.Backstop != o.Backstop
+}
+
+// save writes the effective list now. The caller holds the mutex.
+func (e *Engine) save(generation uint64, d desired) error {
+	e.list.writing.Lock()
+	defer e.list.writing.Unlock()
+	return e.saved(e.write(generation, d))
+}
+
+// write writes the effective list. The caller holds list.writing; what it says of the
+// writing is for saved.
+func (e *Engine) write(generation uint64, d desired) (store.Effective, time.Duration, error) {
+	start := time.Now()
+	list := store.Effective{
+		Generation: generation, Services: d.state.Services, Interfaces: e.options.Interfaces,
+		Attach: string(e.options.Attach), Backstop: e.options.Backstop, Claims: d.all(),
+	}
+	err := e.store.SaveEffective(list)
+	if err != nil {
+		err = fmt.Errorf("record in %s: %w", e.options.State, err)
+	}
+	list.Claims = nil
+	return list, time.Since(start), err
+}
+
+// saved notes what was written. The caller holds the mutex.
+func (e *Engine) saved(list store.Effective, took time.Duration, err error) error {
+	e.list.took = took
+	if err != nil {
+		return err
+	}
+	e.list.saved, e.list.torn = list, false
+	delete(e.noted, "list_behind")
+	return nil
+}
+
+// saveSoon has the list follow the database. The caller holds the mutex.
+func (e *Engine) saveSoon() {
+	if e.list.behind == nil {
+		e.list.behind = time.AfterFunc(max(saveAfter, saveShare*e.list.took), e.catchUp)
+	}
+}
+
+// catchUp writes the list that is behind, while others go on with changes.
+func (e *Engine) catchUp() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.list.behind == nil { // Close came first
+		return
+	}
+	e.list.behind = nil
+	generation, snapshot := e.lastGeneration(), e.view.desired
+	e.list.writing.Lock()
+	e.mu.Unlock()
+	list, took, err := e.write(generation, snapshot)
+	e.list.writing.Unlock()
+
+	e.mu.Lock()
+	if err = e.saved(list, took, err); err != nil {
+		e.noted["list_behind"] = Problem{
+			Code: "list_behind", Subject: e.options.State,
+			Text: fmt.Sprintf("what add made is kept, but the list of it cannot be written: %v", err), Hint: "df " + e.options.State,
+		}
+		e.saveSoon()
+	}
+}
+
+// settleList ends the writing of the list, for good. The caller holds the mutex.
+func (e *Engine) settleList() error {
+	var err error
+	if e.list.behind != nil {
+		e.list.behind.Stop()
+		e.list.behind = nil
+		err = e.save(e.lastGeneration(), e.view.desired)
+	}
+	e.list.writing.Lock() // nobody is at it any more
+	defer e.list.writing.Unlock()
+	return err
+}
