@@ -47,7 +47,9 @@ func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, erro
 }
 
 func runDaemon(ctx context.Context, c *call, o options) error {
-	log := newLogger(c.stderr, o.LogFormat)
+	stderr := c.progress()
+	stderr.silent = stderr.silent || o.LogFormat == "json"
+	log := newLogger(stderr, o.LogFormat)
 	slog.SetDefault(log)
 	gate, err := c.gateOptions(o, log)
 	if err != nil {
@@ -70,17 +72,20 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 	}
 	// The pins stay and go on enforcing: to end is not to open.
 	defer engine.Close()
-	return live(ctx, engine, o, log)
+	return live(ctx, engine, o, log, stderr)
 }
 
 // live serves until ctx ends or detach has taken the last interface. The gate goes up
 // first: what else can fail must not leave the host open.
-func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Logger) error {
+func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Logger, stderr *progress) error {
 	// From the start: a SIGHUP that nobody takes ends a process.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
 	defer signal.Stop(hangups)
-	if err := engine.Start(ctx); err != nil {
+	done := stderr.waiting("putting the gate up")
+	err := engine.Start(ctx)
+	done()
+	if err != nil {
 		return err
 	}
 	listener, err := control.Listen(o.Socket)

@@ -26,6 +26,7 @@ type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	terminal       bool // somebody sits at stdin and can be asked
+	watched        bool // somebody looks at stderr as it is written
 	uid            int  // effective
 
 	// sessions are the operator's own connections, which no change should cut.
@@ -42,6 +43,7 @@ func main() {
 		args:  os.Args,
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdin.Fd())),
+		watched:  term.IsTerminal(int(os.Stderr.Fd())),
 		uid:      os.Geteuid(),
 		sessions: func() []policy.Peer { return reconcile.Sessions(os.Getpid()) },
 		offline:  openOffline,

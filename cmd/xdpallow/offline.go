@@ -32,7 +32,9 @@ func daemonOrPins[A any](ctx context.Context, c *call, ask func(context.Context,
 		return answer, err
 	}
 	bpffs, state := filepath.Clean(c.flags.Path("bpffs")), filepath.Clean(c.flags.Path("state"))
+	done := c.progress().waiting("reading pins and state")
 	answer, err = ask(ctx, c.offline(bpffs, state))
+	done()
 	if errors.Is(err, reconcile.ErrNoPins) {
 		return answer, fmt.Errorf("no daemon answers on %s: %w", c.flags.Path("socket"), err)
 	}
@@ -42,5 +44,9 @@ func daemonOrPins[A any](ctx context.Context, c *call, ask func(context.Context,
 	return answer, err
 }
 
-// client is the daemon.
-func (c *call) client() *control.Client { return control.NewClient(c.flags.Path("socket")) }
+// client is the daemon, which is waited for visibly.
+func (c *call) client() *control.Client {
+	client := control.NewClient(c.flags.Path("socket"))
+	client.Waiting = func() (done func()) { return c.progress().waiting("waiting for the daemon") }
+	return client
+}

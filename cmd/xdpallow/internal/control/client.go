@@ -30,6 +30,8 @@ const answerTimeout = 2 * time.Minute
 // *policy.InputError, *policy.Refused and ErrForbidden, or ErrNoDaemon. The
 // Caller arguments are ignored: the daemon asks the kernel who calls.
 type Client struct {
+	Waiting func() (done func()) // called as each request begins, and done at its end; nil is nobody
+
 	socket string
 	http   http.Client
 }
@@ -137,6 +139,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	req, err := http.NewRequestWithContext(ctx, method, "http://xdpallow"+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	if c.Waiting != nil {
+		defer c.Waiting()()
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

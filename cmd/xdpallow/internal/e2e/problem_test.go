@@ -17,6 +17,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // This file is what tests of broken gates share: what status says of the damage, and
@@ -83,6 +84,7 @@ func (d *daemon) forget() {
 // pinned, which program runs, what is enforced.
 func (h *host) picture() string {
 	h.tb.Helper()
+	h.followed()
 	var b strings.Builder
 	for _, dir := range []string{h.state(), h.bpffs()} {
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -112,6 +114,19 @@ func (h *host) picture() string {
 		fmt.Fprintln(&b, s.Generation, s.Entries, s.Enforcing, s.Problems, h.must("list", "-o", "text"))
 	}
 	return b.String()
+}
+
+// followed waits until the effective list says what a running daemon acknowledged:
+// what the CLI made is in the database first.
+func (h *host) followed() {
+	h.tb.Helper()
+	if _, err := os.Stat(h.socket()); err != nil || h.status().Daemon == nil {
+		return
+	}
+	h.eventually(10*time.Second, "the effective list follows", func() bool {
+		list, err := store.LoadEffective(h.state())
+		return err == nil && list.Generation == h.status().Generation
+	})
 }
 
 // unchanged fails the test if anything differs from the picture before.

@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,14 +39,27 @@ func TestVanishedDirectoryKeepsItsCustomers(t *testing.T) {
 func TestFailedChangeIsNoChange(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	d := h.run(allowed...)
+	list := h.file("acme.list", "198.18.0.0/24\n")
+	with := append(slices.Clone(allowed), "--allow-file", list)
+	d := h.run(with...)
 	h.must("add", "192.0.2.0/24")
-	// Where the list of the generation before goes, nothing can be written.
+	h.followed()
+	// Where the list of the generation before goes, nothing can be written. What is
+	// declared stands there alone.
 	previous := filepath.Join(h.state(), "effective.list.prev")
 	if err := os.RemoveAll(previous); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(previous, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.file("acme.list", "198.18.7.0/24\n")
+	if r := h.cli("reload"); r.code != 1 {
+		t.Fatalf("reload on a disk that fails: %+v", r)
+	}
+	h.file("acme.list", "198.18.0.0/24\n")
+	// What the CLI makes stands in the database, where nothing can be written now.
+	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"add", "198.18.7.0/24"}, {"remove", "192.0.2.0/24"}} {
@@ -57,7 +72,7 @@ func TestFailedChangeIsNoChange(t *testing.T) {
 	if err := os.Remove(previous); err != nil {
 		t.Fatal(err)
 	}
-	h.run(allowed...)
+	h.run(with...)
 	if after := h.must("list", "-o", "text"); after != before || !strings.Contains(after, "192.0.2.0/24") || strings.Contains(after, "198.18.7.0") {
 		t.Errorf("before the restart:\n%safter it:\n%s", before, after)
 	}
@@ -211,4 +226,40 @@ func TestRefusedStartTakesItsInterfacesOff(t *testing.T) {
 		t.Error("eth1 was left attached")
 	}
 	h.shut()
+}
+
+// Promise: what add acknowledged is kept even when the effective list beside it cannot be
+// written; that is a problem that opens nothing, and is over when it can.
+func TestListThatCannotFollow(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	d := h.run(allowed...)
+	previous := filepath.Join(h.state(), "effective.list.prev")
+	if err := errors.Join(os.RemoveAll(previous), os.Mkdir(previous, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	h.must("add", "192.0.2.0/24")
+	behind := func() bool {
+		_, found := problem(h.status(), "list_behind", h.state())
+		return found
+	}
+	h.eventually(10*time.Second, "the problem is seen", behind)
+	if !h.status().Enforcing {
+		t.Error("a list that cannot be written does not open the gate")
+	}
+	if err := os.Remove(previous); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually(10*time.Second, "the problem is over", func() bool { return !behind() })
+	h.followed()
+	h.must("add", "198.51.100.0/24")
+	d.kill() // before the list follows
+	for _, daemon := range []bool{false, true} {
+		if daemon {
+			h.run(allowed...)
+		}
+		if list := h.must("list", "-o", "text"); !strings.Contains(list, "192.0.2.0/24") || !strings.Contains(list, "198.51.100.0/24") {
+			t.Errorf("with a daemon %v: %s", daemon, list)
+		}
+	}
 }

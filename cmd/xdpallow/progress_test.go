@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Promise (issue 4): what takes over a second says on a terminal what it waits for, in
+// one line that is gone at the end; what does not, and -q and a pipe, say nothing.
+func TestProgress(t *testing.T) {
+	for _, c := range []struct {
+		watched, quiet bool
+		takes          time.Duration
+		want           string
+	}{
+		{true, false, 900 * time.Millisecond, ""},
+		{true, false, 2500 * time.Millisecond, "xdpallow: reading, 1 s\r\x1b[Kxdpallow: reading, 2 s\r\x1b[K"},
+		{true, true, 2500 * time.Millisecond, ""},
+		{false, false, 2500 * time.Millisecond, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			cmd := &call{env: env{stderr: &out, watched: c.watched}, quiet: c.quiet}
+			done := cmd.progress().waiting("reading")
+			time.Sleep(c.takes)
+			done()
+			if out.String() != c.want {
+				t.Errorf("%+v: %q", c, out.String())
+			}
+		})
+	}
+	// A line of the log takes its place.
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := &progress{out: &out}
+		done := p.waiting("reading")
+		time.Sleep(1500 * time.Millisecond)
+		fmt.Fprintln(p, "logged")
+		done()
+		if want := "xdpallow: reading, 1 s\r\x1b[Klogged\n"; out.String() != want {
+			t.Errorf("%q, want %q", out.String(), want)
+		}
+	})
+}
