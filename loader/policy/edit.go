@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -27,7 +28,35 @@ func (e Edit) Empty() bool { return len(e.Remove)+len(e.Put) == 0 }
 // Edit merges the prefixes that edit names again, and says what that changes. Errors
 // are those of Merge; s stays as it is.
 func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
-	return s.merge(edit.touched(s.Entries), now)
+	touched := edit.touched(s.Entries)
+	var claims []Claim
+	for _, said := range touched {
+		claims = append(claims, said...)
+	}
+	merged, err := Merge(claims, now)
+	if err != nil {
+		return s, Plan{}, err
+	}
+	var plan Plan
+	after := s
+	for _, prefix := range slices.SortedFunc(maps.Keys(touched), ComparePrefix) {
+		old, found := s.Entries.Find(prefix)
+		if len(merged) == 0 || merged[0].Prefix != prefix {
+			if found {
+				plan.Removed, after.Entries = append(plan.Removed, *old), after.Entries.without(prefix)
+			}
+			continue
+		}
+		entry := merged[0] // not its address: one that stays would keep all of merged
+		merged = merged[1:]
+		after.Entries = after.Entries.with(&entry)
+		if !found {
+			plan.Added = append(plan.Added, entry)
+		} else if !old.Equal(entry) {
+			plan.Changed = append(plan.Changed, entry)
+		}
+	}
+	return after, plan, nil
 }
 
 // touched is what will be said of each prefix that e names, which may be nothing.
@@ -50,24 +79,20 @@ func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
 	return touched
 }
 
-// Expire merges again, as time goes by, the entries of which a claim has ended and
-// another may not have. It returns when to look again, zero for never. A claim that
-// stands alone needs no look: its entry stays, and the kernel says expired.
-func (s State) Expire(now time.Time) (State, Plan, time.Time) {
-	touched := make(map[netip.Prefix][]Claim)
-	var next time.Time
-	for entry := range s.Entries.All() {
-		if len(entry.Claims) == 1 {
+// Expire merges again, as time goes by, the entries that several claims make. It
+// returns when to look again, zero for never. A claim that stands alone needs no look:
+// its entry stays when it ends, and the kernel says expired.
+func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
+	after = s
+	for old := range s.Entries.All() {
+		if len(old.Claims) == 1 {
 			continue
 		}
-		if slices.ContainsFunc(entry.Claims, func(c Claim) bool { return hasEnded(c.Until, now) }) {
-			touched[entry.Prefix] = entry.Claims
+		next = Sooner(next, NextEnd(old.Claims, now))
+		// That owners agree was asked of ended claims, too.
+		if entry := mergeOne(old.Claims, now); !old.Equal(entry) {
+			plan.Changed, after.Entries = append(plan.Changed, entry), after.Entries.with(&entry)
 		}
-		next = Sooner(next, NextEnd(entry.Claims, now))
-	}
-	after, plan, err := s.merge(touched, now)
-	if err != nil {
-		panic(err) // owners agreed, and Merge asks those of ended claims, too
 	}
 	return after, plan, next
 }
@@ -78,38 +103,4 @@ func Sooner(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// merge makes touched what is said of its prefixes.
-func (s State) merge(touched map[netip.Prefix][]Claim, now time.Time) (State, Plan, error) {
-	var claims []Claim
-	prefixes := make([]netip.Prefix, 0, len(touched))
-	for prefix, said := range touched {
-		claims, prefixes = append(claims, said...), append(prefixes, prefix)
-	}
-	merged, err := Merge(claims, now)
-	if err != nil {
-		return s, Plan{}, err
-	}
-	slices.SortFunc(prefixes, ComparePrefix)
-	var plan Plan
-	after := State{s.Services, s.Entries}
-	for _, prefix := range prefixes {
-		old, found := s.Entries.Find(prefix)
-		if len(merged) == 0 || merged[0].Prefix != prefix {
-			if found {
-				plan.Removed, after.Entries = append(plan.Removed, *old), after.Entries.without(prefix)
-			}
-			continue
-		}
-		entry := merged[0] // not its address: one that stays would keep all of merged
-		merged = merged[1:]
-		after.Entries = after.Entries.with(&entry)
-		if !found {
-			plan.Added = append(plan.Added, entry)
-		} else if !old.Equal(entry) {
-			plan.Changed = append(plan.Changed, entry)
-		}
-	}
-	return after, plan, nil
 }

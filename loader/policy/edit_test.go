@@ -87,7 +87,8 @@ func (w *world) edit(t *rapid.T) {
 }
 
 func (w *world) wait(t *rapid.T) {
-	w.now = w.now.Add(time.Duration(rapid.IntRange(0, 4).Draw(t, "hours")) * 30 * time.Minute)
+	// A clock may be set back.
+	w.now = w.now.Add(time.Duration(rapid.IntRange(-2, 4).Draw(t, "half hours")) * 30 * time.Minute)
 	got, plan, next := w.state.Expire(w.now)
 	entries, err := Merge(w.all(), w.now)
 	if err != nil {

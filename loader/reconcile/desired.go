@@ -113,18 +113,19 @@ func (d desired) same(c change) bool {
 
 // edited is d after an edit of what the CLI claims.
 func (d desired) edited(edit policy.Edit, now time.Time) (next desired, plan policy.Plan, err error) {
-	if edit.Empty() {
-		return d, plan, nil
+	next = d
+	if edit.Empty() { // what was read says what it said, and time has gone by
+		next.state, plan, _ = d.state.Expire(now)
+		return next, plan, nil
 	}
 	if err := policy.CheckServices(edit.Put, d.state.Services); err != nil {
 		return d, plan, err
 	}
-	next = d
 	if len(d.orphans) > 0 {
 		next.orphans = maps.Clone(d.orphans)
-	}
-	for said := range touched(edit) {
-		delete(next.orphans, said)
+		for prefix := range touched(edit) {
+			delete(next.orphans, prefix)
+		}
 	}
 	next.state, plan, err = d.state.Edit(edit, now)
 	return next, plan, err

@@ -20,6 +20,7 @@ type list struct {
 	torn    bool
 	behind  *time.Timer   // runs when the list is older than the database, else nil
 	took    time.Duration // the last writing
+	closed  bool
 }
 
 // A list is written a little later than it could be, and so seldom that it takes a
@@ -72,7 +73,7 @@ func (e *Engine) saved(list store.Effective, took time.Duration, err error) erro
 
 // saveSoon has the list follow the database. The caller holds the mutex.
 func (e *Engine) saveSoon() {
-	if e.list.behind == nil {
+	if e.list.behind == nil && !e.list.closed {
 		e.list.behind = time.AfterFunc(max(saveAfter, saveShare*e.list.took), e.catchUp)
 	}
 }
@@ -104,6 +105,7 @@ func (e *Engine) catchUp() {
 // settleList ends the writing of the list, for good. The caller holds the mutex.
 func (e *Engine) settleList() error {
 	var err error
+	e.list.closed = true // the next daemon may be writing it
 	if e.list.behind != nil {
 		e.list.behind.Stop()
 		e.list.behind = nil

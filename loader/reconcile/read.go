@@ -97,7 +97,7 @@ func (e *Engine) readConfig(read *reading) {
 // Recoverable reports whether the state directory holds a policy to fall back on
 // when what is declared cannot be read. It changes nothing.
 func Recoverable(state string) bool {
-	last, err := store.LoadEffective(state)
+	last, err := store.LoadDeclared(state)
 	var torn *store.TornError
 	if err != nil && !errors.As(err, &torn) {
 		return !errors.Is(err, os.ErrNotExist)

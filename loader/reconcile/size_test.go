@@ -125,6 +125,13 @@ func (g *gate) stop() {
 		g.Error(err)
 	}
 	g.engine = nil
+	// What the CLI made has followed into the list, at the latest now.
+	kept := labtest.Must(store.OpenReadOnly(g.options.State))(g.T)
+	defer kept.Close()
+	list := labtest.Must(store.LoadDeclared(g.options.State))(g.T)
+	if want := labtest.Must(kept.Generation())(g.T); list.Generation != want {
+		g.Errorf("the effective list is of generation %d, the database of %d", list.Generation, want)
+	}
 }
 
 // read reads the database as a start must, and no more.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
@@ -47,6 +48,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		return err
 	}
 	e.up = true
+	go debug.FreeOSMemory() // a start leaves behind as much again as it needs
 	return ctx.Err()
 }
 
