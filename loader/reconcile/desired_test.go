@@ -1,0 +1,113 @@
+package reconcile
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Guards "nothing but speed": after any sequence of changes by the CLI, of what is
+// declared and of services, what is desired, what is counted and when to look again are
+// what they would be if everything were read anew, the claims that are kept for a
+// service that is gone among them.
+func TestDesiredAgainstAnew(t *testing.T) {
+	var (
+		prefix = rapid.Custom(func(t *rapid.T) netip.Prefix {
+			return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, rapid.ByteRange(0, 9).Draw(t, "last")}), 32)
+		})
+		service = rapid.SampledFrom([]string{"", "", "api", "mail"})
+		file    = policy.FileOrigin("a.list")
+		now     = time.Now().UTC().Truncate(time.Second)
+		claim   = rapid.Custom(func(t *rapid.T) policy.Claim {
+			c := policy.Claim{Prefix: prefix.Draw(t, "prefix"), Owner: rapid.SampledFrom([]string{"", "acme", "globex"}).Draw(t, "owner")}
+			if name := service.Draw(t, "service"); name != "" {
+				c.Services = []string{name}
+			}
+			if rapid.Bool().Draw(t, "ends") {
+				c.Until = now.Add(time.Duration(rapid.IntRange(1, 5).Draw(t, "hours")) * time.Hour)
+			}
+			return c
+		})
+	)
+	named := func(names ...string) (services []policy.Service) {
+		for i, name := range names {
+			services = append(services, policy.Service{Name: name, Ports: []policy.Port{{Protocol: policy.TCP, Number: uint16(i + 1)}}, Mode: policy.Enforce})
+		}
+		return services
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		made := map[netip.Prefix]policy.Claim{}
+		e := &Engine{tally: tally{owners: map[string]int{}}}
+		e.view.state.Services = named("api", "mail")
+		for step := range rapid.IntRange(1, 12).Draw(t, "steps") {
+			c, said := change{}, maps.Clone(made)
+			switch rapid.IntRange(0, 4).Draw(t, "kind") {
+			case 0:
+				c.services = named("api")
+				if rapid.Bool().Draw(t, "mail") {
+					c.services = named("api", "mail")
+				}
+			case 1:
+				c.declared = map[policy.Origin][]policy.Claim{file: nil}
+				for i, one := range rapid.SliceOfNDistinct(claim, 0, 4, func(c policy.Claim) netip.Prefix { return c.Prefix }).Draw(t, "declared") {
+					one.Origin, one.Where = file, fmt.Sprint("a.list:", i)
+					c.declared[file] = append(c.declared[file], one)
+				}
+			default:
+				for _, gone := range rapid.SliceOfN(prefix, 0, 3).Draw(t, "remove") {
+					c.edit.Remove = append(c.edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: gone})
+					delete(said, gone)
+				}
+				for _, one := range rapid.SliceOfN(claim, 0, 3).Draw(t, "put") {
+					one.Origin = policy.OriginCLI
+					c.edit.Put = append(c.edit.Put, one)
+					said[one.Prefix] = one
+				}
+			}
+			old := e.view.desired
+			next, plan, err := old.next(c, now)
+			if err != nil { // nothing is made of it: TestEditAgainstMerge has the words
+				continue
+			}
+			made = said
+			e.stand(c, next, plan)
+			anew, err := desire(next.state.Services, next.declared, slices.Collect(maps.Values(made)), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(dump(anew), dump(e.view.desired), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				t.Fatalf("step %d (-anew +is):\n%s", step, diff)
+			}
+			if want := countAll(anew); want.made != e.tally.made || !maps.Equal(want.owners, e.tally.owners) {
+				t.Fatalf("step %d: counted %+v, want %+v", step, e.tally, want)
+			}
+			if want := policy.Diff(old.state, anew.state); len(want.Added) != len(plan.Added) || len(want.Removed) != len(plan.Removed) || len(want.Changed) != len(plan.Changed) {
+				t.Fatalf("step %d: plan %+v, want %+v", step, plan, want)
+			}
+			// Too soon costs a look; too late would keep a grant.
+			if _, _, end := anew.state.Expire(now); !end.IsZero() && (e.end.IsZero() || e.end.After(end)) {
+				t.Fatalf("step %d: looks again at %v, want %v", step, e.end, end)
+			}
+		}
+	})
+}
+
+// dump is all of d that can be compared.
+func dump(d desired) []any {
+	all := []any{}
+	for entry := range d.state.Entries.All() {
+		all = append(all, *entry)
+	}
+	for _, prefix := range slices.SortedFunc(maps.Keys(d.orphans), policy.ComparePrefix) {
+		all = append(all, "orphan", d.orphans[prefix])
+	}
+	return all
+}
