@@ -1,8 +1,8 @@
 // Package store is what survives the daemon and the host: the entries made by
 // the command line, in an embedded database, and beside it the effective list
 // of the last two generations, which is published after a reboot before any
-// file is read. The database is the truth of what the command line made, and the
-// list, which may be a moment older in that, of all else.
+// file is read. The database is the truth of what the command line made: there the
+// list may be a moment older.
 package store
 
 import (
