@@ -179,21 +179,23 @@ static __always_inline enum reason judge_plain(struct xdp_md *ctx, struct questi
 	const struct policy *policy = q->policy;
 	struct key source;
 	struct plain p;
-	__u32 tcp;
+	__u32 tcp, port;
 
 	if (!read_plain(ctx, &p))
 		return UNDECIDED;
 	tcp = p.protocol == IPPROTO_TCP;
 	*family = p.family;
-	*service = (tcp ? policy->tcp[p.port] : policy->udp[p.port]) & (SERVICES - 1);
+	port = BOUNDED(p.port, 0xffff);
+	*service = (tcp ? policy->tcp[port] : policy->udp[port]) & (SERVICES - 1);
 	if (!*service)
 		return policy->services[0].scope == SCOPE_STRICT ? UNDECIDED : REASON_OTHER_PORT;
 	if (tcp) {
 		if (!p.source_port)
 			return UNDECIDED;
 		if ((p.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-			return policy->services[*service].scope == SCOPE_SYN ? REASON_NOT_OPENING :
-									       UNDECIDED;
+			return policy->services[BOUNDED(*service, SERVICES - 1)].scope == SCOPE_SYN ?
+				       REASON_NOT_OPENING :
+				       UNDECIDED;
 	}
 	if (is_far(policy, *(__be32 *)p.source, p.family))
 		return REASON_NOT_LISTED;
