@@ -95,7 +95,7 @@ func withoutPrefilter(from *ebpf.Map) (*ebpf.Map, error) {
 			return nil, err
 		}
 		for family := range value.Prefilter {
-			value.Prefilter[family].Near, value.Prefilter[family].Exact = 0, 0
+			value.Prefilter[family].Shift = 0
 		}
 		if err := m.Put(slot, value); err != nil {
 			return nil, err
