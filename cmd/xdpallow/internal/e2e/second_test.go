@@ -43,8 +43,8 @@ func compileOther(source, changed, object string) error {
 	if err != nil {
 		return err
 	}
-	const count = "length = p.cursor.end;"
-	other := bytes.Replace(text, []byte(count), []byte("length = p.cursor.end + (p.cursor.end >> 31);"), 1)
+	const count = "bpf_xdp_get_buff_len(ctx));"
+	other := bytes.Replace(text, []byte(count), []byte("bpf_xdp_get_buff_len(ctx) + (bpf_xdp_get_buff_len(ctx) >> 31));"), 1)
 	if bytes.Equal(text, other) {
 		return &os.PathError{Op: "find " + count, Path: source, Err: os.ErrNotExist}
 	}
