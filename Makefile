@@ -12,7 +12,8 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests run besides Go: command -> Debian package.
 TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
-	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git nft:nftables
+	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git nft:nftables \
+	prometheus:prometheus promtool:prometheus
 
 .PHONY: help build demo test test-kernels disguises fuzz tools root generate bench lint install uninstall clean
 
@@ -58,7 +59,10 @@ tools: # install with apt what the tests need and is missing
 		missing="$$missing libclang-rt-14-dev"; \
 	[ -e /usr/include/linux/bpf.h ] || missing="$$missing linux-libc-dev"; \
 	if [ -n "$$missing" ]; then \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing || exit; \
+		case "$$missing" in *prometheus*) \
+			[ ! -d /run/systemd/system ] || systemctl disable --now prometheus; \
+		esac; \
 	fi
 
 root:

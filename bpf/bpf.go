@@ -3,4 +3,4 @@
 // compiler whose output is byte for byte the committed object.
 package bpf
 
-//go:generate go tool bpf2go -tags linux -target bpfel -type reason -type verdict -type family -type scope -type entry -type key Xdpallow xdpallow.bpf.c
+//go:generate go tool bpf2go -tags linux -target bpfel -type reason -type verdict -type family -type scope -type entry -type key -type event Xdpallow xdpallow.bpf.c

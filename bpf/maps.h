@@ -63,25 +63,18 @@ struct {
 } allow6 SEC(".maps");
 
 /*
- * The prefilter's first level, inline on the drop path: fixed maps, because the lookup
- * in one is a few instructions and not a call. Each slot uses the first 2^near bits of
- * its half.
+ * The prefilter's first level, inline on the drop path: one fixed map for both families,
+ * because only the lookup in a map that the verifier knows is a few instructions and not
+ * a call. Slots have a half each, in it IPv4 and then IPv6, of which 2^near bits are used.
  */
 #define NEAR_BLOCKS (1 << (MAX_NEAR_BITS - BLOCK_BITS))
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SLOTS * NEAR_BLOCKS);
+	__uint(max_entries, SLOTS * 2 * NEAR_BLOCKS);
 	__type(key, __u32);
 	__type(value, struct block);
-} near4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SLOTS * NEAR_BLOCKS);
-	__type(key, __u32);
-	__type(value, struct block);
-} near6 SEC(".maps");
+} near SEC(".maps");
 
 /* Its second level: 2^exact bits, made by a publish to the size of the list. */
 struct exact {
@@ -105,6 +98,33 @@ struct {
 	__type(key, __u32);
 	__array(values, struct exact);
 } exact6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OWNERS);
+	__type(key, __u32);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OWNERS);
+	__type(key, __u32);
+	__type(value, struct openings);
+} openings_of SEC(".maps");
+
+/* Bounded, and never waited for: a flood loses samples and not time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
 
 /* This namespace's own addresses, full length, for the backstop. */
 struct {
@@ -134,8 +154,8 @@ struct {
 
 /*
  * 1 makes the twin: the same decisions on the same maps, but it counts in maps
- * of its own, leaves hits and last_seen alone, and that of XDP returns its reason
- * too. So `check` and the canary ask the real thing and disturb nothing.
+ * of its own, samples nothing, leaves hits, last_seen and owners alone, and that of XDP
+ * returns its reason too. So `check` and the canary ask the real thing and disturb nothing.
  */
 volatile const __u8 dry = 0;
 

@@ -7,8 +7,9 @@
  * The first level has a bit for each /24 (IPv6: /32) that an entry touches, scattered
  * over a bitmap that is sized to the list: the cost of a miss is the cache level of the
  * first structure it touches, so 15 entries take 1 KiB and not 2 MiB. The second is for
- * an attacker who fakes sources near listed ones: a bit for each piece that an entry
- * covers, at the lengths that entries have, so that one probe a length says no.
+ * an attacker who fakes sources near listed ones: two bits for each piece that an entry
+ * covers, at a few lengths. All pieces of one /24 (IPv6: of one /48, the larger ones of
+ * one /32) have their bits in one block, so that one cache line says no to all lengths.
  */
 #ifndef XDPALLOW_PREFILTER_H
 #define XDPALLOW_PREFILTER_H
@@ -21,7 +22,9 @@
 /* Odd, and so a bijection modulo any power of two: at 24 bits the first level of IPv4
  * is the plain bitmap of all /24s. 2^32 and 2^64 by the golden ratio. */
 #define SCATTER32 0x9e3779b1u
-#define SCATTER64 0x9e3779b97f4a7c15ull
+#define SCATTER_BLOCKS 0x9e3779b97f4a7c15ull
+#define SCATTER_PIECES 0xc2b2ae3d27d4eb4full /* another, or pieces would share bits in a block */
+#define MARK 0x51ed270b /* tells a mark from a piece of the same bits */
 
 static __always_inline int has_bit(const struct block *block, __u32 bit)
 {
@@ -37,56 +40,90 @@ static __always_inline __u64 leading(const struct key *source, enum family famil
 	       bpf_ntohl(*(__u32 *)(source->address + 4));
 }
 
-/* The first level, of a family that has one; 1 where it cannot tell. */
-static __always_inline int is_near(const struct policy *policy, __u32 slot, const struct key *source,
-				   enum family family)
+/* The first level, of a family that has one, asked for the first 32 bits of a source as
+ * they stand in the packet; 1 where it cannot tell. */
+static __always_inline int is_near(const struct prefilter *prefilter, __be32 first, enum family family)
 {
-	__u32 top = bpf_ntohl(*(__u32 *)source->address), index, at;
-	struct block *block;
-
-	if (family == FAMILY_IPV4) {
-		index = ((top >> 8) * SCATTER32 & 0xffffff) >>
-			(24 - policy->prefilter[0].near & 31);
-		at = slot * NEAR_BLOCKS + (index >> BLOCK_BITS);
-		block = bpf_map_lookup_elem(&near4, &at);
-	} else {
-		index = top * SCATTER32 >> (32 - policy->prefilter[1].near & 31);
-		at = slot * NEAR_BLOCKS + (index >> BLOCK_BITS);
-		block = bpf_map_lookup_elem(&near6, &at);
-	}
-	return !block || has_bit(block, index);
-}
-
-/* One probe of the second level: the first length bits of the source. */
-static __always_inline int has_piece(void *bits, __u32 exact, __u64 leading, __u32 length)
-{
-	__u64 piece = (leading & ~0ull << (64 - length)) + length;
-	__u32 index = piece * SCATTER64 >> (64 - exact & 63), at = index >> BLOCK_BITS;
-	struct block *block = bpf_map_lookup_elem(bits, &at);
+	/* Of IPv4 the last byte, which is the highest of these, is shifted out. */
+	__u32 grain = family == FAMILY_IPV4 ? first << 8 : first;
+	__u32 index = grain * SCATTER32 >> (prefilter->shift & 31);
+	__u32 at = prefilter->first + (index >> BLOCK_BITS);
+	struct block *block = bpf_map_lookup_elem(&near, &at);
 
 	return !block || has_bit(block, index);
 }
 
-/* The second level; 1 where it cannot tell. A global function: it is off the drop path
- * of random sources. */
-__noinline int may_cover(const struct key *source, __u32 slot, enum family family, __u32 exact)
+/* The block of the first length bits of the source. */
+static __always_inline const struct block *block_of(void *bits, __u32 exact, __u64 leading, __u32 length)
 {
+	__u64 around = (leading >> (64 - length)) + length;
+	__u32 at = around * SCATTER_BLOCKS >> (64 + BLOCK_BITS - exact & 63);
+
+	return bpf_map_lookup_elem(bits, &at);
+}
+
+static __always_inline __u64 piece_of(__u64 leading, __u32 length, __u64 kind)
+{
+	return ((leading >> (64 - length)) + length + kind) * SCATTER_PIECES;
+}
+
+static __always_inline int has_piece(const struct block *block, __u64 leading, __u32 length)
+{
+	__u64 piece = piece_of(leading, length, 0);
+
+	return has_bit(block, piece >> 55) && has_bit(block, piece >> 46 & 511);
+}
+
+/* The mark of a block's /24 or /48: four bits, so that of a flood from all over almost
+ * nothing looks like a customer who moved. */
+static __always_inline int has_mark(const struct block *block, __u64 leading, __u32 length)
+{
+	__u64 mark = piece_of(leading, length, MARK);
+
+	return has_bit(block, mark >> 55) && has_bit(block, mark >> 46 & 511) &&
+	       has_bit(block, mark >> 37 & 511) && has_bit(block, mark >> 28 & 511);
+}
+
+#define MAY_COVER 1     /* the list must be asked */
+#define HAS_NEIGHBOUR 2 /* a listed prefix is in the same /24 or /48, probably */
+
+/* The second level. A global function: it is off the drop path of random sources. */
+__noinline __u32 look_around(const struct key *source, __u32 slot, enum family family, __u32 exact)
+{
+	const struct block *block;
 	struct key own;
 	__u64 address;
+	__u32 found;
 	void *bits;
 
-	if (!source || !exact || exact > MAX_EXACT_BITS)
-		return 1;
+	if (!source || exact <= BLOCK_BITS || exact > MAX_EXACT_BITS)
+		return MAY_COVER;
 	own = *source;
 	address = leading(&own, family);
 	if (family == FAMILY_IPV4) {
 		bits = bpf_map_lookup_elem(&exact4, &slot);
-		return !bits || has_piece(bits, exact, address, 24) ||
-		       has_piece(bits, exact, address, 28) || has_piece(bits, exact, address, 32);
+		block = bits ? block_of(bits, exact, address, 24) : NULL;
+		if (!block)
+			return MAY_COVER;
+		found = has_mark(block, address, 24) ? HAS_NEIGHBOUR : 0;
+		if (has_piece(block, address, 24) || has_piece(block, address, 28) ||
+		    has_piece(block, address, 32))
+			found |= MAY_COVER;
+		return found;
 	}
 	bits = bpf_map_lookup_elem(&exact6, &slot);
-	return !bits || has_piece(bits, exact, address, 32) || has_piece(bits, exact, address, 40) ||
-	       has_piece(bits, exact, address, 48) || has_piece(bits, exact, address, 64);
+	block = bits ? block_of(bits, exact, address, 48) : NULL;
+	if (!block)
+		return MAY_COVER;
+	found = has_mark(block, address, 48) ? HAS_NEIGHBOUR : 0;
+	if (has_piece(block, address, 48) || has_piece(block, address, 52) ||
+	    has_piece(block, address, 56) || has_piece(block, address, 60) ||
+	    has_piece(block, address, 64))
+		return found | MAY_COVER;
+	block = block_of(bits, exact, address, 32);
+	if (!block || has_piece(block, address, 32) || has_piece(block, address, 40))
+		found |= MAY_COVER;
+	return found;
 }
 
 #endif

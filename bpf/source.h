@@ -11,8 +11,8 @@
 #define XDPALLOW_SOURCE_H
 
 #include "maps.h"
+#include "owner.h"
 
-#define NSEC_PER_SEC 1000000000ull
 #define MAX_COVERING 129 /* /0 to /128 */
 
 struct walk {
@@ -20,6 +20,7 @@ struct walk {
 	__u32 slot;
 	enum family family;
 	__u32 service;
+	__u32 opening; /* of TCP, and in XDP: what limits and use are about */
 	enum reason reason;
 };
 
@@ -41,7 +42,7 @@ static __always_inline enum reason judge_entry(const struct entry *e, __u32 serv
 		return REASON_WRONG_SERVICE;
 	/* Final, though a shorter entry might grant: who was suspended by name
 	 * must not come in by the prefix around him. */
-	if (e->flags & ENTRY_SUSPENDED)
+	if (e->flags & ENTRY_SUSPENDED || is_owner_suspended(e->owner))
 		return REASON_SUSPENDED;
 	return REASON_LISTED;
 }
@@ -62,67 +63,69 @@ static __always_inline void note_opening(struct entry *e)
 		e->last_seen = now;
 }
 
-struct shorter {
-	struct walk walk;
-	__u8 bookkeep;
-};
-
-static long try_shorter(__u32 index, struct shorter *s)
+/* The last word on a TCP opening that e decides: its owner's rate, and the bookkeeping,
+ * which a twin leaves alone. */
+static __always_inline enum reason settle(struct entry *e, enum reason reason, const struct walk *w)
 {
-	struct entry *e = longest(&s->walk);
+	if (reason == REASON_LISTED && is_over_rate(e->owner))
+		reason = REASON_RATE_LIMITED;
+	if (dry)
+		return reason;
+	if (reason == REASON_LISTED)
+		note_opening(e);
+	charge(e->owner, reason, w->slot, w->service);
+	return reason;
+}
+
+static long try_shorter(__u32 index, struct walk *w)
+{
+	struct entry *e = longest(w);
 	enum reason reason;
 
 	if (!e)
 		return 1;
-	reason = judge_entry(e, s->walk.service);
+	reason = judge_entry(e, w->service);
 	if (is_final(reason)) {
-		if (s->bookkeep && reason == REASON_LISTED)
-			note_opening(e);
-		s->walk.reason = reason;
+		w->reason = w->opening ? settle(e, reason, w) : reason;
 		return 1;
 	}
 	if (!e->length)
 		return 1;
-	s->walk.key.prefixlen = e->length - 1;
+	w->key.prefixlen = e->length - 1;
 	return 0;
 }
 
 /*
  * REASON_LISTED, or why the source is not listed for the service; service 0 asks
- * for any. With bookkeep the entry that grants notes the opening. A global
- * function, so that the verifier walks it once and not once a caller.
+ * for any. An opening is charged to the owner of the entry that decides, and noted by
+ * the one that grants. A global function, so that the verifier walks it once and not
+ * once a caller.
  */
 __noinline enum reason judge_source(const struct key *source, __u32 slot, enum family family,
-				    __u32 service, __u32 bookkeep)
+				    __u32 service, __u32 opening)
 {
-	struct shorter s = {
-		.walk = { .slot = slot, .family = family, .service = service },
-		.bookkeep = bookkeep && !dry,
-	};
+	struct walk w = { .slot = slot, .family = family, .service = service, .opening = opening };
 	enum reason reason;
 	struct entry *e;
 
 	if (!source)
 		return REASON_NOT_LISTED;
 	/* 6.1 takes no map key from a global function's argument. */
-	s.walk.key = *source;
-	e = longest(&s.walk);
+	w.key = *source;
+	e = longest(&w);
 	if (!e)
 		return REASON_NOT_LISTED;
 	reason = judge_entry(e, service);
-	if (is_final(reason)) {
-		if (s.bookkeep && reason == REASON_LISTED)
-			note_opening(e);
-		return reason;
+	if (!is_final(reason) && e->length) {
+		/* If none grants, the longest match says why: it is the one that
+		 * the operator wrote for this source. */
+		w.reason = UNDECIDED;
+		w.key.prefixlen = e->length - 1;
+		bpf_loop(MAX_COVERING, try_shorter, &w, 0);
+		if (w.reason != UNDECIDED)
+			return w.reason;
 	}
-	if (!e->length)
-		return reason;
-	/* If none grants, the longest match says why: it is the one that the
-	 * operator wrote for this source. */
-	s.walk.reason = reason;
-	s.walk.key.prefixlen = e->length - 1;
-	bpf_loop(MAX_COVERING, try_shorter, &s, 0);
-	return s.walk.reason;
+	return opening ? settle(e, reason, &w) : reason;
 }
 
 #endif

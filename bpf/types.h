@@ -80,12 +80,14 @@ enum scope {
 struct service {
 	enum verdict refusal; /* VERDICT_DROP under enforce, VERDICT_AUDIT under audit */
 	enum scope scope;
+	__u64 audit_until; /* CLOCK_BOOTTIME, ns, when audit ends by itself; 0 is never */
 };
 
-/* How many bits of the prefilter a family uses, as powers of two; see prefilter.h. */
+/* What of the prefilter a family uses; see prefilter.h. */
 struct prefilter {
-	__u32 near;  /* 0 switches it off: every source is looked up in the trie */
-	__u32 exact;
+	__u32 shift; /* 32 - the first level's bits as a power of two; 0 switches both levels off */
+	__u32 first; /* block of the first level */
+	__u32 exact; /* the second level's bits, as a power of two */
 };
 
 /* One slot of the map policy: which port belongs to which service. */
@@ -96,10 +98,13 @@ struct policy {
 	__u8 udp[65536];
 };
 
-/* Which of the two slots is live. The kernel reads the slot once per run. */
+/* Which of the two slots is live. The kernel reads the slot once per run, and beside it
+ * what is wanted as often: of how many refused packets one is sampled. */
 struct current {
 	__u64 slot;
 	__u64 generation; /* for user space */
+	__u32 sample;     /* a power of two less 1: every packet whose count has none of its bits */
+	__u32 sample_near; /* likewise, for near misses, which must not drown in a flood */
 };
 
 /*
@@ -141,10 +146,59 @@ struct entry {
 	__u32 hits;      /* TCP openings since this trie was published */
 };
 
+/* How many owners there is room for; 0 is none. */
+#define OWNERS 8192
+
+#define OWNER_SUSPENDED 1
+
+/* What holds for all entries of an owner. */
+struct owner {
+	__u64 interval; /* ns between openings in the long run; 0 is no limit */
+	__u64 burst;    /* ns: how far ahead of that the owner may be */
+	__u64 due;      /* CLOCK_BOOTTIME, ns: when the openings so far will have been due */
+	__u64 flags;    /* OWNER_* */
+};
+
+/* The reasons that an owner is charged with. */
+enum charge {
+	CHARGE_EXPIRED,
+	CHARGE_WRONG_SERVICE,
+	CHARGE_SUSPENDED,
+	CHARGE_RATE_LIMITED,
+	CHARGE_COUNT,
+};
+
+/* TCP openings of an owner on one CPU, by the entry that decided. */
+struct openings {
+	__u64 passed;
+	__u64 dropped[CHARGE_COUNT];
+	__u64 audited[CHARGE_COUNT];
+	__u64 last_seen; /* CLOCK_BOOTTIME, s, of the last that passed; 0 is never */
+};
+
+/* A refused packet that was sampled. Network byte order where it says so. */
+struct event {
+	__u64 time;       /* CLOCK_BOOTTIME, ns */
+	__u8 source[16];  /* network byte order; IPv4 in the first four, 0 where there is none */
+	__u32 interface;  /* index; 0 is the backstop */
+	__u32 weight;     /* how many refused packets this one stands for */
+	__u32 length;     /* bytes of the frame; 0 in the backstop */
+	__u16 port;       /* host byte order; 0 where none was read */
+	__u8 protocol;
+	__u8 family;
+	__u8 verdict;
+	__u8 reason;
+	__u8 near;        /* the first 24 (IPv6: 48) bits are those of a listed prefix, probably */
+	__u8 unused[5];
+};
+
 _Static_assert(sizeof(struct counter) == 16, "schema");
-_Static_assert(sizeof(struct policy) == 272 + 2 * 65536, "schema");
-_Static_assert(sizeof(struct current) == 16, "schema");
+_Static_assert(sizeof(struct policy) == 536 + 2 * 65536, "schema");
+_Static_assert(sizeof(struct current) == 24, "schema");
 _Static_assert(sizeof(struct key) == KEY6_SIZE, "schema");
 _Static_assert(sizeof(struct entry) == 24, "schema");
+_Static_assert(sizeof(struct owner) == 32, "schema");
+_Static_assert(sizeof(struct openings) == 80, "schema");
+_Static_assert(sizeof(struct event) == 48, "schema");
 
 #endif

@@ -8,16 +8,31 @@
 #include "maps.h"
 #include "parse.h"
 
-/* The live slot, once per run: a flip in between would mix two policies. */
-static __always_inline const struct policy *live_policy(__u32 *slot)
-{
-	__u32 zero = 0;
-	struct current *live = bpf_map_lookup_elem(&current, &zero);
+#define NO_SAMPLES 0xffffffff
 
-	if (!live)
-		return NULL; /* cannot be: an array has its element */
-	*slot = live->slot & (SLOTS - 1);
-	return bpf_map_lookup_elem(&policy, slot);
+/* The live slot, once per run: a flip in between would mix two policies. NULL cannot be:
+ * an array has its elements. */
+static __always_inline const struct policy *live_policy(struct current *live)
+{
+	__u32 zero = 0, slot;
+	struct current *c = bpf_map_lookup_elem(&current, &zero);
+
+	if (!c)
+		return NULL;
+	slot = c->slot & (SLOTS - 1);
+	live->slot = slot;
+	live->sample = c->sample;
+	live->sample_near = c->sample_near;
+	return bpf_map_lookup_elem(&policy, &slot);
+}
+
+/* What happens to a refused packet. An audit that was given an end ends with it though
+ * the daemon be dead: nobody may forget the gate open. */
+static __always_inline enum verdict refusal(const struct service *s)
+{
+	if (s->refusal == VERDICT_AUDIT && s->audit_until && s->audit_until <= bpf_ktime_get_boot_ns())
+		return VERDICT_DROP;
+	return s->refusal;
 }
 
 static __always_inline enum verdict judge(enum reason reason, const struct policy *policy,
@@ -25,20 +40,21 @@ static __always_inline enum verdict judge(enum reason reason, const struct polic
 {
 	if (PASS_REASONS >> (reason & (REASON_ROOM - 1)) & 1)
 		return VERDICT_PASS;
-	return policy->services[BOUNDED(service, SERVICES - 1)].refusal;
+	return refusal(&policy->services[BOUNDED(service, SERVICES - 1)]);
 }
 
-/* A count that fails is lost; the verdict stands. */
-static __always_inline void count(enum verdict verdict, enum reason reason, __u32 family,
-				  __u64 bytes)
+/* Counts, and returns how many there were before, of this kind and on this CPU. A count
+ * that fails is lost; the verdict stands. */
+static __always_inline __u64 count(enum verdict verdict, enum reason reason, __u32 family,
+				   __u64 bytes)
 {
 	__u32 series = (verdict * REASON_ROOM + reason) * FAMILY_COUNT + family;
 	struct counter *counter = bpf_map_lookup_elem(&counters, &series);
 
 	if (!counter)
-		return;
-	counter->packets++;
+		return NO_SAMPLES;
 	counter->bytes += bytes;
+	return counter->packets++;
 }
 
 #endif

@@ -4,7 +4,7 @@
  * The gate. Each frame gets one reason; reason and mode give the verdict; the
  * verdict is counted once and acted upon once. One pass, one exit:
  *
- *	parse -> decide -> count -> act
+ *	parse -> decide -> count -> maybe sample -> act
  *
  * Most traffic leaves at the port, before any source is looked up.
  */
@@ -15,11 +15,13 @@
 #include "maps.h"
 #include "verdict.h"
 #include "parse.h"
+#include "plain.h"
 #include "options.h"
 #include "source.h"
 #include "prefilter.h"
 #include "strict.h"
 #include "socket.h"
+#include "sample.h"
 
 /*
  * Scope strict also drops what no port leads to, and datagrams to the number of a
@@ -47,32 +49,60 @@ static __always_inline enum reason look_closer(const struct packet *p, enum reas
 	return p->cursor.fragment ? REASON_OTHER_PROTOCOL : REASON_OTHER_PORT;
 }
 
-/* judge_source, and the prefilter before it, which ends nearly every flood. */
-static __always_inline enum reason look_up_source(const struct packet *p, const struct policy *policy,
-						  __u32 slot, __u32 service, __u32 bookkeep)
+/* What is asked of the list, and whether the answer was no but for a neighbour. */
+struct question {
+	const struct policy *policy;
+	__u32 slot;
+	__u32 near; /* an answer: the source has a listed neighbour */
+};
+
+/* Whether the first level of the prefilter proves a source unlisted by its first 32 bits,
+ * which ends nearly every flood. */
+static __always_inline int is_far(const struct policy *policy, __be32 first, enum family family)
 {
-	__u32 family = p->family == FAMILY_IPV6;
+	const struct prefilter *prefilter = &policy->prefilter[family == FAMILY_IPV6];
+
+	return prefilter->shift && !is_near(prefilter, first, family);
+}
+
+/* A source that is not far. */
+static __always_inline enum reason judge_near(const struct key *source, struct question *q,
+					      enum family family, __u32 service, __u32 opening)
+{
+	const struct prefilter *prefilter = &q->policy->prefilter[family == FAMILY_IPV6];
+
+	if (prefilter->shift) {
+		__u32 found = look_around(source, q->slot, family, prefilter->exact);
+
+		q->near = found & HAS_NEIGHBOUR;
+		if (!(found & MAY_COVER))
+			return REASON_NOT_LISTED;
+	}
+	return judge_source(source, q->slot, family, service, opening);
+}
+
+static __always_inline enum reason look_up_source(const struct packet *p, struct question *q,
+						  __u32 service, __u32 opening)
+{
 	struct key source;
 
 	read_source(p, &source);
-	if (policy->prefilter[family].near &&
-	    (!is_near(policy, slot, &source, p->family) ||
-	     !may_cover(&source, slot, p->family, policy->prefilter[family].exact)))
+	if (is_far(q->policy, *(__be32 *)source.address, p->family))
 		return REASON_NOT_LISTED;
-	return judge_source(&source, slot, p->family, service, bookkeep);
+	return judge_near(&source, q, p->family, service, opening);
 }
 
 /* A segment that opens nothing, to a protected port. */
 static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct packet *p,
-						  const struct policy *policy, __u32 slot, __u32 service)
+						  struct question *q, __u32 service)
 {
-	enum scope scope = policy->services[BOUNDED(service, SERVICES - 1)].scope;
+	enum scope scope = q->policy->services[BOUNDED(service, SERVICES - 1)].scope;
 	enum reason reason;
 
 	/* Segments of open connections are nearly all of the traffic: no lookup. */
 	if (scope == SCOPE_SYN)
 		return REASON_NOT_OPENING;
-	reason = look_up_source(p, policy, slot, service, 0);
+	reason = look_up_source(p, q, service, 0);
 	if (reason == REASON_LISTED)
 		return reason;
 	if (scope == SCOPE_STRICT)
@@ -86,9 +116,10 @@ static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct pac
  * Why this frame may or may not pass. *service is the service whose mode decides,
  * 0 where no port was read.
  */
-static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p,
-					  const struct policy *policy, __u32 slot, __u32 *service)
+static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, struct question *q,
+					  __u32 *service)
 {
+	const struct policy *policy = q->policy;
 	enum reason finding = parse(ctx, p), reason;
 	int tcp = p->cursor.next == IPPROTO_TCP, routed = finding >= REASON_MALFORMED && tcp;
 	__u32 opening = 0;
@@ -129,41 +160,107 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p,
 			 * SYNs all open connections. */
 			opening = (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 			if (!opening)
-				return decide_segment(ctx, p, policy, slot, *service);
+				return decide_segment(ctx, p, q, *service);
 		}
 	}
 	/* A source that was not reached cannot be listed. */
 	if (!p->has_source)
 		return finding;
-	reason = look_up_source(p, policy, slot, *service, opening);
+	reason = look_up_source(p, q, *service, opening);
 	if (reason == REASON_LISTED || finding == UNDECIDED)
 		return reason;
 	return finding;
 }
 
-SEC("xdp.frags")
-int xdpallow(struct xdp_md *ctx)
+/* The reason of a plain packet, by the rules of decide, or UNDECIDED. */
+static __always_inline enum reason judge_plain(struct xdp_md *ctx, struct question *q, __u32 *service,
+					       __u32 *family)
+{
+	const struct policy *policy = q->policy;
+	struct key source;
+	struct plain p;
+	__u32 tcp, port;
+
+	if (!read_plain(ctx, &p))
+		return UNDECIDED;
+	tcp = p.protocol == IPPROTO_TCP;
+	*family = p.family;
+	port = BOUNDED(p.port, 0xffff);
+	*service = (tcp ? policy->tcp[port] : policy->udp[port]) & (SERVICES - 1);
+	if (!*service)
+		return policy->services[0].scope == SCOPE_STRICT ? UNDECIDED : REASON_OTHER_PORT;
+	if (tcp) {
+		if (!p.source_port)
+			return UNDECIDED;
+		if ((p.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+			return policy->services[BOUNDED(*service, SERVICES - 1)].scope == SCOPE_SYN ?
+				       REASON_NOT_OPENING :
+				       UNDECIDED;
+	}
+	if (is_far(policy, *(__be32 *)p.source, p.family))
+		return REASON_NOT_LISTED;
+	source = (struct key){ .prefixlen = 32 };
+	if (p.family == FAMILY_IPV6) {
+		source.prefixlen = 128;
+		__builtin_memcpy(source.address, p.source, 16);
+	} else {
+		__builtin_memcpy(source.address, p.source, 4);
+	}
+	return judge_near(&source, q, p.family, *service, tcp);
+}
+
+/* What is not plain. Returns reason | service << 8 | family << 16 | near << 24. A global
+ * function, so that its registers are not the drop path's. */
+__noinline __u32 walk(struct xdp_md *ctx, __u32 slot)
 {
 	struct packet p = {
 		.data = (void *)(long)ctx->data,
 		.data_end = (void *)(long)ctx->data_end,
 		.cursor.end = bpf_xdp_get_buff_len(ctx),
 	};
-	__u32 slot = 0, service = 0, length = p.cursor.end;
-	const struct policy *rules = live_policy(&slot);
+	struct question q = { .policy = bpf_map_lookup_elem(&policy, &slot), .slot = slot };
+	__u32 service = 0, reason;
+
+	if (!q.policy)
+		return REASON_MALFORMED; /* cannot be: the caller found it */
+	reason = decide(ctx, &p, &q, &service);
+	return reason | service << 8 | p.family << 16 | !!q.near << 24;
+}
+
+SEC("xdp.frags")
+int xdpallow(struct xdp_md *ctx)
+{
+	struct current live;
+	struct question q = { .policy = live_policy(&live) };
+	__u32 service = 0, family = 0;
 	enum verdict verdict;
 	enum reason reason;
+	__u64 before;
 	int action;
 
-	if (!rules)
+	if (!q.policy)
 		return XDP_PASS; /* cannot be, and then we guard nothing */
 
-	reason = decide(ctx, &p, rules, slot, &service);
-	verdict = judge(reason, rules, service);
-	count(verdict, reason, p.family, length);
+	q.slot = live.slot;
+	reason = judge_plain(ctx, &q, &service, &family);
+	if (reason == UNDECIDED) {
+		__u32 walked = walk(ctx, q.slot);
+
+		reason = walked & 0xff;
+		service = walked >> 8 & 0xff;
+		family = walked >> 16 & 0xff;
+		q.near = walked >> 24;
+	}
+	verdict = judge(reason, q.policy, service);
+	before = count(verdict, reason, family, bpf_xdp_get_buff_len(ctx));
 	action = verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;
 	if (dry)
 		return action | verdict << 8 | reason << 16;
+	if (verdict != VERDICT_PASS) {
+		q.near = q.near && reason == REASON_NOT_LISTED;
+		if (is_sampled(before, &live, q.near))
+			sample(ctx, verdict, reason, q.near);
+	}
 	return action;
 }
 

@@ -28,6 +28,8 @@ type XdpallowCurrent struct {
 	_          structs.HostLayout
 	Slot       uint64
 	Generation uint64
+	Sample     uint32
+	SampleNear uint32
 }
 
 type XdpallowEntry struct {
@@ -39,6 +41,22 @@ type XdpallowEntry struct {
 	Flags    uint8
 	LastSeen uint32
 	Hits     uint32
+}
+
+type XdpallowEvent struct {
+	_         structs.HostLayout
+	Time      uint64
+	Source    [16]uint8
+	Interface uint32
+	Weight    uint32
+	Length    uint32
+	Port      uint16
+	Protocol  uint8
+	Family    uint8
+	Verdict   uint8
+	Reason    uint8
+	Near      uint8
+	Unused    [5]uint8
 }
 
 type XdpallowFamily uint32
@@ -56,16 +74,34 @@ type XdpallowKey struct {
 	Address   [16]uint8
 }
 
+type XdpallowOpenings struct {
+	_        structs.HostLayout
+	Passed   uint64
+	Dropped  [4]uint64
+	Audited  [4]uint64
+	LastSeen uint64
+}
+
+type XdpallowOwner struct {
+	_        structs.HostLayout
+	Interval uint64
+	Burst    uint64
+	Due      uint64
+	Flags    uint64
+}
+
 type XdpallowPolicy struct {
 	_        structs.HostLayout
 	Services [32]struct {
-		_       structs.HostLayout
-		Refusal XdpallowVerdict
-		Scope   XdpallowScope
+		_          structs.HostLayout
+		Refusal    XdpallowVerdict
+		Scope      XdpallowScope
+		AuditUntil uint64
 	}
 	Prefilter [2]struct {
 		_     structs.HostLayout
-		Near  uint32
+		Shift uint32
+		First uint32
 		Exact uint32
 	}
 	Tcp [65536]uint8
@@ -118,22 +154,25 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	XdpallowMapAllow4    = "allow4"
-	XdpallowMapAllow6    = "allow6"
-	XdpallowMapCounters  = "counters"
-	XdpallowMapCurrent   = "current"
-	XdpallowMapExact4    = "exact4"
-	XdpallowMapExact6    = "exact6"
-	XdpallowMapLocal     = "local"
-	XdpallowMapLooking   = "looking"
-	XdpallowMapNear4     = "near4"
-	XdpallowMapNear6     = "near6"
-	XdpallowMapPolicy    = "policy"
-	XdpallowMapTrie4     = "trie4"
-	XdpallowMapTrie6     = "trie6"
-	XdpallowProgBackstop = "backstop"
-	XdpallowProgXdpallow = "xdpallow"
-	XdpallowVarDry       = "dry"
+	XdpallowMapAllow4     = "allow4"
+	XdpallowMapAllow6     = "allow6"
+	XdpallowMapCounters   = "counters"
+	XdpallowMapCurrent    = "current"
+	XdpallowMapEvents     = "events"
+	XdpallowMapExact4     = "exact4"
+	XdpallowMapExact6     = "exact6"
+	XdpallowMapLocal      = "local"
+	XdpallowMapLooking    = "looking"
+	XdpallowMapLost       = "lost"
+	XdpallowMapNear       = "near"
+	XdpallowMapOpeningsOf = "openings_of"
+	XdpallowMapOwners     = "owners"
+	XdpallowMapPolicy     = "policy"
+	XdpallowMapTrie4      = "trie4"
+	XdpallowMapTrie6      = "trie6"
+	XdpallowProgBackstop  = "backstop"
+	XdpallowProgXdpallow  = "xdpallow"
+	XdpallowVarDry        = "dry"
 )
 
 // LoadXdpallow returns the embedded CollectionSpec for Xdpallow.
@@ -186,19 +225,22 @@ type XdpallowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type XdpallowMapSpecs struct {
-	Allow4   *ebpf.MapSpec `ebpf:"allow4"`
-	Allow6   *ebpf.MapSpec `ebpf:"allow6"`
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Current  *ebpf.MapSpec `ebpf:"current"`
-	Exact4   *ebpf.MapSpec `ebpf:"exact4"`
-	Exact6   *ebpf.MapSpec `ebpf:"exact6"`
-	Local    *ebpf.MapSpec `ebpf:"local"`
-	Looking  *ebpf.MapSpec `ebpf:"looking"`
-	Near4    *ebpf.MapSpec `ebpf:"near4"`
-	Near6    *ebpf.MapSpec `ebpf:"near6"`
-	Policy   *ebpf.MapSpec `ebpf:"policy"`
-	Trie4    *ebpf.MapSpec `ebpf:"trie4"`
-	Trie6    *ebpf.MapSpec `ebpf:"trie6"`
+	Allow4     *ebpf.MapSpec `ebpf:"allow4"`
+	Allow6     *ebpf.MapSpec `ebpf:"allow6"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Current    *ebpf.MapSpec `ebpf:"current"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
+	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
+	Local      *ebpf.MapSpec `ebpf:"local"`
+	Looking    *ebpf.MapSpec `ebpf:"looking"`
+	Lost       *ebpf.MapSpec `ebpf:"lost"`
+	Near       *ebpf.MapSpec `ebpf:"near"`
+	OpeningsOf *ebpf.MapSpec `ebpf:"openings_of"`
+	Owners     *ebpf.MapSpec `ebpf:"owners"`
+	Policy     *ebpf.MapSpec `ebpf:"policy"`
+	Trie4      *ebpf.MapSpec `ebpf:"trie4"`
+	Trie6      *ebpf.MapSpec `ebpf:"trie6"`
 }
 
 // XdpallowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -228,19 +270,22 @@ func (o *XdpallowObjects) Close() error {
 //
 // It can be passed to LoadXdpallowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type XdpallowMaps struct {
-	Allow4   *ebpf.Map `ebpf:"allow4"`
-	Allow6   *ebpf.Map `ebpf:"allow6"`
-	Counters *ebpf.Map `ebpf:"counters"`
-	Current  *ebpf.Map `ebpf:"current"`
-	Exact4   *ebpf.Map `ebpf:"exact4"`
-	Exact6   *ebpf.Map `ebpf:"exact6"`
-	Local    *ebpf.Map `ebpf:"local"`
-	Looking  *ebpf.Map `ebpf:"looking"`
-	Near4    *ebpf.Map `ebpf:"near4"`
-	Near6    *ebpf.Map `ebpf:"near6"`
-	Policy   *ebpf.Map `ebpf:"policy"`
-	Trie4    *ebpf.Map `ebpf:"trie4"`
-	Trie6    *ebpf.Map `ebpf:"trie6"`
+	Allow4     *ebpf.Map `ebpf:"allow4"`
+	Allow6     *ebpf.Map `ebpf:"allow6"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Current    *ebpf.Map `ebpf:"current"`
+	Events     *ebpf.Map `ebpf:"events"`
+	Exact4     *ebpf.Map `ebpf:"exact4"`
+	Exact6     *ebpf.Map `ebpf:"exact6"`
+	Local      *ebpf.Map `ebpf:"local"`
+	Looking    *ebpf.Map `ebpf:"looking"`
+	Lost       *ebpf.Map `ebpf:"lost"`
+	Near       *ebpf.Map `ebpf:"near"`
+	OpeningsOf *ebpf.Map `ebpf:"openings_of"`
+	Owners     *ebpf.Map `ebpf:"owners"`
+	Policy     *ebpf.Map `ebpf:"policy"`
+	Trie4      *ebpf.Map `ebpf:"trie4"`
+	Trie6      *ebpf.Map `ebpf:"trie6"`
 }
 
 func (m *XdpallowMaps) Close() error {
@@ -249,12 +294,15 @@ func (m *XdpallowMaps) Close() error {
 		m.Allow6,
 		m.Counters,
 		m.Current,
+		m.Events,
 		m.Exact4,
 		m.Exact6,
 		m.Local,
 		m.Looking,
-		m.Near4,
-		m.Near6,
+		m.Lost,
+		m.Near,
+		m.OpeningsOf,
+		m.Owners,
 		m.Policy,
 		m.Trie4,
 		m.Trie6,

@@ -41,10 +41,11 @@ func PrefilterAnswers(seed uint64) (near, exact float64) {
 		if !has(f.near, f.nearIndex(leading(address4(r.Uint32())))) {
 			near++
 		}
-		found := false
+		source, found := leading(address4(nets[r.IntN(len(nets))]|r.Uint32()&255)), false
 		for _, length := range pieces[0] {
-			source := leading(address4(nets[r.IntN(len(nets))] | r.Uint32()&255))
-			found = found || has(f.exact, f.exactIndex(source, length))
+			all := true
+			f.setExact(source, length, 0, func(index uint32) { all = all && has(f.exact, index) })
+			found = found || all
 		}
 		if !found {
 			exact++

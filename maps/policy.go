@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/xdpallow/xdpallow/bpf"
@@ -25,6 +26,9 @@ type Service struct {
 	TCP, UDP []uint16
 	Enforce  bool // false is audit
 	Scope    Scope
+
+	// AuditUntil ends an audit, CLOCK_BOOTTIME in ns; 0 is never. The kernel keeps it.
+	AuditUntil uint64
 }
 
 // Policy is everything that one generation decides by.
@@ -47,6 +51,9 @@ func (p Policy) value() (*bpf.XdpallowPolicy, error) {
 		if service.Enforce {
 			row.Refusal = bpf.XdpallowVerdictVERDICT_DROP
 			v.Services[0].Refusal = row.Refusal
+		} else if row.AuditUntil = service.AuditUntil; row.AuditUntil != 0 {
+			// The first that enforces again makes it enforce.
+			v.Services[0].AuditUntil = min(row.AuditUntil, cmp.Or(v.Services[0].AuditUntil, row.AuditUntil))
 		}
 		v.Services[0].Scope = max(v.Services[0].Scope, service.Scope)
 		for _, ports := range []struct {

@@ -34,8 +34,10 @@ const (
 	maxExactBits = 26
 	nearBlocks   = 1 << (maxNearBits - blockBits)
 
-	scatter32 = 0x9e3779b1
-	scatter64 = 0x9e3779b97f4a7c15
+	scatter32     = 0x9e3779b1
+	scatterBlocks = 0x9e3779b97f4a7c15
+	scatterPieces = 0xc2b2ae3d27d4eb4f
+	mark          = 0x51ed270b
 )
 
 // grain is how much address one bit of the first level stands for.
@@ -43,7 +45,18 @@ var grain = [2]int{24, 32}
 
 // pieces are the lengths that the second level is probed at. An entry is cut into
 // pieces of the next of them, or belongs to the last one that is shorter.
-var pieces = [2][]int{{24, 28, 32}, {32, 40, 48, 64}}
+var pieces = [2][]int{{24, 28, 32}, {32, 40, 48, 52, 56, 60, 64}}
+
+// neighbourhood is how much of the address a near miss shares with a listed prefix.
+var neighbourhood = [2]int{24, 48}
+
+// around is the length whose block has the bits of a piece.
+func around(family, length int) int {
+	if length < neighbourhood[family] {
+		return 32 // of IPv6 alone: no piece of IPv4 is shorter
+	}
+	return neighbourhood[family]
+}
 
 // The first level is switched off when entries touch more than a quarter of what it
 // can tell apart; beyond that it would say "maybe" to most of a flood.
@@ -54,7 +67,7 @@ func newPrefilter(family int, entries []Entry) *prefilter {
 	var near, exact uint64
 	for _, e := range entries {
 		near += f.count(e.Prefix, grain[family:family+1])
-		exact += f.count(e.Prefix, pieces[family])
+		exact += f.count(e.Prefix, pieces[family]) + 2*f.marks(e.Prefix)
 		if near > maxNear || exact > 4*maxNear {
 			return f
 		}
@@ -97,6 +110,14 @@ func (f *prefilter) count(p netip.Prefix, lengths []int) uint64 {
 	return 1 << min(length-p.Bits(), 40)
 }
 
+// marks is 1 where p leaves strangers in its neighbourhood, who then are near misses.
+func (f *prefilter) marks(p netip.Prefix) uint64 {
+	if p.Bits() > neighbourhood[f.family] {
+		return 1
+	}
+	return 0
+}
+
 func set(level []block) func(index uint32) {
 	return func(index uint32) { level[index>>blockBits].Words[index>>6&7] |= 1 << (index & 63) }
 }
@@ -109,7 +130,10 @@ func (f *prefilter) add(p netip.Prefix, near, exact func(index uint32)) {
 	}
 	length := pieceLength(p.Bits(), pieces[f.family])
 	for i := range f.count(p, pieces[f.family]) {
-		exact(f.exactIndex(start+i<<(64-length), length))
+		f.setExact(start+i<<(64-length), length, 0, exact)
+	}
+	if f.marks(p) == 1 {
+		f.setExact(start, neighbourhood[f.family], mark, exact)
 	}
 }
 
@@ -124,19 +148,31 @@ func leading(addr netip.Addr) uint64 {
 }
 
 func (f *prefilter) nearIndex(leading uint64) uint32 {
-	top := uint32(leading >> 32)
+	first := bits.ReverseBytes32(uint32(leading >> 32))
 	if f.family == 0 {
-		return (top >> 8) * scatter32 & 0xffffff >> (24 - f.nearBits)
+		first <<= 8
 	}
-	return top * scatter32 >> (32 - f.nearBits)
+	return first * scatter32 >> (32 - f.nearBits)
 }
 
-func (f *prefilter) exactIndex(leading uint64, length int) uint32 {
-	piece := leading&(^uint64(0)<<(64-length)) + uint64(length)
-	return uint32(piece * scatter64 >> (64 - f.exactBits))
+// setExact calls set for the bits of the piece of length bits, or of a mark, in the block
+// of what is around it.
+func (f *prefilter) setExact(leading uint64, length int, kind uint64, set func(index uint32)) {
+	group := around(f.family, length)
+	block := uint32((leading>>(64-group)+uint64(group))*scatterBlocks>>(64+blockBits-f.exactBits)) << blockBits
+	piece := (leading>>(64-length) + uint64(length) + kind) * scatterPieces
+	set(block + uint32(piece>>55))
+	set(block + uint32(piece>>46&511))
+	if kind == mark {
+		set(block + uint32(piece>>37&511))
+		set(block + uint32(piece>>28&511))
+	}
 }
 
-var nearNames, exactNames = [2]string{bpf.XdpallowMapNear4, bpf.XdpallowMapNear6}, [2]string{bpf.XdpallowMapExact4, bpf.XdpallowMapExact6}
+var exactNames = [2]string{bpf.XdpallowMapExact4, bpf.XdpallowMapExact6}
+
+// nearBlock is where a family's first level begins in a slot.
+func nearBlock(slot uint64, family int) uint32 { return (uint32(slot)*2 + uint32(family)) * nearBlocks }
 
 // writePrefilter puts the bitmaps into slot; it returns the map of the second level,
 // nil when the prefilter is off.
@@ -144,8 +180,8 @@ func (t *Tables) writePrefilter(f *prefilter, slot uint64) (*ebpf.Map, error) {
 	if f.nearBits == 0 {
 		return nil, nil
 	}
-	if err := putBlocks(t.near[f.family], uint32(slot)*nearBlocks, f.near); err != nil {
-		return nil, fmt.Errorf("write %s: %w", nearNames[f.family], err)
+	if err := putBlocks(t.near, nearBlock(slot, f.family), f.near); err != nil {
+		return nil, fmt.Errorf("write %s: %w", bpf.XdpallowMapNear, err)
 	}
 	exact, err := ebpf.NewMap(&ebpf.MapSpec{
 		Name: exactNames[f.family], Type: ebpf.Array, Flags: innerMap, KeySize: 4, ValueSize: 64, MaxEntries: uint32(len(f.exact)),
@@ -171,7 +207,7 @@ func (t *Tables) widen(h half, p netip.Prefix) error {
 	}
 	var err error
 	f.add(p, func(index uint32) {
-		err = errors.Join(err, setBit(t.near[f.family], uint32(t.live.Slot)*nearBlocks+index>>blockBits, index))
+		err = errors.Join(err, setBit(t.near, nearBlock(t.live.Slot, f.family)+index>>blockBits, index))
 	}, func(index uint32) {
 		err = errors.Join(err, setBit(h.exact, index>>blockBits, index))
 	})

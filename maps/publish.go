@@ -7,8 +7,6 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-
-	"github.com/xdpallow/xdpallow/bpf"
 )
 
 // Publish makes p the policy. The kernel judges every packet by the whole old
@@ -47,20 +45,22 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 		if halves[family], err = t.build(family, idle, part); err != nil {
 			return nil, errors.Join(err, t.empty(idle, halves))
 		}
-		value.Prefilter[family].Near = halves[family].prefilter.nearBits
-		value.Prefilter[family].Exact = halves[family].prefilter.exactBits
+		if f := halves[family].prefilter; f.nearBits != 0 {
+			value.Prefilter[family].Shift = 32 - f.nearBits
+			value.Prefilter[family].First = nearBlock(idle, family)
+			value.Prefilter[family].Exact = f.exactBits
+		}
 	}
 	if err := t.policy.Put(uint32(idle), value); err != nil {
 		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, halves))
 	}
 
 	t.settled = false
-	next := bpf.XdpallowCurrent{Slot: idle, Generation: p.Generation}
-	if err := t.current.Put(uint32(0), next); err != nil {
+	old, retired, reachable := t.live.Slot, t.halves, !t.Stale()
+	if err := t.setCurrent(idle, p.Generation); err != nil {
 		return nil, errors.Join(fmt.Errorf("flip current: %w", err), t.empty(idle, halves))
 	}
-	old, retired, reachable := t.live.Slot, t.halves, !t.Stale()
-	t.live, t.halves, t.rebuilt = next, halves, false
+	t.halves, t.rebuilt = halves, false
 	if err := t.wait(); err != nil {
 		return nil, err
 	}
@@ -226,11 +226,9 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 			used = append(used, old)
 		}
 	}
-	next := bpf.XdpallowCurrent{Slot: t.live.Slot, Generation: generation}
-	if err := t.current.Put(uint32(0), next); err != nil {
+	if err := t.setCurrent(t.live.Slot, generation); err != nil {
 		return used, fmt.Errorf("raise generation: %w", err)
 	}
-	t.live = next
 	return used, nil
 }
 

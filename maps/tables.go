@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -26,16 +27,21 @@ const slots = 2
 // Tables are the maps that all programs of one pin root share: the policy and the
 // tries in two slots, and which of them is live. One writer at a time.
 type Tables struct {
-	pins    Pins
-	current *ebpf.Map
-	policy  *ebpf.Map
-	allow   [2]*ebpf.Map // the outer maps of the tries, IPv4 and IPv6
-	near    [2]*ebpf.Map // the first level of the prefilter, both slots
-	exact   [2]*ebpf.Map // the outer maps of its second level
-	local   *ebpf.Map    // see SetLocal
-	looking *ebpf.Map    // between the programs only
-	barrier *ebpf.Map    // nil for a reader
+	pins     Pins
+	current  *ebpf.Map
+	policy   *ebpf.Map
+	allow    [2]*ebpf.Map // the outer maps of the tries, IPv4 and IPv6
+	near     *ebpf.Map    // the first level of the prefilter, both slots
+	exact    [2]*ebpf.Map // the outer maps of its second level
+	local    *ebpf.Map    // see SetLocal
+	looking  *ebpf.Map    // between the programs only
+	owners   *ebpf.Map    // see SetOwner
+	openings *ebpf.Map    // see Openings
+	events   *ebpf.Map    // see Events
+	lost     *ebpf.Map    // see Lost
+	barrier  *ebpf.Map    // nil for a reader
 
+	mu      sync.Mutex // of writing live, which SetSampling does beside the one writer
 	live    bpf.XdpallowCurrent
 	halves  [2]half // of the live slot, zero before the first publish
 	settled bool    // no program can still be reading the idle slot
@@ -87,9 +93,11 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 	for name, m := range map[string]**ebpf.Map{
 		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
 		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
-		bpf.XdpallowMapNear4: &t.near[0], bpf.XdpallowMapNear6: &t.near[1],
+		bpf.XdpallowMapNear:   &t.near,
 		bpf.XdpallowMapExact4: &t.exact[0], bpf.XdpallowMapExact6: &t.exact[1],
 		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapLooking: &t.looking,
+		bpf.XdpallowMapOwners: &t.owners, bpf.XdpallowMapOpeningsOf: &t.openings,
+		bpf.XdpallowMapEvents: &t.events, bpf.XdpallowMapLost: &t.lost,
 	} {
 		if *m, err = open(pins, name, all.Maps[name]); err != nil {
 			return nil, err
@@ -140,15 +148,16 @@ func (t *Tables) adopt() error {
 	for family := range t.halves {
 		half := &t.halves[family]
 		sizes := policy.Prefilter[family]
-		half.prefilter = &prefilter{family: family, nearBits: sizes.Near, exactBits: sizes.Exact}
+		half.prefilter = &prefilter{family: family}
 		m, err := t.adoptInner(t.allow[family], outerNames[family])
 		if err != nil {
 			return err
 		}
 		half.trie = trie{m, family == 0}
-		if sizes.Near == 0 {
+		if sizes.Shift == 0 {
 			continue
 		}
+		half.prefilter.nearBits, half.prefilter.exactBits = 32-sizes.Shift, sizes.Exact
 		if half.exact, err = t.adoptInner(t.exact[family], exactNames[family]); err != nil {
 			return err
 		}
@@ -188,6 +197,19 @@ func (t *Tables) adoptInner(outer *ebpf.Map, name string) (*ebpf.Map, error) {
 // can bring the kernel to a known state.
 func (t *Tables) Stale() bool { return t.rebuilt || t.live.Generation == 0 }
 
+// setCurrent makes slot live, as that generation.
+func (t *Tables) setCurrent(slot, generation uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := t.live
+	next.Slot, next.Generation = slot, generation
+	if err := t.current.Put(uint32(0), next); err != nil {
+		return err
+	}
+	t.live = next
+	return nil
+}
+
 // Generation is the number of the published policy; 0 before the first.
 func (t *Tables) Generation() uint64 { return t.live.Generation }
 
@@ -196,9 +218,11 @@ func (t *Tables) Replacements() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		bpf.XdpallowMapCurrent: t.current, bpf.XdpallowMapPolicy: t.policy,
 		bpf.XdpallowMapAllow4: t.allow[0], bpf.XdpallowMapAllow6: t.allow[1],
-		bpf.XdpallowMapNear4: t.near[0], bpf.XdpallowMapNear6: t.near[1],
+		bpf.XdpallowMapNear:   t.near,
 		bpf.XdpallowMapExact4: t.exact[0], bpf.XdpallowMapExact6: t.exact[1],
 		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapLooking: t.looking,
+		bpf.XdpallowMapOwners: t.owners, bpf.XdpallowMapOpeningsOf: t.openings,
+		bpf.XdpallowMapEvents: t.events, bpf.XdpallowMapLost: t.lost,
 	}
 }
 

@@ -6,3 +6,4 @@ package bench
 //go:generate go tool bpf2go -tags linux -target bpfel Flood flood.bpf.c
 //go:generate go tool bpf2go -tags linux -target bpfel ParseDrop parse_drop.bpf.c
 //go:generate go tool bpf2go -tags linux -target bpfel -no-global-types Floor floor.bpf.c
+//go:generate go tool bpf2go -tags linux -target bpfel -no-global-types Unsampled unsampled.bpf.c

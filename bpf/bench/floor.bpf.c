@@ -6,6 +6,6 @@
  */
 #include "../prefilter.h"
 
-#define is_near(policy, slot, source, family) 0
+#define is_near(prefilter, first, family) 0
 
 #include "../xdpallow.bpf.c"

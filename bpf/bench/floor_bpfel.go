@@ -16,22 +16,25 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FloorMapAllow4    = "allow4"
-	FloorMapAllow6    = "allow6"
-	FloorMapCounters  = "counters"
-	FloorMapCurrent   = "current"
-	FloorMapExact4    = "exact4"
-	FloorMapExact6    = "exact6"
-	FloorMapLocal     = "local"
-	FloorMapLooking   = "looking"
-	FloorMapNear4     = "near4"
-	FloorMapNear6     = "near6"
-	FloorMapPolicy    = "policy"
-	FloorMapTrie4     = "trie4"
-	FloorMapTrie6     = "trie6"
-	FloorProgBackstop = "backstop"
-	FloorProgXdpallow = "xdpallow"
-	FloorVarDry       = "dry"
+	FloorMapAllow4     = "allow4"
+	FloorMapAllow6     = "allow6"
+	FloorMapCounters   = "counters"
+	FloorMapCurrent    = "current"
+	FloorMapEvents     = "events"
+	FloorMapExact4     = "exact4"
+	FloorMapExact6     = "exact6"
+	FloorMapLocal      = "local"
+	FloorMapLooking    = "looking"
+	FloorMapLost       = "lost"
+	FloorMapNear       = "near"
+	FloorMapOpeningsOf = "openings_of"
+	FloorMapOwners     = "owners"
+	FloorMapPolicy     = "policy"
+	FloorMapTrie4      = "trie4"
+	FloorMapTrie6      = "trie6"
+	FloorProgBackstop  = "backstop"
+	FloorProgXdpallow  = "xdpallow"
+	FloorVarDry        = "dry"
 )
 
 // LoadFloor returns the embedded CollectionSpec for Floor.
@@ -84,19 +87,22 @@ type FloorProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FloorMapSpecs struct {
-	Allow4   *ebpf.MapSpec `ebpf:"allow4"`
-	Allow6   *ebpf.MapSpec `ebpf:"allow6"`
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Current  *ebpf.MapSpec `ebpf:"current"`
-	Exact4   *ebpf.MapSpec `ebpf:"exact4"`
-	Exact6   *ebpf.MapSpec `ebpf:"exact6"`
-	Local    *ebpf.MapSpec `ebpf:"local"`
-	Looking  *ebpf.MapSpec `ebpf:"looking"`
-	Near4    *ebpf.MapSpec `ebpf:"near4"`
-	Near6    *ebpf.MapSpec `ebpf:"near6"`
-	Policy   *ebpf.MapSpec `ebpf:"policy"`
-	Trie4    *ebpf.MapSpec `ebpf:"trie4"`
-	Trie6    *ebpf.MapSpec `ebpf:"trie6"`
+	Allow4     *ebpf.MapSpec `ebpf:"allow4"`
+	Allow6     *ebpf.MapSpec `ebpf:"allow6"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Current    *ebpf.MapSpec `ebpf:"current"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
+	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
+	Local      *ebpf.MapSpec `ebpf:"local"`
+	Looking    *ebpf.MapSpec `ebpf:"looking"`
+	Lost       *ebpf.MapSpec `ebpf:"lost"`
+	Near       *ebpf.MapSpec `ebpf:"near"`
+	OpeningsOf *ebpf.MapSpec `ebpf:"openings_of"`
+	Owners     *ebpf.MapSpec `ebpf:"owners"`
+	Policy     *ebpf.MapSpec `ebpf:"policy"`
+	Trie4      *ebpf.MapSpec `ebpf:"trie4"`
+	Trie6      *ebpf.MapSpec `ebpf:"trie6"`
 }
 
 // FloorVariableSpecs contains global variables before they are loaded into the kernel.
@@ -126,19 +132,22 @@ func (o *FloorObjects) Close() error {
 //
 // It can be passed to LoadFloorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FloorMaps struct {
-	Allow4   *ebpf.Map `ebpf:"allow4"`
-	Allow6   *ebpf.Map `ebpf:"allow6"`
-	Counters *ebpf.Map `ebpf:"counters"`
-	Current  *ebpf.Map `ebpf:"current"`
-	Exact4   *ebpf.Map `ebpf:"exact4"`
-	Exact6   *ebpf.Map `ebpf:"exact6"`
-	Local    *ebpf.Map `ebpf:"local"`
-	Looking  *ebpf.Map `ebpf:"looking"`
-	Near4    *ebpf.Map `ebpf:"near4"`
-	Near6    *ebpf.Map `ebpf:"near6"`
-	Policy   *ebpf.Map `ebpf:"policy"`
-	Trie4    *ebpf.Map `ebpf:"trie4"`
-	Trie6    *ebpf.Map `ebpf:"trie6"`
+	Allow4     *ebpf.Map `ebpf:"allow4"`
+	Allow6     *ebpf.Map `ebpf:"allow6"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Current    *ebpf.Map `ebpf:"current"`
+	Events     *ebpf.Map `ebpf:"events"`
+	Exact4     *ebpf.Map `ebpf:"exact4"`
+	Exact6     *ebpf.Map `ebpf:"exact6"`
+	Local      *ebpf.Map `ebpf:"local"`
+	Looking    *ebpf.Map `ebpf:"looking"`
+	Lost       *ebpf.Map `ebpf:"lost"`
+	Near       *ebpf.Map `ebpf:"near"`
+	OpeningsOf *ebpf.Map `ebpf:"openings_of"`
+	Owners     *ebpf.Map `ebpf:"owners"`
+	Policy     *ebpf.Map `ebpf:"policy"`
+	Trie4      *ebpf.Map `ebpf:"trie4"`
+	Trie6      *ebpf.Map `ebpf:"trie6"`
 }
 
 func (m *FloorMaps) Close() error {
@@ -147,12 +156,15 @@ func (m *FloorMaps) Close() error {
 		m.Allow6,
 		m.Counters,
 		m.Current,
+		m.Events,
 		m.Exact4,
 		m.Exact6,
 		m.Local,
 		m.Looking,
-		m.Near4,
-		m.Near6,
+		m.Lost,
+		m.Near,
+		m.OpeningsOf,
+		m.Owners,
 		m.Policy,
 		m.Trie4,
 		m.Trie6,

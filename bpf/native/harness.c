@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "../parse.h"
+#include "../plain.h"
 #include "../options.h"
 #include "../strict.h"
 #include "../socket.h"
@@ -21,6 +22,22 @@ static void print_hex(const char *name, const void *bytes, size_t size)
 	printf(" %s", name);
 	for (size_t i = 0; i < size; i++)
 		printf("%02x", ((const unsigned char *)bytes)[i]);
+}
+
+/* The short way of reading says what the long one does, or nothing. */
+static void compare_plain(struct xdp_md *ctx, enum reason finding, const struct packet *p)
+{
+	struct plain plain;
+
+	if (!read_plain(ctx, &plain))
+		return;
+	if (finding == UNDECIDED && !p->options_length && plain.family == p->family &&
+	    plain.protocol == p->cursor.next && plain.source_port == p->source_port &&
+	    plain.port == p->port &&
+	    (p->cursor.next != IPPROTO_TCP || (p->has_flags && plain.flags == p->flags)))
+		return;
+	fprintf(stderr, "not as plain as read_plain takes it to be\n");
+	abort();
 }
 
 static void judge_frame(struct xdp_md *ctx)
@@ -33,6 +50,7 @@ static void judge_frame(struct xdp_md *ctx)
 	enum reason finding = parse(ctx, &p), strict = finding;
 	int routed = p.options_length && is_source_routed(ctx, p.options, p.options_length);
 
+	compare_plain(ctx, finding, &p);
 	if (finding == REASON_NOT_IP)
 		strict = hidden_in_link(&p);
 	else if (finding == REASON_OTHER_PROTOCOL)

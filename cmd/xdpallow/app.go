@@ -86,8 +86,11 @@ type call struct {
 // every command needs, and act. args is "" for a command without arguments.
 func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx context.Context, c *call) error) *cli.Command {
 	formats := []string{"table", "json"}
-	if name == "list" {
+	switch name {
+	case "list":
 		formats = append(formats, "text")
+	case "stats":
+		formats = append(formats, "prometheus")
 	}
 	all := append(slices.Clone(flags),
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "print as `FORMAT`: " + strings.Join(formats, ", ")},

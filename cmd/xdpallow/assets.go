@@ -20,19 +20,25 @@ var (
 
 	//go:embed assets/config.yaml
 	exampleConfig string
+
+	//go:embed assets/dashboard.json
+	dashboard string
+
+	//go:embed assets/rules.yml
+	rules string
 )
 
 func assetsCommand(e env) *cli.Command {
-	return e.command("assets", "Print a file that belongs to an installation", "unit|config", nil, assets)
+	return e.command("assets", "Print a file that belongs to an installation", "unit|config|dashboard|rules", nil, assets)
 }
 
 func assets(_ context.Context, c *call) error {
-	files := map[string]string{"unit": unit, "config": exampleConfig}
+	files := map[string]string{"unit": unit, "config": exampleConfig, "dashboard": dashboard, "rules": rules}
 	name := c.flags.Args().First()
 	text, found := files[name]
 	if !found || c.flags.NArg() != 1 {
 		return &policy.InputError{
-			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there are config and unit", name),
+			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there are config, dashboard, rules and unit", name),
 			Hint: "xdpallow assets unit >/etc/systemd/system/xdpallow.service",
 		}
 	}

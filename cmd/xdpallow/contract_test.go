@@ -58,7 +58,7 @@ func TestWrongInput(t *testing.T) {
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
 		"replace -", "mode audit", "confirm", "rollback", "suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "history", "completion bash",
-		"remove 192.0.2.0/24 --cut", "list --unused 90d", "reload --confirm 60s", "check -f x", "stats -w 1s",
+		"remove 192.0.2.0/24 --cut", "list --unused 90d", "reload --confirm 60s", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
 		// of this one
 		"run", "run --interface eth0", "run --port 443", "run --interface eth0 --port 0", "run --interface eth0 --port 443/tcp",
 		"run --interface e/0 --port 443", "run --interface eth0 --port 443 --mode off", "run --interface eth0 --port 443 --attach offload",
@@ -71,7 +71,7 @@ func TestWrongInput(t *testing.T) {
 		"add 192.0.2.0/24 -- --owner", "add fe80::1%eth0", "add 127.0.0.1",
 		"remove", "remove 192.0.2.0/24 --owner acme", "remove --owner",
 		"list acme", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
-		"detach", "detach eth0 --yes", "assets", "assets dashboard", "assets -- --help", "version now",
+		"detach", "detach eth0 --yes", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
 	} {
 		code, out, stderr := w.run(strings.Fields(line)...)
 		if code != 2 || out != "" || !strings.HasPrefix(stderr, "xdpallow: error: ") {

@@ -207,6 +207,8 @@ func TestJSON(t *testing.T) {
 		"version":                    `"version": `,
 		"assets unit":                `"name": "unit"`,
 		"assets config":              `"name": "config"`,
+		"assets dashboard":           `"name": "dashboard"`,
+		"assets rules":               `"name": "rules"`,
 		"check 192.0.2.9 --port 443": "{\n  \"address\": \"192.0.2.9\",\n  \"port\": \"tcp/443\",\n  \"verdict\": \"drop\"",
 		"check 192.0.2.9":            "[\n  {\n    \"address\": \"192.0.2.9\"",
 		"reload":                     `"added": `,

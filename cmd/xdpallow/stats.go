@@ -8,9 +8,11 @@ import (
 	"iter"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -19,6 +21,9 @@ func statsCommand(e env) *cli.Command {
 }
 
 func stats(ctx context.Context, c *call) error {
+	if c.flags.String("output") == "prometheus" {
+		return prometheusStats(ctx, c)
+	}
 	stats, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Stats, error) {
 		return from.Stats(ctx)
 	})
@@ -30,6 +35,38 @@ func stats(ctx context.Context, c *call) error {
 		return c.printJSON(stats)
 	}
 	return table(c.out, 2, counterRows(stats.Counters))
+}
+
+// prometheusStats prints what a scrape shows, for the text files of node_exporter.
+func prometheusStats(ctx context.Context, c *call) error {
+	snapshot, err := daemonOrPins(ctx, c, snapshotOf)
+	if err != nil {
+		return err
+	}
+	return metrics.Write(c.out, snapshot)
+}
+
+// snapshotOf is what a scrape of the daemon reads, asked from outside.
+func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot, err error) {
+	if shot.Status, err = from.Status(ctx); err != nil {
+		return shot, err
+	}
+	if shot.Stats, err = from.Stats(ctx); err != nil {
+		return shot, err
+	}
+	listing, err := from.List(ctx, "")
+	soon := time.Now().Add(metrics.Soon)
+	for _, e := range listing.Entries {
+		if e.Prefix.Addr().Is4() {
+			shot.IPv4++
+		} else {
+			shot.IPv6++
+		}
+		if e.Until != nil && e.Until.Before(soon) {
+			shot.Expiring++
+		}
+	}
+	return shot, err
 }
 
 // kernelOrder is the order of DESIGN 4.3. Reasons and families come in it from

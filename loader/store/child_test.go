@@ -18,11 +18,19 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-const childEnv = "XDPALLOW_STORE_TEST_CHILD" // the state directory
+// What the child does, and to which state directory.
+const (
+	childEnv   = "XDPALLOW_STORE_TEST_CHILD"
+	confirmEnv = "XDPALLOW_STORE_TEST_CONFIRM"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
-		runChild(dir)
+		runChild(dir, applyNumbered)
+		return
+	}
+	if dir := os.Getenv(confirmEnv); dir != "" {
+		runChild(dir, applyConfirmed)
 		return
 	}
 	os.Exit(m.Run())
@@ -30,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // runChild opens dir, says "open", and applies one numbered change for each
 // line that it reads, which it acknowledges with the generation.
-func runChild(dir string) {
+func runChild(dir string, apply func(s *Store, generation uint64) error) {
 	s, err := Open(dir)
 	if err != nil {
 		fmt.Println("error", err)
@@ -40,17 +48,21 @@ func runChild(dir string) {
 	generation, err := s.Generation()
 	for in := bufio.NewScanner(os.Stdin); err == nil && in.Scan(); {
 		generation++
-		change := numbered(generation)
-		if err = s.Apply(change); err == nil {
-			err = s.SaveEffective(Effective{Generation: generation, Claims: pointers(change.Put)})
-		}
-		if err == nil {
+		if err = apply(s, generation); err == nil {
 			fmt.Println(generation)
 		}
 	}
 	if err != nil {
 		fmt.Println("error", err)
 	}
+}
+
+func applyNumbered(s *Store, generation uint64) error {
+	change := numbered(generation)
+	if err := s.Apply(change); err != nil {
+		return err
+	}
+	return s.SaveEffective(Effective{Generation: generation, Claims: pointers(change.Put)})
 }
 
 // numbered is the change that leads to generation n: it adds two prefixes and
@@ -66,6 +78,7 @@ func numbered(n uint64) Change {
 	change := Change{
 		Put: []policy.Claim{claim(10), claim(11)}, Generation: n,
 		Last: LastChange{Time: time.Unix(int64(n), 0).UTC(), What: strconv.FormatUint(n, 10)},
+		Log:  &Record{Time: time.Unix(int64(n), 0).UTC(), Command: strconv.FormatUint(n, 10), Added: []string{"10.0.0.0/8"}},
 		Meta: map[string][]byte{MetaSettings: []byte(strconv.FormatUint(n, 10))},
 	}
 	if n > 1 {
@@ -89,8 +102,13 @@ type child struct {
 
 func startChild(tb testing.TB, dir string) *child {
 	tb.Helper()
+	return startChildAs(tb, childEnv, dir)
+}
+
+func startChildAs(tb testing.TB, env, dir string) *child {
+	tb.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
+	cmd.Env = append(os.Environ(), env+"="+dir)
 	cmd.Stderr = os.Stderr
 	read, write, err := os.Pipe()
 	if err != nil {

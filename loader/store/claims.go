@@ -1,5 +1,5 @@
-// This file is the database: the claims of the command line, and the few facts
-// about them that must change in the same transaction.
+// This file is the database: the claims of the command line, and what must
+// change with them in the same transaction.
 
 package store
 
@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -20,11 +19,13 @@ import (
 
 var (
 	bucketClaims = []byte("claims") // key of a prefix: record
-	bucketFacts  = []byte("facts")  // the two keys below
+	bucketFacts  = []byte("facts")  // the keys below
 	bucketMeta   = []byte("meta")   // the caller's
 
 	keyGeneration = []byte("generation")  // 8 bytes, big endian
 	keyLastChange = []byte("last_change") // JSON
+	keyLastRecord = []byte("last_record") // JSON, a Record without its lines
+	keyConfirm    = []byte("confirm")     // JSON, a Confirm
 )
 
 // The keys of Store.Meta in use.
@@ -45,26 +46,49 @@ type LastChange struct {
 
 // Change is what becomes durable together.
 type Change struct {
-	Delete     []netip.Prefix    // a prefix that is not there is no error
-	Put        []policy.Claim    // after Delete; one a prefix, the last wins
-	Generation uint64            // 0 leaves it
-	Last       LastChange        // without Time it is left
-	Meta       map[string][]byte // a nil value deletes its key
+	Delete     []netip.Prefix // a prefix that is not there is no error
+	Put        []policy.Claim // after Delete; one a prefix, the last wins
+	Resume     []Subject      // as Delete
+	Suspend    []Suspension   // as Put
+	Unlimit    []string       // owners; as Delete
+	Limit      []Limit        // as Put
+	Generation uint64         // 0 leaves it
+
+	Log     *Record  // for the change log; nil is no change that anybody made
+	Undo    []byte   // kept in Inverse.Undo; not nil makes it a change to take back, whatever it does here
+	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
+	Confirm *Confirm // what waits for one from now on
+
+	Last LastChange        // without Time it is left
+	Meta map[string][]byte // a nil value deletes its key
 }
 
 // Apply makes a change in one transaction. When it returns nil the change is
-// on disk; when it returns an error nothing of it is.
+// on disk; when it returns an error nothing of it is. It fails with
+// ErrUnconfirmed when change asks for a confirmation and another one is due.
 func (s *Store) Apply(change Change) error {
 	if s.readOnly {
 		return ErrReadOnly
 	}
-	puts, err := encodeAll(change)
+	if change.Log != nil {
+		change.Log = change.Log.cut(time.Now())
+	}
+	batches, err := encodeAll(change)
 	if err != nil {
 		return err
 	}
-	err = guard(func() error {
-		return s.db.Update(func(tx *bolt.Tx) error { return apply(tx, change, puts) })
-	})
+	if err := s.update(func(tx *bolt.Tx) error { return s.apply(tx, change, batches) }); err != nil {
+		return err
+	}
+	if change.Log != nil {
+		_ = s.FlushLog() // the change is made: the record waits in the database, and who asks FlushLog hears why
+	}
+	return nil
+}
+
+// update runs fn on the database, all of it or nothing.
+func (s *Store) update(fn func(*bolt.Tx) error) error {
+	err := guard(func() error { return s.db.Update(fn) })
 	var fault *faultError
 	if errors.As(err, &fault) {
 		return &CorruptError{Path: s.db.Path(), Err: err}
@@ -75,15 +99,22 @@ func (s *Store) Apply(change Change) error {
 	return nil
 }
 
-type put struct{ key, record []byte }
-
-// encodeAll returns change.Put as bbolt likes it best: in the order of keys.
-func encodeAll(change Change) ([]put, error) {
-	created := change.Last.Time
-	if created.IsZero() {
-		created = time.Now()
+// encodeClaims returns the writes of change.Delete and change.Put.
+func encodeClaims(change Change) ([]write, error) {
+	created := time.Now()
+	switch {
+	case change.Log != nil:
+		created = change.Log.Time
+	case !change.Last.Time.IsZero():
+		created = change.Last.Time
 	}
-	puts := make([]put, 0, len(change.Put))
+	writes := make([]write, 0, len(change.Delete)+len(change.Put))
+	for _, prefix := range change.Delete {
+		if err := checkPrefix(prefix); err != nil {
+			return nil, err
+		}
+		writes = append(writes, write{key: appendKey(nil, prefix)})
+	}
 	for _, c := range change.Put {
 		if c.Origin != policy.OriginCLI {
 			return nil, fmt.Errorf("put %s: origin %s is declared, not kept", c.Prefix, c.Origin)
@@ -95,15 +126,9 @@ func encodeAll(change Change) ([]put, error) {
 		if err != nil {
 			return nil, fmt.Errorf("put %s: %w", c.Prefix, err)
 		}
-		puts = append(puts, put{appendKey(nil, c.Prefix), record})
+		writes = append(writes, write{appendKey(nil, c.Prefix), record})
 	}
-	for _, prefix := range change.Delete {
-		if err := checkPrefix(prefix); err != nil {
-			return nil, err
-		}
-	}
-	slices.SortStableFunc(puts, func(a, b put) int { return bytes.Compare(a.key, b.key) })
-	return puts, nil
+	return writes, nil
 }
 
 // checkPrefix refuses what has no key of its own.
@@ -114,19 +139,25 @@ func checkPrefix(prefix netip.Prefix) error {
 	return nil
 }
 
-func apply(tx *bolt.Tx, change Change, puts []put) error {
-	var buckets [3]*bolt.Bucket
-	for i, name := range [][]byte{bucketClaims, bucketFacts, bucketMeta} {
-		var err error
-		if buckets[i], err = tx.CreateBucketIfNotExists(name); err != nil {
+func (s *Store) apply(tx *bolt.Tx, change Change, batches []batch) error {
+	facts, err := tx.CreateBucketIfNotExists(bucketFacts)
+	if err != nil {
+		return err
+	}
+	meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+	if err != nil {
+		return err
+	}
+	before := readGeneration(facts)
+	if err := putFacts(facts, change); err != nil {
+		return err
+	}
+	if change.Log != nil {
+		if err := s.putRecord(tx, facts, *change.Log, before); err != nil {
 			return err
 		}
 	}
-	claims, facts, meta := buckets[0], buckets[1], buckets[2]
-	if err := putClaims(claims, change.Delete, puts); err != nil {
-		return err
-	}
-	if err := putFacts(facts, change); err != nil {
+	if err := applyBatches(tx, facts, change, batches, before); err != nil {
 		return err
 	}
 	for key, value := range change.Meta {
@@ -144,25 +175,6 @@ func putMeta(meta *bolt.Bucket, key, value []byte) error {
 	return meta.Put(key, value)
 }
 
-// putClaims keeps the time of creation of a claim that is only updated.
-func putClaims(claims *bolt.Bucket, deletes []netip.Prefix, puts []put) error {
-	for _, prefix := range deletes {
-		if err := claims.Delete(appendKey(nil, prefix)); err != nil {
-			return err
-		}
-	}
-	const createdAt = 2 + timeSize
-	for _, p := range puts {
-		if old := claims.Get(p.key); len(old) >= headSize && old[0] == recordVersion {
-			copy(p.record[createdAt:headSize], old[createdAt:headSize])
-		}
-		if err := claims.Put(p.key, p.record); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func putFacts(facts *bolt.Bucket, change Change) error {
 	before := readGeneration(facts)
 	after := before
@@ -177,11 +189,15 @@ func putFacts(facts *bolt.Bucket, change Change) error {
 	}
 	last := change.Last
 	last.Before, last.After = before, after
-	value, err := json.Marshal(last)
+	return putJSON(facts, keyLastChange, last)
+}
+
+func putJSON(bucket *bolt.Bucket, key []byte, value any) error {
+	text, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	return facts.Put(keyLastChange, value)
+	return bucket.Put(key, text)
 }
 
 // Claims returns the claims of the command line by policy.ComparePrefix. They
@@ -229,13 +245,21 @@ func readGeneration(facts *bolt.Bucket) uint64 {
 
 // LastChange returns the last change, with a zero Time before the first.
 func (s *Store) LastChange() (last LastChange, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		if facts := tx.Bucket(bucketFacts); facts != nil && facts.Get(keyLastChange) != nil {
-			return json.Unmarshal(facts.Get(keyLastChange), &last)
-		}
-		return nil
-	})
+	_, err = s.fact(keyLastChange, &last)
 	return last, err
+}
+
+// fact reads the JSON at key and reports whether there is any.
+func (s *Store) fact(key []byte, into any) (found bool, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		facts := tx.Bucket(bucketFacts)
+		if facts == nil || facts.Get(key) == nil {
+			return nil
+		}
+		found = true
+		return json.Unmarshal(facts.Get(key), into)
+	})
+	return found, err
 }
 
 // Meta returns a copy of the value that Apply put at key, nil if there is none.

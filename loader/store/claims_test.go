@@ -178,17 +178,25 @@ func TestUpdateKeepsCreated(t *testing.T) {
 	mustApply(t, s, Change{Put: []policy.Claim{c}, Last: LastChange{Time: first}})
 	c.Note = "moved"
 	mustApply(t, s, Change{Put: []policy.Claim{c}, Last: LastChange{Time: first.Add(time.Hour)}})
-	err := s.db.View(func(tx *bolt.Tx) error {
-		key := appendKey(nil, c.Prefix)
-		got, created, err := newDecoder().decode(key, tx.Bucket(bucketClaims).Get(key))
-		if got.Note != "moved" || !created.Equal(first) {
-			t.Errorf("note %q created %v, want moved, %v", got.Note, created, first)
+	check := func(note string, want time.Time) {
+		t.Helper()
+		err := s.db.View(func(tx *bolt.Tx) error {
+			key := appendKey(nil, c.Prefix)
+			got, created, err := newDecoder().decode(key, tx.Bucket(bucketClaims).Get(key))
+			if got.Note != note || !created.Equal(want) {
+				t.Errorf("note %q created %v, want %s, %v", got.Note, created, note, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
+	check("moved", first)
+	mustApply(t, s, Change{Delete: []netip.Prefix{c.Prefix}})
+	c.Note = "another's now" // what comes back in other words is new
+	mustApply(t, s, Change{Put: []policy.Claim{c}, Log: &Record{Time: first.Add(2 * time.Hour)}})
+	check("another's now", first.Add(2*time.Hour))
 }
 
 // A change that is refused changes nothing at all.

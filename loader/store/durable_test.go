@@ -5,6 +5,7 @@ package store
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -90,9 +91,27 @@ func checkGeneration(t *testing.T, dir string, acked uint64) uint64 {
 	if diff := cmp.Diff(pointers(numbered(e.Generation).Put), e.Claims, sameClaims); diff != "" {
 		t.Fatalf("effective list (-want +got):\n%s", diff)
 	}
+	checkLogged(t, s, generation)
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) > 3 {
+	if err != nil || len(files) > 4 {
 		t.Fatalf("temporary files are left: %v, %v", files, err)
 	}
 	return generation
+}
+
+// checkLogged compares the change log with generations 1 to last: each is there
+// once and in order, on disk, and no other.
+func checkLogged(t *testing.T, s *Store, last uint64) {
+	t.Helper()
+	n := uint64(0)
+	for record, err := range s.Changes(OldestFirst) {
+		n++
+		if err != nil || record.Sequence != n || record.Before != n-1 || record.After != n || record.Command != strconv.FormatUint(n, 10) {
+			t.Fatalf("record %d of the change log: %+v, %v", n, record, err)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(s.dir, logName))
+	if err != nil || n != last || uint64(strings.Count(string(text), "\n")) != last {
+		t.Fatalf("%d records in %d lines of the change log, %v; want %d", n, strings.Count(string(text), "\n"), err, last)
+	}
 }

@@ -1,8 +1,9 @@
 // Package store is what survives the daemon and the host: the entries made by
-// the command line, in an embedded database, and beside it the effective list
-// of the last two generations, which is published after a reboot before any
-// file is read. The database is the truth of what the command line made: there the
-// list may be a moment older.
+// the command line with their suspensions, limits and use, in an embedded
+// database; beside it the change log, and the effective list of the last two
+// generations, which is published after a reboot before any file is read. The
+// database is the truth of what the command line made: there the list may be a
+// moment older.
 package store
 
 import (
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,6 +57,11 @@ type Store struct {
 
 	saving sync.Mutex // one SaveEffective at a time
 	whole  bool       // effective.list was read or written whole by this Store
+
+	logging sync.Mutex    // one append to the change log at a time
+	matched bool          // logged counts what an earlier process appended too
+	logged  atomic.Uint64 // the last sequence number that changes.jsonl has on disk
+	floor   uint64        // the last one found in it: numbers go on when the database was moved aside
 }
 
 // Open opens the state directory for the one daemon that owns it and creates
@@ -74,7 +81,9 @@ func Open(dir string) (*Store, error) {
 		return nil, err
 	}
 	removeLeftovers(dir)
-	return &Store{dir: dir, db: db}, nil
+	s := &Store{dir: dir, db: db, floor: lastSequence(dir)}
+	_ = s.FlushLog() // what a process that was killed committed and did not append
+	return s, nil
 }
 
 // OpenReadOnly opens the state directory for a command that found no daemon.
@@ -104,6 +113,9 @@ func OpenReadOnly(dir string) (*Store, error) {
 func (s *Store) Close() error {
 	if s.db == nil {
 		return nil
+	}
+	if !s.readOnly {
+		s.forgetLogged()
 	}
 	return s.db.Close()
 }

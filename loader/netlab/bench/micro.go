@@ -132,6 +132,7 @@ func (b *bed) addList(l *list) (cells []*cell, err error) {
 	}
 	b.cells = append(b.cells, b.counted(group, fmt.Sprintf("ours %d", l.n), kinds[miss], g.ours, maps.NotListed))
 	if l.n == 100_000 {
+		b.cells = append(b.cells, b.counted(group, "unsampled", kinds[miss], g.unsampled, maps.NotListed))
 		segments, err := newTraffic(l.ipv6, l.sources(hit), mapstest.ACK)
 		if err != nil {
 			return nil, err

@@ -34,11 +34,15 @@ func policy(generation uint64, lists ...*list) maps.Policy {
 }
 
 // gate is one published policy and the programs that decide by it: the shipped one,
-// the floor, and the shipped one with its prefilter switched off.
+// the floor, the shipped one without sampling, and with its prefilter switched off.
 type gate struct {
-	tables                *maps.Tables
-	ours, floor, trieOnly *counted
+	tables                           *maps.Tables
+	ours, floor, unsampled, trieOnly *counted
 }
+
+// sampled is one refused packet of so many, as the daemon sets it in a flood of two
+// million a second.
+const sampled = 4096
 
 // counted is a program and the counters that it counts in.
 type counted struct {
@@ -54,12 +58,18 @@ func newGate(lists ...*list) (*gate, error) {
 	if _, err := tables.Publish(policy(1, lists...)); err != nil {
 		return nil, err
 	}
+	if err := tables.SetSampling(sampled, sampled); err != nil {
+		return nil, err
+	}
 	g := &gate{tables: tables}
 	replacements := tables.Replacements()
 	if g.ours, err = loadGate(bpf.LoadXdpallow, replacements); err != nil {
 		return nil, err
 	}
 	if g.floor, err = loadGate(programs.LoadFloor, replacements); err != nil {
+		return nil, err
+	}
+	if g.unsampled, err = loadGate(programs.LoadUnsampled, replacements); err != nil {
 		return nil, err
 	}
 	off, err := withoutPrefilter(replacements[bpf.XdpallowMapPolicy])
@@ -73,7 +83,7 @@ func newGate(lists ...*list) (*gate, error) {
 
 func (g *gate) close() error {
 	var errs []error
-	for _, c := range []*counted{g.ours, g.floor, g.trieOnly} {
+	for _, c := range []*counted{g.ours, g.floor, g.unsampled, g.trieOnly} {
 		errs = append(errs, c.Close(), c.counters.Close())
 	}
 	return errors.Join(append(errs, g.tables.Close())...)
@@ -95,7 +105,7 @@ func withoutPrefilter(from *ebpf.Map) (*ebpf.Map, error) {
 			return nil, err
 		}
 		for family := range value.Prefilter {
-			value.Prefilter[family].Near, value.Prefilter[family].Exact = 0, 0
+			value.Prefilter[family].Shift = 0
 		}
 		if err := m.Put(slot, value); err != nil {
 			return nil, err

@@ -12,6 +12,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 )
 
@@ -21,9 +22,9 @@ func (h *host) disturb(d *daemon, file string, args ...string) *daemon {
 	h.tb.Helper()
 	for range 2 {
 		d.stop()
-		d = h.takesOver(binary, "v1", args...)
+		d = h.takesOver(binary, loader.Schema, args...)
 		d.kill()
-		d = h.takesOver(binary, "v1", args...)
+		d = h.takesOver(binary, loader.Schema, args...)
 	}
 	for i := range 20 {
 		prefix := fmt.Sprintf("192.0.2.%d", i)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/maps"
@@ -87,7 +88,7 @@ func damages() []damage {
 }
 
 func emptyPorts(h *host) {
-	table, err := ebpf.LoadPinnedMap(filepath.Join(h.bpffs(), "v1", "policy"), nil)
+	table, err := ebpf.LoadPinnedMap(filepath.Join(h.bpffs(), loader.Schema, "policy"), nil)
 	if err != nil {
 		h.tb.Fatal(err)
 	}

@@ -33,7 +33,7 @@ var second = sync.OnceValues(func() (string, error) {
 	if err := os.WriteFile(config, overlay, 0o600); err != nil {
 		return "", err
 	}
-	return build(dir, "second", "-overlay", config, "-ldflags", "-X github.com/xdpallow/xdpallow/loader.Schema=v2")
+	return build(dir, "second", "-overlay", config, "-ldflags", "-X github.com/xdpallow/xdpallow/loader.Schema=v0")
 })
 
 // compileOther compiles the program in source, changed by a hair, as `make generate`
@@ -43,8 +43,8 @@ func compileOther(source, changed, object string) error {
 	if err != nil {
 		return err
 	}
-	const count = "length = p.cursor.end;"
-	other := bytes.Replace(text, []byte(count), []byte("length = p.cursor.end + (p.cursor.end >> 31);"), 1)
+	const count = "bpf_xdp_get_buff_len(ctx));"
+	other := bytes.Replace(text, []byte(count), []byte("bpf_xdp_get_buff_len(ctx) + (bpf_xdp_get_buff_len(ctx) >> 31));"), 1)
 	if bytes.Equal(text, other) {
 		return &os.PathError{Op: "find " + count, Path: source, Err: os.ErrNotExist}
 	}

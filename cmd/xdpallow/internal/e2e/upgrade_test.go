@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -103,9 +104,9 @@ func TestUpgrade(t *testing.T) {
 	entries := h.list()
 
 	thereAndBack := func() {
-		for _, build := range []struct{ path, schema string }{{other, "v2"}, {binary, "v1"}} {
+		for _, build := range []struct{ path, schema string }{{other, "v0"}, {binary, loader.Schema}} {
 			counters, program := h.counted(), h.programID()
-			if build.schema == "v2" {
+			if build.schema != loader.Schema {
 				d.stop()
 			} else {
 				d.kill()
@@ -149,7 +150,7 @@ func TestUpgrade(t *testing.T) {
 // leaves the gate shut, and whichever build starts next ends well, with every packet
 // counted once.
 func TestUpgradeDiesHalfWay(t *testing.T) {
-	builds := []struct{ path, schema string }{{binary, "v1"}, {secondBuild(t), "v2"}}
+	builds := []struct{ path, schema string }{{binary, loader.Schema}, {secondBuild(t), "v0"}}
 	seed := seed(t)
 	random := rand.New(rand.NewPCG(seed, 1))
 	h := newHost(t)

@@ -5,13 +5,15 @@ package metrics
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
-	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -25,7 +27,26 @@ type Snapshot struct {
 	Stats  reconcile.Stats // every series, zero rows too
 	IPv4   int             // entries
 	IPv6   int             // entries
+
+	Expiring   int               // entries that end within Soon
+	Owners     []Owner           // each once, those without traffic too
+	EventsLost uint64            // sampled drops that no reader took in time
+	Repairs    map[string]uint64 // by a word of Repaired; one that is missing is 0
 }
+
+// Soon is how long before its end an entry counts as expiring.
+const Soon = 14 * 24 * time.Hour
+
+// Owner counts the TCP openings of one owner since counting began.
+type Owner struct {
+	Name                     string // "" is what belongs to nobody, and is shown as "-"
+	Passed, Dropped, Audited uint64
+	NearMisses               uint64 // dropped openings beside the owner's prefixes
+}
+
+// Repaired are what somebody else can change behind our back and we put right. Each
+// is a series from the start: an alert on the first repair needs a zero before it.
+var Repaired = []string{"backstop", "current", "entry", "link", "map", "prefilter", "program", "services"}
 
 // Source gives a Snapshot as it stands: the canary's last result, not a new
 // run of it, so that nobody can make the host test itself by scraping.
@@ -45,76 +66,24 @@ func Handler(source Source) http.Handler {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
-// Collector implements prometheus.Collector over a Source.
-type Collector struct{ source Source }
-
-// NewCollector returns the collector of source.
-func NewCollector(source Source) *Collector { return &Collector{source} }
-
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("xdpallow_"+name, help, labels, nil)
-}
-
-var (
-	packets = desc("packets_total", "Packets by what the gate decided and why.",
-		"interface", "layer", "verdict", "reason", "family")
-	bytes = desc("bytes_total", "Bytes of the packets by what the gate decided and why.",
-		"interface", "layer", "verdict", "reason", "family")
-	enforcing = desc("enforcing", "Whether a SYN from an unlisted source was found to be dropped on every attached interface (1) or not (0).")
-	iface     = desc("interface_info", "An interface of the gate and how the program is attached: native, generic or none.", "interface", "attach")
-	entries   = desc("entries", "Prefixes in the policy that is enforced.", "family")
-	policyGen = desc("generation", "Number of the policy that is enforced.")
-	originN   = desc("origin_entries", "Prefixes that an origin gives.", "origin")
-	originUp  = desc("origin_up", "Whether the last reading of an origin was taken over (1) or its last good content is kept (0).", "origin")
-	buildInfo = desc("build_info", "The build that runs.", "version", "goversion")
-)
-
-// Describe implements prometheus.Collector.
-func (c *Collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{packets, bytes, enforcing, iface, entries, policyGen, originN, originUp, buildInfo} {
-		out <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *Collector) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	snapshot, err := c.source.Snapshot(ctx)
+// Write writes snapshot as Prometheus reads it from a file: the same series as a
+// scrape, without those of the process that writes.
+func Write(w io.Writer, snapshot Snapshot) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(NewCollector(taken(snapshot)))
+	families, err := registry.Gather()
 	if err != nil {
-		out <- prometheus.NewInvalidMetric(packets, err)
-		return
+		return fmt.Errorf("collect metrics: %w", err)
 	}
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	for _, row := range snapshot.Stats.Counters {
-		labels := []string{row.Interface, row.Layer, row.Verdict, row.Reason, row.Family}
-		out <- prometheus.MustNewConstMetric(packets, prometheus.CounterValue, float64(row.Packets), labels...)
-		out <- prometheus.MustNewConstMetric(bytes, prometheus.CounterValue, float64(row.Bytes), labels...)
-	}
-	status := snapshot.Status
-	gauge(enforcing, truth(status.Enforcing))
-	for _, i := range status.Interfaces {
-		attach := i.Attach
-		if !i.Attached {
-			attach = "none"
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(w, family); err != nil {
+			return fmt.Errorf("write metrics: %w", err)
 		}
-		gauge(iface, 1, i.Name, attach)
 	}
-	gauge(entries, float64(snapshot.IPv4), "ipv4")
-	gauge(entries, float64(snapshot.IPv6), "ipv6")
-	gauge(policyGen, float64(status.Generation))
-	for _, o := range status.Origins {
-		gauge(originN, float64(o.Entries), string(o.Name))
-		gauge(originUp, truth(o.Error == ""), string(o.Name))
-	}
-	gauge(buildInfo, 1, status.Version, runtime.Version())
+	return nil
 }
 
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
+// taken is a Source that was read already.
+type taken Snapshot
+
+func (t taken) Snapshot(context.Context) (Snapshot, error) { return Snapshot(t), nil }

@@ -1,16 +1,19 @@
 package metrics
 
 // Promises guarded here: every counter reaches Prometheus under the words of
-// DESIGN 4.3, zero rows too; a scrape that fails says so; the names lint.
+// DESIGN 4.3, zero rows too; a scrape that fails says so; the names lint; a
+// text file says what a scrape says; thousands of owners are no burden.
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -28,6 +31,8 @@ func (s source) Snapshot(context.Context) (Snapshot, error) { return s.answer, s
 func sample() source {
 	return source{answer: Snapshot{
 		IPv4: 2, IPv6: 1,
+		Expiring: 2, EventsLost: 9, Repairs: map[string]uint64{"entry": 3, "new_word": 1},
+		Owners: []Owner{{Name: "acme", Passed: 12, Audited: 1, NearMisses: 5}, {Dropped: 4}},
 		Status: reconcile.Status{
 			Enforcing: true, Generation: 7, Version: "v1",
 			Interfaces: []reconcile.Interface{
@@ -56,6 +61,12 @@ xdpallow_enforcing 1
 # TYPE xdpallow_entries gauge
 xdpallow_entries{family="ipv4"} 2
 xdpallow_entries{family="ipv6"} 1
+# HELP xdpallow_entries_expiring Prefixes in the policy that end within 14 days.
+# TYPE xdpallow_entries_expiring gauge
+xdpallow_entries_expiring 2
+# HELP xdpallow_events_lost_total Sampled drops that were lost before anybody read them.
+# TYPE xdpallow_events_lost_total counter
+xdpallow_events_lost_total 9
 # HELP xdpallow_generation Number of the policy that is enforced.
 # TYPE xdpallow_generation gauge
 xdpallow_generation 7
@@ -63,6 +74,10 @@ xdpallow_generation 7
 # TYPE xdpallow_interface_info gauge
 xdpallow_interface_info{attach="native",interface="eth0"} 1
 xdpallow_interface_info{attach="none",interface="eth1"} 1
+# HELP xdpallow_near_misses_total Dropped openings from unlisted sources in the same /24 or /48 as a prefix of the owner.
+# TYPE xdpallow_near_misses_total counter
+xdpallow_near_misses_total{owner="-"} 0
+xdpallow_near_misses_total{owner="acme"} 5
 # HELP xdpallow_origin_entries Prefixes that an origin gives.
 # TYPE xdpallow_origin_entries gauge
 xdpallow_origin_entries{origin="cli"} 1
@@ -71,22 +86,42 @@ xdpallow_origin_entries{origin="file:a.list"} 2
 # TYPE xdpallow_origin_up gauge
 xdpallow_origin_up{origin="cli"} 1
 xdpallow_origin_up{origin="file:a.list"} 0
+# HELP xdpallow_owner_openings_total TCP openings from the prefixes of an owner by what the gate decided.
+# TYPE xdpallow_owner_openings_total counter
+xdpallow_owner_openings_total{owner="-",verdict="audit"} 0
+xdpallow_owner_openings_total{owner="-",verdict="drop"} 4
+xdpallow_owner_openings_total{owner="-",verdict="pass"} 0
+xdpallow_owner_openings_total{owner="acme",verdict="audit"} 1
+xdpallow_owner_openings_total{owner="acme",verdict="drop"} 0
+xdpallow_owner_openings_total{owner="acme",verdict="pass"} 12
 # HELP xdpallow_packets_total Packets by what the gate decided and why.
 # TYPE xdpallow_packets_total counter
 xdpallow_packets_total{family="ipv4",interface="eth0",layer="xdp",reason="listed",verdict="pass"} 12
 xdpallow_packets_total{family="ipv6",interface="eth0",layer="xdp",reason="not_listed",verdict="drop"} 0
+# HELP xdpallow_repairs_total What somebody else changed in the kernel and the daemon put right.
+# TYPE xdpallow_repairs_total counter
+xdpallow_repairs_total{what="backstop"} 0
+xdpallow_repairs_total{what="current"} 0
+xdpallow_repairs_total{what="entry"} 3
+xdpallow_repairs_total{what="link"} 0
+xdpallow_repairs_total{what="map"} 0
+xdpallow_repairs_total{what="new_word"} 1
+xdpallow_repairs_total{what="prefilter"} 0
+xdpallow_repairs_total{what="program"} 0
+xdpallow_repairs_total{what="services"} 0
 `
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewCollector(sample()))
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want),
-		"xdpallow_bytes_total", "xdpallow_enforcing", "xdpallow_entries", "xdpallow_generation", "xdpallow_interface_info",
-		"xdpallow_origin_entries", "xdpallow_origin_up", "xdpallow_packets_total"); err != nil {
+		"xdpallow_bytes_total", "xdpallow_enforcing", "xdpallow_entries", "xdpallow_entries_expiring", "xdpallow_events_lost_total",
+		"xdpallow_generation", "xdpallow_interface_info", "xdpallow_near_misses_total", "xdpallow_origin_entries", "xdpallow_origin_up",
+		"xdpallow_owner_openings_total", "xdpallow_packets_total", "xdpallow_repairs_total"); err != nil {
 		t.Error(err)
 	}
 	if n, err := testutil.GatherAndCount(registry, "xdpallow_build_info"); err != nil || n != 1 {
 		t.Errorf("build info: %d series, %v", n, err)
 	}
-	problems, err := testutil.GatherAndLint(registry)
+	problems, err := testutil.CollectAndLint(NewCollector(sample()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,5 +154,52 @@ func TestHandler(t *testing.T) {
 	code, body = fetch(broken)
 	if code != http.StatusInternalServerError || strings.Contains(body, "xdpallow_packets_total{") {
 		t.Errorf("scrape of a broken gate: %d\n%s", code, body)
+	}
+}
+
+func TestWrite(t *testing.T) {
+	var text strings.Builder
+	if err := Write(&text, sample().answer); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(NewCollector(sample()))
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(text.String())); err != nil {
+		t.Error(err)
+	}
+	broken := sample().answer
+	broken.Owners = append(broken.Owners, broken.Owners[0]) // a reading that contradicts itself
+	text.Reset()
+	if err := Write(&text, broken); err == nil || text.Len() > 0 {
+		t.Errorf("a broken reading was written: %v\n%s", err, text.String())
+	}
+}
+
+// A daemon has at most 4,096 owners: eight times as many must not cost many times
+// that.
+func TestOwnersScale(t *testing.T) {
+	scrape := func(owners int) (fastest time.Duration) {
+		s := Snapshot{}
+		for i := range owners {
+			s.Owners = append(s.Owners, Owner{Name: fmt.Sprintf("owner-%d", i)})
+		}
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(NewCollector(taken(s)))
+		for range 5 {
+			start := time.Now()
+			got, err := testutil.GatherAndCount(registry, "xdpallow_owner_openings_total", "xdpallow_near_misses_total")
+			if elapsed := time.Since(start); fastest == 0 || elapsed < fastest {
+				fastest = elapsed
+			}
+			if err != nil || got != 4*owners {
+				t.Fatalf("%d owners: %d series, %v", owners, got, err)
+			}
+		}
+		return fastest
+	}
+	few, many := scrape(512), scrape(4096)
+	t.Logf("512 owners: %v, 4,096 owners: %v", few, many)
+	if many > 8*4*few {
+		t.Errorf("a scrape of 512 owners takes %v, of 4,096 %v", few, many)
 	}
 }

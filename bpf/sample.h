@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One refused packet of many, for people who want to know who it is. The drop path pays
+ * for one comparison; here, where nearly none come, the frame is read a second time
+ * rather than what it said be kept for it.
+ */
+#ifndef XDPALLOW_SAMPLE_H
+#define XDPALLOW_SAMPLE_H
+
+#include "maps.h"
+#include "parse.h"
+#include "verdict.h"
+
+#define MAX_SAMPLE ((1 << 20) - 1)
+
+static __always_inline int is_sampled(__u64 count, const struct current *live, int near)
+{
+	return !(count & (near ? live->sample_near : live->sample));
+}
+
+/* A ring that is full has a reader who is late or dead: half as many from here on, or
+ * each further packet would cost a lock that all CPUs share. */
+static __always_inline struct event *next_event(const struct current *live, int near)
+{
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct current *c;
+	__u32 zero = 0;
+	__u64 *missed;
+
+	if (event)
+		return event;
+	missed = bpf_map_lookup_elem(&lost, &zero);
+	if (missed)
+		++*missed;
+	c = bpf_map_lookup_elem(&current, &zero);
+	if (c && near && c->sample_near < MAX_SAMPLE)
+		c->sample_near = live->sample_near << 1 | 1;
+	if (c && !near && c->sample < MAX_SAMPLE)
+		c->sample = live->sample << 1 | 1;
+	return NULL;
+}
+
+/* Not inline, so that BTF, and so Go, knows what an event is. */
+static __noinline void fill_event(struct event *event, const struct current *live,
+				  enum verdict verdict, enum reason reason, int near)
+{
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time = bpf_ktime_get_boot_ns();
+	event->weight = (near ? live->sample_near : live->sample) + 1;
+	event->verdict = verdict;
+	event->reason = reason;
+	event->near = near;
+}
+
+/* A global function, so that its registers are not the drop path's. */
+__noinline int sample(struct xdp_md *ctx, enum verdict verdict, enum reason reason, int near)
+{
+	struct packet p = {
+		.data = (void *)(long)ctx->data,
+		.data_end = (void *)(long)ctx->data_end,
+		.cursor.end = bpf_xdp_get_buff_len(ctx),
+	};
+	__u32 length = p.cursor.end, zero = 0;
+	struct current *live = bpf_map_lookup_elem(&current, &zero);
+	struct event *event;
+	struct key source;
+
+	event = live ? next_event(live, near) : NULL;
+	if (!event)
+		return 0;
+	fill_event(event, live, verdict, reason, near);
+	parse(ctx, &p);
+	if (p.has_source) {
+		read_source(&p, &source);
+		__builtin_memcpy(event->source, source.address, sizeof(event->source));
+	}
+	event->interface = ctx->ingress_ifindex;
+	event->length = length;
+	event->port = p.port;
+	event->protocol = p.family == FAMILY_OTHER ? 0 : p.cursor.next;
+	event->family = p.family;
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+#endif

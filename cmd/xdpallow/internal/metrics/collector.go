@@ -1,0 +1,127 @@
+package metrics
+
+// This file is the series: their names, and how a Snapshot becomes them.
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Collector implements prometheus.Collector over a Source.
+type Collector struct{ source Source }
+
+// NewCollector returns the collector of source.
+func NewCollector(source Source) *Collector { return &Collector{source} }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("xdpallow_"+name, help, labels, nil)
+}
+
+var (
+	packets = desc("packets_total", "Packets by what the gate decided and why.",
+		"interface", "layer", "verdict", "reason", "family")
+	bytes = desc("bytes_total", "Bytes of the packets by what the gate decided and why.",
+		"interface", "layer", "verdict", "reason", "family")
+	enforcing  = desc("enforcing", "Whether a SYN from an unlisted source was found to be dropped on every attached interface (1) or not (0).")
+	iface      = desc("interface_info", "An interface of the gate and how the program is attached: native, generic or none.", "interface", "attach")
+	entries    = desc("entries", "Prefixes in the policy that is enforced.", "family")
+	expiring   = desc("entries_expiring", "Prefixes in the policy that end within 14 days.")
+	policyGen  = desc("generation", "Number of the policy that is enforced.")
+	openings   = desc("owner_openings_total", "TCP openings from the prefixes of an owner by what the gate decided.", "owner", "verdict")
+	nearMisses = desc("near_misses_total", "Dropped openings from unlisted sources in the same /24 or /48 as a prefix of the owner.", "owner")
+	originN    = desc("origin_entries", "Prefixes that an origin gives.", "origin")
+	originUp   = desc("origin_up", "Whether the last reading of an origin was taken over (1) or its last good content is kept (0).", "origin")
+	eventsLost = desc("events_lost_total", "Sampled drops that were lost before anybody read them.")
+	repairs    = desc("repairs_total", "What somebody else changed in the kernel and the daemon put right.", "what")
+	buildInfo  = desc("build_info", "The build that runs.", "version", "goversion")
+)
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		packets, bytes, enforcing, iface, entries, expiring, policyGen, openings, nearMisses,
+		originN, originUp, eventsLost, repairs, buildInfo,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	snapshot, err := c.source.Snapshot(ctx)
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(packets, err)
+		return
+	}
+	writer(out).counters(snapshot)
+	writer(out).gauges(snapshot)
+}
+
+// writer takes the series of one scrape.
+type writer chan<- prometheus.Metric
+
+func (w writer) count(d *prometheus.Desc, value uint64, labels ...string) {
+	w <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+}
+
+func (w writer) gauge(d *prometheus.Desc, value float64, labels ...string) {
+	w <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func (w writer) counters(s Snapshot) {
+	for _, row := range s.Stats.Counters {
+		labels := []string{row.Interface, row.Layer, row.Verdict, row.Reason, row.Family}
+		w.count(packets, row.Packets, labels...)
+		w.count(bytes, row.Bytes, labels...)
+	}
+	for _, o := range s.Owners {
+		name := cmp.Or(o.Name, "-")
+		w.count(openings, o.Passed, name, "pass")
+		w.count(openings, o.Dropped, name, "drop")
+		w.count(openings, o.Audited, name, "audit")
+		w.count(nearMisses, o.NearMisses, name)
+	}
+	w.count(eventsLost, s.EventsLost)
+	made := map[string]uint64{}
+	for _, what := range Repaired {
+		made[what] = 0
+	}
+	maps.Copy(made, s.Repairs)
+	for what, n := range made {
+		w.count(repairs, n, what)
+	}
+}
+
+func (w writer) gauges(s Snapshot) {
+	status := s.Status
+	w.gauge(enforcing, truth(status.Enforcing))
+	for _, i := range status.Interfaces {
+		attach := i.Attach
+		if !i.Attached {
+			attach = "none"
+		}
+		w.gauge(iface, 1, i.Name, attach)
+	}
+	w.gauge(entries, float64(s.IPv4), "ipv4")
+	w.gauge(entries, float64(s.IPv6), "ipv6")
+	w.gauge(expiring, float64(s.Expiring))
+	w.gauge(policyGen, float64(status.Generation))
+	for _, o := range status.Origins {
+		w.gauge(originN, float64(o.Entries), string(o.Name))
+		w.gauge(originUp, truth(o.Error == ""), string(o.Name))
+	}
+	w.gauge(buildInfo, 1, status.Version, runtime.Version())
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,112 @@
+// This file writes the buckets that a rollback brings back, and notes on the way
+// what they held before.
+
+package store
+
+import (
+	"bytes"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// write is what becomes of one key; without a record it goes.
+type write struct{ key, record []byte }
+
+// batch is what a change does to one bucket, by key and each key once.
+type batch struct {
+	bucket []byte
+	kind   byte // of bucket, in front of its keys in bucketPrevious
+	writes []write
+}
+
+// The kinds, in the order in which bbolt likes them written.
+const (
+	kindClaim      = 'c'
+	kindLimit      = 'l'
+	kindSuspension = 's'
+)
+
+// encodeAll returns what change does to each bucket, or what is wrong with it:
+// the transaction is not begun for a change that cannot be written.
+func encodeAll(change Change) ([]batch, error) {
+	claims, err := encodeClaims(change)
+	if err != nil {
+		return nil, err
+	}
+	limits, err := encodeLimits(change)
+	if err != nil {
+		return nil, err
+	}
+	suspensions, err := encodeSuspensions(change)
+	if err != nil {
+		return nil, err
+	}
+	return []batch{
+		{bucketClaims, kindClaim, lastOfEach(claims)},
+		{bucketLimits, kindLimit, lastOfEach(limits)},
+		{bucketSuspended, kindSuspension, lastOfEach(suspensions)},
+	}, nil
+}
+
+// lastOfEach sorts writes by key, which bbolt likes best, and keeps the last of
+// each: what is taken back is what stood before the first.
+func lastOfEach(writes []write) []write {
+	slices.SortStableFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) })
+	kept := writes[:0]
+	for i, w := range writes {
+		if i+1 == len(writes) || !bytes.Equal(w.key, writes[i+1].key) {
+			kept = append(kept, w)
+		}
+	}
+	return kept
+}
+
+// apply writes the batch and returns what takes it back, in the form and order of
+// bucketPrevious. What stays as it is, is neither written nor taken back.
+func (b batch) apply(tx *bolt.Tx) (undo []write, err error) {
+	bucket, err := tx.CreateBucketIfNotExists(b.bucket)
+	if err != nil {
+		return nil, err
+	}
+	previous := tx.Bucket(bucketPrevious)
+	for _, w := range b.writes {
+		old := bytes.Clone(bucket.Get(w.key)) // bbolt may move its own while we write
+		back := append([]byte{b.kind}, w.key...)
+		if b.kind == kindClaim && w.record != nil {
+			keepCreated(w.record, old, previous, back)
+		}
+		if bytes.Equal(old, w.record) {
+			continue
+		}
+		if w.record == nil {
+			err = bucket.Delete(w.key)
+		} else {
+			err = bucket.Put(w.key, w.record)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if old == nil {
+			old = absent
+		}
+		undo = append(undo, write{back, old})
+	}
+	return undo, nil
+}
+
+// keepCreated keeps when a prefix was first added: of a claim that is only
+// updated, and of one that the last change took away and that comes back as it
+// was, by rollback or by hand.
+func keepCreated(record, old []byte, previous *bolt.Bucket, back []byte) {
+	const createdAt = 2 + timeSize
+	if old == nil && previous != nil {
+		old = previous.Get(back)
+		if len(old) < headSize || !bytes.Equal(old[:createdAt], record[:createdAt]) || !bytes.Equal(old[headSize:], record[headSize:]) {
+			return
+		}
+	}
+	if len(old) >= headSize && old[0] == recordVersion {
+		copy(record[createdAt:headSize], old[createdAt:headSize])
+	}
+}

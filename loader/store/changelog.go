@@ -1,0 +1,223 @@
+// This file writes the change log. A change is made when the database commits, so
+// the record of it goes through the database too: in the transaction of the
+// change into a bucket, from there to the end of changes.jsonl, and out of the
+// bucket with the next change. Whatever fails or is killed on the way, the file
+// has each record once in the end, and none of a change that was not made.
+
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+const (
+	logName = "changes.jsonl"
+	logMode = 0o640 // for who ships logs; the directory decides whether he comes near
+)
+
+// bucketUnlogged holds, by sequence number, the lines that the file may not have.
+// The sequence of the bucket is the number of the last record.
+var bucketUnlogged = []byte("unlogged")
+
+// putRecord adds the record of a change, in its transaction, and drops those that
+// the file has on disk.
+func (s *Store) putRecord(tx *bolt.Tx, facts *bolt.Bucket, record Record, before uint64) error {
+	bucket, err := tx.CreateBucketIfNotExists(bucketUnlogged)
+	if err != nil {
+		return err
+	}
+	if err := s.dropLogged(bucket); err != nil {
+		return err
+	}
+	record.Sequence = max(bucket.Sequence(), s.floor) + 1
+	record.Before, record.After = before, readGeneration(facts)
+	line, err := encodeLine(record)
+	if err != nil {
+		return err
+	}
+	if err := bucket.SetSequence(record.Sequence); err != nil {
+		return err
+	}
+	if err := bucket.Put(sequenceKey(record.Sequence), line); err != nil {
+		return err
+	}
+	record.Added, record.Removed, record.Changed = nil, nil, nil
+	return putJSON(facts, keyLastRecord, record)
+}
+
+func sequenceKey(sequence uint64) []byte { return binary.BigEndian.AppendUint64(nil, sequence) }
+
+func (s *Store) dropLogged(unlogged *bolt.Bucket) error {
+	end := sequenceKey(s.logged.Load())
+	for {
+		key, _ := unlogged.Cursor().First()
+		if key == nil || bytes.Compare(key, end) > 0 {
+			return nil
+		}
+		if err := unlogged.Delete(key); err != nil {
+			return err
+		}
+	}
+}
+
+// forgetLogged drops the lines that the file has before the last process leaves:
+// when it is rotated until the next start, none is appended again. A daemon that
+// is killed does not come here; what its successor then finds missing in the new
+// file has the sequence number that it has in the old one.
+func (s *Store) forgetLogged() {
+	lines, _, err := s.unlogged(0)
+	if err != nil || len(lines) == 0 || s.logged.Load() == 0 {
+		return
+	}
+	// Without effect the next start looks for them in the file.
+	_ = s.update(func(tx *bolt.Tx) error { return s.dropLogged(tx.Bucket(bucketUnlogged)) })
+}
+
+// unlogged returns the lines after a sequence number, and the last number.
+func (s *Store) unlogged(after uint64) (lines [][]byte, last uint64, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(bucketUnlogged)
+		if bucket == nil {
+			return nil
+		}
+		cursor := bucket.Cursor()
+		for key, line := cursor.Seek(sequenceKey(after + 1)); key != nil; key, line = cursor.Next() {
+			if len(key) != 8 {
+				return fmt.Errorf("key %x is no sequence number", key)
+			}
+			lines, last = append(lines, bytes.Clone(line)), binary.BigEndian.Uint64(key)
+		}
+		return nil
+	})
+	return lines, last, err
+}
+
+// FlushLog appends to the change log what it misses. Apply calls it after each
+// logged change and goes on whatever it answers: a full disk keeps nobody from
+// suspending a customer. Call it from time to time, too; its error is a problem
+// to report, and nothing is lost meanwhile. Without anything to append it
+// touches no file.
+func (s *Store) FlushLog() error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	s.logging.Lock()
+	defer s.logging.Unlock()
+	lines, last, err := s.unlogged(s.logged.Load())
+	if err != nil || len(lines) == 0 {
+		return err
+	}
+	path := filepath.Join(s.dir, logName)
+	matched := s.matched
+	s.matched = false // unless all goes well: what is there then must be found out
+	if err := appendLog(path, lines, matched); err != nil {
+		return fmt.Errorf("append to the change log %s: %w", path, err)
+	}
+	s.matched = true
+	s.logged.Store(last)
+	return nil
+}
+
+// appendLog makes the file at path end with lines, on disk. It is opened each time,
+// because who rotates logs does not tell us. Unless matched, some of the lines may
+// be there already.
+func appendLog(path string, lines [][]byte, matched bool) (err error) {
+	file, err := openLog(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := mend(file); err != nil {
+		return err
+	}
+	if !matched {
+		if lines, err = missing(file, lines); err != nil {
+			return err
+		}
+	}
+	if len(lines) > 0 {
+		text := append(bytes.Join(lines, []byte("\n")), '\n')
+		if _, err := file.Write(text); err != nil {
+			return err
+		}
+	}
+	return file.Sync()
+}
+
+func openLog(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return file, err
+	}
+	file, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, logMode)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(file.Chmod(logMode), syncDir(filepath.Dir(path))); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// mend ends the last line where it is whole but for its end, and cuts it off
+// where it is torn. Lines with an end are history and are never touched.
+func mend(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	size := info.Size()
+	tail := make([]byte, min(size, maxLine+1))
+	if _, err := file.ReadAt(tail[max(0, len(tail)-1):], size-min(size, 1)); err != nil {
+		return err
+	}
+	if size == 0 || tail[len(tail)-1] == '\n' {
+		return nil
+	}
+	if _, err := file.ReadAt(tail, size-int64(len(tail))); err != nil {
+		return err
+	}
+	tail = tail[bytes.LastIndexByte(tail, '\n')+1:]
+	_, whole := parseLine(tail)
+	if whole || len(tail) > maxLine { // longer than any of ours: not ours to cut
+		_, err = file.Write([]byte("\n"))
+		return err
+	}
+	return file.Truncate(size - int64(len(tail)))
+}
+
+// missing returns those of lines that the file does not have. They are its last
+// ones if it does: looking back ends at a record from before them.
+func missing(file *os.File, lines [][]byte) ([][]byte, error) {
+	info, err := file.Stat()
+	if err != nil || len(lines) == 0 {
+		return lines, err
+	}
+	first, _ := parseLine(lines[0])
+	there := make(map[string]bool)
+	for line, err := range backward(file, info.Size()) {
+		if err != nil {
+			return nil, err
+		}
+		record, ok := parseLine(line)
+		if ok && record.Sequence < first.Sequence {
+			break
+		}
+		there[string(line)] = true
+	}
+	var left [][]byte
+	for _, line := range lines {
+		if !there[string(line)] {
+			left = append(left, line)
+		}
+	}
+	return left, nil
+}

@@ -1,0 +1,80 @@
+// This file keeps that a change waits for its confirmation, in the transaction of
+// that change: a daemon that is killed, or a host that is rebooted, before it
+// comes, still knows that and until when.
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// ErrUnconfirmed is the answer to a change that asks for a confirmation while
+// another one waits for its own.
+var ErrUnconfirmed = errors.New("a change waits for its confirmation already")
+
+// Confirm is a change that is taken back unless somebody confirms it.
+type Confirm struct {
+	Time       time.Time     `json:"time"`       // UTC; when it was made
+	Deadline   time.Time     `json:"deadline"`   // UTC
+	BootID     string        `json:"boot_id"`    // see BootID
+	Boottime   time.Duration `json:"boottime"`   // the deadline by CLOCK_BOOTTIME of that boot
+	Generation uint64        `json:"generation"` // of the change; set by Apply
+	Command    string        `json:"command"`
+	Data       []byte        `json:"data"` // the caller's
+}
+
+// Left is how long a confirmation may still come, and not over 0 when it is too
+// late. In the boot of the change only boottime counts, which nobody steps. After
+// a reboot it is the wall clock; when that stands before the change it is wrong,
+// and nobody is kept locked out for as long as it is.
+func (c Confirm) Left(now time.Time, bootID string, boottime time.Duration) time.Duration {
+	if bootID != "" && bootID == c.BootID {
+		return c.Boottime - boottime
+	}
+	if now.Before(c.Time) {
+		return 0
+	}
+	return c.Deadline.Sub(now)
+}
+
+// BootID names this boot of the host.
+func BootID() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// Pending returns the change that waits for its confirmation; false if none does.
+func (s *Store) Pending() (confirm Confirm, found bool, err error) {
+	found, err = s.fact(keyConfirm, &confirm)
+	return confirm, found, err
+}
+
+// putConfirm notes what waits after change, and returns whether something waited
+// before it that change does not settle.
+func putConfirm(facts *bolt.Bucket, change Change) (waiting bool, err error) {
+	waiting = facts.Get(keyConfirm) != nil
+	if change.Settle {
+		if err := facts.Delete(keyConfirm); err != nil {
+			return false, err
+		}
+		waiting = false
+	}
+	if change.Confirm == nil {
+		return waiting, nil
+	}
+	if waiting {
+		return true, ErrUnconfirmed
+	}
+	confirm := *change.Confirm
+	confirm.Generation = readGeneration(facts)
+	return false, putJSON(facts, keyConfirm, confirm)
+}

@@ -1,0 +1,259 @@
+// This file holds rollback to "exactly what was there before", and suspensions and
+// limits to "every field comes back".
+
+package store
+
+import (
+	"errors"
+	"maps"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	bolt "go.etcd.io/bbolt"
+	"pgregory.net/rapid"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Few names and prefixes, so that changes meet.
+var (
+	genOwner   = rapid.SampledFrom([]string{"acme", "4", "6", "zeta-1.example"})
+	genNear    = rapid.SampledFrom([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("2001:db8::/48")})
+	genSubject = rapid.Custom(func(t *rapid.T) Subject {
+		if rapid.Bool().Draw(t, "by owner") {
+			return Subject{Owner: genOwner.Draw(t, "owner")}
+		}
+		return Subject{Prefix: genNear.Draw(t, "prefix")}
+	})
+	genSuspension = rapid.Custom(func(t *rapid.T) Suspension {
+		return Suspension{
+			Subject: genSubject.Draw(t, "subject"), Reason: genNote.Draw(t, "reason"), UID: rapid.Uint32().Draw(t, "uid"),
+			Time: time.Unix(rapid.Int64Range(0, math.MaxUint32).Draw(t, "s"), 5).UTC(),
+		}
+	})
+	genLimit = rapid.Custom(func(t *rapid.T) Limit {
+		return Limit{Owner: genOwner.Draw(t, "owner"), PerSecond: rapid.Float64Range(math.SmallestNonzeroFloat64, math.MaxFloat64).Draw(t, "rate"), Burst: rapid.Uint32().Draw(t, "burst")}
+	})
+)
+
+func genChange(t *rapid.T) Change {
+	change := Change{
+		Delete:  rapid.SliceOfN(genNear, 0, 3).Draw(t, "delete"),
+		Resume:  rapid.SliceOfN(genSubject, 0, 3).Draw(t, "resume"),
+		Suspend: rapid.SliceOfN(genSuspension, 0, 3).Draw(t, "suspend"),
+		Unlimit: rapid.SliceOfN(genOwner, 0, 3).Draw(t, "unlimit"),
+		Limit:   rapid.SliceOfN(genLimit, 0, 3).Draw(t, "limit"),
+	}
+	for _, c := range rapid.SliceOfN(genClaim, 0, 3).Draw(t, "put") {
+		c.Prefix = genNear.Draw(t, "prefix")
+		change.Put = append(change.Put, c)
+	}
+	return change
+}
+
+var rolledBack = [][]byte{bucketClaims, bucketSuspended, bucketLimits}
+
+// Promise: the inverse of any change leads to the very bytes of before, when an
+// entry was made among them, and its own inverse forward again; a change that
+// changes nothing is not what a rollback takes back.
+func TestInverseLeadsBackAndForward(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s, err := Open(t.TempDir())
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer s.Close()
+		generation := uint64(0)
+		apply := func(change Change) map[string]string {
+			generation++
+			change.Generation, change.Log = generation, &Record{Time: time.Unix(int64(generation), 0), Command: "c"}
+			if err := s.Apply(change); err != nil {
+				rt.Fatal(err)
+			}
+			return dump(t, s, rolledBack...)
+		}
+		before := dump(t, s, rolledBack...)
+		touched := uint64(0)
+		for range rapid.IntRange(1, 4).Draw(rt, "changes") {
+			after := apply(genChange(rt))
+			if !maps.Equal(before, after) {
+				touched = generation
+			}
+			inverse, found, err := s.Previous()
+			if err != nil || found != (touched > 0) || inverse.After != touched {
+				rt.Fatalf("%+v, %v, %v takes back; want generation %d", inverse, found, err, touched)
+			}
+			if touched == generation && rapid.Bool().Draw(rt, "roll back") {
+				for _, want := range []map[string]string{before, after, before} {
+					if inverse, _, err = s.Previous(); err != nil {
+						rt.Fatal(err)
+					}
+					if diff := cmp.Diff(want, apply(inverse.Change())); diff != "" {
+						rt.Fatalf("rolled back (-want +got):\n%s", diff)
+					}
+				}
+				after, touched = before, generation
+			}
+			before = after
+		}
+	})
+}
+
+// The database against maps.
+func TestSuspensionsAndLimitsAgainstMap(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		dir := t.TempDir()
+		s, err := Open(dir)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		suspended, limits := map[Subject]Suspension{}, map[string]Limit{}
+		for range rapid.IntRange(1, 4).Draw(rt, "changes") {
+			change := genChange(rt)
+			for _, subject := range change.Resume {
+				delete(suspended, subject)
+			}
+			for _, one := range change.Suspend {
+				suspended[one.Subject] = one
+			}
+			for _, owner := range change.Unlimit {
+				delete(limits, owner)
+			}
+			for _, one := range change.Limit {
+				limits[one.Owner] = one
+			}
+			if err := s.Apply(change); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		_ = s.Close()
+		if s, err = Open(dir); err != nil {
+			rt.Fatal(err)
+		}
+		gotSuspended, err := s.Suspensions()
+		gotLimits, limitsErr := s.Limits()
+		if err := errors.Join(err, limitsErr); err != nil {
+			rt.Fatal(err)
+		}
+		wantSuspended := slices.SortedFunc(maps.Values(suspended), func(a, b Suspension) int {
+			if (a.Owner == "") != (b.Owner == "") {
+				return strings.Compare(a.Owner, b.Owner)
+			}
+			if a.Owner == "" {
+				return policy.ComparePrefix(a.Prefix, b.Prefix)
+			}
+			return strings.Compare(a.Owner, b.Owner)
+		})
+		wantLimits := slices.SortedFunc(maps.Values(limits), func(a, b Limit) int { return strings.Compare(a.Owner, b.Owner) })
+		if diff := cmp.Diff(wantSuspended, gotSuspended, sameClaims) + cmp.Diff(wantLimits, gotLimits, sameClaims); diff != "" {
+			rt.Fatalf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// What is refused leaves nothing, whatever else the change would do.
+func TestSuspensionsAndLimitsRefuse(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	prefix := netip.MustParsePrefix("10.0.0.0/8")
+	for name, change := range map[string]Change{
+		"nobody":        {Suspend: []Suspension{{}}},
+		"two subjects":  {Suspend: []Suspension{{Subject: Subject{Prefix: prefix, Owner: "acme"}}}},
+		"host bits":     {Resume: []Subject{{Prefix: netip.MustParsePrefix("10.0.0.1/8")}}},
+		"owner":         {Suspend: []Suspension{{Subject: Subject{Owner: "\x04cme"}}}},
+		"reason":        {Suspend: []Suspension{{Subject: Subject{Owner: "acme"}, Reason: "two\nlines"}}},
+		"no owner":      {Limit: []Limit{{PerSecond: 1}}},
+		"unlimit":       {Unlimit: []string{""}},
+		"no rate":       {Limit: []Limit{{Owner: "acme"}}},
+		"negative rate": {Limit: []Limit{{Owner: "acme", PerSecond: -1}}},
+		"not a number":  {Limit: []Limit{{Owner: "acme", PerSecond: math.NaN()}}},
+		"infinite":      {Limit: []Limit{{Owner: "acme", PerSecond: math.Inf(1)}}},
+	} {
+		change.Put = []policy.Claim{{Prefix: prefix, Origin: policy.OriginCLI}}
+		if err := s.Apply(change); err == nil {
+			t.Errorf("%s: was applied", name)
+		}
+	}
+	if left := dump(t, s); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
+// A record that is cut off, or of a newer release, is an error: a suspension that
+// is not understood must not end.
+func TestSmallRecordsRefuseWhatTheyDoNotKnow(t *testing.T) {
+	suspension := encodeSuspension(Suspension{Time: time.Unix(1, 0)})
+	limit := encodeLimit(Limit{PerSecond: 1, Burst: 2})
+	use := encodeUse(Use{FirstEnforced: time.Unix(1<<40, 0), LastSeen: time.Unix(1, 0), Hits: 1 << 60})
+	ownerUse, err := encodeOwnerUse(OwnerUse{Passed: 300, Dropped: map[string]uint64{"not_listed": 300, "expired": 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		record []byte
+		decode func([]byte) error
+	}{
+		"suspension": {suspension, func(b []byte) error { _, err := decodeSuspension([]byte("acme"), b); return err }},
+		"limit":      {limit, func(b []byte) error { _, err := decodeLimit([]byte("acme"), b); return err }},
+		"use":        {use, func(b []byte) error { _, err := decodeUse(b); return err }},
+		"owner use":  {ownerUse, func(b []byte) error { _, err := decodeOwnerUse(b); return err }},
+	} {
+		if err := test.decode(test.record); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for n := range test.record {
+			if err := test.decode(test.record[:n]); !errors.Is(err, errShort) {
+				t.Errorf("%s, the first %d bytes: %v, want %v", name, n, err, errShort)
+			}
+		}
+		newer := slices.Clone(test.record)
+		newer[0]++
+		if err := test.decode(newer); !errors.Is(err, ErrNewer) {
+			t.Errorf("%s, a newer one: %v, want %v", name, err, ErrNewer)
+		}
+	}
+	_, limitErr := decodeLimit([]byte("acme"), encodeLimit(Limit{PerSecond: math.NaN()}))
+	_, useErr := decodeUse(append(use, 0))
+	_, ownerErr := decodeOwnerUse(append(ownerUse, 0))
+	if limitErr == nil || useErr == nil || ownerErr == nil {
+		t.Errorf("what is none was read: limit %v, use %v, owner use %v", limitErr, useErr, ownerErr)
+	}
+}
+
+// What a newer release keeps to be taken back is not taken back in part.
+func TestNewerInverseIsRefused(t *testing.T) {
+	for name, damage := range map[string]func(*bolt.Bucket) error{
+		"head": func(b *bolt.Bucket) error { return b.Put(keyHead, []byte(`{"version":2}`)) },
+		"kind": func(b *bolt.Bucket) error { return b.Put([]byte("z1"), []byte{1}) },
+	} {
+		s := mustOpen(t, t.TempDir())
+		mustApply(t, s, numbered(1))
+		if err := s.db.Update(func(tx *bolt.Tx) error { return damage(tx.Bucket(bucketPrevious)) }); err != nil {
+			t.Fatal(err)
+		}
+		inverse, found, err := s.Previous()
+		if !errors.Is(err, ErrNewer) || found || len(inverse.Delete) > 0 {
+			t.Errorf("%s: %+v, %v, %v", name, inverse, found, err)
+		}
+	}
+}
+
+// A reload changes nothing here; what its caller needs to take it back is kept all
+// the same, and time's own changes leave it alone.
+func TestUndoIsKept(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	mustApply(t, s, Change{Put: []policy.Claim{roundClaim(1, 1)}, Generation: 1})
+	at := time.Unix(1000, 0).UTC()
+	mustApply(t, s, Change{Undo: []byte{}, Generation: 2, Log: &Record{Time: at, Command: "reload"}})
+	mustApply(t, s, Change{Generation: 3, Meta: map[string][]byte{MetaSince: []byte("x")}})
+	inverse, found, err := s.Previous()
+	want := Inverse{Before: 1, After: 2, Time: at, Command: "reload", Undo: []byte{}}
+	if diff := cmp.Diff(want, inverse, sameClaims); !found || err != nil || diff != "" {
+		t.Errorf("%v, %v (-want +got):\n%s", found, err, diff)
+	}
+}

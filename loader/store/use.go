@@ -1,0 +1,176 @@
+// This file keeps what the kernel saw of entries and owners, so that "last seen"
+// and "not used for 90 days" outlive a restart and a reboot.
+
+package store
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+var (
+	bucketUse      = []byte("use")       // key of a prefix: record
+	bucketOwnerUse = []byte("use_owner") // owner: record
+)
+
+// Use is what is known of the use of an entry. Times are wall time in whole
+// seconds, UTC.
+type Use struct {
+	FirstEnforced time.Time
+	LastSeen      time.Time // zero is never
+	Hits          uint64
+}
+
+// OwnerUse is what is known of the openings of an owner's sources.
+type OwnerUse struct {
+	Passed   uint64
+	Audited  uint64            // would have been dropped
+	Dropped  map[string]uint64 // by reason
+	LastSeen time.Time         // zero is never
+}
+
+// Checkpoint is what has changed since the last one: totals, not differences, so
+// that writing one twice does no harm.
+type Checkpoint struct {
+	Use          map[netip.Prefix]Use
+	Owners       map[string]OwnerUse
+	Forget       []netip.Prefix // unless they are in Use, too
+	ForgetOwners []string       // likewise
+}
+
+// useBatch is how many records one transaction writes: an add waits no longer
+// than for that.
+const useBatch = 10_000
+
+// SaveUse makes a checkpoint. Each record is old or new, whenever the host loses
+// power, but they are not all of one moment: a large checkpoint takes several
+// transactions, between which changes are made.
+func (s *Store) SaveUse(c Checkpoint) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	prefixes, err := encodeUses(c)
+	if err != nil {
+		return err
+	}
+	owners, err := encodeOwnerUses(c)
+	if err != nil {
+		return err
+	}
+	for _, b := range []batch{{bucket: bucketUse, writes: prefixes}, {bucket: bucketOwnerUse, writes: owners}} {
+		for writes := range slices.Chunk(b.writes, useBatch) {
+			if err := s.update(func(tx *bolt.Tx) error { return overwrite(tx, b.bucket, writes) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func overwrite(tx *bolt.Tx, name []byte, writes []write) error {
+	bucket, err := tx.CreateBucketIfNotExists(name)
+	if err != nil {
+		return err
+	}
+	for _, w := range writes {
+		if w.record == nil {
+			err = bucket.Delete(w.key)
+		} else {
+			err = bucket.Put(w.key, w.record)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodeUses returns the writes by key: neighbours share pages.
+func encodeUses(c Checkpoint) ([]write, error) {
+	writes := make([]write, 0, len(c.Forget)+len(c.Use))
+	for _, prefix := range c.Forget {
+		if err := checkPrefix(prefix); err != nil {
+			return nil, err
+		}
+		writes = append(writes, write{key: appendKey(nil, prefix)})
+	}
+	for prefix, use := range c.Use {
+		if err := checkPrefix(prefix); err != nil {
+			return nil, err
+		}
+		writes = append(writes, write{appendKey(nil, prefix), encodeUse(use)})
+	}
+	return lastOfEach(writes), nil
+}
+
+func encodeOwnerUses(c Checkpoint) (writes []write, err error) {
+	for _, owner := range c.ForgetOwners {
+		if err := policy.ParseName("owner", owner); err != nil {
+			return nil, err
+		}
+		writes = append(writes, write{key: []byte(owner)})
+	}
+	for owner, use := range c.Owners {
+		if err := policy.ParseName("owner", owner); err != nil {
+			return nil, err
+		}
+		record, err := encodeOwnerUse(use)
+		if err != nil {
+			return nil, fmt.Errorf("use of owner %s: %w", owner, err)
+		}
+		writes = append(writes, write{[]byte(owner), record})
+	}
+	return lastOfEach(writes), nil
+}
+
+// EachUse calls fn for each prefix by policy.ComparePrefix, with a million of
+// them in no memory at all. It must not change the store.
+func (s *Store) EachUse(fn func(netip.Prefix, Use)) error {
+	return s.view(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(bucketUse)
+		if bucket == nil {
+			return nil
+		}
+		return bucket.ForEach(func(key, record []byte) error {
+			prefix, err := parseKey(key)
+			if err != nil {
+				return err
+			}
+			use, err := decodeUse(record)
+			if err != nil {
+				return fmt.Errorf("use of %s: %w", prefix, err)
+			}
+			fn(prefix, use)
+			return nil
+		})
+	})
+}
+
+// OwnerUse returns the totals of each owner.
+func (s *Store) OwnerUse() (map[string]OwnerUse, error) {
+	owners := make(map[string]OwnerUse)
+	err := s.view(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(bucketOwnerUse)
+		if bucket == nil {
+			return nil
+		}
+		return bucket.ForEach(func(key, record []byte) error {
+			use, err := decodeOwnerUse(record)
+			if err != nil {
+				return fmt.Errorf("use of owner %s: %w", key, err)
+			}
+			owners[string(key)] = use
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return owners, nil
+}

@@ -1,0 +1,123 @@
+package maps
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/xdpallow/xdpallow/bpf"
+)
+
+// Event is a refused packet that was sampled.
+type Event struct {
+	Time      uint64     // CLOCK_BOOTTIME in ns
+	Source    netip.Addr // invalid where none was read
+	Interface uint32     // index; 0 is the backstop
+	Weight    uint32     // how many refused packets it stands for
+	Length    uint32     // bytes of the frame; 0 in the backstop
+	Port      uint16     // 0 where none was read
+	Protocol  uint8      // of IP
+	Family    Family
+	Verdict   Verdict
+	Reason    Reason
+	Near      bool // its source is in the /24 or /48 of a listed prefix, probably
+}
+
+// Events reads the samples of all programs on these tables. One reader: two would each
+// get a part.
+type Events struct{ reader *ringbuf.Reader }
+
+// Events opens the ring of samples.
+func (t *Tables) Events() (*Events, error) {
+	reader, err := ringbuf.NewReader(t.events)
+	if err != nil {
+		return nil, fmt.Errorf("open events: %w", err)
+	}
+	return &Events{reader}, nil
+}
+
+// Close ends the reading.
+func (e *Events) Close() error { return e.reader.Close() }
+
+// Drain calls fn for every event that is there. The programs wake nobody, so it is for
+// a caller who comes by often enough, ten times a second.
+func (e *Events) Drain(fn func(Event)) error {
+	e.reader.SetDeadline(time.Unix(1, 0))
+	var record ringbuf.Record
+	for {
+		err := e.reader.ReadInto(&record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		if event, ok := eventOf(record.RawSample); ok {
+			fn(event)
+		}
+	}
+}
+
+func eventOf(raw []byte) (Event, bool) {
+	var value bpf.XdpallowEvent
+	if _, err := binary.Decode(raw, binary.NativeEndian, &value); err != nil {
+		return Event{}, false
+	}
+	e := Event{
+		Time: value.Time, Interface: value.Interface, Weight: value.Weight, Length: value.Length,
+		Port: value.Port, Protocol: value.Protocol, Family: Family(value.Family),
+		Verdict: Verdict(value.Verdict), Reason: Reason(value.Reason), Near: value.Near != 0,
+	}
+	switch {
+	case value.Source == [16]uint8{} && e.Family == Other:
+	case e.Family == IPv4:
+		e.Source = netip.AddrFrom4([4]byte(value.Source[:4]))
+	case e.Family == IPv6:
+		e.Source = netip.AddrFrom16(value.Source)
+	}
+	return e, true
+}
+
+// Lost is how many samples found the ring full.
+func (t *Tables) Lost() (uint64, error) {
+	var values []uint64
+	if err := t.lost.Lookup(uint32(0), &values); err != nil {
+		return 0, fmt.Errorf("read lost events: %w", err)
+	}
+	var total uint64
+	for _, value := range values {
+		total += value
+	}
+	return total, nil
+}
+
+// maxSample is MAX_SAMPLE.
+const maxSample = 1<<20 - 1
+
+// SetSampling says that of so many refused packets one is sampled: of all, and of near
+// misses. They are rounded up to powers of two. It may be called beside a writer.
+func (t *Tables) SetSampling(one, near uint32) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := t.live
+	next.Sample, next.SampleNear = mask(one), mask(near)
+	// The programs raise it themselves when nobody reads: what they have is not known.
+	if err := t.current.Put(uint32(0), next); err != nil {
+		return fmt.Errorf("set sampling: %w", err)
+	}
+	t.live = next
+	return nil
+}
+
+func mask(one uint32) uint32 {
+	if one <= 1 {
+		return 0
+	}
+	return min(uint32(1)<<bits.Len32(one-1)-1, maxSample)
+}
