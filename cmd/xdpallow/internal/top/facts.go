@@ -1,0 +1,94 @@
+package top
+
+// This file is what seldom changes: interfaces, the backstop, services.
+
+import (
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+type fact struct {
+	text string
+	tint tint
+}
+
+// facts are one line a subject where there is room, and one a kind where not.
+func (m model) facts(place, turn int) section {
+	status := m.shown.frame.Status
+	groups := []struct {
+		name, names string
+		facts       []fact
+	}{
+		{"gate", "gate", gateFacts(status)},
+		{"service", "services", serviceFacts(status.Services)},
+	}
+	s := section{place: place, turn: turn}
+	for _, g := range groups {
+		s.least += min(1, len(g.facts))
+		s.rows += len(g.facts)
+	}
+	s.draw = func(width, rows int) (lines []string) {
+		for _, g := range groups {
+			var texts []string
+			for _, f := range g.facts {
+				lines = append(lines, m.paint.text(faint, pad(g.name, 8, false))+"  "+m.paint.text(f.tint, f.text))
+				texts = append(texts, m.paint.text(f.tint, f.text))
+			}
+			if rows < s.rows && len(texts) > 0 {
+				lines = append(lines[:len(lines)-len(texts)],
+					m.paint.text(faint, pad(g.names, 8, false))+"  "+strings.Join(texts, "; "))
+			}
+		}
+		for i := range lines {
+			lines[i] = clip(lines[i], width)
+		}
+		return lines[:min(rows, len(lines))]
+	}
+	return s
+}
+
+// gateFacts are where it stands. It has what is not as it should be first: a clipped line shows it.
+func gateFacts(status reconcile.Status) (wrong []fact) {
+	var right []fact
+	for _, i := range status.Interfaces {
+		name := printable(i.Name)
+		switch {
+		case !i.Attached:
+			wrong = append(wrong, fact{name + " not attached", bad})
+		case i.Reason != "":
+			right = append(right, fact{name + " " + i.Attach + printable(" ("+i.Reason+")"), plain})
+		default:
+			right = append(right, fact{name + " " + i.Attach, plain})
+		}
+	}
+	for _, name := range status.Uncovered {
+		wrong = append(wrong, fact{printable(name) + " uncovered", warn})
+	}
+	switch b := status.Backstop; {
+	case b == nil:
+		right = append(right, fact{"backstop off", warn})
+	case !b.Attached:
+		wrong = append(wrong, fact{"backstop not attached", bad})
+	default:
+		right = append(right, fact{"backstop attached", plain})
+	}
+	return append(wrong, right...)
+}
+
+func serviceFacts(services []policy.Service) (facts []fact) {
+	for _, s := range services {
+		words := []string{s.Name}
+		for _, p := range s.Ports {
+			words = append(words, p.String())
+		}
+		text := strings.Join(append(words, string(s.Mode)), " ") + ", drop " + string(s.Scope)
+		how := plain
+		if s.Mode != policy.Enforce {
+			how = warn
+		}
+		facts = append(facts, fact{printable(text), how})
+	}
+	return facts
+}

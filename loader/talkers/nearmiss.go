@@ -1,0 +1,182 @@
+package talkers
+
+// This file keeps near misses: a customer who moved knocks a few times an hour
+// and must be found in a flood, so they are kept longer than talkers, by owner,
+// and never weighed against anything but each other.
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// NearMiss is an unlisted source that tried beside a listed prefix.
+type NearMiss struct {
+	Source         netip.Addr   `json:"source"`
+	Owner          string       `json:"owner"`  // of Prefix
+	Prefix         netip.Prefix `json:"prefix"` // the nearest that is listed
+	Tries          uint64       `json:"tries"`  // dropped openings, at least
+	Distance       *uint32      `json:"distance"`
+	First          time.Time    `json:"first"`
+	Last           time.Time    `json:"last"`
+	PrefixLastSeen *time.Time   `json:"prefix_last_seen"` // nil is never
+}
+
+// String is the near miss in a sentence.
+func (m NearMiss) String() string {
+	times := "times"
+	if m.Tries == 1 {
+		times = "time"
+	}
+	whose := m.Prefix.String()
+	if m.Owner != "" {
+		whose = m.Owner + "'s " + whose
+	}
+	return fmt.Sprintf("%s tried %d %s, %s %s", m.Source, m.Tries, times, m.Apart(), whose)
+}
+
+// Apart is how far the source is from the prefix, in words that go before it.
+func (m NearMiss) Apart() string {
+	switch {
+	case m.Distance == nil:
+		return "same /48 as"
+	case *m.Distance == 1:
+		return "1 address from"
+	}
+	return fmt.Sprintf("%d addresses from", *m.Distance)
+}
+
+// Distance is how many addresses an IPv4 source is away from the address that
+// prefix is written with: 203.0.113.77 is 13 from 203.0.113.64/29. In IPv6, where
+// a number says nothing, it is false.
+func Distance(source netip.Addr, prefix netip.Prefix) (uint32, bool) {
+	if !source.Is4() || !prefix.Addr().Is4() {
+		return 0, false
+	}
+	a, b := source.As4(), prefix.Addr().As4()
+	x, y := binary.BigEndian.Uint32(a[:]), binary.BigEndian.Uint32(b[:])
+	return max(x, y) - min(x, y), true
+}
+
+const (
+	// missMemory is how long a source is kept that no longer tries.
+	missMemory = 24 * time.Hour
+	// maxOwners bounds the totals, far above the owners that a policy holds: the
+	// near misses of owners beyond it count as nobody's.
+	maxOwners = 1 << 16
+)
+
+// misses are all near misses, in bounded room.
+type misses struct {
+	room, ownerRoom int
+	held            int // sources of all owners
+	owners          map[string]*ownerMisses
+}
+
+type ownerMisses struct {
+	total   uint64 // never falls
+	sources map[netip.Addr]*miss
+}
+
+// miss is one source. tried counts like Space-Saving: who takes a place takes
+// over its count as missed, and so is not the next to lose it.
+type miss struct {
+	NearMiss
+	missed uint64
+}
+
+func (m *miss) weight() uint64 { return m.Tries + m.missed }
+
+func newMisses(o Options) misses {
+	return misses{room: o.Misses, ownerRoom: o.OwnerMisses, owners: map[string]*ownerMisses{}}
+}
+
+func (m *misses) add(s Sample, at time.Time) {
+	name := s.Near.Owner
+	if m.owners[name] == nil && len(m.owners) >= maxOwners {
+		name = ""
+	}
+	owner := m.owners[name]
+	if owner == nil {
+		owner = &ownerMisses{sources: map[netip.Addr]*miss{}}
+		m.owners[name] = owner
+	}
+	owner.total += s.Weight
+	entry := owner.sources[s.Source]
+	if entry == nil {
+		entry = &miss{missed: m.makeRoom(owner)}
+		entry.Source, entry.First = s.Source, at.UTC()
+		owner.sources[s.Source] = entry
+		m.held++
+	}
+	entry.Owner, entry.Prefix = s.Near.Owner, s.Near.Prefix
+	entry.Tries += s.Weight
+	entry.Last = at.UTC()
+	entry.Distance, entry.PrefixLastSeen = nil, nil
+	if distance, ok := Distance(s.Source, s.Near.Prefix); ok {
+		entry.Distance = &distance
+	}
+	if seen := s.Near.LastSeen; !seen.IsZero() {
+		seen = seen.UTC()
+		entry.PrefixLastSeen = &seen
+	}
+}
+
+// makeRoom takes a place from the same owner when it has all of its own, or from
+// the owner that has most when all are taken, and returns what the place weighed.
+func (m *misses) makeRoom(owner *ownerMisses) uint64 {
+	from := owner
+	if len(owner.sources) < m.ownerRoom {
+		if m.held < m.room {
+			return 0
+		}
+		for _, other := range m.owners {
+			if len(other.sources) > len(from.sources) {
+				from = other
+			}
+		}
+	}
+	var least *miss
+	for _, e := range from.sources {
+		if least == nil || cmp.Or(
+			cmp.Compare(e.weight(), least.weight()), e.Last.Compare(least.Last), e.Source.Compare(least.Source),
+		) < 0 {
+			least = e
+		}
+	}
+	delete(from.sources, least.Source)
+	m.held--
+	if from != owner {
+		return 0 // what it weighed there says nothing here
+	}
+	return least.weight()
+}
+
+// forget lets go of sources that stopped trying.
+func (m *misses) forget(now time.Time) {
+	for _, owner := range m.owners {
+		for source, e := range owner.sources {
+			if now.Sub(e.Last) > missMemory {
+				delete(owner.sources, source)
+				m.held--
+			}
+		}
+	}
+}
+
+// list is all of them, the last first.
+func (m *misses) list() []NearMiss {
+	all := make([]NearMiss, 0, m.held)
+	for _, owner := range m.owners {
+		for _, e := range owner.sources {
+			all = append(all, e.NearMiss)
+		}
+	}
+	slices.SortFunc(all, func(a, b NearMiss) int {
+		return cmp.Or(b.Last.Compare(a.Last), cmp.Compare(b.Tries, a.Tries), a.Source.Compare(b.Source), cmp.Compare(a.Owner, b.Owner))
+	})
+	return all
+}

@@ -1,0 +1,148 @@
+// Package talkers says who sends what the gate drops. It is fed samples, each
+// of which stands for many packets, and keeps the heaviest addresses and
+// prefixes of the last minute and the near misses of the last day. Its memory
+// has a bound that no choice of sources moves: a flood from random addresses can
+// neither fill it nor push out who is heavy. It knows no kernel and no clock.
+package talkers
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Sample is one packet that was looked at, and the packets it stands for.
+type Sample struct {
+	Time      time.Time // never reaches back before the last one: else the last one's is taken
+	Source    netip.Addr
+	Port      uint16 // that it went to
+	Protocol  string
+	Interface string
+	Verdict   string
+	Reason    string
+	Weight    uint64 // how many packets it stands for, itself among them; 0 is read as 1
+	Bytes     uint32 // of this packet
+	Near      *Near  // nil when it is no near miss
+}
+
+// Near is the listed prefix that a near miss is nearest to.
+type Near struct {
+	Prefix   netip.Prefix
+	Owner    string
+	LastSeen time.Time // of the entry; the zero time is never
+}
+
+// Options bound a Sketch. The zero value is what the daemon runs with.
+type Options struct {
+	// Capacity is the promise: who sends more than one part in Capacity of all
+	// packets of the window is found. 0 is 1024.
+	Capacity int
+	// Window is how far back rates look. 0 is a minute: one sample in fifty of
+	// 1,000 a second is then known to 3 %.
+	Window time.Duration
+	// Misses is how many near misses are kept, and OwnerMisses how many for one
+	// owner, so that noise beside one customer hides no other's. 0 is 4096 and 64.
+	Misses, OwnerMisses int
+}
+
+// panesInWindow is how finely the window slides.
+const panesInWindow = 6
+
+func (o Options) withDefaults() Options {
+	if o.Capacity <= 0 {
+		o.Capacity = 1024
+	}
+	if o.Window <= 0 {
+		o.Window = time.Minute
+	}
+	if o.Misses <= 0 {
+		o.Misses = 4096
+	}
+	if o.OwnerMisses <= 0 {
+		o.OwnerMisses = 64
+	}
+	return o
+}
+
+// Sketch holds what the samples told. It is safe for use by several goroutines.
+type Sketch struct {
+	options Options
+	start   time.Time
+
+	mu     sync.Mutex
+	now    time.Duration // since start: the latest time it was told
+	panes  []*pane       // of the window, the oldest first; never none
+	free   []*pane       // that left the window: their memory is used again
+	misses misses
+	sums   map[netip.Prefix]uint64 // of all panes, only while a Snapshot is made
+}
+
+// New returns a Sketch whose time begins at start.
+func New(start time.Time, o Options) *Sketch {
+	o = o.withDefaults()
+	s := &Sketch{options: o, start: start, misses: newMisses(o), sums: map[netip.Prefix]uint64{}}
+	s.panes = []*pane{newPane(2 * o.Capacity)}
+	return s
+}
+
+// Add takes one sample in. A sample without a valid source (it was never
+// reached) counts in the totals only.
+func (s *Sketch) Add(sample Sample) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance(sample.Time)
+	sample.Weight = max(sample.Weight, 1)
+	sample.Source = sample.Source.WithZone("")
+	s.panes[len(s.panes)-1].add(sample, s.now)
+	if sample.Near != nil && sample.Source.IsValid() {
+		s.misses.add(sample, s.start.Add(s.now))
+	}
+}
+
+// Lose notes n samples that were taken and never arrived.
+func (s *Sketch) Lose(at time.Time, n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance(at)
+	s.panes[len(s.panes)-1].lost += n
+}
+
+// NearMisses is how many near misses there were by owner, "" for none. The
+// numbers never fall, whatever is forgotten of the sources.
+func (s *Sketch) NearMisses() map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	totals := make(map[string]uint64, len(s.misses.owners))
+	for owner, m := range s.misses.owners {
+		totals[owner] = m.total
+	}
+	return totals
+}
+
+// advance moves time to at, if that is later, and the window with it.
+func (s *Sketch) advance(at time.Time) {
+	s.now = max(s.now, at.Sub(s.start))
+	length := s.options.Window / panesInWindow
+	begin := s.now.Truncate(length)
+	if begin == s.panes[len(s.panes)-1].start {
+		return
+	}
+	for len(s.panes) > 0 && s.panes[0].start < begin-s.options.Window {
+		s.free = append(s.free, s.panes[0])
+		s.panes = s.panes[1:]
+	}
+	next := newPane(2 * s.options.Capacity)
+	if n := len(s.free); n > 0 {
+		next, s.free = s.free[n-1], s.free[:n-1]
+		next.reset()
+	}
+	next.start = begin
+	s.panes = append(s.panes, next)
+	s.misses.forget(s.start.Add(s.now))
+}
+
+// from is when the window begins: it is Window long and up to a pane more, and
+// shorter only while the sketch is young.
+func (s *Sketch) from() time.Duration {
+	return max(0, s.now.Truncate(s.options.Window/panesInWindow)-s.options.Window)
+}
