@@ -9,21 +9,23 @@
 
 #include "maps.h"
 #include "parse.h"
+#include "prefilter.h"
 #include "verdict.h"
 
-#define MAX_SAMPLE ((1 << 20) - 1)
+#define RAREST (1 << 12) /* as a share of 2^32: one packet of 2^20 */
 
-static __always_inline int is_sampled(__u64 count, const struct current *live, int near)
+/* Whether the packet with so many of its kind before it on this CPU is sampled. Spread
+ * evenly, and with no period that a sender could step in with. */
+static __always_inline int is_sampled(__u64 before, const struct current *live, int near)
 {
-	return !(count & (near ? live->sample_near : live->sample));
+	return (__u32)before * SCATTER32 <= (near ? live->sample_near : live->sample);
 }
 
 /* A ring that is full has a reader who is late or dead: half as many from here on, or
  * each further packet would cost a lock that all CPUs share. */
-static __always_inline struct event *next_event(const struct current *live, int near)
+static __always_inline struct event *next_event(struct current *live, int near)
 {
 	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	struct current *c;
 	__u32 zero = 0;
 	__u64 *missed;
 
@@ -32,11 +34,10 @@ static __always_inline struct event *next_event(const struct current *live, int 
 	missed = bpf_map_lookup_elem(&lost, &zero);
 	if (missed)
 		++*missed;
-	c = bpf_map_lookup_elem(&current, &zero);
-	if (c && near && c->sample_near < MAX_SAMPLE)
-		c->sample_near = live->sample_near << 1 | 1;
-	if (c && !near && c->sample < MAX_SAMPLE)
-		c->sample = live->sample << 1 | 1;
+	if (near && live->sample_near > RAREST)
+		live->sample_near >>= 1;
+	if (!near && live->sample > RAREST)
+		live->sample >>= 1;
 	return NULL;
 }
 
@@ -46,7 +47,7 @@ static __noinline void fill_event(struct event *event, const struct current *liv
 {
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time = bpf_ktime_get_boot_ns();
-	event->weight = (near ? live->sample_near : live->sample) + 1;
+	event->weight = (1ull << 32) / ((near ? live->sample_near : live->sample) + 1ull);
 	event->verdict = verdict;
 	event->reason = reason;
 	event->near = near;
@@ -77,7 +78,9 @@ __noinline int sample(struct xdp_md *ctx, enum verdict verdict, enum reason reas
 	event->interface = ctx->ingress_ifindex;
 	event->length = length;
 	event->port = p.port;
-	event->protocol = p.family == FAMILY_OTHER ? 0 : p.cursor.next;
+	/* Greater is an ethertype: the IP header was not read to its protocol. */
+	if (p.family != FAMILY_OTHER && p.cursor.next <= 0xff)
+		event->protocol = p.cursor.next;
 	event->family = p.family;
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	return 0;

@@ -99,12 +99,12 @@ struct policy {
 };
 
 /* Which of the two slots is live. The kernel reads the slot once per run, and beside it
- * what is wanted as often: of how many refused packets one is sampled. */
+ * what is wanted as often: which share of the refused packets is sampled. */
 struct current {
 	__u64 slot;
 	__u64 generation; /* for user space */
-	__u32 sample;     /* a power of two less 1: every packet whose count has none of its bits */
-	__u32 sample_near; /* likewise, for near misses, which must not drown in a flood */
+	__u32 sample;      /* this and one of 2^32 is the share; the kernel may halve it */
+	__u32 sample_near; /* likewise, of near misses, which must not drown in a flood */
 };
 
 /*

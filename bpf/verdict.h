@@ -8,8 +8,6 @@
 #include "maps.h"
 #include "parse.h"
 
-#define NO_SAMPLES 0xffffffff
-
 /* The live slot, once per run: a flip in between would mix two policies. NULL cannot be:
  * an array has its elements. */
 static __always_inline const struct policy *live_policy(struct current *live)
@@ -52,7 +50,7 @@ static __always_inline __u64 count(enum verdict verdict, enum reason reason, __u
 	struct counter *counter = bpf_map_lookup_elem(&counters, &series);
 
 	if (!counter)
-		return NO_SAMPLES;
+		return 0;
 	counter->bytes += bytes;
 	return counter->packets++;
 }

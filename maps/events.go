@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/bits"
 	"net/netip"
 	"os"
 	"time"
@@ -17,12 +16,12 @@ import (
 // Event is a refused packet that was sampled.
 type Event struct {
 	Time      uint64     // CLOCK_BOOTTIME in ns
-	Source    netip.Addr // invalid where none was read
+	Source    netip.Addr // invalid where none was read, or it names nobody
 	Interface uint32     // index; 0 is the backstop
 	Weight    uint32     // how many refused packets it stands for
 	Length    uint32     // bytes of the frame; 0 in the backstop
 	Port      uint16     // 0 where none was read
-	Protocol  uint8      // of IP
+	Protocol  uint8      // of IP; 0 where none was read
 	Family    Family
 	Verdict   Verdict
 	Reason    Reason
@@ -75,7 +74,7 @@ func eventOf(raw []byte) (Event, bool) {
 		Verdict: Verdict(value.Verdict), Reason: Reason(value.Reason), Near: value.Near != 0,
 	}
 	switch {
-	case value.Source == [16]uint8{} && e.Family == Other:
+	case value.Source == [16]uint8{}: // 0.0.0.0 and :: are no talkers, who is cut off looks like them
 	case e.Family == IPv4:
 		e.Source = netip.AddrFrom4([4]byte(value.Source[:4]))
 	case e.Family == IPv6:
@@ -97,17 +96,17 @@ func (t *Tables) Lost() (uint64, error) {
 	return total, nil
 }
 
-// maxSample is MAX_SAMPLE.
-const maxSample = 1<<20 - 1
+// rarest is RAREST: of fewer packets none is sampled.
+const rarest = 1 << 20
 
-// SetSampling says that of so many refused packets one is sampled: of all, and of near
-// misses. They are rounded up to powers of two. It may be called beside a writer.
+// SetSampling says that of so many refused packets one is sampled: of all others, and of
+// near misses; 1 is every one. It may be called beside a writer.
 func (t *Tables) SetSampling(one, near uint32) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := t.live
-	next.Sample, next.SampleNear = mask(one), mask(near)
-	// The programs raise it themselves when nobody reads: what they have is not known.
+	next.Sample, next.SampleNear = share(one), share(near)
+	// The programs lower it themselves when nobody reads: what they have is not known.
 	if err := t.current.Put(uint32(0), next); err != nil {
 		return fmt.Errorf("set sampling: %w", err)
 	}
@@ -115,9 +114,7 @@ func (t *Tables) SetSampling(one, near uint32) error {
 	return nil
 }
 
-func mask(one uint32) uint32 {
-	if one <= 1 {
-		return 0
-	}
-	return min(uint32(1)<<bits.Len32(one-1)-1, maxSample)
+// share is one of so many as the kernel has it: with one more, of 2^32.
+func share(one uint32) uint32 {
+	return uint32(1<<32/uint64(min(max(one, 1), rarest)) - 1)
 }
