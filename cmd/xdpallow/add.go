@@ -23,6 +23,7 @@ func addCommand(e env) *cli.Command {
 		&cli.StringFlag{Name: "until", Usage: "end at `TIME`, as 2027-01-31, to its end in UTC, or 2027-01-31T18:00:00Z"},
 		&cli.StringFlag{Name: "note", Usage: "`TEXT` that says why, for whoever reads the list next"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
+		reasonFlag(),
 	}, add)
 }
 

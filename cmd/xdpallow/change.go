@@ -11,6 +11,9 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -22,7 +25,21 @@ const maxStdin = 64 << 20
 // self is the caller where no kernel vouches for it: the client ignores it,
 // the pins are changed by this very process.
 func (c *call) self() reconcile.Caller {
-	return reconcile.Caller{UID: uint32(c.uid), PID: int32(os.Getpid())}
+	return reconcile.Caller{UID: uint32(c.uid), PID: int32(os.Getpid()), Command: c.words(), Reason: c.flags.String("reason")}
+}
+
+// words is the command line for the change log, and no longer than it takes.
+func (c *call) words() string {
+	words := strings.TrimPrefix(typed(c.env), "xdpallow ")
+	return strings.ToValidUTF8(words[:min(len(words), maxWords)], "")
+}
+
+// maxWords are bytes; a header has room for as many that are escaped.
+const maxWords = 4096
+
+// reasonFlag is the flag of every command that changes something.
+func reasonFlag() cli.Flag {
+	return &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for history"}
 }
 
 // claims reads PREFIX|ADDR… or, for a lone "-", the lines of stdin. All

@@ -57,7 +57,7 @@ func TestWrongInput(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
-		"replace -", "mode audit", "confirm", "rollback", "suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "history", "completion bash",
+		"replace -", "mode audit", "confirm", "rollback", "suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "completion bash",
 		"remove 192.0.2.0/24 --cut", "list --unused 90d", "reload --confirm 60s", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
 		// of this one
 		"run", "run --interface eth0", "run --port 443", "run --interface eth0 --port 0", "run --interface eth0 --port 443/tcp",
@@ -70,7 +70,7 @@ func TestWrongInput(t *testing.T) {
 		"add", "add 10.0.0.5/8", "add 192.0.2.0/24 --owner Acme", "add 192.0.2.0/24 -", "add host.example", "add 192.0.2.0/24 -o text", "add --",
 		"add 192.0.2.0/24 -- --owner", "add fe80::1%eth0", "add 127.0.0.1",
 		"remove", "remove 192.0.2.0/24 --owner acme", "remove --owner",
-		"list acme", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
+		"list acme", "history acme", "history -n x", "history -n -1", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
 		"detach", "detach eth0 --yes", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
 	} {
 		code, out, stderr := w.run(strings.Fields(line)...)
@@ -113,6 +113,8 @@ func TestRequests(t *testing.T) {
 		"remove -":                                          reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}},
 		"reload --dry-run --force-shrink":                   reconcile.ReloadRequest{DryRun: true, ForceShrink: true},
 		"reload --allow-empty --allow-any":                  reconcile.ReloadRequest{AllowEmpty: true, AllowAny: true},
+		"history":                                           "history 20",
+		"history -n 0":                                      "history 0",
 		"list --owner acme":                                 "list acme",
 		"check 2001:db8::1 --port udp/53":                   "check 2001:db8::1 udp/53",
 		"check 192.0.2.9":                                   "check 192.0.2.9",
@@ -162,6 +164,7 @@ func TestNoDaemon(t *testing.T) {
 		"status":              {3, 0},
 		"list":                {3, 0},
 		"stats":               {3, 0},
+		"history":             {3, 0},
 		"detach --yes":        {3, 0},
 		"check 192.0.2.9":     {2, 0}, // 1 and 3 are not for check to use
 	}
@@ -381,7 +384,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove reload list check status stats detach assets demo version" {
+	if got := strings.Join(names, " "); got != "run add remove reload list check status stats history detach assets demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

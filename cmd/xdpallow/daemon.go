@@ -39,7 +39,7 @@ func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, erro
 		flags = " --socket " + o.Socket
 	}
 	return reconcile.Options{
-		HintFlags:  flags,
+		Command: c.words(), HintFlags: flags,
 		Interfaces: o.Interfaces, Services: services, Allow: o.Allow, Files: o.AllowFiles, Config: o.Config,
 		Attach: loader.Mode(o.Attach), Backstop: o.Backstop, State: o.State, Root: o.Bpffs, Force: o.Force,
 		Version: buildVersion(), Log: log,
@@ -120,7 +120,7 @@ func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, engine *recon
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			by := reconcile.Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid())}
+			by := reconcile.Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid()), Command: "reload (SIGHUP)"}
 			if _, err := engine.Reload(ctx, by, reconcile.ReloadRequest{}); err != nil {
 				log.Error(fmt.Sprintf("reload: nothing was changed: %v", err))
 			}

@@ -17,6 +17,7 @@ func detachCommand(e env) *cli.Command {
 	return e.command("detach", "Open the gate", "", append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "interface", Usage: "only `IF`, repeated or with commas; every interface without it"},
 		&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
+		reasonFlag(),
 	}, offlineFlags()...), detach)
 }
 

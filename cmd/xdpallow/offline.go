@@ -47,6 +47,7 @@ func daemonOrPins[A any](ctx context.Context, c *call, ask func(context.Context,
 // client is the daemon, which is waited for visibly.
 func (c *call) client() *control.Client {
 	client := control.NewClient(c.flags.Path("socket"))
+	client.By = c.self()
 	client.Waiting = func() (done func()) { return c.progress().waiting("waiting for the daemon") }
 	return client
 }

@@ -163,6 +163,12 @@ would add 192.0.2.0/24   b
 would remove 10.0.0.0/8
 generation 2, 2 prefixes (dry run: nothing was changed)
 `},
+		{name: "history", line: "history", want: `
+TIME                  UID   GENERATION  ENTRIES   COMMAND                                                                           REASON
+2026-11-21T09:00:00Z  0     0 → 1       +1 -0 ~0  run --interface eth0                                                              -
+2026-11-21T10:00:00Z  1000  1 → 2       +1 -0 ~0  add 198.51.100.0/28 --owner acme xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…  OPS-1
+2026-11-21T11:00:00Z  0     2           +0 -0 ~0  detach --yes                                                                      -
+`},
 		{name: "detach", line: "detach --yes", prepare: func(f *fakeEngine) {
 			f.detach = reconcile.DetachResult{Detached: []string{"eth0"}, Left: []string{"eth1"}}
 		}, want: `
@@ -211,6 +217,7 @@ func TestJSON(t *testing.T) {
 		"assets rules":               `"name": "rules"`,
 		"check 192.0.2.9 --port 443": "{\n  \"address\": \"192.0.2.9\",\n  \"port\": \"tcp/443\",\n  \"verdict\": \"drop\"",
 		"check 192.0.2.9":            "[\n  {\n    \"address\": \"192.0.2.9\"",
+		"history":                    `"command": "detach --yes"`,
 		"reload":                     `"added": `,
 		"detach --yes":               `"detached": `,
 	} {

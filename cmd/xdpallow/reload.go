@@ -19,6 +19,7 @@ func reloadCommand(e env) *cli.Command {
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
+		reasonFlag(),
 	}, reload)
 }
 

@@ -16,6 +16,7 @@ func removeCommand(e env) *cli.Command {
 	return e.command("remove", "Take back what add let in", "PREFIX|ADDR...|-", []cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "remove all that add let in for `OWNER`"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
+		reasonFlag(),
 	}, remove)
 }
 

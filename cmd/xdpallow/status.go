@@ -69,7 +69,7 @@ func statusRows(s reconcile.Status) [][]string {
 	}
 	if ch := s.LastChange; ch != nil {
 		rows = append(rows, []string{"last change:", fmt.Sprintf("%s by uid %d (pid %d): %s, generation %d",
-			moment(&ch.Time), ch.UID, ch.PID, ch.Command, ch.Generation)})
+			moment(&ch.Time), ch.UID, ch.PID, brief(ch.Command), ch.Generation)})
 	}
 	return rows
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // fakeEngine answers what its fields hold and remembers what it was asked.
@@ -29,6 +31,7 @@ type fakeEngine struct {
 	checks  []reconcile.CheckResult
 	plan    reconcile.Plan
 	detach  reconcile.DetachResult
+	history reconcile.History
 }
 
 var _ control.Engine = (*fakeEngine)(nil)
@@ -50,6 +53,10 @@ func (f *fakeEngine) Status(context.Context) (reconcile.Status, error) {
 
 func (f *fakeEngine) Stats(context.Context) (reconcile.Stats, error) {
 	return answer(f, "stats", f.stats)
+}
+
+func (f *fakeEngine) History(_ context.Context, last int) (reconcile.History, error) {
+	return answer(f, fmt.Sprint("history ", last), f.history)
 }
 
 func (f *fakeEngine) List(_ context.Context, owner string) (reconcile.Listing, error) {
@@ -155,6 +162,14 @@ func sampleEngine() *fakeEngine {
 		return reconcile.Counter{Interface: "eth0", Layer: "xdp", Verdict: verdict, Reason: reason, Family: family, Packets: packets, Bytes: 74 * packets}
 	}
 	return &fakeEngine{
+		history: reconcile.History{Changes: []store.Record{
+			{Sequence: 1, Time: since, PID: 7, Command: "run --interface eth0", After: 1, Added: []string{"203.0.113.0/24"}, Removed: []string{}, Changed: []string{}, AddedCount: 1},
+			{
+				Sequence: 2, Time: since.Add(time.Hour), UID: 1000, PID: 8, Command: "add 198.51.100.0/28 --owner acme " + strings.Repeat("x", 100), Reason: "OPS-1", Before: 1, After: 2,
+				Added: []string{"198.51.100.0/28 owner=acme"}, Removed: []string{}, Changed: []string{}, AddedCount: 1,
+			},
+			{Sequence: 3, Time: since.Add(2 * time.Hour), Command: "detach --yes", Before: 2, After: 2, Added: []string{}, Removed: []string{}, Changed: []string{}},
+		}},
 		listing: reconcile.Listing{Generation: 2, Total: 3, Entries: []reconcile.Entry{
 			entry("2001:db8:42::/48", "", policy.OriginCLI), entry("198.51.100.0/28", "acme", policy.OriginCLI), office,
 		}},

@@ -41,8 +41,8 @@ func (e *Engine) Detach(_ context.Context, by Caller, r DetachRequest) (DetachRe
 		result.Detached = append(result.Detached, name)
 		e.options.Log.Warn(name+": detached, everything passes", "uid", by.UID, "pid", by.PID)
 	}
-	if len(result.Left) > 0 {
-		return result, nil
+	if err := e.logDetach(by, result.Detached); err != nil || len(result.Left) > 0 {
+		return result, err
 	}
 	select {
 	case <-e.done:

@@ -31,6 +31,7 @@ type Options struct {
 	Root       string           // of the pins
 	Force      policy.Force
 	Version    string
+	Command    string // as it was typed, for the change log
 	HintFlags  string // what a command needs to reach this daemon, " --socket PATH", or ""
 	Log        *slog.Logger
 }

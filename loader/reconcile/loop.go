@@ -169,7 +169,7 @@ func (e *Engine) expire() {
 	if plan.Empty() {
 		return
 	}
-	if err := e.enact(change{command: "expire"}, next, plan); err != nil {
+	if err := e.enact(change{by: self(), command: "expire"}, next, plan); err != nil {
 		e.options.Log.Error(fmt.Sprintf("take ended claims out: %v", err))
 		e.end = time.Now().Add(time.Second) // again
 	}

@@ -55,14 +55,17 @@ func (o Offline) recall(v *view) (*Change, error) {
 		return nil, err
 	}
 	var change *Change
-	for key, into := range map[string]any{metaChange: &change, store.MetaSince: &v.since} {
-		text, err := kept.Meta(key)
-		if err == nil && text != nil {
-			err = json.Unmarshal(text, into)
-		}
-		if err != nil {
-			return nil, err
-		}
+	if last, found, err := kept.LastRecord(); err != nil {
+		return nil, err
+	} else if found {
+		change = lastChange(last)
+	}
+	since, err := kept.Meta(store.MetaSince)
+	if err == nil && since != nil {
+		err = json.Unmarshal(since, &v.since)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if len(last.Services) == 0 {
 		return nil, &policy.Refused{
@@ -120,7 +123,8 @@ func (o Offline) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([
 }
 
 // Detach opens the gate without a daemon.
-func (o Offline) Detach(_ context.Context, _ Caller, r DetachRequest) (DetachResult, error) {
+func (o Offline) Detach(_ context.Context, by Caller, r DetachRequest) (DetachResult, error) {
 	detached, left, err := loader.DetachRoot(o.root, r.Interfaces)
+	err = errors.Join(err, o.logDetach(by, detached))
 	return DetachResult{Detached: append([]string{}, detached...), Left: append([]string{}, left...)}, err
 }

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -55,7 +54,7 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 			return errors.Join(err, e.restore())
 		}
 	}
-	if err := e.record(c, next, generation); err != nil {
+	if err := e.record(c, next, plan, generation); err != nil {
 		if published {
 			err = errors.Join(err, e.restore())
 		}
@@ -119,15 +118,7 @@ func (e *Engine) lastGeneration() uint64 {
 }
 
 // record makes the change durable: who knows of it finds it after a SIGKILL.
-func (e *Engine) record(c change, next desired, generation uint64) error {
-	who := Change{
-		Time: time.Now().UTC().Truncate(time.Second), Generation: generation,
-		Command: c.command, UID: c.by.UID, PID: c.by.PID,
-	}
-	text, err := json.Marshal(who)
-	if err != nil {
-		return fmt.Errorf("record: %w", err)
-	}
+func (e *Engine) record(c change, next desired, plan policy.Plan, generation uint64) error {
 	done := store.Change{Put: c.edit.Put, Generation: generation, Meta: map[string][]byte{}}
 	for _, said := range c.edit.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
@@ -137,9 +128,8 @@ func (e *Engine) record(c change, next desired, generation uint64) error {
 		done.Meta[metaOwners] = e.compiler.marshalOwners()
 	}
 	changed := generation != e.lastGeneration()
-	if changed {
-		done.Meta[metaChange] = text
-		done.Last = store.LastChange{Time: who.Time, Who: fmt.Sprintf("uid %d", c.by.UID), What: c.command}
+	if changed || !c.edit.Empty() {
+		done.Log = c.logged(plan)
 	}
 	// The list first and the database last: only the database says what the CLI
 	// made, so its commit is the moment of the change, and before it there is none.
@@ -149,7 +139,7 @@ func (e *Engine) record(c change, next desired, generation uint64) error {
 			return err
 		}
 	}
-	if err = e.store.Apply(done); err != nil {
+	if err := e.store.Apply(done); err != nil {
 		err = fmt.Errorf("record in %s: %w", e.options.State, err)
 		if declares {
 			err = errors.Join(err, e.save(e.lastGeneration(), e.view.desired))
@@ -157,8 +147,9 @@ func (e *Engine) record(c change, next desired, generation uint64) error {
 		return err
 	}
 	e.numbered = numbered
-	if changed {
-		e.last = &who
+	if done.Log != nil {
+		done.Log.After = generation
+		e.last = lastChange(*done.Log)
 	}
 	if !declares && (changed || !c.edit.Empty() || e.list.saved.Generation != generation) {
 		e.saveSoon()
@@ -166,8 +157,5 @@ func (e *Engine) record(c change, next desired, generation uint64) error {
 	return nil
 }
 
-// Keys of the store's meta that only we read.
-const (
-	metaOwners = "owners"
-	metaChange = "change"
-)
+// metaOwners is the key of the store's meta that only we read.
+const metaOwners = "owners"

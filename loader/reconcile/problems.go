@@ -14,6 +14,7 @@ import (
 
 // probe collects every problem there is now.
 func (e *Engine) probe() {
+	e.flushLog()
 	problems := e.view.probe()
 	for i := range problems {
 		if problems[i].Code == "audit" && len(e.options.Services) == 0 {
@@ -59,7 +60,7 @@ func (e *Engine) probe() {
 }
 
 // harmless are the problems that leave the gate shut.
-var harmless = []string{"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind"}
+var harmless = []string{"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind", "change_log"}
 
 // enforcing is a result: nothing that we looked at lets an unlisted source in. An
 // interface that is not there lets nobody in either, but one must be guarded.

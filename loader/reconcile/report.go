@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // The types of this file are the answers of the gate as the CLI prints them
@@ -23,8 +24,8 @@ type Status struct {
 	Owners     int              `json:"owners"`
 	Services   []policy.Service `json:"services"`
 	Origins    []OriginStatus   `json:"origins"`
-	LastChange *Change          `json:"last_change"`
-	Daemon     *Daemon          `json:"daemon"` // nil when no daemon runs
+	LastChange *Change          `json:"last_change"` // as of the change log; nil before the first
+	Daemon     *Daemon          `json:"daemon"`      // nil when no daemon runs
 	Version    string           `json:"version"`
 }
 
@@ -71,9 +72,15 @@ type OriginStatus struct {
 type Change struct {
 	Time       time.Time `json:"time"`
 	Generation uint64    `json:"generation"`
-	Command    string    `json:"command"`
+	Command    string    `json:"command"` // as it was typed, without the program
+	Reason     string    `json:"reason"`
 	UID        uint32    `json:"uid"`
 	PID        int32     `json:"pid"`
+}
+
+// History is the answer to "who changed what?".
+type History struct {
+	Changes []store.Record `json:"changes"` // oldest first
 }
 
 // Daemon is the running daemon.
@@ -144,10 +151,12 @@ type Plan struct {
 	Warnings []string `json:"warnings,omitempty"` // what was read and not taken over
 }
 
-// Caller is who asked for a change, from SO_PEERCRED.
+// Caller is who asked for a change, from SO_PEERCRED, and what he says of it himself.
 type Caller struct {
-	UID uint32
-	PID int32
+	UID     uint32
+	PID     int32
+	Command string // as it was typed, without the program; "" is the name of the change
+	Reason  string
 }
 
 // AddRequest asks for CLI claims. All prefixes are taken or none.

@@ -83,8 +83,10 @@ func (e *Engine) recover() (bool, error) {
 		return false, err
 	}
 	e.numbered = len(e.compiler.owners)
-	if err := e.recall(metaChange, &e.last); err != nil {
+	if last, found, err := e.store.LastRecord(); err != nil {
 		return false, err
+	} else if found {
+		e.last = lastChange(last)
 	}
 	if err := e.countSince(); err != nil {
 		return false, err

@@ -29,8 +29,10 @@ func (e *Engine) takeOver(good bool) error {
 			declared[origin] = claims
 		}
 	}
+	by := self()
+	by.Command = e.options.Command
 	c := change{
-		by: Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid())}, command: "run", verb: policy.VerbRun,
+		by: by, command: "run", verb: policy.VerbRun,
 		force: e.options.Force, services: read.services, declared: declared,
 		peers: Sessions(os.Getpid()),
 	}

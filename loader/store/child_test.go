@@ -77,7 +77,6 @@ func numbered(n uint64) Change {
 	}
 	change := Change{
 		Put: []policy.Claim{claim(10), claim(11)}, Generation: n,
-		Last: LastChange{Time: time.Unix(int64(n), 0).UTC(), What: strconv.FormatUint(n, 10)},
 		Log:  &Record{Time: time.Unix(int64(n), 0).UTC(), Command: strconv.FormatUint(n, 10), Added: []string{"10.0.0.0/8"}},
 		Meta: map[string][]byte{MetaSettings: []byte(strconv.FormatUint(n, 10))},
 	}

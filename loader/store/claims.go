@@ -23,7 +23,6 @@ var (
 	bucketMeta   = []byte("meta")   // the caller's
 
 	keyGeneration = []byte("generation")  // 8 bytes, big endian
-	keyLastChange = []byte("last_change") // JSON
 	keyLastRecord = []byte("last_record") // JSON, a Record without its lines
 	keyConfirm    = []byte("confirm")     // JSON, a Confirm
 )
@@ -33,16 +32,6 @@ const (
 	MetaSince    = "since"    // when the counters began
 	MetaSettings = "settings" // what the daemon was last started with
 )
-
-// LastChange says who changed what, when and why.
-type LastChange struct {
-	Time   time.Time `json:"time"` // UTC
-	Who    string    `json:"who"`
-	What   string    `json:"what"`
-	Why    string    `json:"why"`
-	Before uint64    `json:"before"` // generation; set by Apply
-	After  uint64    `json:"after"`  // generation; set by Apply
-}
 
 // Change is what becomes durable together.
 type Change struct {
@@ -59,7 +48,6 @@ type Change struct {
 	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
 	Confirm *Confirm // what waits for one from now on
 
-	Last LastChange        // without Time it is left
 	Meta map[string][]byte // a nil value deletes its key
 }
 
@@ -102,11 +90,8 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 // encodeClaims returns the writes of change.Delete and change.Put.
 func encodeClaims(change Change) ([]write, error) {
 	created := time.Now()
-	switch {
-	case change.Log != nil:
+	if change.Log != nil {
 		created = change.Log.Time
-	case !change.Last.Time.IsZero():
-		created = change.Last.Time
 	}
 	writes := make([]write, 0, len(change.Delete)+len(change.Put))
 	for _, prefix := range change.Delete {
@@ -149,8 +134,10 @@ func (s *Store) apply(tx *bolt.Tx, change Change, batches []batch) error {
 		return err
 	}
 	before := readGeneration(facts)
-	if err := putFacts(facts, change); err != nil {
-		return err
+	if change.Generation != 0 {
+		if err := facts.Put(keyGeneration, binary.BigEndian.AppendUint64(nil, change.Generation)); err != nil {
+			return err
+		}
 	}
 	if change.Log != nil {
 		if err := s.putRecord(tx, facts, *change.Log, before); err != nil {
@@ -173,23 +160,6 @@ func putMeta(meta *bolt.Bucket, key, value []byte) error {
 		return meta.Delete(key)
 	}
 	return meta.Put(key, value)
-}
-
-func putFacts(facts *bolt.Bucket, change Change) error {
-	before := readGeneration(facts)
-	after := before
-	if change.Generation != 0 {
-		after = change.Generation
-		if err := facts.Put(keyGeneration, binary.BigEndian.AppendUint64(nil, after)); err != nil {
-			return err
-		}
-	}
-	if change.Last.Time.IsZero() {
-		return nil
-	}
-	last := change.Last
-	last.Before, last.After = before, after
-	return putJSON(facts, keyLastChange, last)
 }
 
 func putJSON(bucket *bolt.Bucket, key []byte, value any) error {
@@ -241,12 +211,6 @@ func readGeneration(facts *bolt.Bucket) uint64 {
 		return 0
 	}
 	return binary.BigEndian.Uint64(value)
-}
-
-// LastChange returns the last change, with a zero Time before the first.
-func (s *Store) LastChange() (last LastChange, err error) {
-	_, err = s.fact(keyLastChange, &last)
-	return last, err
 }
 
 // fact reads the JSON at key and reports whether there is any.

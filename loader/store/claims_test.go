@@ -141,7 +141,7 @@ func TestApplyAgainstMap(t *testing.T) {
 
 func TestFactsAndMeta(t *testing.T) {
 	s := mustOpen(t, t.TempDir())
-	if last, err := s.LastChange(); err != nil || !last.Time.IsZero() {
+	if last, found, err := s.LastRecord(); err != nil || found {
 		t.Fatalf("before any change: %+v, %v", last, err)
 	}
 	if value, err := s.Meta(MetaSince); value != nil || err != nil {
@@ -150,13 +150,13 @@ func TestFactsAndMeta(t *testing.T) {
 	at := time.Date(2026, 11, 21, 3, 0, 0, 5, time.UTC)
 	mustApply(t, s, Change{Generation: 7})
 	mustApply(t, s, Change{
-		Generation: 8, Last: LastChange{Time: at, Who: "uid 0", What: "add 10.0.0.0/8", Why: "OPS-1"},
+		Generation: 8, Log: &Record{Time: at, UID: 7, Command: "add 10.0.0.0/8", Reason: "OPS-1"},
 		Meta: map[string][]byte{MetaSince: []byte("x"), MetaSettings: {0, 1, 255}},
 	})
 	mustApply(t, s, Change{Meta: map[string][]byte{MetaSince: nil}}) // touches nothing else
-	last, err := s.LastChange()
-	want := LastChange{Time: at, Who: "uid 0", What: "add 10.0.0.0/8", Why: "OPS-1", Before: 7, After: 8}
-	if err != nil || last != want {
+	last, found, err := s.LastRecord()
+	want := Record{Sequence: 1, Time: at, UID: 7, Command: "add 10.0.0.0/8", Reason: "OPS-1", Before: 7, After: 8}
+	if diff := cmp.Diff(want, last); err != nil || !found || diff != "" {
 		t.Errorf("last change %+v, %v; want %+v", last, err, want)
 	}
 	if n, err := s.Generation(); n != 8 || err != nil {
@@ -175,9 +175,9 @@ func TestUpdateKeepsCreated(t *testing.T) {
 	s := mustOpen(t, t.TempDir())
 	c := policy.Claim{Prefix: netip.MustParsePrefix("2001:db8::/32"), Origin: policy.OriginCLI}
 	first := time.Unix(1000, 7).UTC()
-	mustApply(t, s, Change{Put: []policy.Claim{c}, Last: LastChange{Time: first}})
+	mustApply(t, s, Change{Put: []policy.Claim{c}, Log: &Record{Time: first}})
 	c.Note = "moved"
-	mustApply(t, s, Change{Put: []policy.Claim{c}, Last: LastChange{Time: first.Add(time.Hour)}})
+	mustApply(t, s, Change{Put: []policy.Claim{c}, Log: &Record{Time: first.Add(time.Hour)}})
 	check := func(note string, want time.Time) {
 		t.Helper()
 		err := s.db.View(func(tx *bolt.Tx) error {

@@ -78,10 +78,10 @@ func checkGeneration(t *testing.T, dir string, acked uint64) uint64 {
 	if diff := cmp.Diff(want, got, sameClaims); diff != "" {
 		t.Fatalf("claims at generation %d (-want +got):\n%s", generation, diff)
 	}
-	last, err := s.LastChange()
+	last, _, err := s.LastRecord()
 	settings, metaErr := s.Meta(MetaSettings)
 	text := strconv.FormatUint(generation, 10)
-	if err != nil || metaErr != nil || last.What != text || string(settings) != text {
+	if err != nil || metaErr != nil || last.Command != text || string(settings) != text {
 		t.Fatalf("at generation %d: last change %+v, %v; settings %q, %v", generation, last, err, settings, metaErr)
 	}
 	e, err := LoadEffective(dir)

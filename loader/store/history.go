@@ -22,7 +22,7 @@ import (
 // What a record has room for, so that its line stays under maxLine. A million
 // entries replaced are told by their counts and the first of them.
 const (
-	maxListed      = 1000
+	MaxListed      = 1000      // lines of each list
 	maxListedBytes = 256 << 10 // of each list
 	maxWords       = 4096      // bytes of Command and of Reason
 	maxLine        = 8 << 20   // a byte in JSON is six at most
@@ -70,7 +70,7 @@ func cutList(lines []string, count int) ([]string, int) {
 	count = max(count, len(lines))
 	room := maxListedBytes
 	for i, line := range lines {
-		if room -= len(line); room < 0 || i == maxListed {
+		if room -= len(line); room < 0 || i == MaxListed {
 			return lines[:i:i], count
 		}
 	}

@@ -66,7 +66,7 @@ func TestLongRecordIsCut(t *testing.T) {
 		if err != nil || r.AddedCount != len(many) || r.RemovedCount != len(wide) || r.ChangedCount != 9 {
 			t.Errorf("counts %d, %d, %d, %v", r.AddedCount, r.RemovedCount, r.ChangedCount, err)
 		}
-		if len(r.Added) != maxListed || len(r.Removed) != maxListedBytes/4096 || len(r.Changed) != 3 || r.Command != strings.Repeat("é", maxWords/2) || len(r.Reason) != maxWords {
+		if len(r.Added) != MaxListed || len(r.Removed) != maxListedBytes/4096 || len(r.Changed) != 3 || r.Command != strings.Repeat("é", maxWords/2) || len(r.Reason) != maxWords {
 			t.Errorf("lists of %d, %d, %d; command of %d, reason of %d bytes", len(r.Added), len(r.Removed), len(r.Changed), len(r.Command), len(r.Reason))
 		}
 		if r.Time.IsZero() {

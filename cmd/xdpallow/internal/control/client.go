@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ const answerTimeout = 2 * time.Minute
 // Caller arguments are ignored: the daemon asks the kernel who calls.
 type Client struct {
 	Waiting func() (done func()) // called as each request begins, and done at its end; nil is nobody
+	By      reconcile.Caller     // whose Command and Reason go into the change log
 
 	socket string
 	http   http.Client
@@ -67,6 +69,11 @@ func (c *Client) Status(ctx context.Context) (reconcile.Status, error) {
 // Stats implements Reader.
 func (c *Client) Stats(ctx context.Context) (reconcile.Stats, error) {
 	return get[reconcile.Stats](ctx, c, pathStats, nil)
+}
+
+// History implements Reader.
+func (c *Client) History(ctx context.Context, last int) (reconcile.History, error) {
+	return get[reconcile.History](ctx, c, pathHistory, url.Values{"last": {strconv.Itoa(last)}})
 }
 
 // List implements Reader.
@@ -140,6 +147,8 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	if err != nil {
 		return fmt.Errorf("ask the daemon: %w", err)
 	}
+	req.Header.Set(headerCommand, url.QueryEscape(c.By.Command))
+	req.Header.Set(headerReason, url.QueryEscape(c.By.Reason))
 	if c.Waiting != nil {
 		defer c.Waiting()()
 	}

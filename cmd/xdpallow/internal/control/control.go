@@ -14,6 +14,8 @@ import (
 type Reader interface {
 	Status(ctx context.Context) (reconcile.Status, error)
 	Stats(ctx context.Context) (reconcile.Stats, error)
+	// History returns the last changes, all when last is 0.
+	History(ctx context.Context, last int) (reconcile.History, error)
 	// List returns the entries of one owner, of all when owner is "".
 	List(ctx context.Context, owner string) (reconcile.Listing, error)
 	// Check returns one result for port, or one for every protected port when it is nil.
@@ -43,12 +45,19 @@ type Engine interface {
 const (
 	pathStatus  = "/v1/status"
 	pathStats   = "/v1/stats"
+	pathHistory = "/v1/history" // ?last=
 	pathEntries = "/v1/entries" // ?owner=
 	pathCheck   = "/v1/check"   // ?address=&port=
 	pathAdd     = "/v1/add"
 	pathRemove  = "/v1/remove"
 	pathReload  = "/v1/reload"
 	pathDetach  = "/v1/detach"
+)
+
+// What the caller says of a change himself, escaped as in a query.
+const (
+	headerCommand = "Xdpallow-Command"
+	headerReason  = "Xdpallow-Reason"
 )
 
 // maxBody bounds a request, in bytes: a million prefixes fit, an endless

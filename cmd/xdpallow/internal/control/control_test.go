@@ -49,6 +49,10 @@ func (e *engine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([
 	return []reconcile.CheckResult{r}, e.err
 }
 
+func (e *engine) History(context.Context, int) (reconcile.History, error) {
+	return reconcile.History{}, nil
+}
+
 func (e *engine) Add(ctx context.Context, who reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error) {
 	if e.block != nil {
 		<-e.block

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -66,6 +68,13 @@ func handler(engine Engine) http.Handler {
 	mux.Handle("GET "+pathStats, question(func(ctx context.Context, _ *http.Request) (reconcile.Stats, error) {
 		return engine.Stats(ctx)
 	}))
+	mux.Handle("GET "+pathHistory, question(func(ctx context.Context, r *http.Request) (reconcile.History, error) {
+		last, err := strconv.ParseUint(r.URL.Query().Get("last"), 10, 31)
+		if err != nil {
+			return reconcile.History{}, &policy.InputError{What: fmt.Sprintf("last %q is no number", r.URL.Query().Get("last"))}
+		}
+		return engine.History(ctx, int(last))
+	}))
 	mux.Handle("GET "+pathCheck, question(func(ctx context.Context, r *http.Request) ([]reconcile.CheckResult, error) {
 		return check(ctx, engine, r)
 	}))
@@ -118,15 +127,30 @@ func change[Q, A any](do func(context.Context, reconcile.Caller, Q) (A, error)) 
 		var request Q
 		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 		body.DisallowUnknownFields()
-		if err := body.Decode(&request); err != nil {
+		err := body.Decode(&request)
+		if err != nil {
 			writeError(w, &policy.InputError{What: fmt.Sprintf("read the request: %v", err)})
 			return
 		}
 		p, _ := r.Context().Value(peerKey{}).(peer)
+		if p.Command, p.Reason, err = said(r.Header); err != nil {
+			writeError(w, err)
+			return
+		}
 		// A change is not left half way because its caller pressed ^C.
 		answer, err := do(context.WithoutCancel(r.Context()), p.Caller, request)
 		reply(w, answer, err)
 	})
+}
+
+// said is what the caller says of a change.
+func said(header http.Header) (command, reason string, err error) {
+	command, commandErr := url.QueryUnescape(header.Get(headerCommand))
+	reason, reasonErr := url.QueryUnescape(header.Get(headerReason))
+	if err := errors.Join(commandErr, reasonErr, policy.ParseNote(reason)); err != nil {
+		return "", "", &policy.InputError{What: fmt.Sprintf("the reason for a change: %v", err)}
+	}
+	return command, reason, nil
 }
 
 func reply(w http.ResponseWriter, answer any, err error) {

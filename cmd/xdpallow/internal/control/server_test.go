@@ -66,19 +66,21 @@ func TestRights(t *testing.T) {
 }
 
 // Root writes, whatever groups there are, and the engine learns who it was
-// from the kernel, not from the client.
+// from the kernel, not from the client; only what was typed and why is his to say.
 func TestRoot(t *testing.T) {
 	e := &engine{}
 	socket, _ := start(t, e, groups(nil))
 	req := reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Owner: "acme", Note: "n", AllowAny: true}
-	listing, err := NewClient(socket).Add(t.Context(), reconcile.Caller{UID: 1, PID: 1}, req)
+	client := NewClient(socket)
+	client.By = reconcile.Caller{UID: 2, PID: 2, Command: "add 192.0.2.0/24 --note 'ü\n%'", Reason: "OPS-1: \"é\""}
+	listing, err := client.Add(t.Context(), reconcile.Caller{UID: 1, PID: 1}, req)
 	if err != nil || listing.Generation != 8 {
 		t.Fatalf("add: %v, %v", listing, err)
 	}
 	if diff := cmp.Diff([]reconcile.AddRequest{req}, e.adds); diff != "" {
 		t.Error(diff)
 	}
-	if want := (reconcile.Caller{UID: 0, PID: int32(os.Getpid())}); e.callers[0] != want {
+	if want := (reconcile.Caller{PID: int32(os.Getpid()), Command: client.By.Command, Reason: client.By.Reason}); e.callers[0] != want {
 		t.Errorf("caller %v, want %v", e.callers[0], want)
 	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"exits":    exits,
 			"daemon":   run,
 			"knock":    knock,
+			"tear":     tear,
 		},
 	})
 }
@@ -75,7 +77,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // reading are the commands that change nothing.
-var reading = []string{"list", "status", "stats", "check", "assets", "version"}
+var reading = []string{"list", "status", "stats", "check", "history", "assets", "version"}
 
 // command runs xdpallow; a last argument <FILE is its standard input.
 func command(ts *testscript.TestScript, code int, args []string) {
@@ -145,6 +147,14 @@ func (h *scripted) said(ts *testscript.TestScript, stdout, stderr string) {
 	ts.Check(err)
 	_, err = paths.WriteString(ts.Stderr(), stderr)
 	ts.Check(err)
+}
+
+// tear FILE leaves in the state directory what a crash in the middle of a write leaves.
+func tear(ts *testscript.TestScript, _ bool, args []string) {
+	file, err := os.OpenFile(filepath.Join(of(ts).state(), args[0]), os.O_WRONLY|os.O_APPEND, 0)
+	ts.Check(err)
+	_, err = file.WriteString(`{"sequence":99,"time":"2026-11-22T0`)
+	ts.Check(errors.Join(err, file.Close()))
 }
 
 // knock listed|unlisted OUTCOME is a client at the API.

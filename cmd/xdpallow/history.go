@@ -1,0 +1,67 @@
+package main
+
+// This file is `history`: who changed what, when and why? The newest is last, next
+// to the prompt, as a shell's history has it.
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func historyCommand(e env) *cli.Command {
+	return e.command("history", "Show who changed what, the newest last", "", append([]cli.Flag{
+		&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Value: 20, Usage: "the last `N` changes, 0 is all"},
+	}, offlineFlags()...), history)
+}
+
+func history(ctx context.Context, c *call) error {
+	last := c.flags.Int("number")
+	if last < 0 {
+		return &policy.InputError{What: fmt.Sprintf("-n %d is no number of changes", last), Hint: "xdpallow history -n 0"}
+	}
+	h, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.History, error) {
+		return from.History(ctx, last)
+	})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(h)
+	}
+	return table(c.out, 0, historyRows(h))
+}
+
+func historyRows(h reconcile.History) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		if !yield([]string{"TIME", "UID", "GENERATION", "ENTRIES", "COMMAND", "REASON"}) {
+			return
+		}
+		for _, r := range h.Changes {
+			generation := fmt.Sprint(r.After)
+			if r.Before != r.After {
+				generation = fmt.Sprintf("%d → %d", r.Before, r.After)
+			}
+			entries := fmt.Sprintf("+%d -%d ~%d", r.AddedCount, r.RemovedCount, r.ChangedCount)
+			if !yield([]string{moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command), or(r.Reason, "-")}) {
+				return
+			}
+		}
+	}
+}
+
+// brief keeps a long command line from tearing the table apart; JSON has it whole.
+func brief(command string) string {
+	const room = 80
+	if utf8.RuneCountInString(command) <= room {
+		return command
+	}
+	return strings.TrimSpace(string([]rune(command)[:room-1])) + "…"
+}

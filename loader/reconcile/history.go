@@ -1,0 +1,121 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file tells who changed what, when and why.
+
+// self is the daemon as one who makes changes.
+func self() Caller { return Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid())} }
+
+// logged is what the change log says of c, which plan is the effect of.
+func (c change) logged(plan policy.Plan) *store.Record {
+	return &store.Record{
+		Time: time.Now().UTC().Truncate(time.Second), UID: c.by.UID, PID: c.by.PID,
+		Command: cmp.Or(c.by.Command, c.command), Reason: c.by.Reason,
+		Added: listed(plan.Added), AddedCount: len(plan.Added),
+		Removed: listed(plan.Removed), RemovedCount: len(plan.Removed),
+		Changed: listed(plan.Changed), ChangedCount: len(plan.Changed),
+	}
+}
+
+// listed is as many entries as the change log has room for, as lines of a list.
+func listed(entries []policy.Entry) []string {
+	lines := []string{}
+	for _, e := range entries[:min(len(entries), store.MaxListed)] {
+		lines = append(lines, policy.FormatLine(policy.Claim{
+			Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Until: e.Until, Note: e.Note,
+		}))
+	}
+	return lines
+}
+
+// lastChange is what status tells of a record.
+func lastChange(r store.Record) *Change {
+	return &Change{Time: r.Time, Generation: r.After, Command: r.Command, Reason: r.Reason, UID: r.UID, PID: r.PID}
+}
+
+// flushLog writes to the change log what it misses. The caller holds the mutex.
+func (e *Engine) flushLog() {
+	delete(e.noted, "change_log")
+	if err := e.store.FlushLog(); err != nil {
+		e.noted["change_log"] = Problem{
+			Code: "change_log", Subject: e.options.State,
+			Text: fmt.Sprintf("changes are made and kept, but their log cannot be written: %v", err), Hint: "df " + e.options.State,
+		}
+	}
+}
+
+// History implements the question. It waits for no change: it reads what is on disk.
+func (e *Engine) History(_ context.Context, last int) (History, error) {
+	return history(e.store, last)
+}
+
+// history is the last records of kept, the newest at the end; all when last is 0.
+func history(kept *store.Store, last int) (History, error) {
+	h := History{Changes: []store.Record{}}
+	for record, err := range kept.Changes(store.NewestFirst) {
+		if err != nil {
+			return h, fmt.Errorf("read the change log: %w", err)
+		}
+		if h.Changes = append(h.Changes, record); len(h.Changes) == last {
+			break
+		}
+	}
+	slices.Reverse(h.Changes)
+	return h, nil
+}
+
+// History implements the question. It needs no pins: what was done is worth knowing
+// when the gate is open, too.
+func (o Offline) History(_ context.Context, last int) (History, error) {
+	kept, err := store.OpenReadOnly(o.state)
+	if err != nil {
+		return History{}, err
+	}
+	defer kept.Close()
+	h, err := history(kept, last)
+	if err != nil || len(h.Changes) > 0 {
+		return h, err
+	}
+	gate, err := loader.OpenReader(o.root) // nothing was ever done here, or this is not the place
+	if err == nil {
+		err = gate.Close()
+	}
+	return h, err
+}
+
+// logDetach notes who opened the gate.
+func (e *Engine) logDetach(by Caller, detached []string) error {
+	if len(detached) == 0 {
+		return nil
+	}
+	record := change{by: by, command: "detach"}.logged(policy.Plan{})
+	if err := e.store.Apply(store.Change{Log: record}); err != nil {
+		return fmt.Errorf("detached, and not noted in the change log: %w", err)
+	}
+	return nil
+}
+
+// logDetach notes who opened the gate, where there is a state to note it in.
+func (o Offline) logDetach(by Caller, detached []string) error {
+	if _, err := os.Stat(o.state); errors.Is(err, os.ErrNotExist) || len(detached) == 0 {
+		return nil
+	}
+	kept, err := store.Open(o.state)
+	if err != nil {
+		return fmt.Errorf("detached, and not noted in the change log: %w", err)
+	}
+	return errors.Join(kept.Apply(store.Change{Log: change{by: by, command: "detach"}.logged(policy.Plan{})}), kept.Close())
+}
