@@ -12,18 +12,23 @@ type Plan struct {
 	Removed         []Entry // as they were
 	Changed         []Entry // as they are afterwards
 	ServicesChanged bool    // ports, modes or scopes; says nothing about entries
+
+	SuspendedChanged bool // likewise: who is suspended
 }
 
 // Empty reports whether there is no difference that anybody could see. Claims
 // may differ all the same: two of one origin's words can come to one entry.
 func (p Plan) Empty() bool {
-	return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 && !p.ServicesChanged
+	return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 && !p.ServicesChanged && !p.SuspendedChanged
 }
 
 // Diff compares two states in one walk over both. Of a change that names its prefixes
 // State.Edit knows it sooner.
 func Diff(old, new State) Plan {
-	plan := Plan{ServicesChanged: !slices.EqualFunc(old.Services, new.Services, Service.Equal)}
+	plan := Plan{
+		ServicesChanged:  !slices.EqualFunc(old.Services, new.Services, Service.Equal),
+		SuspendedChanged: !old.Suspended.Equal(new.Suspended),
+	}
 	before, after := slices.Collect(old.Entries.All()), slices.Collect(new.Entries.All())
 	for len(before) > 0 && len(after) > 0 {
 		switch order := ComparePrefix(before[0].Prefix, after[0].Prefix); {

@@ -20,6 +20,8 @@ const (
 	VerbAdd    Verb = "add"
 	VerbRemove Verb = "remove"
 	VerbReload Verb = "reload"
+
+	VerbSuspend Verb = "suspend"
 )
 
 // Force is what the caller said is meant.

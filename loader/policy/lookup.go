@@ -20,13 +20,21 @@ const (
 
 // Lookup says whether s lists addr for service at now, and which entry decided:
 // the longest that would grant, else the longest that covers addr; nil if none
-// does. Service "" is any service, as for packets that have no port. addr is
+// does. Where a stopped prefix that is no entry decides, it is one that says so. Service "" is any service, as for packets that have no port. addr is
 // taken as it is, ::ffff:a.b.c.d as an IPv6 address.
 func (s State) Lookup(addr netip.Addr, service string, now time.Time) (entry *Entry, reason string) {
 	addr = addr.WithZone("")
 	reason = ReasonNotListed
-	for e := range s.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
+	source := netip.PrefixFrom(addr, addr.BitLen())
+	stopped, stops := s.Suspended.longest(source)
+	for e := range s.Entries.Covering(source) {
+		if stops && e.Prefix.Bits() < stopped.Bits() {
+			return s.stop(stopped, e), ReasonSuspended
+		}
 		alone := e.reason(service, now)
+		if alone == ReasonListed && s.IsSuspended(e) {
+			alone = ReasonSuspended
+		}
 		if alone == ReasonListed || alone == ReasonSuspended {
 			return e, alone
 		}
@@ -35,6 +43,14 @@ func (s State) Lookup(addr netip.Addr, service string, now time.Time) (entry *En
 		}
 	}
 	return entry, reason
+}
+
+// stop is the entry at a stopped prefix within around.
+func (s State) stop(p netip.Prefix, around *Entry) *Entry {
+	if listed, found := s.Entries.Find(p); found {
+		return listed
+	}
+	return &Entry{Prefix: p, Owner: around.Owner, Suspended: true}
 }
 
 // reason is what e says of a source that it covers, as if it were alone.

@@ -42,7 +42,7 @@ type Entry struct {
 	Services  []string  // sorted; nil is every service
 	Until     time.Time // UTC; zero is for ever
 	Note      string
-	Suspended bool
+	Suspended bool    // in what State.Enforced says; the list itself has State.Suspended
 	Claims    []Claim // sorted by origin; never empty
 }
 
@@ -62,6 +62,7 @@ func ComparePrefix(a, b netip.Prefix) int {
 
 // State is everything the gate enforces at one generation.
 type State struct {
-	Services []Service // sorted by name
-	Entries  Entries
+	Services  []Service // sorted by name
+	Entries   Entries
+	Suspended Suspended
 }

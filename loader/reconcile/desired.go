@@ -19,6 +19,7 @@ type desired struct {
 	state    policy.State
 	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
 	orphans  map[netip.Prefix]policy.Claim    // of the CLI, for services that are not there
+	overrides
 }
 
 // made yields every claim of the CLI, the enforced ones sorted by ComparePrefix.
@@ -80,7 +81,21 @@ func (d desired) all() []*policy.Claim {
 // next is what c makes of d. A change of services or of what is declared merges
 // everything again, any other the prefixes that it names.
 func (d desired) next(c change, now time.Time) (desired, policy.Plan, error) {
+	next, plan, err := d.said(c, now)
+	if err != nil || c.overriding.empty() {
+		return next, plan, err
+	}
+	next.override(d.overrides.after(c.overriding))
+	plan.SuspendedChanged = !d.state.Suspended.Equal(next.state.Suspended)
+	return next, plan, nil
+}
+
+// said is d after what c does to what origins say.
+func (d desired) said(c change, now time.Time) (desired, policy.Plan, error) {
 	if d.same(c) {
+		if c.edit.Empty() && !c.overriding.empty() { // time is looked after elsewhere
+			return d, policy.Plan{}, nil
+		}
 		return d.edited(c.edit, now)
 	}
 	services, declared := d.state.Services, d.declared
@@ -98,7 +113,13 @@ func (d desired) next(c change, now time.Time) (desired, policy.Plan, error) {
 	if err != nil {
 		return d, policy.Plan{}, err
 	}
+	next.override(d.overrides)
 	return next, policy.Diff(d.state, next.state), nil
+}
+
+// override puts o over what origins say.
+func (d *desired) override(o overrides) {
+	d.overrides, d.state.Suspended = o, o.stopped()
 }
 
 // same reports whether c leaves services and all that is declared as they are, down

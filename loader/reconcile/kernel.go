@@ -33,8 +33,6 @@ func (c *compiler) expires(e policy.Entry) uint64 {
 	return c.clock.boot(e.Until)
 }
 
-const maxOwners = 65535
-
 // number returns the owner's number, a new one if need be.
 func (c *compiler) number(owner string) (uint16, error) {
 	if owner == "" {
@@ -42,8 +40,8 @@ func (c *compiler) number(owner string) (uint16, error) {
 	}
 	n, found := c.owners[owner]
 	if !found {
-		if len(c.owners) == maxOwners {
-			return 0, fmt.Errorf("owner %s: there is room for %d owners", owner, maxOwners)
+		if len(c.owners) == maps.MaxOwners {
+			return 0, fmt.Errorf("owner %s: there is room for %d owners", owner, maps.MaxOwners)
 		}
 		n = uint16(len(c.owners) + 1)
 		c.owners[owner] = n
@@ -115,8 +113,8 @@ func compileServices(services []policy.Service) []maps.Service {
 
 func (c *compiler) policy(state policy.State, generation uint64) (maps.Policy, error) {
 	entries := make([]maps.Entry, 0, state.Entries.Len())
-	for e := range state.Entries.All() {
-		compiled, err := c.entry(*e, state.Services)
+	for e := range state.AllEnforced() {
+		compiled, err := c.entry(e, state.Services)
 		if err != nil {
 			return maps.Policy{}, err
 		}
@@ -131,17 +129,13 @@ const few = 64
 // apply brings the kernel from one state to the next: a patch where the change is
 // small and safe as one, else a publish. It returns the entries that are gone or
 // new in the kernel and had been used.
-func (c *compiler) apply(tables *maps.Tables, plan policy.Plan, next policy.State, generation uint64) ([]maps.Entry, error) {
-	if !plan.ServicesChanged && len(plan.Added)+len(plan.Changed)+len(plan.Removed) <= few {
-		put, err := c.entries(slices.Concat(plan.Added, plan.Changed), next.Services)
+func (c *compiler) apply(tables *maps.Tables, old, next policy.State, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
+	if change, small := deltaOf(old, next, plan); small {
+		put, err := c.entries(change.put, next.Services)
 		if err != nil {
 			return nil, err
 		}
-		var gone []netip.Prefix
-		for _, e := range plan.Removed {
-			gone = append(gone, e.Prefix)
-		}
-		used, err := tables.Patch(put, gone, generation)
+		used, err := tables.Patch(put, change.remove, generation)
 		if err == nil {
 			return used, nil
 		}
@@ -172,6 +166,7 @@ func (c *compiler) same(tables *maps.Tables, state policy.State) (bool, error) {
 		return false, err
 	}
 	const second = 1_000_000_000
+	slices.SortFunc(want.Entries, func(a, b maps.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	return slices.EqualFunc(got, want.Entries, func(a, b maps.Entry) bool {
 		if (a.Expires == 0) == (b.Expires == 0) && max(a.Expires, b.Expires)-min(a.Expires, b.Expires) < second {
 			a.Expires = b.Expires

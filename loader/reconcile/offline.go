@@ -72,7 +72,12 @@ func (o Offline) recall(v *view) (*Change, error) {
 			What: fmt.Sprintf("a gate is up under %s, but %s holds no list of it", o.root, o.state), Hint: "--state DIR",
 		}
 	}
+	overrides, err := overridesOf(kept)
+	if err != nil {
+		return nil, err
+	}
 	v.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now())
+	v.override(overrides)
 	return change, err
 }
 

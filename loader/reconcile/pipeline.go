@@ -24,6 +24,9 @@ type change struct {
 	services []policy.Service                 // nil keeps them
 	declared map[policy.Origin][]policy.Claim // nil keeps them
 	edit     policy.Edit
+
+	// What overrides both, and rates. See store.Change.
+	overriding
 }
 
 // make puts c through the pipeline. On an error nothing has changed, neither in the
@@ -45,12 +48,20 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 // enact makes next stand: in the kernel, on disk, and here.
 func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 	generation := e.view.gate.Tables.Generation()
-	published := !plan.Empty() || e.view.gate.Tables.Stale()
+	published := !plan.Empty() || !c.overriding.empty() || e.view.gate.Tables.Stale()
 	var used []kernel.Entry
 	if published {
 		var err error
 		generation = max(generation, e.lastGeneration()) + 1
-		if used, err = e.compiler.apply(e.view.gate.Tables, plan, next.state, generation); err != nil {
+		// Who is stopped is stopped first, and who is let in again comes last.
+		err = e.ruleOwners(c.overriding, next.overrides, isStopped)
+		if err == nil {
+			used, err = e.compiler.apply(e.view.gate.Tables, e.view.state, next.state, plan, generation)
+		}
+		if err == nil {
+			err = e.ruleOwners(c.overriding, next.overrides, isNotStopped)
+		}
+		if err != nil {
 			return errors.Join(err, e.restore())
 		}
 	}
@@ -103,7 +114,7 @@ func (e *Engine) restore() error {
 	if err == nil {
 		_, err = e.view.gate.Tables.Publish(compiled)
 	}
-	if err != nil {
+	if err = errors.Join(err, e.ruleAll()); err != nil {
 		return fmt.Errorf("put the policy back: %w", err)
 	}
 	return nil
@@ -119,7 +130,10 @@ func (e *Engine) lastGeneration() uint64 {
 
 // record makes the change durable: who knows of it finds it after a SIGKILL.
 func (e *Engine) record(c change, next desired, plan policy.Plan, generation uint64) error {
-	done := store.Change{Put: c.edit.Put, Generation: generation, Meta: map[string][]byte{}}
+	done := store.Change{
+		Put: c.edit.Put, Generation: generation, Meta: map[string][]byte{},
+		Resume: c.resume, Suspend: c.suspend, Unlimit: c.unlimit, Limit: c.limit,
+	}
 	for _, said := range c.edit.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
 	}

@@ -124,7 +124,7 @@ func (e *Engine) shares(covering *policy.Entry, entry policy.Entry) bool {
 		}
 	}
 	ended := !covering.Until.IsZero() && !covering.Until.After(e.view.clock.now())
-	return !ended && !covering.Suspended && slices.ContainsFunc(services, func(name string) bool {
+	return !ended && !e.view.state.IsSuspended(covering) && slices.ContainsFunc(services, func(name string) bool {
 		return len(covering.Services) == 0 || slices.Contains(covering.Services, name)
 	})
 }

@@ -95,6 +95,10 @@ func (e *Engine) recover() (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	overrides, err := overridesOf(e.store)
+	if err != nil {
+		return false, err
+	}
 	last, err := store.LoadDeclared(e.options.State)
 	var torn *store.TornError
 	if errors.As(err, &torn) {
@@ -107,7 +111,8 @@ func (e *Engine) recover() (bool, error) {
 		for _, claim := range claims {
 			e.view.orphans[claim.Prefix] = claim
 		}
-		return false, nil
+		e.view.override(overrides)
+		return false, e.ruleAll()
 	}
 	e.lastGood(last)
 	e.list.saved = last
@@ -115,6 +120,7 @@ func (e *Engine) recover() (bool, error) {
 	if e.view.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now()); err != nil {
 		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
 	}
+	e.view.override(overrides)
 	e.tally = countAll(e.view.desired)
 	_, _, e.end = e.view.state.Expire(time.Now())
 	return true, e.settle(last.Generation)
@@ -148,6 +154,9 @@ func (e *Engine) lastGood(last store.Effective) {
 // settle makes the kernel have the recovered state. After a restart it has it
 // already and nothing is written; after a reboot it has nothing.
 func (e *Engine) settle(generation uint64) error {
+	if err := e.ruleAll(); err != nil {
+		return err
+	}
 	tables := e.view.gate.Tables
 	same, err := e.compiler.same(tables, e.view.state)
 	if err != nil || same {

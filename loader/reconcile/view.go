@@ -45,7 +45,7 @@ func (v *view) fold(used []maps.Entry) {
 func (v *view) entry(e policy.Entry, u use) Entry {
 	r := Entry{
 		Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Note: e.Note,
-		Origins: e.Origins(), LastSeen: v.clock.wall(u.lastSeen), Hits: u.hits, Suspended: e.Suspended,
+		Origins: e.Origins(), LastSeen: v.clock.wall(u.lastSeen), Hits: u.hits, Suspended: v.state.IsSuspended(&e),
 	}
 	if r.Services == nil {
 		r.Services = []string{}

@@ -1,0 +1,86 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// Promise (issue 5): a suspension overrides every origin. Whatever is listed in, at and
+// around a stopped prefix, no source in it is listed, and nobody else notices. What the
+// kernel is given says the same as what Lookup explains, though one is flat and the
+// other is not.
+func TestSuspended(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		entries, err := Merge(someClaims().Draw(t, "claims"), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped := rapid.SliceOfN(nestedPrefix(), 0, 4).Draw(t, "stopped")
+		owners := rapid.SliceOfN(rapid.Just("acme"), 0, 1).Draw(t, "owners")
+		free := State{Entries: NewEntries(entries)}
+		s := State{Entries: free.Entries, Suspended: NewSuspended(stopped, owners)}
+
+		kernel := slices.Collect(s.AllEnforced())
+		for i := range kernel {
+			if alone, found := s.Enforced(kernel[i].Prefix); !found || !KernelEqual(alone, kernel[i]) {
+				t.Fatalf("%s is enforced as %+v, among all as %+v", kernel[i].Prefix, alone, kernel[i])
+			}
+			kernel[i].Suspended = kernel[i].Suspended || s.Suspended.Owner(kernel[i].Owner)
+		}
+		flat := State{Entries: NewEntries(kernel)}
+		if flat.Entries.Len() != len(kernel) {
+			t.Fatalf("%d prefixes are enforced in %d entries", flat.Entries.Len(), len(kernel))
+		}
+		for range 8 {
+			addr := nestedAddr().Draw(t, "addr")
+			service := rapid.SampledFrom([]string{"", "api", "mail"}).Draw(t, "service")
+			e, reason := s.Lookup(addr, service, now)
+			before, was := free.Lookup(addr, service, now)
+			at, flatly := slowLookup(flat, addr, service)
+			if reason != flatly || e != nil && e.Prefix != at {
+				t.Fatalf("%s for %q is %s by %v, the kernel says %s by %s", addr, service, reason, e, flatly, at)
+			}
+			within := slices.ContainsFunc(stopped, func(p netip.Prefix) bool { return p.Contains(addr) })
+			if !within && len(owners) == 0 && (reason != was || e != before) {
+				t.Fatalf("%s, which nobody stopped, is %s, and was %s", addr, reason, was)
+			}
+			if reason == ReasonListed && (within || s.Suspended.Owner(e.Owner)) {
+				t.Fatalf("%s for %q is listed by %v", addr, service, e)
+			}
+			if was == ReasonListed && within && reason != ReasonSuspended {
+				t.Fatalf("%s for %q was listed and is stopped as %s", addr, service, reason)
+			}
+		}
+	})
+}
+
+// One compromised host in a customer's /24: it is stopped, its neighbours are not, and
+// an entry that names it later lets nobody in.
+func TestSuspendedHost(t *testing.T) {
+	host := pfx("192.0.2.7/32")
+	list := []Entry{{Prefix: pfx("192.0.2.0/24"), Owner: "acme"}}
+	s := State{Entries: NewEntries(list), Suspended: NewSuspended([]netip.Prefix{host}, nil)}
+	check := func(addr, want string) {
+		t.Helper()
+		if _, reason := s.Lookup(netip.MustParseAddr(addr), "api", now); reason != want {
+			t.Errorf("%s is %s, want %s", addr, reason, want)
+		}
+	}
+	check("192.0.2.7", ReasonSuspended)
+	check("192.0.2.8", ReasonListed)
+	if stop, found := s.Enforced(host); !found || !stop.Suspended || stop.Owner != "acme" {
+		t.Errorf("the kernel has %+v at %s", stop, host)
+	}
+	s.Entries = s.Entries.with(&Entry{Prefix: host, Services: []string{"mail"}})
+	check("192.0.2.7", ReasonSuspended)
+	s.Entries = s.Entries.without(pfx("192.0.2.0/24"))
+	check("192.0.2.7", ReasonWrongService) // nothing around it to come in by
+	s.Entries = s.Entries.without(host)
+	check("192.0.2.7", ReasonNotListed)
+	if stop, found := s.Enforced(host); found {
+		t.Errorf("the kernel has %+v where nothing is listed", stop)
+	}
+}
