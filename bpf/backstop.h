@@ -68,10 +68,10 @@ static __always_inline int is_local(const struct bpf_sk_lookup *ctx, struct endp
 SEC("sk_lookup")
 int backstop(struct bpf_sk_lookup *ctx)
 {
-	__u32 zero = 0, service;
+	__u32 zero = 0, slot = 0, service;
 	__u32 *looking_here = bpf_map_lookup_elem(&looking, &zero);
-	struct current live;
-	const struct policy *rules = live_policy(&live);
+	const struct current *live;
+	const struct policy *rules = live_policy(&live, &slot);
 	__u16 port = ctx->local_port;
 	struct endpoints e = {};
 	enum verdict verdict;
@@ -86,7 +86,7 @@ int backstop(struct bpf_sk_lookup *ctx)
 	read_endpoints(ctx, &e);
 	if (is_local(ctx, &e))
 		return SK_PASS;
-	reason = judge_source(&e.remote, live.slot, e.family, service, 0);
+	reason = judge_source(&e.remote, slot, e.family, service, 0);
 	verdict = judge(reason, rules, service);
 	count(verdict, reason, e.family, 0);
 	return verdict == VERDICT_DROP ? SK_DROP : SK_PASS;

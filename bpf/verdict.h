@@ -10,18 +10,15 @@
 
 /* The live slot, once per run: a flip in between would mix two policies. NULL cannot be:
  * an array has its elements. */
-static __always_inline const struct policy *live_policy(struct current *live)
+static __always_inline const struct policy *live_policy(const struct current **live, __u32 *slot)
 {
-	__u32 zero = 0, slot;
-	struct current *c = bpf_map_lookup_elem(&current, &zero);
+	__u32 zero = 0;
 
-	if (!c)
+	*live = bpf_map_lookup_elem(&current, &zero);
+	if (!*live)
 		return NULL;
-	slot = c->slot & (SLOTS - 1);
-	live->slot = slot;
-	live->sample = c->sample;
-	live->sample_near = c->sample_near;
-	return bpf_map_lookup_elem(&policy, &slot);
+	*slot = (*live)->slot & (SLOTS - 1);
+	return bpf_map_lookup_elem(&policy, slot);
 }
 
 /* What happens to a refused packet. An audit that was given an end ends with it though

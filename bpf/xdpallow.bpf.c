@@ -230,18 +230,18 @@ __noinline __u32 walk(struct xdp_md *ctx, __u32 slot)
 SEC("xdp.frags")
 int xdpallow(struct xdp_md *ctx)
 {
-	struct current live;
-	struct question q = { .policy = live_policy(&live) };
+	const struct current *live;
+	struct question q = {};
 	__u32 service = 0, family = 0;
 	enum verdict verdict;
 	enum reason reason;
 	__u64 before;
 	int action;
 
+	q.policy = live_policy(&live, &q.slot);
 	if (!q.policy)
 		return XDP_PASS; /* cannot be, and then we guard nothing */
 
-	q.slot = live.slot;
 	reason = judge_plain(ctx, &q, &service, &family);
 	if (reason == UNDECIDED) {
 		__u32 walked = walk(ctx, q.slot);
@@ -258,7 +258,7 @@ int xdpallow(struct xdp_md *ctx)
 		return action | verdict << 8 | reason << 16;
 	if (verdict != VERDICT_PASS) {
 		q.near = q.near && reason == REASON_NOT_LISTED;
-		if (is_sampled(before, &live, q.near))
+		if (is_sampled(before, live, q.near))
 			sample(ctx, verdict, reason, q.near);
 	}
 	return action;
