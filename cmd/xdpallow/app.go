@@ -32,7 +32,7 @@ func newApp(e env) *cli.App {
 		Writer:          e.stdout,
 		ErrWriter:       e.stderr,
 		Commands: []*cli.Command{
-			runCommand(e), addCommand(e), removeCommand(e), reloadCommand(e),
+			runCommand(e), addCommand(e), removeCommand(e), replaceCommand(e), reloadCommand(e),
 			listCommand(e), checkCommand(e), statusCommand(e), statsCommand(e), historyCommand(e),
 			detachCommand(e), assetsCommand(e), demoCommand(e), versionCommand(e),
 		},

@@ -57,7 +57,7 @@ func TestWrongInput(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
-		"replace -", "mode audit", "confirm", "rollback", "suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "completion bash",
+		"replace - --confirm 60s", "mode audit", "confirm", "rollback", "suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "completion bash",
 		"remove 192.0.2.0/24 --cut", "list --unused 90d", "reload --confirm 60s", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
 		// of this one
 		"run", "run --interface eth0", "run --port 443", "run --interface eth0 --port 0", "run --interface eth0 --port 443/tcp",
@@ -71,6 +71,7 @@ func TestWrongInput(t *testing.T) {
 		"add 192.0.2.0/24 -- --owner", "add fe80::1%eth0", "add 127.0.0.1",
 		"remove", "remove 192.0.2.0/24 --owner acme", "remove --owner",
 		"list acme", "history acme", "history -n x", "history -n -1", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
+		"replace", "replace a.list b.list", "replace /nowhere/a.list", "replace - --seen 7", "remove 192.0.2.0/24 --seen=", "reload --seen 0d",
 		"detach", "detach eth0 --yes", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
 	} {
 		code, out, stderr := w.run(strings.Fields(line)...)
@@ -107,6 +108,10 @@ func TestFlagsFollowArguments(t *testing.T) {
 func TestRequests(t *testing.T) {
 	w := newWorld(t).serve(t, sampleEngine())
 	w.stdin = "192.0.2.0/24 owner=acme # x\n"
+	list := filepath.Join(t.TempDir(), "a.list")
+	if err := os.WriteFile(list, []byte("192.0.2.0/24\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for line, want := range map[string]any{
 		"remove 192.0.2.0/24 --allow-empty":                 reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, AllowEmpty: true},
 		"remove --owner acme":                               reconcile.RemoveRequest{Owner: "acme"},
@@ -115,6 +120,11 @@ func TestRequests(t *testing.T) {
 		"reload --allow-empty --allow-any":                  reconcile.ReloadRequest{AllowEmpty: true, AllowAny: true},
 		"history":                                           "history 20",
 		"history -n 0":                                      "history 0",
+		"replace -":                                         reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin},
+		"replace - --dry-run --seen 30d --allow-any":        reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin, DryRun: true, Seen: "30d", AllowAny: true},
+		"replace --force-shrink --allow-empty " + list:      reconcile.ReplaceRequest{Name: list, Text: "192.0.2.0/24\n", ForceShrink: true, AllowEmpty: true},
+		"remove 192.0.2.0/24 --dry-run --seen 1w":           reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, DryRun: true, Seen: "1w"},
+		"reload --seen 1w":                                  reconcile.ReloadRequest{Seen: "1w"},
 		"list --owner acme":                                 "list acme",
 		"check 2001:db8::1 --port udp/53":                   "check 2001:db8::1 udp/53",
 		"check 192.0.2.9":                                   "check 192.0.2.9",
@@ -160,6 +170,7 @@ func TestNoDaemon(t *testing.T) {
 	commands := map[string]struct{ noPins, pins int }{
 		"add 192.0.2.0/24":    {3, 3},
 		"remove 192.0.2.0/24": {3, 3},
+		"replace -":           {3, 3},
 		"reload":              {3, 3},
 		"status":              {3, 0},
 		"list":                {3, 0},
@@ -384,7 +395,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove reload list check status stats history detach assets demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload list check status stats history detach assets demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,6 +25,51 @@ func checkResult(addr, verdict, reason, prefix, owner string, port uint16) recon
 		r.Prefix = &p
 	}
 	return r
+}
+
+// foreseen is a cut of somebody who is listed, and one of somebody who is not.
+var foreseen = reconcile.Foreseen{Cuts: []reconcile.Cut{
+	{
+		Prefix: prefixed("10.0.0.0/8"), Owner: "globex", Services: []string{"api"}, LastSeen: &seen, Connections: 4,
+		Peers: []reconcile.CutPeer{{Address: netip.MustParseAddr("10.0.0.9"), Port: policy.Port{Protocol: policy.TCP, Number: 443}, Connections: 3, Session: true}},
+	},
+	{
+		Services: []string{"api", "mail"}, Connections: 1,
+		Peers: []reconcile.CutPeer{{Address: netip.MustParseAddr("192.0.2.9"), Port: policy.Port{Protocol: policy.TCP, Number: 25}, Connections: 1}},
+	},
+}}
+
+var seen = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+
+func prefixed(text string) *netip.Prefix {
+	p := netip.MustParsePrefix(text)
+	return &p
+}
+
+// What a change has cut off is one line on stderr; a dry run that would be refused shows
+// its plan, and ends as the change would.
+func TestForeseen(t *testing.T) {
+	engine := sampleEngine()
+	engine.plan = reconcile.Plan{Generation: 3, Total: 1, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")}, Foreseen: foreseen}
+	engine.listing = reconcile.Listing{Generation: 3, Total: 1, Entries: []reconcile.Entry{entry("10.0.0.0/8", "globex")}, Foreseen: foreseen}
+	w := newWorld(t).serve(t, engine)
+	want := "xdpallow: warning: cut off: - (1 prefix in use, 1 open connection), globex (1 prefix in use, 4 open connections)\n"
+	for _, line := range []string{"replace -", "reload", "remove 10.0.0.0/8", "reload -o json", "remove 10.0.0.0/8 -o json"} {
+		if code, out, stderr := w.sh(line); code != 0 || stderr != want || strings.Contains(line, "json") != strings.Contains(out, `"cuts":`) {
+			t.Errorf("%s: exit %d, %s%s, want %s", line, code, out, stderr, want)
+		}
+		if _, _, stderr := w.sh(line + " -q"); stderr != "" {
+			t.Errorf("%s -q: %s", line, stderr)
+		}
+	}
+	refused := reconcile.Foreseen{Cuts: []reconcile.Cut{}, Refused: &reconcile.Refusal{What: "too few", Hint: "--force-shrink"}}
+	engine.plan.Foreseen, engine.listing.Foreseen = refused, refused
+	for line, hint := range map[string]string{"replace - --dry-run": "xdpallow replace --force-shrink - --dry-run", "reload --dry-run -o json": "xdpallow reload --force-shrink --dry-run", "remove 10.0.0.0/8 --dry-run -o json": "xdpallow remove --force-shrink 10.0.0.0/8"} {
+		code, out, stderr := w.sh(line)
+		if code != 1 || !strings.HasPrefix(stderr, "xdpallow: error: too few\nxdpallow: hint: "+hint) || out == "" {
+			t.Errorf("%s: exit %d, want 1\n%s%s", line, code, out, stderr)
+		}
+	}
 }
 
 func TestOutput(t *testing.T) {
@@ -159,9 +205,30 @@ policy:     generation 0, 0 prefixes, 0 owners
 		{name: "reload", line: "reload --dry-run", prepare: func(f *fakeEngine) {
 			f.plan = reconcile.Plan{Generation: 2, Total: 2, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")}, Removed: []reconcile.Entry{entry("10.0.0.0/8", "")}}
 		}, want: `
-would add 192.0.2.0/24   b
-would remove 10.0.0.0/8
-generation 2, 2 prefixes (dry run: nothing was changed)
++ 192.0.2.0/24  b
+- 10.0.0.0/8
+1 added, 1 removed, 0 changed: generation 2, 2 prefixes (dry run: nothing was changed)
+`},
+		{name: "replace", line: "replace - --dry-run", prepare: func(f *fakeEngine) {
+			f.plan = reconcile.Plan{
+				Generation: 2, Total: 3, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")}, Changed: []reconcile.Entry{entry("198.51.100.0/24", "b")},
+				Removed: []reconcile.Entry{entry("10.0.0.0/8", "")}, Kept: []reconcile.Entry{entry("203.0.113.0/24", "acme", "flag")}, Foreseen: foreseen,
+			}
+		}, want: `
++ 192.0.2.0/24     b
+~ 198.51.100.0/24  b
+- 10.0.0.0/8
+= 203.0.113.0/24  acme stays: flag
+! 10.0.0.0/8  globex is cut off from api: last seen 2026-11-21T09:00:00Z, 4 connections (10.0.0.9 to tcp/443, your own session; and 1 more)
+! not listed now is cut off from api,mail: 1 connection (192.0.2.9 to tcp/25)
+1 added, 1 removed, 1 changed: generation 2, 3 prefixes (dry run: nothing was changed)
+`},
+		{name: "remove, dry run", line: "remove 10.0.0.0/8 --dry-run", prepare: func(f *fakeEngine) {
+			f.listing = reconcile.Listing{Generation: 2, Total: 3, Entries: []reconcile.Entry{entry("10.0.0.0/8", "globex")}, Foreseen: reconcile.Foreseen{Cuts: foreseen.Cuts[1:]}}
+		}, want: `
+- 10.0.0.0/8  globex
+! not listed now is cut off from api,mail: 1 connection (192.0.2.9 to tcp/25)
+0 added, 1 removed, 0 changed: generation 2, 3 prefixes (dry run: nothing was changed)
 `},
 		{name: "history", line: "history", want: `
 TIME                  UID   GENERATION  ENTRIES   COMMAND                                                                           REASON
@@ -219,6 +286,7 @@ func TestJSON(t *testing.T) {
 		"check 192.0.2.9":            "[\n  {\n    \"address\": \"192.0.2.9\"",
 		"history":                    `"command": "detach --yes"`,
 		"reload":                     `"added": `,
+		"replace -":                  `"added": `,
 		"detach --yes":               `"detached": `,
 	} {
 		code, out, _ := w.sh(line + " -o json")

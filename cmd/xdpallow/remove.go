@@ -16,7 +16,7 @@ func removeCommand(e env) *cli.Command {
 	return e.command("remove", "Take back what add let in", "PREFIX|ADDR...|-", []cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "remove all that add let in for `OWNER`"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
-		reasonFlag(),
+		dryRunFlag(), seenFlag(), reasonFlag(),
 	}, remove)
 }
 
@@ -25,7 +25,13 @@ func remove(ctx context.Context, c *call) error {
 	if named == c.flags.IsSet("owner") {
 		return &policy.InputError{What: "remove needs either prefixes or --owner", Hint: "xdpallow remove 192.0.2.0/24"}
 	}
-	req := reconcile.RemoveRequest{Owner: owner, AllowEmpty: c.flags.Bool("allow-empty"), Sessions: c.sessions()}
+	seen, err := c.seen()
+	if err != nil {
+		return err
+	}
+	req := reconcile.RemoveRequest{
+		Owner: owner, AllowEmpty: c.flags.Bool("allow-empty"), DryRun: c.flags.Bool("dry-run"), Seen: seen, Sessions: c.sessions(),
+	}
 	if !named {
 		if err := policy.ParseName("owner", owner); err != nil {
 			return c.renamed("owner", owner, err)
@@ -43,8 +49,25 @@ func remove(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if req.DryRun {
+		return c.printRemoval(listing)
+	}
+	c.warnOfCuts(listing.Cuts)
 	// Filtering begins at the opening: whoever is connected stays so.
 	return c.printChange(listing, "removed", func(e reconcile.Entry) string {
 		return strings.TrimSpace(e.Owner + " (open connections live on)")
+	})
+}
+
+// printRemoval prints what a dry run found.
+func (c *call) printRemoval(listing reconcile.Listing) error {
+	if c.json {
+		if err := c.printListing(listing); err != nil {
+			return err
+		}
+		return refusal(listing.Foreseen)
+	}
+	return c.printWould(reconcile.Plan{
+		Generation: listing.Generation, Total: listing.Total, Removed: listing.Entries, Foreseen: listing.Foreseen,
 	})
 }

@@ -79,6 +79,10 @@ func (f *fakeEngine) Remove(_ context.Context, _ reconcile.Caller, r reconcile.R
 	return answer(f, r, f.listing)
 }
 
+func (f *fakeEngine) Replace(_ context.Context, _ reconcile.Caller, r reconcile.ReplaceRequest) (reconcile.Plan, error) {
+	return answer(f, r, f.plan)
+}
+
 func (f *fakeEngine) Reload(_ context.Context, _ reconcile.Caller, r reconcile.ReloadRequest) (reconcile.Plan, error) {
 	return answer(f, r, f.plan)
 }

@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,10 +17,11 @@ type Verb string
 // The verbs. VerbRun is a start, which reads flags and files over the last
 // good state as VerbReload does.
 const (
-	VerbRun    Verb = "run"
-	VerbAdd    Verb = "add"
-	VerbRemove Verb = "remove"
-	VerbReload Verb = "reload"
+	VerbRun     Verb = "run"
+	VerbAdd     Verb = "add"
+	VerbRemove  Verb = "remove"
+	VerbReplace Verb = "replace"
+	VerbReload  Verb = "reload"
 
 	VerbSuspend Verb = "suspend"
 )
@@ -53,10 +55,40 @@ func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) err
 		}
 	}
 	// remove names each prefix that goes; a truncated file names none.
-	reads := verb == VerbReload || verb == VerbRun
+	reads := verb == VerbReload || verb == VerbRun || verb == VerbReplace
+	if reads && !force.ForceShrink {
+		return guardShrink(old, plan)
+	}
+	return nil
+}
+
+// guardShrink looks at the whole, and at each origin: beside ten thousand prefixes of
+// others, a file that was cut short would not be noticed. What moves from one origin to
+// another is not lost. Flags are typed, not read.
+func guardShrink(old State, plan Plan) error {
+	shrinks := func(gone, was int) bool { return was >= minShrink && gone*2 > was }
 	was, gone := old.Entries.Len(), len(plan.Removed)
-	if reads && !force.ForceShrink && was >= minShrink && gone*2 > was {
+	if shrinks(gone, was) {
 		return refusedf("--force-shrink", "%d of %d prefixes would be removed", gone, was)
+	}
+	if gone*2 <= minShrink { // what no origin of that many could lose most of
+		return nil
+	}
+	had, lost := map[Origin]int{}, map[Origin]int{}
+	for e := range old.Entries.All() {
+		for _, origin := range e.Origins() {
+			had[origin]++
+		}
+	}
+	for _, e := range plan.Removed {
+		for _, origin := range e.Origins() {
+			lost[origin]++
+		}
+	}
+	for _, origin := range slices.Sorted(maps.Keys(lost)) {
+		if origin != OriginFlag && shrinks(lost[origin], had[origin]) {
+			return refusedf("--force-shrink", "%d of %d prefixes of %s would be removed", lost[origin], had[origin], origin)
+		}
 	}
 	return nil
 }
@@ -115,17 +147,34 @@ func GuardPeer(new State, peers []Peer, verb Verb, now time.Time) error {
 		list = "--allow "
 	}
 	for _, peer := range peers {
-		port := Port{TCP, peer.Port}
-		service, protected := new.ServiceOf(port)
-		// A socket of [::] shows its IPv4 peers mapped. Local clients always pass.
-		addr := peer.Addr.Unmap().WithZone("")
-		if !protected || service.Mode != Enforce || addr.IsLoopback() {
-			continue
-		}
-		if _, reason := new.Lookup(addr, service.Name, now); reason != ReasonListed {
+		if _, reason, guarded := new.judge(peer, now); guarded && reason != ReasonListed {
+			addr := peer.addr()
 			return refusedf(list+addr.String(),
-				"your own session comes from %s to %s and would be dropped (%s)", addr, port, reason)
+				"your own session comes from %s to %s and would be dropped (%s)", addr, Port{TCP, peer.Port}, reason)
 		}
 	}
 	return nil
 }
+
+// Admits reports whether s would let peer connect again, and by which entry: none where
+// nothing is dropped at his port.
+func (s State) Admits(peer Peer, now time.Time) (admitted bool, by *Entry) {
+	entry, reason, guarded := s.judge(peer, now)
+	if !guarded {
+		return true, nil
+	}
+	return reason == ReasonListed, entry
+}
+
+// judge looks peer up, unless nobody is asked at his port.
+func (s State) judge(peer Peer, now time.Time) (entry *Entry, reason string, guarded bool) {
+	service, protected := s.ServiceOf(Port{TCP, peer.Port})
+	if addr := peer.addr(); protected && service.Mode == Enforce && !addr.IsLoopback() { // local clients always pass
+		entry, reason = s.Lookup(addr, service.Name, now)
+		return entry, reason, true
+	}
+	return nil, "", false
+}
+
+// addr is the source of peer's packets: a socket of [::] shows its IPv4 peers mapped.
+func (p Peer) addr() netip.Addr { return p.Addr.Unmap().WithZone("") }

@@ -96,6 +96,46 @@ func TestGuard(t *testing.T) {
 			}
 		})
 	}
+	// A file that was cut short among many.
+	beside := func(n int) State {
+		claims := []Claim{}
+		for i, p := range tens(100) {
+			claims = append(claims, Claim{Prefix: pfx(p), Origin: OriginCLI})
+			if i < 5 { // the file says what somebody else says, too
+				claims = append(claims, Claim{Prefix: pfx(p), Origin: file, Where: "a.list:1"})
+			}
+		}
+		for i := range n {
+			claims = append(claims, Claim{Prefix: pfx(fmt.Sprintf("192.0.2.%d/32", i)), Origin: file, Where: "a.list:1"})
+		}
+		entries, err := Merge(claims, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return State{Services: []Service{api}, Entries: NewEntries(entries)}
+	}
+	for _, c := range []struct {
+		was, is int
+		verb    Verb
+		force   Force
+		what    string
+	}{
+		{15, 4, VerbReload, Force{true, true, false}, "11 of 20 prefixes of file:a.list would be removed"},
+		{15, 4, VerbReplace, Force{}, "11 of 20 prefixes of file:a.list would be removed"},
+		{15, 4, VerbRun, Force{}, "11 of 20 prefixes of file:a.list would be removed"},
+		{15, 4, VerbReload, Force{ForceShrink: true}, ""},
+		{15, 4, VerbRemove, Force{}, ""},
+		{15, 5, VerbReload, Force{}, ""},
+		{5, 0, VerbReload, Force{}, ""},
+		{4, 0, VerbReload, Force{}, ""},
+	} {
+		old, new := beside(c.was), beside(c.is)
+		if err := Guard(old, new, Diff(old, new), c.verb, c.force, now); c.what != "" {
+			wantRefused(t, err, c.what, "--force-shrink")
+		} else if err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
 	// A wide entry that changes is meant anew.
 	old := listing(t, Enforce, "0.0.0.0/0")
 	new := listing(t, Enforce, "0.0.0.0/0")

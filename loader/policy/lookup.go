@@ -53,6 +53,47 @@ func (s State) stop(p netip.Prefix, around *Entry) *Entry {
 	return &Entry{Prefix: p, Owner: around.Owner, Suspended: true}
 }
 
+// Lists reports whether s lists every single source in p for service at now: a prefix
+// that is split into its halves goes on being listed.
+func (s State) Lists(p netip.Prefix, service string, now time.Time) bool {
+	if s.divides(p) {
+		low, high := halves(p)
+		return s.Lists(low, service, now) && s.Lists(high, service, now)
+	}
+	_, reason := s.Lookup(p.Addr(), service, now)
+	return reason == ReasonListed
+}
+
+// divides reports whether sources in p may differ.
+func (s State) divides(p netip.Prefix) bool {
+	for e := range s.Entries.Under(p) {
+		if e.Prefix != p {
+			return true
+		}
+	}
+	for stopped := range s.Suspended.Under(p) {
+		if stopped != p {
+			return true
+		}
+	}
+	return false
+}
+
+// halves splits p, which is more than one address.
+func halves(p netip.Prefix) (low, high netip.Prefix) {
+	bits := p.Bits()
+	address := p.Addr().AsSlice()
+	address[bits/8] |= 0x80 >> (bits % 8)
+	upper, _ := netip.AddrFromSlice(address)
+	return netip.PrefixFrom(p.Addr(), bits+1), netip.PrefixFrom(upper, bits+1)
+}
+
+// Grants reports whether e, as if it were alone in s, lists its sources for service at
+// now.
+func (s State) Grants(e *Entry, service string, now time.Time) bool {
+	return e.reason(service, now) == ReasonListed && !s.IsSuspended(e)
+}
+
 // reason is what e says of a source that it covers, as if it were alone.
 func (e *Entry) reason(service string, now time.Time) string {
 	switch {

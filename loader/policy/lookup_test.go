@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -133,5 +134,53 @@ func BenchmarkLookup(b *testing.B) {
 	for b.Loop() {
 		i += 2654435761
 		s.Lookup(netip.AddrFrom4([4]byte{10, byte(i >> 24), byte(i >> 16), byte(i >> 8)}), "api", now)
+	}
+}
+
+// Guards "whom it would cut": a prefix is listed when every address in it is, and for no
+// less.
+func TestListsEveryAddress(t *testing.T) {
+	small := rapid.Custom(func(t *rapid.T) netip.Prefix {
+		bits := rapid.IntRange(24, 32).Draw(t, "bits")
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, rapid.ByteMax(63).Draw(t, "last")}), bits).Masked()
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		var entries []Entry
+		for _, p := range rapid.SliceOfNDistinct(small, 0, 12, rapid.ID[netip.Prefix]).Draw(t, "entries") {
+			entries = append(entries, Entry{
+				Prefix: p, Suspended: rapid.IntRange(0, 5).Draw(t, "suspended") == 0,
+				Until:    rapid.SampledFrom([]time.Time{{}, {}, {}, past, future}).Draw(t, "until"),
+				Services: rapid.SampledFrom([][]string{nil, nil, {"api"}, {"mail"}}).Draw(t, "services"),
+			})
+		}
+		stopped := rapid.SliceOfN(small, 0, 2).Draw(t, "stopped")
+		state := State{Entries: NewEntries(entries), Suspended: NewSuspended(stopped, nil)}
+		p := small.Draw(t, "prefix")
+		every := true
+		for addr := p.Addr(); p.Contains(addr); addr = addr.Next() {
+			_, reason := state.Lookup(addr, "api", now)
+			every = every && reason == ReasonListed
+		}
+		if got := state.Lists(p, "api", now); got != every {
+			t.Fatalf("Lists(%s) is %v, every address alone %v", p, got, every)
+		}
+	})
+}
+
+// A prefix of any length splits in the middle.
+func TestHalves(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"0.0.0.0/0":         {"0.0.0.0/1", "128.0.0.0/1"},
+		"10.0.0.0/8":        {"10.0.0.0/9", "10.128.0.0/9"},
+		"192.0.2.6/31":      {"192.0.2.6/32", "192.0.2.7/32"},
+		"::/0":              {"::/1", "8000::/1"},
+		"2001:db8:1::/48":   {"2001:db8:1::/49", "2001:db8:1:8000::/49"},
+		"2001:db8::12/127":  {"2001:db8::12/128", "2001:db8::13/128"},
+		"2001:db8::f0/124":  {"2001:db8::f0/125", "2001:db8::f8/125"},
+		"198.51.100.128/25": {"198.51.100.128/26", "198.51.100.192/26"},
+	} {
+		if low, high := halves(netip.MustParsePrefix(text)); low.String() != want[0] || high.String() != want[1] {
+			t.Errorf("halves of %s are %s and %s, want %s", text, low, high, want)
+		}
 	}
 }

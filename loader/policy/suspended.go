@@ -53,6 +53,14 @@ func (s Suspended) Prefixes() iter.Seq[netip.Prefix] {
 	return s.prefixes.AllSorted()
 }
 
+// Under yields the prefixes within p that are stopped, p itself among them.
+func (s Suspended) Under(p netip.Prefix) iter.Seq[netip.Prefix] {
+	if s.prefixes == nil {
+		return func(func(netip.Prefix) bool) {}
+	}
+	return s.prefixes.Subnets(p)
+}
+
 // longest is the longest stopped prefix that p lies in.
 func (s Suspended) longest(p netip.Prefix) (netip.Prefix, bool) {
 	if s.prefixes == nil {

@@ -3,6 +3,8 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -18,7 +20,9 @@ type change struct {
 	verb    policy.Verb // "" is nobody's change but time's: the guard rails are not asked
 	force   policy.Force
 	dryRun  bool
-	peers   []policy.Peer // the caller's own sessions
+	peers   []policy.Peer           // the caller's own sessions
+	ahead   *outlook                // filled in before anything changes; nil is nobody's question
+	places  map[netip.Prefix]string // where the edit's claims stand that have no Where
 
 	// Either what is declared, or what the CLI claims.
 	services []policy.Service                 // nil keeps them
@@ -32,12 +36,19 @@ type change struct {
 // make puts c through the pipeline. On an error nothing has changed, neither in the
 // kernel nor on disk. The caller holds the mutex.
 func (e *Engine) make(c change) (policy.Plan, error) {
-	next, plan, err := e.view.next(c, time.Now())
+	now := time.Now()
+	next, plan, err := e.view.next(c, now)
 	if err != nil {
 		return policy.Plan{}, err
 	}
-	if err := e.guard(c, next.state, plan); err != nil {
+	err = e.guard(c, next.state, plan)
+	refused, known := errors.AsType[*policy.Refused](err)
+	if err != nil && !(c.dryRun && c.ahead != nil && known) {
 		return plan, err
+	}
+	if c.ahead != nil {
+		c.ahead.refused = refused
+		e.foresee(c, next.state, plan, now)
 	}
 	if c.dryRun {
 		return plan, nil
@@ -99,12 +110,30 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 	}
 	now := time.Now()
 	if err := policy.Guard(e.view.state, next, plan, c.verb, c.force, now); err != nil {
-		return err
+		return policy.Guard(e.view.state, next, c.placed(plan), c.verb, c.force, now)
 	}
 	if policy.GuardPeer(e.view.state, c.peers, c.verb, now) != nil {
 		return nil
 	}
 	return policy.GuardPeer(next, c.peers, c.verb, now)
+}
+
+// placed is plan with the places that its claims had.
+func (c change) placed(plan policy.Plan) policy.Plan {
+	place := func(entries []policy.Entry) []policy.Entry {
+		entries = slices.Clone(entries)
+		for i := range entries {
+			entries[i].Claims = slices.Clone(entries[i].Claims)
+			if claim := madeBy(&entries[i]); claim != nil {
+				claim.Where = c.places[claim.Prefix]
+			}
+		}
+		return entries
+	}
+	if c.places != nil {
+		plan.Added, plan.Changed = place(plan.Added), place(plan.Changed)
+	}
+	return plan
 }
 
 // restore puts the kernel back to the state that stands, after a change that came

@@ -26,9 +26,13 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 		}
 		return Plan{}, joined(failing)
 	}
+	ahead, err := newOutlook(r.Seen)
+	if err != nil {
+		return Plan{}, err
+	}
 	old := e.view.state.Services
 	plan, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions,
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions, ahead: ahead,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
 	})
 	if err != nil {
@@ -43,13 +47,16 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 			e.options.Log.Warn(warning)
 		}
 	}
-	total := e.view.state.Entries.Len()
-	if r.DryRun {
-		total += len(plan.Added) - len(plan.Removed)
-	}
+	out := e.planned(plan, ahead)
+	out.Warnings = append(read.restart, out.Warnings...)
+	return out, nil
+}
+
+// planned reports plan and what lies ahead of it.
+func (e *Engine) planned(plan policy.Plan, ahead *outlook) Plan {
 	return Plan{
-		Generation: e.view.gate.Tables.Generation(), Total: total,
+		Generation: e.view.gate.Tables.Generation(), Total: ahead.after.Entries.Len(),
 		Added: e.view.entries(plan.Added), Removed: e.view.entries(plan.Removed), Changed: e.view.entries(plan.Changed),
-		Warnings: read.restart,
-	}, nil
+		Warnings: ahead.warnings, Foreseen: ahead.foreseen(),
+	}
 }

@@ -32,16 +32,24 @@ func (e *Engine) Remove(_ context.Context, by Caller, r RemoveRequest) (Listing,
 			gone = append(gone, policy.Entry{Prefix: prefix, Owner: c.Owner, Services: c.Services, Until: c.Until, Note: c.Note, Claims: []policy.Claim{c}})
 		}
 	}
+	ahead, err := newOutlook(r.Seen)
+	if err != nil {
+		return Listing{}, err
+	}
 	before := e.view.entries(gone)
 	_, err = e.make(change{
 		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: edit, peers: r.Sessions,
+		dryRun: r.DryRun, ahead: ahead,
 	})
 	if err != nil {
 		return Listing{}, err
 	}
-	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", plural(len(prefixes), "prefix", "prefixes"), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
 	listing := e.listing(nil)
-	listing.Entries = before
+	listing.Entries, listing.Total, listing.Foreseen = before, ahead.after.Entries.Len(), ahead.foreseen()
+	if r.DryRun {
+		return listing, nil
+	}
+	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", plural(len(prefixes), "prefix", "prefixes"), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
 	return listing, nil
 }
 

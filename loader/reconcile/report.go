@@ -111,6 +111,8 @@ type Listing struct {
 	Generation uint64  `json:"generation"`
 	Total      int     `json:"total"` // prefixes in the whole policy
 	Entries    []Entry `json:"entries"`
+
+	Foreseen // of remove
 }
 
 // Entry is one entry of the effective policy.
@@ -140,7 +142,7 @@ type CheckResult struct {
 	Generation uint64          `json:"generation"`
 }
 
-// Plan is what a reload would do or did.
+// Plan is what a reload or a replace would do or did.
 type Plan struct {
 	Generation uint64  `json:"generation"` // after it; unchanged by a dry run
 	Total      int     `json:"total"`
@@ -148,7 +150,44 @@ type Plan struct {
 	Removed    []Entry `json:"removed"`
 	Changed    []Entry `json:"changed"` // as they are afterwards
 
-	Warnings []string `json:"warnings,omitempty"` // what was read and not taken over
+	Entries []Entry `json:"entries,omitzero"` // of a replace: those that its list names, as they are afterwards
+	Kept    []Entry `json:"kept,omitzero"`    // of a replace: those that are declared, and not in its list
+
+	Warnings []string `json:"warnings,omitempty"` // what was read and not taken over, and what is not known
+	Foreseen
+}
+
+// Foreseen is what was found out about a change before it was made.
+type Foreseen struct {
+	Cuts    []Cut    `json:"cuts,omitzero"`     // whom it cuts off; nil is a change of which nobody asked
+	Refused *Refusal `json:"refused,omitempty"` // of a dry run: the change itself would be refused
+}
+
+// Refusal says why a change would be refused.
+type Refusal struct {
+	What string `json:"what"`
+	Hint string `json:"hint"`
+}
+
+// Cut is an entry in use that a change closes, if only in part. It is in use when one
+// of its sources is connected or was seen in the last days.
+type Cut struct {
+	Prefix      *netip.Prefix `json:"prefix"` // nil: peers that no entry lets in, but a port that is not guarded yet
+	Owner       string        `json:"owner"`
+	Services    []string      `json:"services"` // that are closed
+	LastSeen    *time.Time    `json:"last_seen"`
+	Connections int           `json:"connections"` // established ones whose peers could not open them again
+	Peers       []CutPeer     `json:"peers"`       // of them, 20 at most
+}
+
+const maxCutPeers = 20
+
+// CutPeer is the far end of connections to one port.
+type CutPeer struct {
+	Address     netip.Addr  `json:"address"`
+	Port        policy.Port `json:"port"`
+	Connections int         `json:"connections"`
+	Session     bool        `json:"session"` // the caller's own way in
 }
 
 // Caller is who asked for a change, from SO_PEERCRED, and what he says of it himself.
@@ -177,6 +216,21 @@ type RemoveRequest struct {
 	Prefixes   []string `json:"prefixes"`
 	Owner      string   `json:"owner"`
 	AllowEmpty bool     `json:"allow_empty"`
+	DryRun     bool     `json:"dry_run,omitempty"`
+	Seen       string   `json:"seen,omitempty"` // a duration: who was seen since then is in use; "" is DefaultSeen
+
+	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
+}
+
+// ReplaceRequest makes the CLI claims those of a list.
+type ReplaceRequest struct {
+	Name        string `json:"name"` // of the list, for messages
+	Text        string `json:"text"` // in the grammar of list files
+	DryRun      bool   `json:"dry_run"`
+	ForceShrink bool   `json:"force_shrink"`
+	AllowEmpty  bool   `json:"allow_empty"`
+	AllowAny    bool   `json:"allow_any"`
+	Seen        string `json:"seen,omitempty"` // as of RemoveRequest
 
 	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
@@ -188,6 +242,7 @@ type ReloadRequest struct {
 	AllowEmpty  bool `json:"allow_empty"`
 	AllowAny    bool `json:"allow_any"`
 
+	Seen     string        `json:"seen,omitempty"` // as of RemoveRequest
 	Sessions []policy.Peer `json:"sessions,omitempty"`
 }
 

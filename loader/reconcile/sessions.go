@@ -1,10 +1,6 @@
 package reconcile
 
 import (
-	"bufio"
-	"encoding/hex"
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/sockets"
 )
 
 // Sessions returns the far ends of the TCP connections that the ancestors of pid
@@ -21,21 +18,19 @@ import (
 // daemon with its three capabilities.
 func Sessions(pid int) []policy.Peer {
 	own, _ := os.Readlink("/proc/self/ns/net")
-	var peers []policy.Peer
+	held := map[uint32]bool{}
 	for depth := 0; pid > 1 && depth < 64; depth++ {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
-		if ns, err := os.Readlink(filepath.Join(proc, "ns", "net")); err != nil || ns != own {
-			pid = parent(proc)
-			continue
-		}
-		if sockets := socketInodes(proc); len(sockets) > 0 {
-			for _, table := range []string{"tcp", "tcp6"} {
-				peers = append(peers, established(filepath.Join(proc, "net", table), sockets)...)
-			}
+		if ns, err := os.Readlink(filepath.Join(proc, "ns", "net")); err == nil && ns == own {
+			holds(held, proc)
 		}
 		pid = parent(proc)
 	}
-	return peers
+	if len(held) == 0 {
+		return nil
+	}
+	conns, _ := sockets.EstablishedAnywhere()
+	return sockets.Peers(slices.DeleteFunc(conns, func(c sockets.Conn) bool { return !held[c.Inode] }))
 }
 
 // parent is the ppid in /proc/PID/stat, whose second field may contain anything in
@@ -54,56 +49,14 @@ func parent(proc string) int {
 	return pid
 }
 
-func socketInodes(proc string) []string {
+// holds notes the inodes of the sockets that a process has open.
+func holds(held map[uint32]bool, proc string) {
 	fds, _ := os.ReadDir(filepath.Join(proc, "fd"))
-	var inodes []string
 	for _, fd := range fds {
 		target, _ := os.Readlink(filepath.Join(proc, "fd", fd.Name()))
-		if inode, found := strings.CutPrefix(target, "socket:["); found {
-			inodes = append(inodes, strings.TrimSuffix(inode, "]"))
+		text, found := strings.CutPrefix(target, "socket:[")
+		if inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32); found && err == nil {
+			held[uint32(inode)] = true
 		}
 	}
-	return inodes
-}
-
-// established reads a table as of /proc/net/tcp:
-// "sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode".
-func established(table string, inodes []string) []policy.Peer {
-	f, err := os.Open(table)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	var peers []policy.Peer
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 10 || fields[3] != "01" || !slices.Contains(inodes, fields[9]) {
-			continue
-		}
-		local, err1 := parseProcAddr(fields[1])
-		remote, err2 := parseProcAddr(fields[2])
-		if err1 == nil && err2 == nil {
-			peers = append(peers, policy.Peer{Addr: remote.Addr(), Port: local.Port()})
-		}
-	}
-	return peers
-}
-
-// parseProcAddr reads "0100007F:1F90": 32-bit words in host byte order, which is
-// little-endian on all that we build for.
-func parseProcAddr(s string) (netip.AddrPort, error) {
-	address, port, _ := strings.Cut(s, ":")
-	bytes, err := hex.DecodeString(address)
-	number, err2 := strconv.ParseUint(port, 16, 16)
-	if err != nil || err2 != nil {
-		return netip.AddrPort{}, fmt.Errorf("address %q is not hexadecimal", s)
-	}
-	for i := 0; i+4 <= len(bytes); i += 4 {
-		slices.Reverse(bytes[i : i+4])
-	}
-	addr, ok := netip.AddrFromSlice(bytes)
-	if !ok {
-		return netip.AddrPort{}, fmt.Errorf("address %q has %d bytes", s, len(bytes))
-	}
-	return netip.AddrPortFrom(addr.Unmap(), uint16(number)), nil
 }

@@ -108,6 +108,11 @@ func (c *Client) Remove(ctx context.Context, _ reconcile.Caller, req reconcile.R
 	return post[reconcile.Listing](ctx, c, pathRemove, req)
 }
 
+// Replace implements Writer.
+func (c *Client) Replace(ctx context.Context, _ reconcile.Caller, req reconcile.ReplaceRequest) (reconcile.Plan, error) {
+	return post[reconcile.Plan](ctx, c, pathReplace, req)
+}
+
 // Reload implements Writer.
 func (c *Client) Reload(ctx context.Context, _ reconcile.Caller, req reconcile.ReloadRequest) (reconcile.Plan, error) {
 	return post[reconcile.Plan](ctx, c, pathReload, req)

@@ -27,6 +27,7 @@ type Writer interface {
 	Detacher
 	Add(ctx context.Context, who reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error)
 	Remove(ctx context.Context, who reconcile.Caller, req reconcile.RemoveRequest) (reconcile.Listing, error)
+	Replace(ctx context.Context, who reconcile.Caller, req reconcile.ReplaceRequest) (reconcile.Plan, error)
 	Reload(ctx context.Context, who reconcile.Caller, req reconcile.ReloadRequest) (reconcile.Plan, error)
 }
 
@@ -50,6 +51,7 @@ const (
 	pathCheck   = "/v1/check"   // ?address=&port=
 	pathAdd     = "/v1/add"
 	pathRemove  = "/v1/remove"
+	pathReplace = "/v1/replace"
 	pathReload  = "/v1/reload"
 	pathDetach  = "/v1/detach"
 )

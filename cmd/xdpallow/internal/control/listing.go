@@ -31,8 +31,26 @@ func WriteListing(w io.Writer, listing reconcile.Listing) error {
 	if len(listing.Entries) > 0 {
 		buffered.WriteByte('\n')
 	}
-	buffered.WriteString("]}\n")
+	buffered.WriteByte(']')
+	if err := writeForeseen(buffered, listing.Foreseen); err != nil {
+		return err
+	}
+	buffered.WriteString("}\n")
 	return buffered.Flush() // carries the first error of the writes above
+}
+
+// writeForeseen continues an object with what was foreseen of a change; of what only
+// reads nothing was.
+func writeForeseen(w *bufio.Writer, foreseen reconcile.Foreseen) error {
+	text, err := json.Marshal(foreseen)
+	if err != nil {
+		return fmt.Errorf("write what a change cuts off: %w", err)
+	}
+	if inner := text[1 : len(text)-1]; len(inner) > 0 {
+		w.WriteByte(',')
+		w.Write(inner)
+	}
+	return nil
 }
 
 // readListing reads what WriteListing wrote. Unknown fields are skipped: a

@@ -89,6 +89,7 @@ func handler(engine Engine) http.Handler {
 	})
 	mux.Handle("POST "+pathAdd, change(engine.Add))
 	mux.Handle("POST "+pathRemove, change(engine.Remove))
+	mux.Handle("POST "+pathReplace, change(engine.Replace))
 	mux.Handle("POST "+pathReload, change(engine.Reload))
 	mux.Handle("POST "+pathDetach, change(engine.Detach))
 	return permitted(mux)

@@ -325,7 +325,7 @@ services:
 allow: [198.51.100.0/24 service=web]
 `)
 	for _, dry := range [][]string{{"run", "--config", path, "--dry-run"}, {"reload", "--dry-run"}} {
-		const want = "would add 198.51.100.0/24\nwould remove 203.0.113.0/24\n"
+		const want = "+ 198.51.100.0/24\n- 203.0.113.0/24\n"
 		if r := h.cli(dry...); r.code != 0 || !strings.HasPrefix(r.stdout, want) || h.status().Generation != generation {
 			t.Errorf("%v: exit %d, %s%s", dry, r.code, r.stdout, r.stderr)
 		}

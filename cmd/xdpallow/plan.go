@@ -1,0 +1,173 @@
+package main
+
+// This file says what a change does to the list and whom it cuts off, before it is made
+// or after.
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func dryRunFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "dry-run", Usage: "show what would change and whom it would cut off, and change nothing"}
+}
+
+func seenFlag() cli.Flag {
+	return &cli.StringFlag{Name: "seen", Value: reconcile.DefaultSeen, Usage: "tell of prefixes that are cut off if they were seen in the last `DURATION`"}
+}
+
+// seen is --seen; "" leaves it to the daemon.
+func (c *call) seen() (string, error) {
+	seen := c.flags.String("seen")
+	if !c.flags.IsSet("seen") {
+		return "", nil
+	}
+	if _, err := policy.ParseDuration(seen); err != nil {
+		return "", c.retyped("seen", seen, reconcile.DefaultSeen, err)
+	}
+	return seen, nil
+}
+
+// printPlan prints a line a prefix that changes, then where that leads.
+func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
+	for _, warning := range plan.Warnings {
+		c.note("warning: %s", warning)
+	}
+	switch {
+	case c.json:
+		if !dry {
+			c.warnOfCuts(plan.Cuts)
+		}
+		if err := c.printJSON(plan); err != nil {
+			return err
+		}
+		return refusal(plan.Foreseen)
+	case dry:
+		return c.printWould(plan)
+	}
+	c.warnOfCuts(plan.Cuts)
+	if err := table(c.out, 0, changes([3]string{"added ", "changed ", "removed "}, plan)); err != nil {
+		return err
+	}
+	return c.printGeneration(plan.Generation, plan.Total, "")
+}
+
+// printWould is printPlan of a dry run. A change that would be refused is shown, too,
+// and the refusal is how the command ends.
+func (c *call) printWould(plan reconcile.Plan) error {
+	if err := table(c.out, 0, changes([3]string{"+ ", "~ ", "- "}, plan)); err != nil {
+		return err
+	}
+	for _, e := range plan.Kept {
+		if _, err := fmt.Fprintf(c.out, "= %s  %s\n", e.Prefix, strings.TrimSpace(e.Owner+" stays: "+joined(e.Origins))); err != nil {
+			return err
+		}
+	}
+	for _, cut := range plan.Cuts {
+		if _, err := fmt.Fprintf(c.out, "! %s\n", cutLine(cut)); err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Fprintf(c.out, "%d added, %d removed, %d changed: ", len(plan.Added), len(plan.Removed), len(plan.Changed)); err != nil {
+		return err
+	}
+	if err := c.printGeneration(plan.Generation, plan.Total, " (dry run: nothing was changed)"); err != nil {
+		return err
+	}
+	return refusal(plan.Foreseen)
+}
+
+// refusal is the error that the change itself would be.
+func refusal(f reconcile.Foreseen) error {
+	if f.Refused == nil {
+		return nil
+	}
+	return &policy.Refused{What: f.Refused.What, Hint: f.Refused.Hint}
+}
+
+// changes are the rows of a plan: what is added, changed and removed.
+func changes(verbs [3]string, plan reconcile.Plan) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		for i, entries := range [][]reconcile.Entry{plan.Added, plan.Changed, plan.Removed} {
+			slices.SortStableFunc(entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+			for _, e := range entries {
+				if !yield([]string{verbs[i] + e.Prefix.String(), e.Owner}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// cutLine is "203.0.113.0/24  acme would be cut off from api: last seen …, 2 connections
+// (203.0.113.7 to tcp/443)".
+func cutLine(cut reconcile.Cut) string {
+	var facts, peers []string
+	if cut.LastSeen != nil {
+		facts = append(facts, "last seen "+moment(cut.LastSeen))
+	}
+	for _, peer := range cut.Peers {
+		text := fmt.Sprintf("%s to %s", peer.Address, peer.Port)
+		if peer.Session {
+			text += ", your own session"
+		}
+		peers = append(peers, text)
+	}
+	if cut.Connections > 0 {
+		more := ""
+		if told := connections(cut.Peers); told < cut.Connections {
+			more = fmt.Sprintf("; and %d more", cut.Connections-told)
+		}
+		facts = append(facts, fmt.Sprintf("%s (%s%s)", count(cut.Connections, "connection", "connections"), strings.Join(peers, "; "), more))
+	}
+	who := "not listed now"
+	if cut.Prefix != nil {
+		who = strings.TrimSpace(cut.Prefix.String() + "  " + cut.Owner)
+	}
+	return fmt.Sprintf("%s is cut off from %s: %s", who, strings.Join(cut.Services, ","), strings.Join(facts, ", "))
+}
+
+func connections(peers []reconcile.CutPeer) (n int) {
+	for _, peer := range peers {
+		n += peer.Connections
+	}
+	return n
+}
+
+// warnOfCuts is one line for all that a change has cut off.
+func (c *call) warnOfCuts(cuts []reconcile.Cut) {
+	if len(cuts) == 0 {
+		return
+	}
+	type sum struct{ prefixes, connections int }
+	owners := map[string]sum{}
+	for _, cut := range cuts {
+		was := owners[or(cut.Owner, "-")]
+		owners[or(cut.Owner, "-")] = sum{was.prefixes + 1, was.connections + cut.Connections}
+	}
+	var words []string
+	for _, owner := range slices.Sorted(maps.Keys(owners)) {
+		if len(words) == maxOwnersTold {
+			words = append(words, fmt.Sprintf("and %s more", count(len(owners)-len(words), "owner", "owners")))
+			break
+		}
+		s := owners[owner]
+		text := fmt.Sprintf("%s (%s in use", owner, count(s.prefixes, "prefix", "prefixes"))
+		if s.connections > 0 {
+			text += ", " + count(s.connections, "open connection", "open connections")
+		}
+		words = append(words, text+")")
+	}
+	c.note("warning: cut off: %s", strings.Join(words, ", "))
+}
+
+// maxOwnersTold keeps a warning one line.
+const maxOwnersTold = 5

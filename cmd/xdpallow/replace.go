@@ -1,0 +1,85 @@
+package main
+
+// This file is `replace`: make what add let in equal a list.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func replaceCommand(e env) *cli.Command {
+	return e.command("replace", "Let in what a list says, in place of all that add let in", "FILE|-", []cli.Flag{
+		dryRunFlag(), seenFlag(), reasonFlag(),
+		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
+		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
+		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
+	}, replace)
+}
+
+func replace(ctx context.Context, c *call) error {
+	if c.flags.NArg() != 1 {
+		return &policy.InputError{What: "replace needs one list file, or - for stdin", Hint: "xdpallow replace allow.list --dry-run"}
+	}
+	seen, err := c.seen()
+	if err != nil {
+		return err
+	}
+	name, text, err := c.listText(c.flags.Args().First())
+	if err != nil {
+		return err
+	}
+	// The daemon reads it again; a mistake needs none to be found.
+	_, warnings, err := policy.ParseList(name, policy.OriginCLI, strings.NewReader(text))
+	if err != nil {
+		return err
+	}
+	for _, warning := range warnings {
+		c.note("warning: %s", warning)
+	}
+	dry := c.flags.Bool("dry-run")
+	plan, err := c.client().Replace(ctx, c.self(), reconcile.ReplaceRequest{
+		Name: name, Text: text, DryRun: dry,
+		ForceShrink: c.flags.Bool("force-shrink"),
+		AllowEmpty:  c.flags.Bool("allow-empty"),
+		AllowAny:    c.flags.Bool("allow-any"),
+		Seen:        seen,
+		Sessions:    c.sessions(),
+	})
+	if err != nil {
+		return err
+	}
+	return c.printPlan(plan, dry)
+}
+
+// listText reads a list whole, under the name that messages have for it.
+func (c *call) listText(path string) (name, text string, err error) {
+	var from io.Reader = c.stdin
+	if name = "stdin"; path != "-" {
+		file, err := os.Open(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return "", "", &policy.InputError{What: fmt.Sprintf("%s: there is no such file", path)}
+		}
+		if err != nil {
+			return "", "", fmt.Errorf("read the list: %w", err)
+		}
+		defer file.Close()
+		name, from = path, file
+	}
+	read, err := io.ReadAll(io.LimitReader(from, maxStdin+1))
+	if err != nil {
+		return "", "", fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(read) > maxStdin {
+		return "", "", &policy.InputError{What: fmt.Sprintf("%s: more than %d MiB", name, maxStdin>>20), Hint: "xdpallow run --allow-file FILE"}
+	}
+	return name, string(read), nil
+}

@@ -1,0 +1,215 @@
+package reconcile
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/sockets"
+)
+
+// This file says of a change, before it is made, whom it would cut off: a list shows
+// who may connect, and not who does.
+
+// outlook is what was found out about a change before it was made.
+type outlook struct {
+	seen     time.Duration // an entry that was used so long ago or less is in use
+	after    policy.State
+	cuts     []Cut
+	warnings []string
+	refused  *policy.Refused // of a dry run: what the change would run into
+}
+
+// DefaultSeen is how long ago an entry may have been used to be in use, for who does
+// not say.
+const DefaultSeen = "7d"
+
+func newOutlook(seen string) (*outlook, error) {
+	lasts, err := policy.ParseDuration(cmp.Or(seen, DefaultSeen))
+	return &outlook{seen: lasts, cuts: []Cut{}}, err
+}
+
+// foreseen reports o.
+func (o *outlook) foreseen() Foreseen {
+	f := Foreseen{Cuts: o.cuts}
+	if o.refused != nil {
+		f.Refused = &Refusal{What: o.refused.What, Hint: o.refused.Hint}
+	}
+	return f
+}
+
+// foresee fills in c.ahead. What cannot be found out keeps no change from being made.
+func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time.Time) {
+	c.ahead.after = next
+	if plan.Empty() {
+		return
+	}
+	cuts := cutting{old: e.view.state, next: next, now: now, byPrefix: map[netip.Prefix]*Cut{}, byPeer: map[netip.Addr]*Cut{}}
+	since := e.view.clock.now().Add(-c.ahead.seen)
+	for old := range cuts.touched(plan) {
+		if len(cuts.lost(old)) == 0 {
+			continue
+		}
+		if used := e.view.reported(old); used.LastSeen != nil && !used.LastSeen.Before(since) {
+			cuts.entry(old, used.LastSeen)
+		}
+	}
+	conns, err := sockets.Established(enforcedPorts(next))
+	if err != nil {
+		c.ahead.warnings = append(c.ahead.warnings, fmt.Sprintf("who is connected is not known: %v", err))
+	}
+	local := ownAddrs(conns)
+	for _, conn := range conns {
+		peer := policy.Peer{Addr: conn.Peer.Addr(), Port: conn.Local.Port()}
+		if !local[peer.Addr] {
+			cuts.connection(peer, slices.Contains(c.peers, peer))
+		}
+	}
+	c.ahead.cuts = cuts.sorted(e.view.reported)
+}
+
+// enforcedPorts are the TCP ports at which s drops.
+func enforcedPorts(s policy.State) (ports []uint16) {
+	for _, service := range s.Services {
+		for _, port := range service.Ports {
+			if service.Mode == policy.Enforce && port.Protocol == policy.TCP {
+				ports = append(ports, port.Number)
+			}
+		}
+	}
+	return ports
+}
+
+// ownAddrs are the host's own addresses, which always pass; nobody asks where nobody
+// is connected.
+func ownAddrs(conns []sockets.Conn) map[netip.Addr]bool {
+	own := map[netip.Addr]bool{}
+	if len(conns) == 0 {
+		return own
+	}
+	addrs, _ := net.InterfaceAddrs() // what is not known to be local is told
+	for _, addr := range addrs {
+		if prefix, err := netip.ParsePrefix(addr.String()); err == nil {
+			own[prefix.Addr().Unmap()] = true
+		}
+	}
+	return own
+}
+
+// cutting finds who is let in by old and not by next.
+type cutting struct {
+	old, next policy.State
+	now       time.Time
+	byPrefix  map[netip.Prefix]*Cut
+	byPeer    map[netip.Addr]*Cut // whom no entry lets in
+}
+
+// touched yields the entries of old that may let in fewer sources afterwards, some twice.
+func (c *cutting) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
+	return func(yield func(*policy.Entry) bool) {
+		for _, entry := range slices.Concat(plan.Removed, plan.Changed) {
+			if old, found := c.old.Entries.Find(entry.Prefix); found && !yield(old) {
+				return
+			}
+		}
+		if !plan.SuspendedChanged {
+			return
+		}
+		for old := range c.old.Entries.All() {
+			if c.next.IsSuspended(old) && !c.old.IsSuspended(old) && !yield(old) {
+				return
+			}
+		}
+		for stopped := range c.next.Suspended.Prefixes() {
+			for old := range c.old.Entries.Covering(stopped) {
+				if !c.old.Suspended.Exactly(stopped) && !yield(old) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// lost are the services that entry opens, and that are closed to some source in it
+// afterwards.
+func (c *cutting) lost(entry *policy.Entry) (names []string) {
+	for _, s := range c.next.Services {
+		if s.Mode == policy.Enforce && c.old.Grants(entry, s.Name, c.now) && !c.next.Lists(entry.Prefix, s.Name, c.now) {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+func (c *cutting) entry(entry *policy.Entry, seen *time.Time) *Cut {
+	cut, found := c.byPrefix[entry.Prefix]
+	if !found {
+		cut = &Cut{Prefix: &entry.Prefix, Owner: entry.Owner, Services: c.lost(entry), LastSeen: seen, Peers: []CutPeer{}}
+		c.byPrefix[entry.Prefix] = cut
+	}
+	return cut
+}
+
+// connection counts a connection, if its peer could not open it again. session says
+// that it is the caller's.
+func (c *cutting) connection(peer policy.Peer, session bool) {
+	port := policy.Port{Protocol: policy.TCP, Number: peer.Port}
+	before, by := c.old.Admits(peer, c.now)
+	if after, _ := c.next.Admits(peer, c.now); !before || after {
+		return
+	}
+	var cut *Cut
+	service, _ := c.next.ServiceOf(port)
+	if by != nil {
+		cut = c.entry(by, nil)
+	} else if cut = c.byPeer[peer.Addr]; cut == nil {
+		cut = &Cut{Services: []string{}, Peers: []CutPeer{}}
+		c.byPeer[peer.Addr] = cut
+	}
+	if !slices.Contains(cut.Services, service.Name) {
+		cut.Services = append(cut.Services, service.Name)
+		slices.Sort(cut.Services)
+	}
+	cut.Connections++
+	i := slices.IndexFunc(cut.Peers, func(p CutPeer) bool { return p.Address == peer.Addr && p.Port == port })
+	if i < 0 {
+		if len(cut.Peers) == maxCutPeers && !session {
+			return
+		}
+		i = len(cut.Peers)
+		cut.Peers = append(cut.Peers, CutPeer{Address: peer.Addr, Port: port})
+	}
+	cut.Peers[i].Connections++
+	cut.Peers[i].Session = cut.Peers[i].Session || session
+}
+
+// sorted are the cuts by prefix, then those of no entry by peer.
+func (c *cutting) sorted(reported func(*policy.Entry) Entry) []Cut {
+	cuts := []Cut{}
+	for prefix, cut := range c.byPrefix {
+		if entry, found := c.old.Entries.Find(prefix); found && cut.LastSeen == nil {
+			cut.LastSeen = reported(entry).LastSeen
+		}
+		cuts = append(cuts, *cut)
+	}
+	for _, cut := range c.byPeer {
+		cuts = append(cuts, *cut)
+	}
+	slices.SortFunc(cuts, func(a, b Cut) int {
+		switch {
+		case a.Prefix != nil && b.Prefix != nil:
+			return policy.ComparePrefix(*a.Prefix, *b.Prefix)
+		case a.Prefix == nil && b.Prefix == nil:
+			return a.Peers[0].Address.Compare(b.Peers[0].Address)
+		case a.Prefix == nil:
+			return 1
+		}
+		return -1
+	})
+	return cuts
+}

@@ -1,0 +1,105 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Replace makes the claims of the CLI those of a list, all or none. What flags and
+// files declare stays, and is told.
+func (e *Engine) Replace(_ context.Context, by Caller, r ReplaceRequest) (Plan, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	claims, _, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
+	if err != nil {
+		return Plan{}, err
+	}
+	if err := policy.CheckServices(claims, e.view.state.Services); err != nil {
+		return Plan{}, err
+	}
+	if err := e.emptied(r, claims); err != nil {
+		return Plan{}, err
+	}
+	ahead, err := newOutlook(r.Seen)
+	if err != nil {
+		return Plan{}, err
+	}
+	places := map[netip.Prefix]string{}
+	for i := range claims { // kept for messages only: nobody can look the line up tomorrow
+		places[claims[i].Prefix], claims[i].Where = claims[i].Where, ""
+	}
+	plan, err := e.make(change{
+		by: by, command: "replace", verb: policy.VerbReplace, dryRun: r.DryRun, edit: e.replacing(claims, places), places: places,
+		peers: r.Sessions, ahead: ahead,
+		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
+	})
+	if err != nil {
+		return Plan{}, err
+	}
+	if !r.DryRun {
+		e.options.Log.Info(fmt.Sprintf("replaced: %d added, %d removed, %d changed: generation %d",
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+	}
+	out := e.planned(plan, ahead)
+	out.Entries, out.Kept = e.named(claims, ahead.after), e.kept(places)
+	return out, nil
+}
+
+// emptied refuses a list without a prefix: what should have written it has failed far
+// more often than nobody was meant.
+func (e *Engine) emptied(r ReplaceRequest, claims []policy.Claim) error {
+	enforced := slices.ContainsFunc(e.view.state.Services, func(s policy.Service) bool { return s.Mode == policy.Enforce })
+	if len(claims) > 0 || r.AllowEmpty || e.tally.made == 0 || !enforced {
+		return nil
+	}
+	return &policy.Refused{
+		What: fmt.Sprintf("%s: no prefix in it, and %s would be removed", r.Name, plural(e.tally.made, "prefix", "prefixes")),
+		Hint: "--allow-empty",
+	}
+}
+
+// replacing is the edit that leaves the CLI with claims, whose prefixes are named.
+func (e *Engine) replacing(claims []policy.Claim, named map[netip.Prefix]string) policy.Edit {
+	edit, made := policy.Edit{}, make(map[netip.Prefix]policy.Claim, e.tally.made)
+	for old := range e.view.made {
+		made[old.Prefix] = *old
+		if _, stays := named[old.Prefix]; !stays {
+			edit.Remove = append(edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: old.Prefix})
+		}
+	}
+	for _, claim := range claims {
+		if old, found := made[claim.Prefix]; !found || !policy.SameWords(old, claim) {
+			edit.Put = append(edit.Put, claim)
+		}
+	}
+	return edit
+}
+
+// named are the entries of state that claims are part of.
+func (e *Engine) named(claims []policy.Claim, state policy.State) []Entry {
+	entries := make([]policy.Entry, 0, len(claims))
+	for _, claim := range claims {
+		if entry, found := state.Entries.Find(claim.Prefix); found {
+			entries = append(entries, *entry)
+		}
+	}
+	slices.SortFunc(entries, func(a, b policy.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	return e.view.entries(entries)
+}
+
+// kept are the entries that are declared, and not among those named.
+func (e *Engine) kept(named map[netip.Prefix]string) []Entry {
+	kept := []policy.Entry{}
+	for entry := range e.view.state.Entries.All() {
+		_, found := named[entry.Prefix]
+		if !found && slices.ContainsFunc(entry.Claims, func(c policy.Claim) bool { return c.Origin != policy.OriginCLI }) {
+			kept = append(kept, *entry)
+		}
+	}
+	return e.view.entries(kept)
+}
