@@ -136,10 +136,11 @@ func (c *cutting) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
 }
 
 // lost are the services that entry opens, and that are closed to some source in it
-// afterwards.
+// afterwards. That it was seen says nothing of a service at which nobody was asked.
 func (c *cutting) lost(entry *policy.Entry) (names []string) {
 	for _, s := range c.next.Services {
-		if s.Mode == policy.Enforce && c.old.Grants(entry, s.Name, c.now) && !c.next.Lists(entry.Prefix, s.Name, c.now) {
+		asked := slices.ContainsFunc(c.old.Services, func(old policy.Service) bool { return old.Name == s.Name && old.Mode == policy.Enforce })
+		if asked && s.Mode == policy.Enforce && c.old.Grants(entry, s.Name, c.now) && !c.next.Lists(entry.Prefix, s.Name, c.now) {
 			names = append(names, s.Name)
 		}
 	}

@@ -1,0 +1,210 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// randomList is a list of n lines or fewer, with all that a line can hold.
+func randomList(random *rand.Rand, n int) string {
+	words := []rune("ab #=\"\\,'éß–😀")
+	pick := func(most int) int { return random.IntN(most + 1) }
+	var list strings.Builder
+	seen := map[netip.Prefix]bool{}
+	for range n {
+		claim := policy.Claim{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(pick(255)), byte(pick(255)), byte(pick(255))}), 12+pick(20)).Masked()}
+		if pick(2) == 0 {
+			claim.Prefix = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(pick(255)), byte(pick(255)), 15: byte(pick(255))}), 32+pick(96)).Masked()
+		}
+		claim.Owner = []string{"", "acme", "globex-2.eu"}[pick(2)]
+		claim.Services = [][]string{nil, {"api"}, {"mail"}, {"api", "mail"}}[pick(3)]
+		if pick(1) == 0 {
+			claim.Until = time.Unix(random.Int64N(4e9), []int64{0, 1, 5e8}[pick(2)])
+		}
+		note := make([]rune, pick(20))
+		for i := range note {
+			note[i] = words[pick(len(words)-1)]
+		}
+		claim.Note = strings.TrimSpace(string(note))
+		if !seen[claim.Prefix] {
+			seen[claim.Prefix] = true
+			fmt.Fprintln(&list, policy.FormatLine(claim))
+		}
+	}
+	return list.String()
+}
+
+// fed is feed that has to exit with 0.
+func (h *host) fed(stdin string, args ...string) string {
+	h.tb.Helper()
+	r := h.feed(stdin, args...)
+	if r.code != 0 {
+		h.tb.Fatalf("xdpallow %q: exit %d\n%s%s", args, r.code, r.stderr, stdin)
+	}
+	return r.stdout
+}
+
+// Promise: what list -o text writes, replace - and add - read: another host then has the
+// same list, byte for byte, whatever its own was.
+func TestTextMovesToAnotherHost(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(seed(t), 0))
+	var hosts [3]*host
+	for i := range hosts {
+		hosts[i] = newHost(t)
+		path := hosts[i].config("interfaces: [eth0]\nservices:\n  api: {ports: [8443]}\n  mail: {ports: [25]}\n")
+		hosts[i].run("--config", path, "--allow-empty")
+	}
+	from, replaced, added := hosts[0], hosts[1], hosts[2]
+	for _, n := range []int{1, 500, 3, 80, 500} {
+		from.fed(randomList(random, n), "replace", "-", "--force-shrink", "--allow-empty")
+		listed := from.must("list", "-o", "text")
+		replaced.fed(listed, "replace", "-", "--force-shrink", "--allow-empty")
+		added.fed("", "replace", "-", "--force-shrink", "--allow-empty")
+		added.fed(listed, "add", "-")
+		for name, h := range map[string]*host{"replace -": replaced, "add -": added} {
+			if diff := gocmp.Diff(listed, h.must("list", "-o", "text")); diff != "" || listed == "" {
+				t.Fatalf("list -o text | %s (-from +to)\n%s", name, diff)
+			}
+		}
+		again := decode[reconcile.Plan](from, replaced.fed(listed, "replace", "-", "--allow-empty", "-o", "json"))
+		if len(again.Added)+len(again.Removed)+len(again.Changed) > 0 || len(again.Entries) != again.Total {
+			t.Fatalf("the same list changes something: %+v", again)
+		}
+	}
+}
+
+// decode reads what -o json printed.
+func decode[T any](h *host, text string) (answer T) {
+	h.tb.Helper()
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		h.tb.Fatalf("%v\n%s", err, text)
+	}
+	return answer
+}
+
+// talk keeps a connection of a client to the API open until the test ends.
+func (h *host) talk(from netip.Addr, to netip.AddrPort) {
+	h.tb.Helper()
+	conn, err := h.lab.Wire.DialContext(context.Background(), "tcp", from, to.String())
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	h.tb.Cleanup(func() { conn.Close() })
+}
+
+// cut is what is told of one entry; last_seen says only whether it is there.
+func cut(prefix, owner, service string, seen bool, peers ...reconcile.CutPeer) reconcile.Cut {
+	c := reconcile.Cut{Owner: owner, Services: strings.Split(service, ","), Peers: slices.Concat([]reconcile.CutPeer{}, peers)}
+	if prefix != "" {
+		p := netip.MustParsePrefix(prefix)
+		c.Prefix = &p
+	}
+	if seen {
+		c.LastSeen = &time.Time{}
+	}
+	for _, peer := range peers {
+		c.Connections += peer.Connections
+	}
+	return c
+}
+
+func peer(addr netip.Addr, number uint16, connections int) reconcile.CutPeer {
+	return reconcile.CutPeer{Address: addr, Port: policy.Port{Protocol: policy.TCP, Number: number}, Connections: connections}
+}
+
+// cuts runs a command with -o json and asserts whom it says to cut off.
+func (h *host) cuts(want []reconcile.Cut, args ...string) {
+	h.tb.Helper()
+	got := decode[reconcile.Foreseen](h, h.must(append(args, "-o", "json")...)).Cuts
+	for i := range got {
+		if at := got[i].LastSeen; at != nil {
+			if off := time.Since(*at); off < -5*time.Second || off > time.Minute {
+				h.tb.Errorf("%q: last seen %v ago", args, off)
+			}
+			got[i].LastSeen = &time.Time{}
+		}
+	}
+	if diff := gocmp.Diff(want, got, equalPrefixes, gocmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || got == nil {
+		h.tb.Errorf("%q cuts off (-want +got)\n%s", args, diff)
+	}
+}
+
+// Promise: the plan says whom it would cut before anything is applied: entries that were
+// seen of late, and peers that are connected to a protected port and lose just that
+// service; who stays listed in another way is not named, nor is anybody on the host.
+func TestPlanSaysWhomItCuts(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	const second = 8445
+	mail := netip.AddrPortFrom(h.link().Host4, second)
+	labtest.ServeHTTP(t, h.lab.Host, fmt.Sprintf(":%d", second), http.NotFoundHandler())
+	list := h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme\n")
+	config := func(ports string) string {
+		return fmt.Sprintf("interfaces: [eth0]\nservices:\n%sallow_files: [%s]\n", ports, list)
+	}
+	const both = "  api: {ports: [8443]}\n  mail: {ports: [8445]}\n"
+	path := h.config(config("  api: {ports: [8443]}\n"))
+	h.run("--config", path)
+	h.must("add", netlab.UnlistedPrefix4.String(), netlab.UnlistedPrefix6.String(), "--owner", "globex")
+	h.must("add", "192.0.2.0/24", "--owner", "nobody")
+
+	// Nobody came so far.
+	h.cuts([]reconcile.Cut{}, "remove", "192.0.2.0/24", netlab.UnlistedPrefix4.String(), "--dry-run")
+	h.talk(netlab.Unlisted4, h.api4())
+	h.talk(netlab.Unlisted4, h.api4())
+	h.talk(netlab.Unlisted6, h.api6())
+	h.talk(netlab.Listed4, h.api4())
+	h.talk(netlab.Listed4, mail)
+	h.eventually(5*time.Second, "what the kernel saw", func() bool {
+		return !slices.ContainsFunc(ask[reconcile.Listing](h, "list").Entries, func(e reconcile.Entry) bool { return e.LastSeen == nil && e.Owner != "nobody" })
+	})
+	globex4 := cut(netlab.UnlistedPrefix4.String(), "globex", "api", true, peer(netlab.Unlisted4, port, 2))
+	globex6 := cut(netlab.UnlistedPrefix6.String(), "globex", "api", true, peer(netlab.Unlisted6, port, 1))
+	acme := cut(netlab.ListedPrefix4.String(), "acme", "api", true, peer(netlab.Listed4, port, 1))
+
+	before := h.picture()
+	h.cuts([]reconcile.Cut{globex4, globex6}, "remove", "--owner", "globex", "--dry-run")
+	h.cuts([]reconcile.Cut{globex4, globex6}, "replace", h.file("none.list", "192.0.2.0/24\n"), "--dry-run")
+	h.cuts([]reconcile.Cut{globex4}, "replace", h.file("six.list", netlab.UnlistedPrefix6.String()+"\n"), "--dry-run")
+	// Two halves are the whole.
+	h.cuts([]reconcile.Cut{}, "replace", h.file("halves.list", "198.51.100.0/25\n198.51.100.128/25\n"+netlab.UnlistedPrefix6.String()), "--dry-run")
+	// Seen long ago is not in use, but connected is.
+	time.Sleep(2100 * time.Millisecond) // last_seen is in seconds
+	h.cuts([]reconcile.Cut{globex4}, "remove", netlab.UnlistedPrefix4.String(), "--dry-run", "--seen", "1s")
+	h.unchanged(before, "dry runs")
+
+	// A new port in the config: who is connected to it and not listed; and one that goes.
+	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme service=mail\n")
+	h.config(config(both))
+	h.cuts([]reconcile.Cut{acme}, "reload", "--dry-run")
+	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme service=api\n")
+	h.cuts([]reconcile.Cut{cut("", "", "mail", false, peer(netlab.Listed4, second, 1))}, "reload", "--dry-run")
+	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme\n")
+	h.cuts([]reconcile.Cut{}, "reload", "--dry-run")
+	h.config(config(strings.ReplaceAll(both, "[8443]", "[8443], mode: audit")))
+	h.cuts([]reconcile.Cut{}, "reload", "--dry-run")
+
+	// Without a dry run it is one line, and done.
+	r := h.cli("remove", "--owner", "globex")
+	want := "xdpallow: warning: cut off: globex (2 prefixes in use, 3 open connections)\n"
+	if r.code != 0 || r.stderr != want {
+		t.Errorf("remove: exit %d, %swant %s", r.code, r.stderr, want)
+	}
+}
