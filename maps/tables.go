@@ -252,6 +252,23 @@ func (t *Tables) Lookup(p netip.Prefix) (Entry, bool, error) {
 	return t.halves[familyOf(p)].trie.lookup(p)
 }
 
+// Tries are the ids of the live tries, which no others of this boot have: hits and
+// last_seen of an entry begin anew with them. Zeros before the first publish.
+func (t *Tables) Tries() (ids [2]uint32, err error) {
+	if t.Stale() {
+		return ids, nil
+	}
+	for family, half := range t.halves {
+		info, err := half.trie.m.Info()
+		if err != nil {
+			return ids, fmt.Errorf("read info of %s: %w", outerNames[family], err)
+		}
+		id, _ := info.ID()
+		ids[family] = uint32(id)
+	}
+	return ids, nil
+}
+
 // Entries returns every live entry, sorted by address.
 func (t *Tables) Entries() ([]Entry, error) {
 	var entries []Entry

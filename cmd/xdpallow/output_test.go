@@ -113,7 +113,7 @@ generation 4, 1 prefix
 			f.listing = reconcile.Listing{Generation: 4, Total: 2, Entries: []reconcile.Entry{entry("198.51.100.0/28", "acme", "cli")}}
 		}, want: `
 {"generation":4,"total":2,"entries":[
-{"prefix":"198.51.100.0/28","owner":"acme","services":[],"until":null,"note":"","origins":["cli"],"last_seen":null,"hits":0,"suspended":false}
+{"prefix":"198.51.100.0/28","owner":"acme","services":[],"until":null,"note":"","origins":["cli"],"last_seen":null,"hits":0,"suspended":false,"first_enforced":null}
 ]}
 `},
 		{name: "list", line: "list", want: `

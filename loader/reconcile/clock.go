@@ -38,6 +38,13 @@ func (c clock) now() time.Time {
 	return time.Unix(0, int64(c.offset)+boot.Nano()).UTC()
 }
 
+// bootSeconds is the present by CLOCK_BOOTTIME, as the kernel notes who was seen.
+func bootSeconds() uint32 {
+	var boot unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	return uint32(boot.Sec)
+}
+
 // step is how much the wall clock has moved against boottime since c was read.
 func (c clock) step() time.Duration { return readClock().offset - c.offset }
 

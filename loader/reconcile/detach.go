@@ -18,6 +18,9 @@ func (e *Engine) Detach(_ context.Context, by Caller, r DetachRequest) (DetachRe
 	if err != nil {
 		return DetachResult{}, err
 	}
+	if err := e.lastUse(); err != nil { // the kernel's counts may end here
+		e.noteUse(err)
+	}
 	names := r.Interfaces
 	if len(names) == 0 {
 		names = linked

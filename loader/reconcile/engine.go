@@ -92,7 +92,7 @@ func Open(o Options) (*Engine, error) {
 		started:  time.Now().UTC(),
 		store:    kept,
 		stood:    gate.Up(),
-		view:     view{gate: gate, clock: readClock(), used: map[netip.Prefix]use{}},
+		view:     view{gate: gate, clock: readClock(), uses: newUsage(), kept: kept},
 		failing:  map[policy.Origin]error{},
 		released: map[string]bool{},
 		wanted:   map[string]Problem{},
@@ -110,8 +110,19 @@ func (e *Engine) Close() error {
 	var left error
 	if !e.up {
 		left = e.leaveNothing()
+	} else if !e.isDone() {
+		left = e.lastUse()
 	}
 	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.store.Close())
+}
+
+func (e *Engine) isDone() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // Done is closed when detach has taken the last interface: there is nothing left to
@@ -179,7 +190,7 @@ func (e *Engine) Stats(context.Context) (Stats, error) {
 func (e *Engine) List(_ context.Context, owner string) (Listing, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.list(owner), nil
+	return e.view.list(owner)
 }
 
 // Check implements the question; without a port it answers for every protected one.

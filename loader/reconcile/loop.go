@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
@@ -27,6 +28,9 @@ func (e *Engine) Run(ctx context.Context) {
 	probe, reconcile := time.NewTicker(probeEvery), time.NewTicker(reconcileEvery)
 	defer probe.Stop()
 	defer reconcile.Stop()
+	var keeping sync.WaitGroup
+	keeping.Go(func() { e.keepUse(ctx) })
+	defer keeping.Wait()
 	for {
 		ended := e.nextEnd()
 		select {

@@ -29,7 +29,7 @@ func (o Offline) look() (view, *Change, error) {
 	if err != nil {
 		return view{}, nil, err
 	}
-	v := view{gate: gate, clock: readClock(), used: map[netip.Prefix]use{}}
+	v := view{gate: gate, clock: readClock(), uses: newUsage(), known: map[netip.Prefix]store.Use{}}
 	change, err := o.recall(&v)
 	if err != nil {
 		gate.Close()
@@ -78,7 +78,7 @@ func (o Offline) recall(v *view) (*Change, error) {
 	}
 	v.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now())
 	v.override(overrides)
-	return change, err
+	return change, errors.Join(err, v.uses.begin(kept, v.gate.Tables), kept.EachUse(func(prefix netip.Prefix, use store.Use) { v.known[prefix] = use }))
 }
 
 // Status implements the question.
@@ -114,7 +114,7 @@ func (o Offline) List(_ context.Context, owner string) (Listing, error) {
 		return Listing{}, err
 	}
 	defer v.gate.Close()
-	return v.list(owner), nil
+	return v.list(owner)
 }
 
 // Check implements the question.

@@ -76,13 +76,14 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 			return errors.Join(err, e.restore())
 		}
 	}
+	e.view.fold(used)
 	if err := e.record(c, next, plan, generation); err != nil {
 		if published {
 			err = errors.Join(err, e.restore())
 		}
 		return err
 	}
-	e.view.fold(used)
+	e.view.uses.follow(plan, time.Now())
 	e.stand(c, next, plan)
 	return nil
 }
@@ -141,7 +142,9 @@ func (c change) placed(plan policy.Plan) policy.Plan {
 func (e *Engine) restore() error {
 	compiled, err := e.compiler.policy(e.view.state, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
 	if err == nil {
-		_, err = e.view.gate.Tables.Publish(compiled)
+		var used []kernel.Entry
+		used, err = e.view.gate.Tables.Publish(compiled)
+		e.view.fold(used)
 	}
 	if err = errors.Join(err, e.ruleAll()); err != nil {
 		return fmt.Errorf("put the policy back: %w", err)

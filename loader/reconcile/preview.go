@@ -40,11 +40,10 @@ func Preview(o Options) (Plan, error) {
 	if err := policy.Guard(old.state, next.state, plan, policy.VerbRun, o.Force, now); err != nil {
 		return Plan{}, err
 	}
-	v := view{clock: readClock()}
 	report := func(entries []policy.Entry) []Entry {
 		out := []Entry{}
 		for _, e := range entries {
-			out = append(out, v.entry(e, use{}))
+			out = append(out, entry(e, store.Use{}))
 		}
 		return out
 	}

@@ -126,6 +126,8 @@ type Entry struct {
 	LastSeen  *time.Time      `json:"last_seen"`
 	Hits      uint64          `json:"hits"`
 	Suspended bool            `json:"suspended"`
+
+	FirstEnforced *time.Time `json:"first_enforced"` // whence "not seen for" counts; nil where that is not known yet
 }
 
 // CheckResult is the answer to "what happens to this source?".

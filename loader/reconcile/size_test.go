@@ -53,7 +53,18 @@ func TestSize(t *testing.T) {
 			t.Errorf("%s among a million takes %v, which is more than 3 times the %v among a thousand", verb, many, few)
 		}
 	}
+	begin, read := time.Now(), large.read
+	if err := large.engine.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(begin)
 	large.knows("203.0.113.200")
+	large.stop()
+	if once := read(); took > 10*once {
+		t.Errorf("a checkpoint takes %v, which is more than 10 times the %v of one reading of the database", took, once)
+	} else {
+		t.Logf("a checkpoint of a million, of which none was seen: %v, to read the database %v", took, once)
+	}
 }
 
 // gate is a host with an engine over a state of many entries.

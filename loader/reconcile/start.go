@@ -88,7 +88,7 @@ func (e *Engine) recover() (bool, error) {
 	} else if found {
 		e.last = lastChange(last)
 	}
-	if err := e.countSince(); err != nil {
+	if err := errors.Join(e.countSince(), e.view.uses.begin(e.store, e.view.gate.Tables)); err != nil {
 		return false, err
 	}
 	claims, err := e.store.Claims()
@@ -166,7 +166,9 @@ func (e *Engine) settle(generation uint64) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tables.Publish(compiled); err != nil {
+	used, err := tables.Publish(compiled)
+	e.view.fold(used)
+	if err != nil {
 		return fmt.Errorf("publish generation %d: %w", compiled.Generation, err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -20,68 +21,50 @@ type view struct {
 	gate    *loader.Gate
 	desired // the state is that of the kernel, or should be
 	clock   clock
-	used    map[netip.Prefix]use // what retired tries had counted
+	uses    usage
+	kept    *store.Store               // has what is known of their use; or else
+	known   map[netip.Prefix]store.Use // is all of it
 	since   *time.Time
 }
 
-// use is how an entry was used until its trie was retired.
-type use struct {
-	lastSeen uint32 // seconds of CLOCK_BOOTTIME
-	hits     uint64
+// saved is what the database knows of the use of prefixes.
+func (v *view) saved(prefixes []netip.Prefix) (map[netip.Prefix]store.Use, error) {
+	if v.kept == nil {
+		return v.known, nil
+	}
+	return v.kept.UseOf(prefixes)
 }
 
-func (u use) add(e maps.Entry) use {
-	return use{max(u.lastSeen, e.LastSeen), u.hits + uint64(e.Hits)}
-}
-
-// fold keeps what the kernel had counted for entries that it has no more.
-func (v *view) fold(used []maps.Entry) {
-	for _, e := range used {
-		v.used[e.Prefix] = v.used[e.Prefix].add(e)
-	}
-}
-
-// entry reports e with its use.
-func (v *view) entry(e policy.Entry, u use) Entry {
-	r := Entry{
-		Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Note: e.Note,
-		Origins: e.Origins(), LastSeen: v.clock.wall(u.lastSeen), Hits: u.hits, Suspended: v.state.IsSuspended(&e),
-	}
-	if r.Services == nil {
-		r.Services = []string{}
-	}
-	if !e.Until.IsZero() {
-		r.Until = &e.Until
-	}
-	return r
-}
-
+// entries reports entries, with as much of their use as can be read: the change that
+// they tell of is made.
 func (v *view) entries(entries []policy.Entry) []Entry {
-	out := make([]Entry, len(entries))
+	all := make([]*policy.Entry, len(entries))
 	for i := range entries {
-		out[i] = v.reported(&entries[i])
+		all[i] = &entries[i]
+	}
+	out, err := v.report(all)
+	if err != nil {
+		out = out[:0]
+		for _, e := range entries {
+			out = append(out, entry(e, store.Use{}))
+		}
 	}
 	return out
 }
 
-// reported is e with its use in the kernel.
-func (v *view) reported(e *policy.Entry) Entry {
-	u := v.used[e.Prefix]
-	if live, found, err := v.gate.Tables.Lookup(e.Prefix); err == nil && found {
-		u = u.add(live)
-	}
-	return v.entry(*e, u)
-}
+// reported is entries of one.
+func (v *view) reported(e *policy.Entry) Entry { return v.entries([]policy.Entry{*e})[0] }
 
 // list returns the entries of owner, all when it is "".
-func (v *view) list(owner string) Listing {
-	entries := []Entry{}
+func (v *view) list(owner string) (Listing, error) {
+	var entries []*policy.Entry
 	for e := range v.state.Entries.All() {
 		if owner == "" || e.Owner == owner {
-			entries = append(entries, v.reported(e))
+			entries = append(entries, e)
 		}
 	}
-	return Listing{Generation: v.gate.Tables.Generation(), Total: v.state.Entries.Len(), Entries: entries}
+	reported, err := v.report(entries)
+	return Listing{Generation: v.gate.Tables.Generation(), Total: v.state.Entries.Len(), Entries: reported}, err
 }
 
 // stats reads the counters of every interface.

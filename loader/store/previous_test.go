@@ -189,7 +189,7 @@ func TestSuspensionsAndLimitsRefuse(t *testing.T) {
 func TestSmallRecordsRefuseWhatTheyDoNotKnow(t *testing.T) {
 	suspension := encodeSuspension(Suspension{Time: time.Unix(1, 0)})
 	limit := encodeLimit(Limit{PerSecond: 1, Burst: 2})
-	use := encodeUse(Use{FirstEnforced: time.Unix(1<<40, 0), LastSeen: time.Unix(1, 0), Hits: 1 << 60})
+	use := encodeUse(Use{FirstEnforced: time.Unix(1<<40, 0), LastSeen: time.Unix(1, 0), Hits: 1 << 60, Live: 1 << 31, Life: 300})
 	ownerUse, err := encodeOwnerUse(OwnerUse{Passed: 300, Dropped: map[string]uint64{"not_listed": 300, "expired": 1}})
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,11 @@ type Use struct {
 	FirstEnforced time.Time
 	LastSeen      time.Time // zero is never
 	Hits          uint64
+
+	// What of Hits the kernel still had in its live tries at the time, and which
+	// those were, by the caller's numbers: while they live on, what they count now
+	// takes the place of Live.
+	Live, Life uint32
 }
 
 // OwnerUse is what is known of the openings of an owner's sources.
@@ -150,6 +155,35 @@ func (s *Store) EachUse(fn func(netip.Prefix, Use)) error {
 			return nil
 		})
 	})
+}
+
+// UseOf returns what is known of prefixes; of some that may be nothing.
+func (s *Store) UseOf(prefixes []netip.Prefix) (map[netip.Prefix]Use, error) {
+	known := make(map[netip.Prefix]Use, len(prefixes))
+	err := s.view(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(bucketUse)
+		if bucket == nil {
+			return nil
+		}
+		var key []byte
+		for _, prefix := range prefixes {
+			if err := checkPrefix(prefix); err != nil {
+				return err
+			}
+			key = appendKey(key[:0], prefix)
+			record := bucket.Get(key)
+			if record == nil {
+				continue
+			}
+			use, err := decodeUse(record)
+			if err != nil {
+				return fmt.Errorf("use of %s: %w", prefix, err)
+			}
+			known[prefix] = use
+		}
+		return nil
+	})
+	return known, err
 }
 
 // OwnerUse returns the totals of each owner.

@@ -22,7 +22,7 @@ var (
 		return time.Unix(rapid.Int64Range(1, 253402300799).Draw(t, "s"), 0).UTC()
 	}))
 	genUse = rapid.Custom(func(t *rapid.T) Use {
-		return Use{genSeconds.Draw(t, "first"), genSeconds.Draw(t, "last"), rapid.Uint64().Draw(t, "hits")}
+		return Use{genSeconds.Draw(t, "first"), genSeconds.Draw(t, "last"), rapid.Uint64().Draw(t, "hits"), rapid.Uint32().Draw(t, "live"), rapid.Uint32().Draw(t, "life")}
 	})
 	genOwnerUse = rapid.Custom(func(t *rapid.T) OwnerUse {
 		return OwnerUse{
@@ -82,6 +82,17 @@ func TestUseAgainstMap(t *testing.T) {
 		got, err := s.OwnerUse()
 		if err != nil {
 			rt.Fatal(err)
+		}
+		some := rapid.SliceOfN(genNear, 0, 5).Draw(rt, "asked")
+		known, err := s.UseOf(some)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for _, prefix := range some {
+			want, there := prefixes[prefix]
+			if got, found := known[prefix]; found != there || got != want {
+				rt.Fatalf("use of %s: %v, %v, want %v, %v", prefix, got, found, want, there)
+			}
 		}
 		if diff := cmp.Diff(prefixes, uses(t, s), sameClaims) + cmp.Diff(owners, got, sameClaims); diff != "" {
 			rt.Fatalf("(-want +got):\n%s", diff)

@@ -13,7 +13,7 @@ import (
 )
 
 // The form of a use: version, first enforced, last seen (varint, seconds since
-// 1970, 0 is never), hits (uvarint); of an owner's: version, last seen likewise,
+// 1970, 0 is never), hits, live, life (uvarints); of an owner's: version, last seen likewise,
 // passed, audited, number of reasons, and of each 1 byte length, bytes, count
 // (uvarints).
 const (
@@ -22,10 +22,12 @@ const (
 )
 
 func encodeUse(u Use) []byte {
-	record := append(make([]byte, 0, 16), useVersion)
+	record := append(make([]byte, 0, 24), useVersion)
 	record = appendSeconds(record, u.FirstEnforced)
 	record = appendSeconds(record, u.LastSeen)
-	return binary.AppendUvarint(record, u.Hits)
+	record = binary.AppendUvarint(record, u.Hits)
+	record = binary.AppendUvarint(record, uint64(u.Live))
+	return binary.AppendUvarint(record, uint64(u.Life))
 }
 
 func decodeUse(record []byte) (u Use, err error) {
@@ -33,7 +35,7 @@ func decodeUse(record []byte) (u Use, err error) {
 		return u, err
 	}
 	r := varints{rest: record[1:]}
-	u = Use{FirstEnforced: r.seconds(), LastSeen: r.seconds(), Hits: r.unsigned()}
+	u = Use{FirstEnforced: r.seconds(), LastSeen: r.seconds(), Hits: r.unsigned(), Live: uint32(r.unsigned()), Life: uint32(r.unsigned())}
 	return u, r.end()
 }
 

@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// used is what list says of the use of one prefix.
+func (h *host) used(prefix string) (use struct {
+	Hits          uint64
+	LastSeen      time.Time
+	FirstEnforced time.Time
+},
+) {
+	h.tb.Helper()
+	for _, e := range ask[reconcile.Listing](h, "list").Entries {
+		if e.Prefix.String() != prefix {
+			continue
+		}
+		use.Hits = e.Hits
+		if e.LastSeen != nil {
+			use.LastSeen = *e.LastSeen
+		}
+		if e.FirstEnforced != nil {
+			use.FirstEnforced = *e.FirstEnforced
+		}
+		return use
+	}
+	h.tb.Fatalf("%s is not listed", prefix)
+	return use
+}
+
+// Promise: who was seen when, and how often, is kept over patch, publish, restart,
+// SIGKILL and reboot, and counted once; who is removed and added again is new.
+func TestUseIsKept(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	customer := netlab.UnlistedPrefix4.String()
+	knocks := uint64(0)
+	knock := func() {
+		t.Helper()
+		h.oneSYN(netlab.Unlisted4, h.api4(), netlab.Connected)
+		knocks++
+	}
+	many := filepath.Join(h.dir, "many.list")
+	write(t, many, "192.0.2.0/24\n")
+	flags := append([]string{"--allow-file", many}, allowed...)
+	d := h.run(flags...)
+	before := time.Now().Truncate(time.Second)
+	h.must("add", customer, "--owner", "acme")
+	first := h.used(customer).FirstEnforced
+	if first.Before(before) || first.After(time.Now()) {
+		t.Errorf("first enforced at %v, added at %v", first, before)
+	}
+	expect := func(when string) {
+		t.Helper()
+		use := h.used(customer)
+		if use.Hits != knocks || !use.FirstEnforced.Equal(first) || time.Since(use.LastSeen) > time.Minute || use.LastSeen.After(time.Now().Add(time.Second)) {
+			t.Fatalf("%s: %+v, want %d hits since %v", when, use, knocks, first)
+		}
+	}
+	knock()
+	knock()
+	expect("at first")
+	for round := range 2 {
+		h.must("add", customer, "--owner", "acme", "--note", fmt.Sprint("round ", round))
+		expect("after a patch")
+		knock()
+		var text strings.Builder
+		for i := range 100 + round {
+			fmt.Fprintf(&text, "192.0.2.%d\n", i)
+		}
+		write(t, many, text.String())
+		h.must("reload", "--force-shrink")
+		expect("after a publish")
+		knock()
+		expect("after a publish and a knock")
+		d.stop()
+		expect("while no daemon runs")
+		knock()
+		expect("without a daemon")
+		d = h.run(flags...)
+		expect("after a restart")
+		d.kill()
+		knock()
+		d = h.run(flags...)
+		expect("after a SIGKILL")
+		knock()
+		d.stop()
+		h.reboot()
+		d = h.run(flags...)
+		expect("after a reboot")
+		knock()
+		expect("after a reboot and a knock")
+	}
+
+	h.must("remove", customer)
+	time.Sleep(time.Until(first.Add(1100 * time.Millisecond))) // it says seconds
+	h.must("add", customer)
+	if use := h.used(customer); use.Hits != 0 || !use.LastSeen.IsZero() || !use.FirstEnforced.After(first) {
+		t.Errorf("added again: %+v", use)
+	}
+	d.stop()
+	h.run(flags...)
+	if use := h.used(customer); use.Hits != 0 || !use.LastSeen.IsZero() || !use.FirstEnforced.After(first) {
+		t.Errorf("added again, after a restart: %+v", use)
+	}
+}
+
+// Promise: a checkpoint takes what the kernel counts to disk while the daemon runs, so
+// that a host that loses power forgets only what came after it.
+func TestUseIsCheckpointed(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	d := h.run(allowed...)
+	h.oneSYN(netlab.Listed4, h.api4(), netlab.Connected)
+	want := h.used(netlab.ListedPrefix4.String())
+	database := filepath.Join(h.state(), "state.db")
+	size := func() int64 {
+		info, err := os.Stat(database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.ModTime().UnixNano()
+	}
+	written := size()
+	h.eventually(10*time.Second, "a checkpoint", func() bool { return size() != written })
+	time.Sleep(100 * time.Millisecond)
+	d.kill()
+	h.reboot()
+	h.run(allowed...)
+	got := h.used(netlab.ListedPrefix4.String())
+	if diff := gocmp.Diff(want.Hits, got.Hits); diff != "" || got.LastSeen.IsZero() || got.FirstEnforced.IsZero() {
+		t.Errorf("after losing power: %+v, want %+v", got, want)
+	}
+}
