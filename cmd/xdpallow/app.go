@@ -33,6 +33,7 @@ func newApp(e env) *cli.App {
 		ErrWriter:       e.stderr,
 		Commands: []*cli.Command{
 			runCommand(e), addCommand(e), removeCommand(e), replaceCommand(e), reloadCommand(e),
+			confirmCommand(e), rollbackCommand(e), modeCommand(e),
 			listCommand(e), checkCommand(e), statusCommand(e), statsCommand(e), historyCommand(e),
 			detachCommand(e), assetsCommand(e), demoCommand(e), versionCommand(e),
 		},

@@ -57,9 +57,11 @@ func TestWrongInput(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
-		"replace - --confirm 60s", "mode audit", "confirm", "rollback", "suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "completion bash",
-		"remove 192.0.2.0/24 --cut", "list --unused 90d", "reload --confirm 60s", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
+		"suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "completion bash",
+		"remove 192.0.2.0/24 --cut", "list --unused 90d", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
 		// of this one
+		"mode audit", "mode audit --for 0s", "mode audit --for=", "mode off", "mode enforce audit", "mode enforce --for 15m", "mode --for 15m", "mode --service api",
+		"mode audit --for 15m --service API", "confirm 7", "rollback 7", "reload --confirm 60", "reload --confirm=", "reload --confirm 60s --dry-run",
 		"run", "run --interface eth0", "run --port 443", "run --interface eth0 --port 0", "run --interface eth0 --port 443/tcp",
 		"run --interface e/0 --port 443", "run --interface eth0 --port 443 --mode off", "run --interface eth0 --port 443 --attach offload",
 		"run --interface eth0 --port 443 --allow 10.0.0.5/8", "run --interface eth0 --port 443 --metrics 9100", "run --interface eth0 --port 443 extra",
@@ -128,6 +130,15 @@ func TestRequests(t *testing.T) {
 		"list --owner acme":                                 "list acme",
 		"check 2001:db8::1 --port udp/53":                   "check 2001:db8::1 udp/53",
 		"check 192.0.2.9":                                   "check 192.0.2.9",
+		"reload --confirm 60s":                              reconcile.ReloadRequest{Confirm: "60s"},
+		"replace - --confirm 5m":                            reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin, Confirm: "5m"},
+		"confirm":                                           "confirm",
+		"rollback":                                          reconcile.RollbackRequest{},
+		"rollback --dry-run --allow-empty --seen 1w":        reconcile.RollbackRequest{DryRun: true, AllowEmpty: true, Seen: "1w"},
+		"rollback --allow-any --force-shrink":               reconcile.RollbackRequest{AllowAny: true, ForceShrink: true},
+		"mode":                                              "status",
+		"mode enforce":                                      reconcile.ModeRequest{Mode: policy.Enforce},
+		"mode audit --for 15m --service web,api":            reconcile.ModeRequest{Mode: policy.Audit, For: "15m", Services: []string{"api", "web"}},
 		"add 192.0.2.0/24 --service web --service mail,api": reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Services: []string{"api", "mail", "web"}},
 		"add 192.0.2.0/24 --for 1w2d":                       reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, For: "1w2d"},
 		"add - --until 2099-01-01":                          reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24 owner=acme note=\"x\""}, Until: "2099-01-01"},
@@ -172,6 +183,10 @@ func TestNoDaemon(t *testing.T) {
 		"remove 192.0.2.0/24": {3, 3},
 		"replace -":           {3, 3},
 		"reload":              {3, 3},
+		"confirm":             {3, 3},
+		"rollback":            {3, 3},
+		"mode":                {3, 3},
+		"mode enforce":        {3, 3},
 		"status":              {3, 0},
 		"list":                {3, 0},
 		"stats":               {3, 0},
@@ -282,6 +297,9 @@ func TestHints(t *testing.T) {
 	for line, want := range map[string]string{
 		"add 10.0.0.5/8 --owner acme":                        "xdpallow add 10.0.0.0/8 --owner acme",
 		"check 192.0.2.0/24":                                 "xdpallow check 192.0.2.0",
+		"mode audit":                                         "xdpallow mode audit --for 15m",
+		"mode audit --for 15":                                "xdpallow mode audit --for 15m",
+		"reload --confirm 60":                                "xdpallow reload --confirm 60s",
 		"rm 192.0.2.0/24":                                    "xdpallow remove --help",
 		"list --nope":                                        "xdpallow list --help",
 		"run --interface eth0 --port 443 --drop all":         "xdpallow run --drop syn",
@@ -395,7 +413,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove replace reload list check status stats history detach assets demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode list check status stats history detach assets demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

@@ -57,7 +57,11 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 	if err := table(c.out, 0, changes([3]string{"added ", "changed ", "removed "}, plan)); err != nil {
 		return err
 	}
-	return c.printGeneration(plan.Generation, plan.Total, "")
+	if err := c.printGeneration(plan.Generation, plan.Total, ""); err != nil || plan.Confirm == nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.out, "rolled back at %s unless confirmed: %s\n", moment(&plan.Confirm.Deadline), c.toConfirm())
+	return err
 }
 
 // printWould is printPlan of a dry run. A change that would be refused is shown, too,

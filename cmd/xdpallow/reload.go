@@ -12,7 +12,7 @@ import (
 
 func reloadCommand(e env) *cli.Command {
 	return e.command("reload", "Read the config file and the list files again", "", []cli.Flag{
-		dryRunFlag(), seenFlag(),
+		dryRunFlag(), confirmFlag(), seenFlag(),
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes, or of those of one file"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
@@ -22,6 +22,10 @@ func reloadCommand(e env) *cli.Command {
 
 func reload(ctx context.Context, c *call) error {
 	dry := c.flags.Bool("dry-run")
+	confirm, err := c.window()
+	if err != nil {
+		return err
+	}
 	seen, err := c.seen()
 	if err != nil {
 		return err
@@ -32,6 +36,7 @@ func reload(ctx context.Context, c *call) error {
 		AllowEmpty:  c.flags.Bool("allow-empty"),
 		AllowAny:    c.flags.Bool("allow-any"),
 		Seen:        seen,
+		Confirm:     confirm,
 		Sessions:    c.sessions(),
 	})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 
 func replaceCommand(e env) *cli.Command {
 	return e.command("replace", "Let in what a list says, in place of all that add let in", "FILE|-", []cli.Flag{
-		dryRunFlag(), seenFlag(), reasonFlag(),
+		dryRunFlag(), confirmFlag(), seenFlag(), reasonFlag(),
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
@@ -30,6 +30,10 @@ func replace(ctx context.Context, c *call) error {
 		return &policy.InputError{What: "replace needs one list file, or - for stdin", Hint: "xdpallow replace allow.list --dry-run"}
 	}
 	seen, err := c.seen()
+	if err != nil {
+		return err
+	}
+	confirm, err := c.window()
 	if err != nil {
 		return err
 	}
@@ -52,6 +56,7 @@ func replace(ctx context.Context, c *call) error {
 		AllowEmpty:  c.flags.Bool("allow-empty"),
 		AllowAny:    c.flags.Bool("allow-any"),
 		Seen:        seen,
+		Confirm:     confirm,
 		Sessions:    c.sessions(),
 	})
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -67,6 +66,10 @@ func statusRows(s reconcile.Status) [][]string {
 		}
 		rows = append(rows, []string{"origin:", text})
 	}
+	if w := s.Confirm; w != nil {
+		rows = append(rows, []string{"confirm:", fmt.Sprintf("%s of generation %d is rolled back in %ds, at %s, unless confirmed",
+			w.Command, w.Generation, w.Left, moment(&w.Deadline))})
+	}
 	if ch := s.LastChange; ch != nil {
 		rows = append(rows, []string{"last change:", fmt.Sprintf("%s by uid %d (pid %d): %s, generation %d",
 			moment(&ch.Time), ch.UID, ch.PID, brief(ch.Command), ch.Generation)})
@@ -94,10 +97,10 @@ func describeBackstop(b *reconcile.Backstop) string {
 	return "attached"
 }
 
-func describeService(s policy.Service) string {
+func describeService(s reconcile.Service) string {
 	ports := make([]string, len(s.Ports))
 	for i, p := range s.Ports {
 		ports[i] = p.String()
 	}
-	return fmt.Sprintf("%s, %s, %s, drop %s", s.Name, strings.Join(ports, " "), s.Mode, s.Scope)
+	return fmt.Sprintf("%s, %s, %s, drop %s", s.Name, strings.Join(ports, " "), describeMode(s), s.Scope)
 }

@@ -30,6 +30,7 @@ type fakeEngine struct {
 	listing reconcile.Listing
 	checks  []reconcile.CheckResult
 	plan    reconcile.Plan
+	waiting reconcile.Waiting
 	detach  reconcile.DetachResult
 	history reconcile.History
 }
@@ -85,6 +86,18 @@ func (f *fakeEngine) Replace(_ context.Context, _ reconcile.Caller, r reconcile.
 
 func (f *fakeEngine) Reload(_ context.Context, _ reconcile.Caller, r reconcile.ReloadRequest) (reconcile.Plan, error) {
 	return answer(f, r, f.plan)
+}
+
+func (f *fakeEngine) Confirm(context.Context, reconcile.Caller, reconcile.ConfirmRequest) (reconcile.Waiting, error) {
+	return answer(f, "confirm", f.waiting)
+}
+
+func (f *fakeEngine) Rollback(_ context.Context, _ reconcile.Caller, r reconcile.RollbackRequest) (reconcile.Plan, error) {
+	return answer(f, r, f.plan)
+}
+
+func (f *fakeEngine) Mode(_ context.Context, _ reconcile.Caller, r reconcile.ModeRequest) (reconcile.Modes, error) {
+	return answer(f, r, reconcile.Modes{Generation: f.status.Generation, Services: f.status.Services})
 }
 
 func (f *fakeEngine) Detach(_ context.Context, _ reconcile.Caller, r reconcile.DetachRequest) (reconcile.DetachResult, error) {
@@ -187,7 +200,7 @@ func sampleEngine() *fakeEngine {
 			Backstop:   &reconcile.Backstop{LinkID: 5, ProgramID: 6, Attached: true},
 			Uncovered:  []string{"eth2"},
 			Generation: 2, Entries: 3, Owners: 1,
-			Services:   []policy.Service{{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}},
+			Services:   []reconcile.Service{{Service: policy.Service{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}}},
 			Origins:    []reconcile.OriginStatus{{Name: "cli", Entries: 2}, {Name: "file:/etc/a.list", Entries: 1, Error: "/etc/a.list:3: 10.0.0.5/8 has host bits set"}},
 			LastChange: &reconcile.Change{Time: since, Generation: 2, Command: "add", UID: 0, PID: 7},
 			Daemon:     &reconcile.Daemon{PID: 42, Since: since}, Version: "v1",

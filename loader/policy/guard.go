@@ -23,7 +23,8 @@ const (
 	VerbReplace Verb = "replace"
 	VerbReload  Verb = "reload"
 
-	VerbSuspend Verb = "suspend"
+	VerbSuspend  Verb = "suspend"
+	VerbRollback Verb = "rollback"
 )
 
 // Force is what the caller said is meant.
@@ -55,7 +56,7 @@ func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) err
 		}
 	}
 	// remove names each prefix that goes; a truncated file names none.
-	reads := verb == VerbReload || verb == VerbRun || verb == VerbReplace
+	reads := verb == VerbReload || verb == VerbRun || verb == VerbReplace || verb == VerbRollback
 	if reads && !force.ForceShrink {
 		return guardShrink(old, plan)
 	}

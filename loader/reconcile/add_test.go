@@ -64,7 +64,7 @@ func TestDeadline(t *testing.T) {
 func TestScopesReachTheKernel(t *testing.T) {
 	seen := map[maps.Scope]bool{}
 	for _, scope := range policy.Scopes {
-		compiled := compileServices([]policy.Service{{Name: "api", Mode: policy.Enforce, Scope: scope}})
+		compiled := compileServices([]policy.Service{{Name: "api", Mode: policy.Enforce, Scope: scope}}, nil)
 		if _, known := scopes[scope]; !known || seen[compiled[0].Scope] {
 			t.Errorf("scope %s is %d in the kernel", scope, compiled[0].Scope)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -149,9 +150,13 @@ func describe(services []policy.Service) string {
 func (e *Engine) announce() {
 	e.probe()
 	var audits []string
-	for _, s := range e.view.state.Services {
+	how := e.howTo(policy.Enforce)
+	for _, s := range e.view.modes() {
 		if s.Mode == policy.Audit {
 			audits = append(audits, s.Name)
+		}
+		if s.Until != nil {
+			how = "wait until " + s.Until.Format(time.RFC3339) + ", or: xdpallow mode enforce" + e.options.HintFlags
 		}
 	}
 	for _, p := range e.problems {
@@ -161,12 +166,9 @@ func (e *Engine) announce() {
 	}
 	switch {
 	case len(audits) > 0:
-		who, how := "", "restart without --mode audit"
+		who := ""
 		if len(audits) < len(e.view.state.Services) {
 			who = " for " + strings.Join(audits, ", ")
-		}
-		if len(e.options.Services) == 0 {
-			how = "set mode: enforce in " + e.options.Config + ", then: xdpallow reload"
 		}
 		e.options.Log.Info(fmt.Sprintf("audit: nothing is dropped%s, others are counted; to enforce, %s", who, how))
 	case enforcing(e.problems):

@@ -48,7 +48,7 @@ func (v *view) probeBackstop() []Problem {
 		return problem("backstop_replaced", "systemctl restart xdpallow", "the socket lookups run program %d, which is not ours", at.ProgramID)
 	}
 	for _, s := range v.state.Services {
-		if s.Mode == policy.Audit {
+		if v.auditing(s) {
 			continue
 		}
 		for _, source := range never {

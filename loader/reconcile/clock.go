@@ -11,10 +11,16 @@ import (
 type clock struct{ offset time.Duration } // boot = wall - offset
 
 func readClock() clock {
+	boot := bootNow()
+	return clock{time.Duration(time.Now().UnixNano()) - boot}
+}
+
+// bootNow is CLOCK_BOOTTIME.
+func bootNow() time.Duration {
 	var boot unix.Timespec
 	// Cannot fail: every kernel that we run on has this clock.
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
-	return clock{time.Duration(time.Now().UnixNano() - boot.Nano())}
+	return time.Duration(boot.Nano())
 }
 
 // forever is past every host's life and within what ns in an int64 can say.
@@ -32,10 +38,12 @@ func (c clock) boot(when time.Time) uint64 {
 // now is the wall time that boot maps to the present. Where the wall clock was stepped
 // since the start it is not the time of day, but a deadline made of it is as far off
 // as it should be.
-func (c clock) now() time.Time {
-	var boot unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
-	return time.Unix(0, int64(c.offset)+boot.Nano()).UTC()
+func (c clock) now() time.Time { return time.Unix(0, int64(c.offset+bootNow())).UTC() }
+
+// at is when boot ns were or will be, to the second.
+func (c clock) at(boot uint64) *time.Time {
+	when := time.Unix(0, int64(c.offset)+int64(boot)).UTC().Truncate(time.Second)
+	return &when
 }
 
 // bootSeconds is the present by CLOCK_BOOTTIME, as the kernel notes who was seen.

@@ -20,6 +20,7 @@ type desired struct {
 	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
 	orphans  map[netip.Prefix]policy.Claim    // of the CLI, for services that are not there
 	overrides
+	audits audits // laid over the modes of the services
 }
 
 // made yields every claim of the CLI, the enforced ones sorted by ComparePrefix.
@@ -78,19 +79,25 @@ func (d desired) all() []*policy.Claim {
 	return all
 }
 
-// next is what c makes of d. A change of services or of what is declared merges
-// everything again, any other the prefixes that it names.
+// next is what c makes of d.
 func (d desired) next(c change, now time.Time) (desired, policy.Plan, error) {
 	next, plan, err := d.said(c, now)
-	if err != nil || c.overriding.empty() {
-		return next, plan, err
+	if err != nil {
+		return d, plan, err
 	}
-	next.override(d.overrides.after(c.overriding))
-	plan.SuspendedChanged = !d.state.Suspended.Equal(next.state.Suspended)
+	if !c.overriding.empty() {
+		next.override(d.overrides.after(c.overriding))
+		plan.SuspendedChanged = !d.state.Suspended.Equal(next.state.Suspended)
+	}
+	if next.audits = d.audits; c.audits != nil {
+		plan.ServicesChanged = plan.ServicesChanged || !maps.Equal(c.audits, d.audits)
+		next.audits = c.audits
+	}
 	return next, plan, nil
 }
 
-// said is d after what c does to what origins say.
+// said is d after what c does to what origins say. A change of services or of what is
+// declared merges everything again, any other the prefixes that it names.
 func (d desired) said(c change, now time.Time) (desired, policy.Plan, error) {
 	if d.same(c) {
 		if c.edit.Empty() && !c.overriding.empty() { // time is looked after elsewhere
@@ -106,10 +113,16 @@ func (d desired) said(c change, now time.Time) (desired, policy.Plan, error) {
 		declared = c.declared
 	}
 	var made []policy.Claim
-	for claim := range d.made {
-		made = append(made, *claim)
+	edited := map[netip.Prefix]bool{}
+	for prefix := range touched(c.edit) {
+		edited[prefix] = true
 	}
-	next, err := desire(services, declared, made, now)
+	for claim := range d.made {
+		if !edited[claim.Prefix] {
+			made = append(made, *claim)
+		}
+	}
+	next, err := desire(services, declared, append(made, c.edit.Put...), now)
 	if err != nil {
 		return d, policy.Plan{}, err
 	}
@@ -128,7 +141,7 @@ func (d desired) same(c change) bool {
 	sameWords := func(a, b policy.Claim) bool {
 		return a.Prefix == b.Prefix && a.Where == b.Where && policy.SameWords(a, b)
 	}
-	return (c.services == nil || slices.EqualFunc(c.services, d.state.Services, policy.Service.Equal)) &&
+	return !c.whole && (c.services == nil || slices.EqualFunc(c.services, d.state.Services, policy.Service.Equal)) &&
 		(c.declared == nil || maps.EqualFunc(c.declared, d.declared, func(a, b []policy.Claim) bool { return slices.EqualFunc(a, b, sameWords) }))
 }
 

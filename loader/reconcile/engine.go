@@ -65,6 +65,11 @@ type Engine struct {
 	attached []string           // log lines of interfaces, until Announce
 	later    []string           // and those that follow them
 	noted    map[string]Problem // by code, of parts of the daemon that are not ours
+	pending  *store.Confirm     // what waits for its confirmation, or nil
+	retry    time.Time          // of a rollback that failed
+	held     held               // files that were rolled back
+	bootID   string             // "" where it cannot be read: then nothing is of this boot
+	poked    chan struct{}      // something else may be due next
 	done     chan struct{}      // closed when detach took the last interface
 }
 
@@ -87,8 +92,14 @@ func Open(o Options) (*Engine, error) {
 		kept.Close()
 		return nil, err
 	}
+	bootID, err := store.BootID()
+	if err != nil {
+		o.Log.Warn(err.Error())
+	}
 	return &Engine{
 		options:  o,
+		bootID:   bootID,
+		poked:    make(chan struct{}, 1),
 		started:  time.Now().UTC(),
 		store:    kept,
 		stood:    gate.Up(),
@@ -154,9 +165,10 @@ func (e *Engine) status() Status {
 		Generation: e.view.gate.Tables.Generation(),
 		Entries:    e.view.state.Entries.Len(),
 		Owners:     len(e.tally.owners),
-		Services:   e.view.state.Services,
+		Services:   e.view.modes(),
 		Origins:    e.origins(),
 		LastChange: e.last,
+		Confirm:    e.waiting(),
 		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
 		Version:    e.options.Version,
 	}

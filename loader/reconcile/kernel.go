@@ -96,10 +96,11 @@ var scopes = map[policy.Scope]maps.Scope{
 	policy.ScopeStrict: maps.ScopeStrict,
 }
 
-func compileServices(services []policy.Service) []maps.Service {
+func compileServices(services []policy.Service, audits audits) []maps.Service {
 	out := make([]maps.Service, len(services))
 	for i, s := range services {
-		out[i] = maps.Service{Enforce: s.Mode == policy.Enforce, Scope: scopes[s.Scope]}
+		until := audits.until(s)
+		out[i] = maps.Service{Enforce: s.Mode == policy.Enforce && until == 0, Scope: scopes[s.Scope], AuditUntil: until}
 		for _, port := range s.Ports {
 			if port.Protocol == policy.TCP {
 				out[i].TCP = append(out[i].TCP, port.Number)
@@ -111,7 +112,8 @@ func compileServices(services []policy.Service) []maps.Service {
 	return out
 }
 
-func (c *compiler) policy(state policy.State, generation uint64) (maps.Policy, error) {
+func (c *compiler) policy(d desired, generation uint64) (maps.Policy, error) {
+	state := d.state
 	entries := make([]maps.Entry, 0, state.Entries.Len())
 	for e := range state.AllEnforced() {
 		compiled, err := c.entry(e, state.Services)
@@ -120,7 +122,7 @@ func (c *compiler) policy(state policy.State, generation uint64) (maps.Policy, e
 		}
 		entries = append(entries, compiled)
 	}
-	return maps.Policy{Generation: generation, Services: compileServices(state.Services), Entries: entries}, nil
+	return maps.Policy{Generation: generation, Services: compileServices(state.Services, d.audits), Entries: entries}, nil
 }
 
 // few is how many entries a change may touch to be patched in place.
@@ -129,9 +131,9 @@ const few = 64
 // apply brings the kernel from one state to the next: a patch where the change is
 // small and safe as one, else a publish. It returns the entries that are gone or
 // new in the kernel and had been used.
-func (c *compiler) apply(tables *maps.Tables, old, next policy.State, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
-	if change, small := deltaOf(old, next, plan); small {
-		put, err := c.entries(change.put, next.Services)
+func (c *compiler) apply(tables *maps.Tables, old, next desired, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
+	if change, small := deltaOf(old.state, next.state, plan); small {
+		put, err := c.entries(change.put, next.state.Services)
 		if err != nil {
 			return nil, err
 		}
@@ -148,13 +150,13 @@ func (c *compiler) apply(tables *maps.Tables, old, next policy.State, plan polic
 	return tables.Publish(compiled)
 }
 
-// same reports whether the kernel has what state says, reading all of it back. A
+// same reports whether the kernel has what d says, reading all of it back. A
 // second is allowed for a deadline: each start reads the clocks anew.
-func (c *compiler) same(tables *maps.Tables, state policy.State) (bool, error) {
+func (c *compiler) same(tables *maps.Tables, d desired) (bool, error) {
 	if tables.Stale() {
 		return false, nil
 	}
-	want, err := c.policy(state, tables.Generation())
+	want, err := c.policy(d, tables.Generation())
 	if err != nil {
 		return false, err
 	}

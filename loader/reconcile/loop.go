@@ -32,7 +32,7 @@ func (e *Engine) Run(ctx context.Context) {
 	keeping.Go(func() { e.keepUse(ctx) })
 	defer keeping.Wait()
 	for {
-		ended := e.nextEnd()
+		ended, due := e.nextEnd(), e.nextDue()
 		select {
 		case <-ctx.Done():
 			return
@@ -43,7 +43,11 @@ func (e *Engine) Run(ctx context.Context) {
 		case <-reconcile.C:
 			e.follow()
 		case <-probe.C:
+			e.due()
 			e.watch()
+		case <-e.poked:
+		case <-due:
+			e.due()
 		case <-ended:
 			e.expire()
 		}
@@ -137,7 +141,7 @@ func (e *Engine) followClock(huge bool) {
 	e.view.clock = readClock()
 	e.compiler.clock = e.view.clock
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
-	compiled, err := e.compiler.policy(e.view.state, e.view.gate.Tables.Generation())
+	compiled, err := e.compiler.policy(e.view.desired, e.view.gate.Tables.Generation())
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)

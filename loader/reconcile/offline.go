@@ -40,16 +40,16 @@ func (o Offline) look() (view, *Change, error) {
 // recall reads what is declared from the list, and what the CLI made from the
 // database: it was acknowledged there, and the list may be a moment older.
 func (o Offline) recall(v *view) (*Change, error) {
-	last, err := store.LoadDeclared(o.state)
-	var torn *store.TornError
-	if err != nil && !errors.As(err, &torn) {
-		return nil, err
-	}
 	kept, err := store.OpenReadOnly(o.state)
 	if err != nil {
 		return nil, err
 	}
 	defer kept.Close()
+	last, err := kept.Declared()
+	var torn *store.TornError
+	if err != nil && !errors.As(err, &torn) {
+		return nil, err
+	}
 	claims, err := kept.Claims()
 	if err != nil {
 		return nil, err
@@ -60,12 +60,15 @@ func (o Offline) recall(v *view) (*Change, error) {
 	} else if found {
 		change = lastChange(last)
 	}
-	since, err := kept.Meta(store.MetaSince)
-	if err == nil && since != nil {
-		err = json.Unmarshal(since, &v.since)
-	}
-	if err != nil {
-		return nil, err
+	audits := audits{}
+	for key, into := range map[string]any{store.MetaSince: &v.since, metaAudits: &audits} {
+		text, err := kept.Meta(key)
+		if err == nil && text != nil {
+			err = json.Unmarshal(text, into)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if len(last.Services) == 0 {
 		return nil, &policy.Refused{
@@ -78,6 +81,13 @@ func (o Offline) recall(v *view) (*Change, error) {
 	}
 	v.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now())
 	v.override(overrides)
+	v.audits = audits
+	if pending, found, e := kept.Pending(); err == nil && found {
+		bootID, _ := store.BootID()
+		v.waits = reportWaiting(pending, pending.Left(time.Now(), bootID, bootNow()))
+	} else {
+		err = errors.Join(err, e)
+	}
 	return change, errors.Join(err, v.uses.begin(kept, v.gate.Tables), kept.EachUse(func(prefix netip.Prefix, use store.Use) { v.known[prefix] = use }))
 }
 
@@ -93,7 +103,7 @@ func (o Offline) Status(context.Context) (Status, error) {
 	return Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Uncovered: uncovered(v.gate), Backstop: v.backstop(),
 		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len(), Owners: len(counted.owners),
-		Services: v.state.Services, Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Version: o.version,
+		Services: v.modes(), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}, nil
 }
 

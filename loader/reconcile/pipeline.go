@@ -31,11 +31,21 @@ type change struct {
 
 	// What overrides both, and rates. See store.Change.
 	overriding
+
+	audits  audits        // nil keeps them
+	holds   *held         // nil keeps what is held
+	undo    *undo         // how declared is taken back
+	confirm time.Duration // it is taken back unless confirmed within; 0 is never
+	settle  bool          // it takes back what waits, or the last change
+	whole   bool          // merge everything, whatever it names
 }
 
 // make puts c through the pipeline. On an error nothing has changed, neither in the
 // kernel nor on disk. The caller holds the mutex.
 func (e *Engine) make(c change) (policy.Plan, error) {
+	if err := e.settled(c); err != nil {
+		return policy.Plan{}, err
+	}
 	now := time.Now()
 	next, plan, err := e.view.next(c, now)
 	if err != nil {
@@ -53,7 +63,19 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 	if c.dryRun {
 		return plan, nil
 	}
-	return plan, e.enact(c, next, plan)
+	if plan.Empty() {
+		c.confirm = 0 // nobody would notice a difference
+	}
+	if err := e.holdFirst(c); err != nil {
+		return plan, err
+	}
+	if err := e.enact(c, next, plan); err != nil {
+		if c.confirm > 0 && c.undo != nil {
+			err = errors.Join(err, e.store.Apply(store.Change{Meta: map[string][]byte{metaHeld: e.held.marshal()}}))
+		}
+		return plan, err
+	}
+	return plan, nil
 }
 
 // enact makes next stand: in the kernel, on disk, and here.
@@ -67,7 +89,7 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 		// Who is stopped is stopped first, and who is let in again comes last.
 		err = e.ruleOwners(c.overriding, next.overrides, isStopped)
 		if err == nil {
-			used, err = e.compiler.apply(e.view.gate.Tables, e.view.state, next.state, plan, generation)
+			used, err = e.compiler.apply(e.view.gate.Tables, e.view.desired, next, plan, generation)
 		}
 		if err == nil {
 			err = e.ruleOwners(c.overriding, next.overrides, isNotStopped)
@@ -140,7 +162,7 @@ func (c change) placed(plan policy.Plan) policy.Plan {
 // restore puts the kernel back to the state that stands, after a change that came
 // half way.
 func (e *Engine) restore() error {
-	compiled, err := e.compiler.policy(e.view.state, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
+	compiled, err := e.compiler.policy(e.view.desired, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)
@@ -162,20 +184,12 @@ func (e *Engine) lastGeneration() uint64 {
 
 // record makes the change durable: who knows of it finds it after a SIGKILL.
 func (e *Engine) record(c change, next desired, plan policy.Plan, generation uint64) error {
-	done := store.Change{
-		Put: c.edit.Put, Generation: generation, Meta: map[string][]byte{},
-		Resume: c.resume, Suspend: c.suspend, Unlimit: c.unlimit, Limit: c.limit,
-	}
-	for _, said := range c.edit.Remove {
-		done.Delete = append(done.Delete, said.Prefix)
-	}
-	numbered := len(e.compiler.owners)
-	if numbered > e.numbered { // they may be tens of thousands
-		done.Meta[metaOwners] = e.compiler.marshalOwners()
-	}
 	changed := generation != e.lastGeneration()
-	if changed || !c.edit.Empty() {
-		done.Log = c.logged(plan)
+	done := e.durable(c, plan, generation)
+	if done.Undo != nil {
+		if err := e.store.KeepEffective(generation); err != nil {
+			return err
+		}
 	}
 	// The list first and the database last: only the database says what the CLI
 	// made, so its commit is the moment of the change, and before it there is none.
@@ -192,16 +206,67 @@ func (e *Engine) record(c change, next desired, plan policy.Plan, generation uin
 		}
 		return err
 	}
-	e.numbered = numbered
-	if done.Log != nil {
-		done.Log.After = generation
-		e.last = lastChange(*done.Log)
-	}
+	e.recorded(c, done)
 	if !declares && (changed || !c.edit.Empty() || e.list.saved.Generation != generation) {
 		e.saveSoon()
 	}
 	return nil
 }
 
-// metaOwners is the key of the store's meta that only we read.
-const metaOwners = "owners"
+// durable is what is recorded of c.
+func (e *Engine) durable(c change, plan policy.Plan, generation uint64) store.Change {
+	done := store.Change{
+		Put: c.edit.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
+		Resume: c.resume, Suspend: c.suspend, Unlimit: c.unlimit, Limit: c.limit,
+	}
+	for _, said := range c.edit.Remove {
+		done.Delete = append(done.Delete, said.Prefix)
+	}
+	if len(e.compiler.owners) > e.numbered { // they may be tens of thousands
+		done.Meta[metaOwners] = e.compiler.marshalOwners()
+	}
+	if c.audits != nil {
+		done.Meta[metaAudits] = c.audits.marshal()
+	}
+	if c.holds != nil {
+		done.Meta[metaHeld] = c.holds.marshal()
+	}
+	if c.undo != nil && (c.settle || !e.view.same(c)) {
+		done.Undo = marshal(undo{Kept: generation, Held: c.undo.Held})
+	}
+	if c.confirm > 0 {
+		done.Confirm = e.confirmation(c.command, c.confirm)
+	}
+	if generation != e.lastGeneration() || !c.edit.Empty() || c.settle {
+		done.Log = c.logged(plan)
+	}
+	return done
+}
+
+// recorded takes done, which is on disk, for what was done last.
+func (e *Engine) recorded(c change, done store.Change) {
+	e.numbered = len(e.compiler.owners)
+	if done.Log != nil {
+		done.Log.After = done.Generation
+		e.last = lastChange(*done.Log)
+	}
+	if done.Undo != nil {
+		e.store.ForgetKept(done.Generation)
+	}
+	if c.holds != nil {
+		e.held = *c.holds
+	}
+	if c.settle {
+		e.pending = nil
+	}
+	if done.Confirm != nil {
+		e.await(*done.Confirm, done.Generation)
+	}
+}
+
+// Keys of the store's meta that only we read.
+const (
+	metaOwners = "owners"
+	metaAudits = "audits"
+	metaHeld   = "held"
+)

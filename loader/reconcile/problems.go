@@ -17,8 +17,8 @@ func (e *Engine) probe() {
 	e.flushLog()
 	problems := e.view.probe()
 	for i := range problems {
-		if problems[i].Code == "audit" && len(e.options.Services) == 0 {
-			problems[i].Hint = "set mode: enforce in " + e.options.Config + ", then: xdpallow reload"
+		if problems[i].Code == "audit" && !strings.HasPrefix(problems[i].Hint, "xdpallow ") {
+			problems[i].Hint = e.howTo(policy.Enforce)
 		}
 	}
 	for _, p := range e.wanted {
@@ -41,6 +41,7 @@ func (e *Engine) probe() {
 			Hint: "xdpallow reload --dry-run",
 		})
 	}
+	problems = append(problems, e.heldProblems()...)
 	if n := len(e.view.orphans); n > 0 {
 		problems = append(problems, Problem{
 			Code: "service_missing", Subject: string(policy.OriginCLI),
@@ -60,7 +61,10 @@ func (e *Engine) probe() {
 }
 
 // harmless are the problems that leave the gate shut.
-var harmless = []string{"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind", "change_log", "use_behind"}
+var harmless = []string{
+	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind", "change_log", "use_behind",
+	"held", "rollback_failed",
+}
 
 // enforcing is a result: nothing that we looked at lets an unlisted source in. An
 // interface that is not there lets nobody in either, but one must be guarded.

@@ -31,8 +31,13 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 		return Plan{}, err
 	}
 	old := e.view.state.Services
+	confirm, err := e.window(r.Confirm)
+	if err != nil {
+		return Plan{}, err
+	}
 	plan, err := e.make(change{
 		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions, ahead: ahead,
+		holds: &held{}, undo: e.undoReload(read), confirm: confirm,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
 	})
 	if err != nil {
@@ -49,6 +54,9 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 	}
 	out := e.planned(plan, ahead)
 	out.Warnings = append(read.restart, out.Warnings...)
+	if !r.DryRun {
+		out.Confirm = e.waiting()
+	}
 	return out, nil
 }
 

@@ -29,13 +29,17 @@ func (e *Engine) Replace(_ context.Context, by Caller, r ReplaceRequest) (Plan, 
 	if err != nil {
 		return Plan{}, err
 	}
+	confirm, err := e.window(r.Confirm)
+	if err != nil {
+		return Plan{}, err
+	}
 	places := map[netip.Prefix]string{}
 	for i := range claims { // kept for messages only: nobody can look the line up tomorrow
 		places[claims[i].Prefix], claims[i].Where = claims[i].Where, ""
 	}
 	plan, err := e.make(change{
 		by: by, command: "replace", verb: policy.VerbReplace, dryRun: r.DryRun, edit: e.replacing(claims, places), places: places,
-		peers: r.Sessions, ahead: ahead,
+		peers: r.Sessions, ahead: ahead, confirm: confirm,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
 	})
 	if err != nil {
@@ -46,7 +50,9 @@ func (e *Engine) Replace(_ context.Context, by Caller, r ReplaceRequest) (Plan, 
 			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
 	}
 	out := e.planned(plan, ahead)
-	out.Entries, out.Kept = e.named(claims, ahead.after), e.kept(places)
+	if out.Entries, out.Kept = e.named(claims, ahead.after), e.kept(places); !r.DryRun {
+		out.Confirm = e.waiting()
+	}
 	return out, nil
 }
 

@@ -14,19 +14,34 @@ import (
 
 // Status is the answer to "is this host protected?".
 type Status struct {
-	Enforcing  bool             `json:"enforcing"` // a result of the canary, not a setting
-	Problems   []Problem        `json:"problems"`
-	Interfaces []Interface      `json:"interfaces"`
-	Uncovered  []string         `json:"uncovered"` // up, addressed, and nobody asked for them
-	Backstop   *Backstop        `json:"backstop"`  // nil when it is off
-	Generation uint64           `json:"generation"`
-	Entries    int              `json:"entries"`
-	Owners     int              `json:"owners"`
-	Services   []policy.Service `json:"services"`
-	Origins    []OriginStatus   `json:"origins"`
-	LastChange *Change          `json:"last_change"` // as of the change log; nil before the first
-	Daemon     *Daemon          `json:"daemon"`      // nil when no daemon runs
-	Version    string           `json:"version"`
+	Enforcing  bool           `json:"enforcing"` // a result of the canary, not a setting
+	Problems   []Problem      `json:"problems"`
+	Interfaces []Interface    `json:"interfaces"`
+	Uncovered  []string       `json:"uncovered"` // up, addressed, and nobody asked for them
+	Backstop   *Backstop      `json:"backstop"`  // nil when it is off
+	Generation uint64         `json:"generation"`
+	Entries    int            `json:"entries"`
+	Owners     int            `json:"owners"`
+	Services   []Service      `json:"services"`
+	Origins    []OriginStatus `json:"origins"`
+	LastChange *Change        `json:"last_change"` // as of the change log; nil before the first
+	Confirm    *Waiting       `json:"confirm"`     // nil when nothing waits for its confirmation
+	Daemon     *Daemon        `json:"daemon"`      // nil when no daemon runs
+	Version    string         `json:"version"`
+}
+
+// Service is a service as it is now.
+type Service struct {
+	policy.Service
+	Until *time.Time `json:"until,omitempty"` // when an audit ends by itself
+}
+
+// Waiting is a change that is rolled back unless it is confirmed.
+type Waiting struct {
+	Command    string    `json:"command"`
+	Generation uint64    `json:"generation"`
+	Deadline   time.Time `json:"deadline"`
+	Left       int       `json:"left"` // seconds
 }
 
 // Problem is one thing an operator should mend.
@@ -157,6 +172,7 @@ type Plan struct {
 
 	Warnings []string `json:"warnings,omitempty"` // what was read and not taken over, and what is not known
 	Foreseen
+	Confirm *Waiting `json:"confirm,omitempty"` // nil when nothing is to be confirmed
 }
 
 // Foreseen is what was found out about a change before it was made.
@@ -234,6 +250,7 @@ type ReplaceRequest struct {
 	AllowAny    bool   `json:"allow_any"`
 	Seen        string `json:"seen,omitempty"` // as of RemoveRequest
 
+	Confirm  string        `json:"confirm,omitempty"`  // as of ReloadRequest
 	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
 
@@ -244,8 +261,36 @@ type ReloadRequest struct {
 	AllowEmpty  bool `json:"allow_empty"`
 	AllowAny    bool `json:"allow_any"`
 
+	Seen     string        `json:"seen,omitempty"`    // as of RemoveRequest
+	Confirm  string        `json:"confirm,omitempty"` // a duration: rolled back unless confirmed within
+	Sessions []policy.Peer `json:"sessions,omitempty"`
+}
+
+// ConfirmRequest keeps the change that waits for it.
+type ConfirmRequest struct{}
+
+// RollbackRequest takes the last change back.
+type RollbackRequest struct {
+	DryRun      bool `json:"dry_run"`
+	ForceShrink bool `json:"force_shrink"`
+	AllowEmpty  bool `json:"allow_empty"`
+	AllowAny    bool `json:"allow_any"`
+
 	Seen     string        `json:"seen,omitempty"` // as of RemoveRequest
 	Sessions []policy.Peer `json:"sessions,omitempty"`
+}
+
+// ModeRequest asks for an audit that ends by itself, or for its end.
+type ModeRequest struct {
+	Mode     policy.Mode `json:"mode"`
+	For      string      `json:"for,omitempty"`      // a duration; of an audit
+	Services []string    `json:"services,omitempty"` // none is every service
+}
+
+// Modes are the services as they are now.
+type Modes struct {
+	Generation uint64    `json:"generation"`
+	Services   []Service `json:"services"`
 }
 
 // DetachRequest opens the gate on the named interfaces, on all when none is named.

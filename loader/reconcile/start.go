@@ -25,6 +25,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.rollBackIfDue() // of what nobody could confirm, no packet is judged by after a reboot
 	var fresh []string
 	if good {
 		if fresh, err = e.attachAll(); err != nil {
@@ -99,7 +100,7 @@ func (e *Engine) recover() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	last, err := store.LoadDeclared(e.options.State)
+	last, err := e.store.Declared()
 	var torn *store.TornError
 	if errors.As(err, &torn) {
 		e.torn, e.list.torn = err, true
@@ -121,9 +122,27 @@ func (e *Engine) recover() (bool, error) {
 		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
 	}
 	e.view.override(overrides)
+	if err := e.recallUnsettled(); err != nil {
+		return false, err
+	}
 	e.tally = countAll(e.view.desired)
 	_, _, e.end = e.view.state.Expire(time.Now())
 	return true, e.settle(last.Generation)
+}
+
+// recallUnsettled brings back what is not for good.
+func (e *Engine) recallUnsettled() error {
+	if err := e.recallAudits(); err != nil {
+		return err
+	}
+	if err := e.recall(metaHeld, &e.held); err != nil {
+		return err
+	}
+	pending, found, err := e.store.Pending()
+	if found && err == nil {
+		e.await(pending, pending.Generation)
+	}
+	return err
 }
 
 // declared is what an effective list says that is not of the CLI, by origin.
@@ -158,11 +177,11 @@ func (e *Engine) settle(generation uint64) error {
 		return err
 	}
 	tables := e.view.gate.Tables
-	same, err := e.compiler.same(tables, e.view.state)
+	same, err := e.compiler.same(tables, e.view.desired)
 	if err != nil || same {
 		return err
 	}
-	compiled, err := e.compiler.policy(e.view.state, max(generation, e.lastGeneration(), tables.Generation()))
+	compiled, err := e.compiler.policy(e.view.desired, max(generation, e.lastGeneration(), tables.Generation()))
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ func (e *Engine) takeOver(good bool) error {
 	if err != nil {
 		return err
 	}
+	if good {
+		e.withhold(&read)
+	}
 	declared, failing := read.declared, read.failing
 	if len(failing) > 0 && !good {
 		return joined(failing)

@@ -25,6 +25,7 @@ type view struct {
 	kept    *store.Store               // has what is known of their use; or else
 	known   map[netip.Prefix]store.Use // is all of it
 	since   *time.Time
+	waits   *Waiting // what nobody has confirmed, where no engine knows it
 }
 
 // saved is what the database knows of the use of prefixes.
@@ -185,19 +186,25 @@ func (v *view) probe() []Problem {
 		problems = append(problems, Problem{Code: "not_attached", Text: text, Hint: "ip -br link"})
 	}
 	problems = append(problems, v.probeBackstop()...)
-	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.state.Services)}); err != nil || !same {
+	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.state.Services, v.audits)}); err != nil || !same {
 		problems = append(problems, Problem{
 			Code: "policy_changed", Text: "the ports and modes in the kernel are not ours: somebody else wrote to the map policy",
 			Hint: "systemctl restart xdpallow",
 		})
 	}
-	for _, s := range v.state.Services {
-		if s.Mode == policy.Audit {
-			problems = append(problems, Problem{
-				Code: "audit", Subject: s.Name, Text: "the service is in audit: unlisted sources are counted and pass",
-				Hint: "restart without --mode audit",
-			})
+	for _, s := range v.modes() {
+		if s.Mode != policy.Audit {
+			continue
 		}
+		p := Problem{
+			Code: "audit", Subject: s.Name, Text: "the service is in audit: unlisted sources are counted and pass",
+			Hint: "restart without --mode audit",
+		}
+		if s.Until != nil {
+			p.Text = fmt.Sprintf("the service is in audit until %s: unlisted sources are counted and pass", s.Until.Format(time.RFC3339))
+			p.Hint = "xdpallow mode enforce"
+		}
+		problems = append(problems, p)
 	}
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject))
@@ -221,7 +228,7 @@ func (v *view) probeInterface(name string) []Problem {
 		return problem("program_replaced", "systemctl restart xdpallow", "runs program %d, which is not ours", at.ProgramID)
 	}
 	for _, s := range v.state.Services {
-		if s.Mode == policy.Audit {
+		if v.auditing(s) {
 			continue
 		}
 		for _, source := range never {

@@ -118,6 +118,21 @@ func (c *Client) Reload(ctx context.Context, _ reconcile.Caller, req reconcile.R
 	return post[reconcile.Plan](ctx, c, pathReload, req)
 }
 
+// Confirm implements Writer.
+func (c *Client) Confirm(ctx context.Context, _ reconcile.Caller, req reconcile.ConfirmRequest) (reconcile.Waiting, error) {
+	return post[reconcile.Waiting](ctx, c, pathConfirm, req)
+}
+
+// Rollback implements Writer.
+func (c *Client) Rollback(ctx context.Context, _ reconcile.Caller, req reconcile.RollbackRequest) (reconcile.Plan, error) {
+	return post[reconcile.Plan](ctx, c, pathRollback, req)
+}
+
+// Mode implements Writer.
+func (c *Client) Mode(ctx context.Context, _ reconcile.Caller, req reconcile.ModeRequest) (reconcile.Modes, error) {
+	return post[reconcile.Modes](ctx, c, pathMode, req)
+}
+
 // Detach implements Detacher.
 func (c *Client) Detach(ctx context.Context, _ reconcile.Caller, req reconcile.DetachRequest) (reconcile.DetachResult, error) {
 	return post[reconcile.DetachResult](ctx, c, pathDetach, req)

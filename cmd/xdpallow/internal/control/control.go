@@ -29,6 +29,9 @@ type Writer interface {
 	Remove(ctx context.Context, who reconcile.Caller, req reconcile.RemoveRequest) (reconcile.Listing, error)
 	Replace(ctx context.Context, who reconcile.Caller, req reconcile.ReplaceRequest) (reconcile.Plan, error)
 	Reload(ctx context.Context, who reconcile.Caller, req reconcile.ReloadRequest) (reconcile.Plan, error)
+	Confirm(ctx context.Context, who reconcile.Caller, req reconcile.ConfirmRequest) (reconcile.Waiting, error)
+	Rollback(ctx context.Context, who reconcile.Caller, req reconcile.RollbackRequest) (reconcile.Plan, error)
+	Mode(ctx context.Context, who reconcile.Caller, req reconcile.ModeRequest) (reconcile.Modes, error)
 }
 
 // Detacher opens the gate; unlike the other changes it needs no daemon.
@@ -44,16 +47,19 @@ type Engine interface {
 
 // The paths of the API, below the socket.
 const (
-	pathStatus  = "/v1/status"
-	pathStats   = "/v1/stats"
-	pathHistory = "/v1/history" // ?last=
-	pathEntries = "/v1/entries" // ?owner=
-	pathCheck   = "/v1/check"   // ?address=&port=
-	pathAdd     = "/v1/add"
-	pathRemove  = "/v1/remove"
-	pathReplace = "/v1/replace"
-	pathReload  = "/v1/reload"
-	pathDetach  = "/v1/detach"
+	pathStatus   = "/v1/status"
+	pathStats    = "/v1/stats"
+	pathEntries  = "/v1/entries" // ?owner=
+	pathCheck    = "/v1/check"   // ?address=&port=
+	pathAdd      = "/v1/add"
+	pathRemove   = "/v1/remove"
+	pathReload   = "/v1/reload"
+	pathConfirm  = "/v1/confirm"
+	pathRollback = "/v1/rollback"
+	pathMode     = "/v1/mode"
+	pathDetach   = "/v1/detach"
+	pathHistory  = "/v1/history" // ?last=
+	pathReplace  = "/v1/replace"
 )
 
 // What the caller says of a change himself, escaped as in a query.

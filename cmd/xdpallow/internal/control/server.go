@@ -91,6 +91,9 @@ func handler(engine Engine) http.Handler {
 	mux.Handle("POST "+pathRemove, change(engine.Remove))
 	mux.Handle("POST "+pathReplace, change(engine.Replace))
 	mux.Handle("POST "+pathReload, change(engine.Reload))
+	mux.Handle("POST "+pathConfirm, change(engine.Confirm))
+	mux.Handle("POST "+pathRollback, change(engine.Rollback))
+	mux.Handle("POST "+pathMode, change(engine.Mode))
 	mux.Handle("POST "+pathDetach, change(engine.Detach))
 	return permitted(mux)
 }

@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"exits":    exits,
 			"daemon":   run,
 			"knock":    knock,
+			"sleep":    wait,
 			"tear":     tear,
 		},
 	})
@@ -155,6 +156,13 @@ func tear(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = file.WriteString(`{"sequence":99,"time":"2026-11-22T0`)
 	ts.Check(errors.Join(err, file.Close()))
+}
+
+// wait SECONDS is for what happens by itself.
+func wait(ts *testscript.TestScript, _ bool, args []string) {
+	seconds, err := strconv.ParseFloat(args[0], 64)
+	ts.Check(err)
+	time.Sleep(time.Duration(seconds * float64(time.Second)))
 }
 
 // knock listed|unlisted OUTCOME is a client at the API.

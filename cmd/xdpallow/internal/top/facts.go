@@ -4,6 +4,7 @@ package top
 
 import (
 	"strings"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -77,13 +78,16 @@ func gateFacts(status reconcile.Status) (wrong []fact) {
 	return append(wrong, right...)
 }
 
-func serviceFacts(services []policy.Service) (facts []fact) {
+func serviceFacts(services []reconcile.Service) (facts []fact) {
 	for _, s := range services {
 		words := []string{s.Name}
 		for _, p := range s.Ports {
 			words = append(words, p.String())
 		}
 		text := strings.Join(append(words, string(s.Mode)), " ") + ", drop " + string(s.Scope)
+		if s.Until != nil {
+			text += ", until " + s.Until.Format(time.RFC3339)
+		}
 		how := plain
 		if s.Mode != policy.Enforce {
 			how = warn

@@ -42,9 +42,9 @@ func attack(second int) Frame {
 			},
 			Uncovered: []string{"wg0"},
 			Backstop:  &reconcile.Backstop{Attached: true},
-			Services: []policy.Service{
-				{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN},
-				{Name: "partner-upload", Ports: []policy.Port{{Protocol: policy.TCP, Number: 8443}}, Mode: policy.Audit, Scope: policy.ScopeStray},
+			Services: []reconcile.Service{
+				{Service: policy.Service{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}},
+				{Service: policy.Service{Name: "partner-upload", Ports: []policy.Port{{Protocol: policy.TCP, Number: 8443}}, Mode: policy.Audit, Scope: policy.ScopeStray}},
 			},
 			Daemon: &reconcile.Daemon{PID: 812, Since: begin.Add(-76 * time.Hour)},
 		},

@@ -1,0 +1,57 @@
+package main
+
+// This file is `confirm`: keep the change that would be rolled back.
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func confirmCommand(e env) *cli.Command {
+	return e.command("confirm", "Keep the change that waits for it", "", nil, confirm)
+}
+
+func confirm(ctx context.Context, c *call) error {
+	kept, err := c.client().Confirm(ctx, c.self(), reconcile.ConfirmRequest{})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(kept)
+	}
+	_, err = fmt.Fprintf(c.out, "confirmed %s: generation %d stays\n", kept.Command, kept.Generation)
+	return err
+}
+
+// confirmFlag is --confirm of the commands that can cut everybody off.
+func confirmFlag() cli.Flag {
+	return &cli.StringFlag{Name: "confirm", Usage: "roll back after `DURATION`, as 60s, unless confirm comes, whatever happens meanwhile"}
+}
+
+// window reads --confirm; "" is no confirmation.
+func (c *call) window() (string, error) {
+	if !c.flags.IsSet("confirm") {
+		return "", nil
+	}
+	lasts := c.flags.String("confirm")
+	if _, err := policy.ParseDuration(lasts); err != nil {
+		return "", c.retyped("confirm", lasts, "60s", err)
+	}
+	if c.flags.Bool("dry-run") {
+		return "", &policy.InputError{What: "a dry run changes nothing that could be confirmed", Hint: "xdpallow " + c.flags.Command.Name + " --help"}
+	}
+	return lasts, nil
+}
+
+// toConfirm is what to type next.
+func (c *call) toConfirm() string {
+	if socket := c.flags.Path("socket"); socket != defaultSocket {
+		return "xdpallow confirm --socket " + quote(socket)
+	}
+	return "xdpallow confirm"
+}

@@ -1,0 +1,84 @@
+package main
+
+// This file is `mode`: let everybody in for a while, and count them.
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func modeCommand(e env) *cli.Command {
+	return e.command("mode", "Show the modes, or audit for a while", "[enforce|audit]", []cli.Flag{
+		reasonFlag(),
+		&cli.StringFlag{Name: "for", Usage: "end the audit after `DURATION`, as 15m, also when the daemon is dead"},
+		&cli.StringSliceFlag{Name: "service", Usage: "only `SERVICE`, repeated or with commas; every service without it"},
+	}, mode)
+}
+
+func mode(ctx context.Context, c *call) error {
+	req, err := c.modeWished()
+	if err != nil {
+		return err
+	}
+	var modes reconcile.Modes
+	if req.Mode == "" {
+		var status reconcile.Status
+		status, err = c.client().Status(ctx)
+		modes = reconcile.Modes{Generation: status.Generation, Services: status.Services}
+	} else {
+		modes, err = c.client().Mode(ctx, c.self(), req)
+	}
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(modes)
+	}
+	rows := [][]string{{"SERVICE", "MODE"}}
+	for _, s := range modes.Services {
+		rows = append(rows, []string{s.Name, describeMode(s)})
+	}
+	return table(c.out, 0, slices.Values(rows))
+}
+
+// modeWished reads arguments and flags. No mode is a question.
+func (c *call) modeWished() (req reconcile.ModeRequest, err error) {
+	f := c.flags
+	req.Mode, req.For = policy.Mode(f.Args().First()), f.String("for")
+	if f.IsSet("service") {
+		given := f.StringSlice("service")
+		if req.Services, err = policy.ParseServices(given); err != nil {
+			return req, c.renamed("service", strings.Join(given, ","), err)
+		}
+	}
+	switch {
+	case f.NArg() > 1 || f.NArg() == 1 && !slices.Contains(policy.Modes, req.Mode):
+		return req, &policy.InputError{What: fmt.Sprintf("mode %s is not enforce or audit", strings.Join(f.Args().Slice(), " ")), Hint: "xdpallow mode --help"}
+	case req.Mode == policy.Audit && !f.IsSet("for"):
+		return req, &policy.InputError{What: "an audit needs an end: without one it is for a flag of run or the config file", Hint: typed(c.env) + " --for 15m"}
+	case req.Mode == policy.Audit:
+		if _, err := policy.ParseDuration(req.For); err != nil {
+			return req, c.retyped("for", req.For, "15m", err)
+		}
+	case f.IsSet("for"):
+		return req, &policy.InputError{What: "only an audit has an end", Hint: "xdpallow mode audit --for 15m"}
+	case req.Mode == "" && len(req.Services) > 0:
+		return req, &policy.InputError{What: "--service goes with enforce or audit", Hint: "xdpallow mode"}
+	}
+	return req, nil
+}
+
+// describeMode is "enforce", "audit", or "audit until TIME".
+func describeMode(s reconcile.Service) string {
+	if s.Until == nil {
+		return string(s.Mode)
+	}
+	return string(s.Mode) + " until " + moment(s.Until)
+}

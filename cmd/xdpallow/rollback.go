@@ -1,0 +1,40 @@
+package main
+
+// This file is `rollback`: take the last change back.
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func rollbackCommand(e env) *cli.Command {
+	return e.command("rollback", "Take the last change back; twice is forward again", "", []cli.Flag{
+		dryRunFlag(), seenFlag(), reasonFlag(),
+		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
+		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
+		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
+	}, rollback)
+}
+
+func rollback(ctx context.Context, c *call) error {
+	dry := c.flags.Bool("dry-run")
+	seen, err := c.seen()
+	if err != nil {
+		return err
+	}
+	plan, err := c.client().Rollback(ctx, c.self(), reconcile.RollbackRequest{
+		DryRun:      dry,
+		ForceShrink: c.flags.Bool("force-shrink"),
+		AllowEmpty:  c.flags.Bool("allow-empty"),
+		AllowAny:    c.flags.Bool("allow-any"),
+		Seen:        seen,
+		Sessions:    c.sessions(),
+	})
+	if err != nil {
+		return err
+	}
+	return c.printPlan(plan, dry)
+}

@@ -1,0 +1,219 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file is the break-glass between enforcing and detaching: an audit with an end,
+// which the kernel keeps though the daemon be dead. It is laid over what flags and
+// files say of a service, and changes nothing of that.
+
+// audit is the end of the audit of one service.
+type audit struct {
+	Boottime uint64 `json:"boottime"` // CLOCK_BOOTTIME, ns
+	BootID   string `json:"boot_id"`
+}
+
+// audits are by service. Like all that is desired they are not changed once they stand.
+// One that is over stays until the kernel was told to enforce: it has the end, too.
+type audits map[string]audit
+
+// longestAudit bounds --for: what lasts longer is meant to stay.
+const longestAudit = 7 * 24 * time.Hour
+
+// until is when s enforces again by itself, in the clock of the kernel; 0 is never,
+// or now.
+func (a audits) until(s policy.Service) uint64 {
+	if s.Mode == policy.Audit {
+		return 0
+	}
+	return a[s.Name].Boottime
+}
+
+// auditing reports whether s drops nothing now.
+func (d desired) auditing(s policy.Service) bool {
+	return s.Mode == policy.Audit || d.audits.until(s) > uint64(bootNow())
+}
+
+// modes are the services as they are now, with the end of an audit that has one.
+func (v *view) modes() []Service {
+	all := []Service{}
+	for _, s := range v.state.Services {
+		now := Service{Service: s}
+		if s.Mode != policy.Audit && v.auditing(s) {
+			now.Mode, now.Until = policy.Audit, v.clock.at(v.audits.until(s))
+		}
+		all = append(all, now)
+	}
+	return all
+}
+
+// Mode starts or ends audits that have an end.
+func (e *Engine) Mode(_ context.Context, by Caller, r ModeRequest) (Modes, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	named, err := e.servicesNamed(r.Services)
+	if err != nil {
+		return Modes{}, err
+	}
+	next := maps.Clone(e.view.audits)
+	if next == nil {
+		next = audits{}
+	}
+	switch r.Mode {
+	case policy.Audit:
+		err = e.startAudits(next, named, r)
+	case policy.Enforce:
+		err = e.stopAudits(next, named)
+	default:
+		err = &policy.InputError{What: fmt.Sprintf("mode %q is not enforce or audit", r.Mode), Hint: "xdpallow mode enforce"}
+	}
+	if err != nil {
+		return Modes{}, err
+	}
+	if _, err := e.make(change{by: by, command: "mode " + string(r.Mode), audits: next}); err != nil {
+		return Modes{}, err
+	}
+	answer := e.modes()
+	for _, s := range answer.Services {
+		if !slices.ContainsFunc(named, func(n policy.Service) bool { return n.Name == s.Name }) {
+			continue
+		}
+		line := fmt.Sprintf("%s: %s", s.Name, s.Mode)
+		if s.Until != nil {
+			line = fmt.Sprintf("%s: audit until %s: nothing is dropped, and then it enforces again", s.Name, s.Until.Format(time.RFC3339))
+		}
+		e.options.Log.Warn(line, "uid", by.UID, "pid", by.PID)
+	}
+	e.poke()
+	return answer, nil
+}
+
+func (e *Engine) modes() Modes {
+	return Modes{Generation: e.view.gate.Tables.Generation(), Services: e.view.modes()}
+}
+
+// servicesNamed returns the services of these names, all when there is none.
+func (e *Engine) servicesNamed(names []string) ([]policy.Service, error) {
+	if len(names) == 0 {
+		return e.view.state.Services, nil
+	}
+	var named []policy.Service
+	for _, name := range names {
+		at := slices.IndexFunc(e.view.state.Services, func(s policy.Service) bool { return s.Name == name })
+		if at < 0 {
+			return nil, &policy.InputError{What: fmt.Sprintf("there is no service %s", name), Hint: "xdpallow mode"}
+		}
+		named = append(named, e.view.state.Services[at])
+	}
+	return named, nil
+}
+
+func (e *Engine) startAudits(next audits, named []policy.Service, r ModeRequest) error {
+	lasts, err := policy.ParseDuration(r.For)
+	if err != nil {
+		return err
+	}
+	if lasts > longestAudit {
+		return &policy.InputError{What: fmt.Sprintf("an audit that lasts %s is no exception", r.For), Hint: e.howTo(policy.Audit)}
+	}
+	end, any := uint64(bootNow()+lasts), false
+	for _, s := range named {
+		if s.Mode == policy.Audit {
+			if len(r.Services) > 0 {
+				return &policy.Refused{What: fmt.Sprintf("service %s is in audit already, and without an end", s.Name), Hint: "xdpallow mode"}
+			}
+			continue
+		}
+		next[s.Name], any = audit{Boottime: end, BootID: e.bootID}, true
+	}
+	if !any {
+		return &policy.Refused{What: "every service is in audit already, and without an end", Hint: "xdpallow mode"}
+	}
+	return nil
+}
+
+// stopAudits ends audits that have an end. One that has none is not ours to end: the
+// next start would bring it back.
+func (e *Engine) stopAudits(next audits, named []policy.Service) error {
+	for _, s := range named {
+		if s.Mode == policy.Audit {
+			return &policy.Refused{What: fmt.Sprintf("service %s is in audit by what run was given", s.Name), Hint: e.howTo(policy.Enforce)}
+		}
+		delete(next, s.Name)
+	}
+	return nil
+}
+
+// howTo says how a mode is set for good.
+func (e *Engine) howTo(mode policy.Mode) string {
+	switch {
+	case len(e.options.Services) == 0:
+		return fmt.Sprintf("set mode: %s in %s, then: xdpallow reload", mode, e.options.Config)
+	case mode == policy.Enforce:
+		return "restart without --mode audit"
+	}
+	return "restart with --mode audit"
+}
+
+// endAudits tells the kernel to enforce where an audit is over. It does so by itself:
+// this only keeps what it is told simple.
+func (e *Engine) endAudits() {
+	next := maps.Clone(e.view.audits)
+	maps.DeleteFunc(next, func(_ string, a audit) bool { return a.Boottime <= uint64(bootNow()) })
+	if len(next) == len(e.view.audits) {
+		return
+	}
+	var over []string
+	for name := range e.view.audits {
+		if _, on := next[name]; !on {
+			over = append(over, name)
+		}
+	}
+	if _, err := e.make(change{by: self(), command: "mode enforce", audits: next}); err != nil {
+		e.options.Log.Error(fmt.Sprintf("end an audit: %v", err))
+		return
+	}
+	slices.Sort(over)
+	e.say(fmt.Sprintf("%s: the audit is over: enforcing again", strings.Join(over, ", ")))
+}
+
+// recallAudits brings back the audits of this boot. A reboot ends all others: who
+// reboots a host wants to know what it does afterwards.
+func (e *Engine) recallAudits() error {
+	was, kept := audits{}, audits{}
+	if err := e.recall(metaAudits, &was); err != nil {
+		return err
+	}
+	for name, a := range was {
+		if a.BootID != e.bootID || e.bootID == "" {
+			e.say(name + ": the reboot has ended its audit: it enforces")
+			continue
+		}
+		kept[name] = a
+	}
+	if e.view.audits = kept; len(kept) == len(was) {
+		return nil
+	}
+	return e.store.Apply(store.Change{Meta: map[string][]byte{metaAudits: kept.marshal()}})
+}
+
+func (a audits) marshal() []byte {
+	if len(a) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(a)
+	if err != nil {
+		panic(err) // a map of strings to numbers always is JSON
+	}
+	return text
+}

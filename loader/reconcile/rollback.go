@@ -1,0 +1,221 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file takes the last change back. What the CLI made is in the store; what a
+// reload read is in the list that it replaced, and is held against the files, which
+// are not ours to write, until they are read again.
+
+// undo is what the store keeps of a change of what is declared.
+type undo struct {
+	Kept uint64 `json:"kept"` // the change whose predecessor's list was kept, see store.KeepEffective
+	Held held   `json:"held"` // after it was taken back
+}
+
+// held are files that say something else than what is enforced.
+type held struct {
+	Generation uint64          `json:"generation"` // whose content is enforced
+	Origins    []policy.Origin `json:"origins"`
+}
+
+func (h held) marshal() []byte {
+	if len(h.Origins) == 0 {
+		return nil
+	}
+	return marshal(h)
+}
+
+func marshal(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // numbers, strings and lists of them always are JSON
+	}
+	return text
+}
+
+// Rollback takes the last change back; it can be taken back itself.
+func (e *Engine) Rollback(_ context.Context, by Caller, r RollbackRequest) (Plan, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c, err := e.inverse()
+	if err != nil {
+		return Plan{}, err
+	}
+	ahead, err := newOutlook(r.Seen)
+	if err != nil {
+		return Plan{}, err
+	}
+	c.ahead = ahead
+	c.by, c.command, c.dryRun, c.peers = by, "rollback", r.DryRun, r.Sessions
+	c.force = policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink}
+	// What waits is taken back anyway, in a moment, and no guard rail is asked then.
+	if e.pending == nil {
+		c.verb = policy.VerbRollback
+	}
+	old := e.view.state.Services
+	plan, err := e.make(c)
+	if err != nil {
+		return Plan{}, err
+	}
+	if !r.DryRun {
+		delete(e.noted, "rollback_failed")
+		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+		e.logServices(old, plan)
+		e.sayHeld()
+	}
+	return e.planned(plan, ahead), nil
+}
+
+// inverse is the change that takes the last one back.
+func (e *Engine) inverse() (change, error) {
+	inverse, found, err := e.store.Previous()
+	if err != nil {
+		return change{}, err
+	}
+	if !found {
+		return change{}, &policy.Refused{What: "there is no change to roll back", Hint: "xdpallow list" + e.options.HintFlags}
+	}
+	c := change{
+		settle: true, edit: policy.Edit{Put: inverse.Put},
+		overriding: overriding{resume: inverse.Resume, suspend: inverse.Suspend, unlimit: inverse.Unlimit, limit: inverse.Limit},
+	}
+	for _, prefix := range inverse.Delete {
+		c.edit.Remove = append(c.edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: prefix})
+	}
+	services := e.view.state.Services
+	if inverse.Undo != nil {
+		if err := e.declaredBefore(&c, inverse.Undo); err != nil {
+			return c, err
+		}
+		services = c.services
+	}
+	// An entry may come back for a service that is gone meanwhile.
+	c.whole = slices.ContainsFunc(c.edit.Put, func(claim policy.Claim) bool { return orphaned(claim, services) })
+	return c, nil
+}
+
+// declaredBefore has c bring back what was declared. What this daemon was started with
+// stays: a rollback is not a restart.
+func (e *Engine) declaredBefore(c *change, text []byte) error {
+	var back undo
+	if err := json.Unmarshal(text, &back); err != nil {
+		return fmt.Errorf("read what takes the last change back: %w", err)
+	}
+	list, err := e.store.LoadKept(back.Kept)
+	if err != nil {
+		return err
+	}
+	c.services, c.declared = list.Services, declared(list.Claims)
+	if len(e.options.Services) > 0 {
+		c.services = e.view.state.Services
+	}
+	delete(c.declared, policy.OriginFlag)
+	if flags, given := e.view.declared[policy.OriginFlag]; given {
+		c.declared[policy.OriginFlag] = flags
+	}
+	c.holds = &back.Held
+	c.undo = &undo{Held: e.held}
+	return nil
+}
+
+// undoReload is how a reload is taken back: what it changes in files is held.
+func (e *Engine) undoReload(read reading) *undo {
+	h := held{Generation: e.view.gate.Tables.Generation(), Origins: slices.Clone(e.held.Origins)}
+	hold := func(origin policy.Origin) {
+		if isFile(origin) && !slices.Contains(h.Origins, origin) {
+			h.Origins = append(h.Origins, origin)
+		}
+	}
+	now := e.view.declared
+	for origin, claims := range read.declared {
+		if !slices.EqualFunc(claims, now[origin], sameClaim) {
+			hold(origin)
+		}
+	}
+	for origin := range now {
+		if _, stays := read.declared[origin]; !stays {
+			hold(origin)
+		}
+	}
+	if read.services != nil && len(e.options.Services) == 0 && !slices.EqualFunc(read.services, e.view.state.Services, policy.Service.Equal) {
+		hold(policy.OriginConfig)
+	}
+	slices.Sort(h.Origins)
+	return &undo{Held: h}
+}
+
+func sameClaim(a, b policy.Claim) bool { return a.Prefix == b.Prefix && policy.SameWords(a, b) }
+
+// holds reports whether a start must not take over what origin says: it was rolled
+// back, or may yet be.
+func (e *Engine) holds(origin policy.Origin) bool {
+	return isFile(origin) && (e.pending != nil || slices.Contains(e.held.Origins, origin))
+}
+
+// withhold puts what is enforced in the place of what the files say that are held.
+func (e *Engine) withhold(read *reading) {
+	for origin := range read.declared {
+		if e.holds(origin) {
+			delete(read.declared, origin)
+		}
+	}
+	for origin := range read.failing {
+		if e.holds(origin) {
+			delete(read.failing, origin)
+		}
+	}
+	for origin, claims := range e.view.declared {
+		if e.holds(origin) {
+			read.declared[origin] = claims
+		}
+	}
+	if e.holds(policy.OriginConfig) && len(e.options.Services) == 0 {
+		read.services = nil
+	}
+}
+
+// heldProblems name the files that are held.
+func (e *Engine) heldProblems() []Problem {
+	var problems []Problem
+	for _, origin := range e.held.Origins {
+		problems = append(problems, Problem{
+			Code: "held", Subject: string(origin),
+			Text: fmt.Sprintf("was rolled back: its content of generation %d is enforced, whatever it says now, until it is read again", e.held.Generation),
+			Hint: "xdpallow reload",
+		})
+	}
+	return problems
+}
+
+// sayHeld logs what a rollback holds.
+func (e *Engine) sayHeld() {
+	if len(e.held.Origins) == 0 {
+		return
+	}
+	var names []string
+	for _, origin := range e.held.Origins {
+		names = append(names, string(origin))
+	}
+	e.say(fmt.Sprintf("held as in generation %d: %s; to take over what is written there now: xdpallow reload%s",
+		e.held.Generation, strings.Join(names, ", "), e.options.HintFlags))
+}
+
+// holdFirst has a restart hold what a change that is to be confirmed is about to take
+// over: killed half way, the daemon would read it from the files again, and wait for
+// nobody's confirmation.
+func (e *Engine) holdFirst(c change) error {
+	if c.confirm == 0 || c.undo == nil {
+		return nil
+	}
+	return e.store.Apply(store.Change{Meta: map[string][]byte{metaHeld: c.undo.Held.marshal()}})
+}
