@@ -16,6 +16,9 @@ import (
 // retryEvery is how soon a rollback that failed is tried again.
 const retryEvery = 5 * time.Second
 
+// ConfirmRequest keeps the change that waits for it.
+type ConfirmRequest struct{}
+
 // Confirm keeps the change that waits for it.
 func (e *Engine) Confirm(_ context.Context, by Caller, _ ConfirmRequest) (Waiting, error) {
 	e.mu.Lock()

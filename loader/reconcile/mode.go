@@ -57,6 +57,19 @@ func (v *view) modes() []Service {
 	return all
 }
 
+// ModeRequest asks for an audit that ends by itself, or for its end.
+type ModeRequest struct {
+	Mode     policy.Mode `json:"mode"`
+	For      string      `json:"for,omitempty"`      // a duration; of an audit
+	Services []string    `json:"services,omitempty"` // none is every service
+}
+
+// Modes are the services as they are now.
+type Modes struct {
+	Generation uint64    `json:"generation"`
+	Services   []Service `json:"services"`
+}
+
 // Mode starts or ends audits that have an end.
 func (e *Engine) Mode(_ context.Context, by Caller, r ModeRequest) (Modes, error) {
 	e.mu.Lock()

@@ -266,33 +266,6 @@ type ReloadRequest struct {
 	Sessions []policy.Peer `json:"sessions,omitempty"`
 }
 
-// ConfirmRequest keeps the change that waits for it.
-type ConfirmRequest struct{}
-
-// RollbackRequest takes the last change back.
-type RollbackRequest struct {
-	DryRun      bool `json:"dry_run"`
-	ForceShrink bool `json:"force_shrink"`
-	AllowEmpty  bool `json:"allow_empty"`
-	AllowAny    bool `json:"allow_any"`
-
-	Seen     string        `json:"seen,omitempty"` // as of RemoveRequest
-	Sessions []policy.Peer `json:"sessions,omitempty"`
-}
-
-// ModeRequest asks for an audit that ends by itself, or for its end.
-type ModeRequest struct {
-	Mode     policy.Mode `json:"mode"`
-	For      string      `json:"for,omitempty"`      // a duration; of an audit
-	Services []string    `json:"services,omitempty"` // none is every service
-}
-
-// Modes are the services as they are now.
-type Modes struct {
-	Generation uint64    `json:"generation"`
-	Services   []Service `json:"services"`
-}
-
 // DetachRequest opens the gate on the named interfaces, on all when none is named.
 type DetachRequest struct {
 	Interfaces []string `json:"interfaces"`

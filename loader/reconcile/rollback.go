@@ -42,6 +42,17 @@ func marshal(v any) []byte {
 	return text
 }
 
+// RollbackRequest takes the last change back.
+type RollbackRequest struct {
+	DryRun      bool `json:"dry_run"`
+	ForceShrink bool `json:"force_shrink"`
+	AllowEmpty  bool `json:"allow_empty"`
+	AllowAny    bool `json:"allow_any"`
+
+	Seen     string        `json:"seen,omitempty"` // as of RemoveRequest
+	Sessions []policy.Peer `json:"sessions,omitempty"`
+}
+
 // Rollback takes the last change back; it can be taken back itself.
 func (e *Engine) Rollback(_ context.Context, by Caller, r RollbackRequest) (Plan, error) {
 	e.mu.Lock()
