@@ -36,7 +36,7 @@ test: root tools ## every test, here and on kernels 6.1 and 6.12 (root)
 KERNELS    ?= 6.1 6.12
 # What needs a compiler, and what an emulated processor is too slow for.
 HERE_ONLY := Mutants|Natively|Sanitizer|AgreesWithOracle
-MAPS_TESTS := Adopt|Stale|BrokenBatches|Tries|Patches|NeverLost|Counters
+MAPS_TESTS := Adopt|Stale|BrokenBatches|Tries|Patches|NeverLost|Counters|FuzzPrefilter|RefusedPacket|FullRing|Burst|LimitHolds|OpeningsAre|AuditEnds
 
 test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
 	CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o build/ ./bpf ./maps ./loader
@@ -47,8 +47,10 @@ test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
 disguises: root tools ## 50,000 random disguises of a SYN against the filter (root)
 	XDPALLOW_DISGUISES=50000 go test -count=1 -timeout 30m -run Disguise ./cmd/xdpallow/internal/e2e -v
 
-fuzz: root ## ten minutes of packets on which program and oracle could differ (root)
+fuzz: root ## ten minutes of packets, and of lists, on which program and model could differ (root)
 	go test -run '^$$' -fuzz FuzzDecide -fuzztime 10m ./bpf
+	go test -run '^$$' -fuzz FuzzPrefilter -fuzztime 10m -fuzzminimizetime 5x ./maps
+	go test -run '^$$' -fuzz FuzzChangeLog -fuzztime 2m ./loader/store
 
 tools: # install with apt what the tests need and is missing
 	@missing=; for pair in $(TOOLS); do \

@@ -18,7 +18,7 @@
  * evenly, and with no period that a sender could step in with. */
 static __always_inline int is_sampled(__u64 before, const struct current *live, int near)
 {
-	return (__u32)before * SCATTER32 <= (near ? live->sample_near : live->sample);
+	return (__u32)before * SCATTER32 < (near ? live->sample_near : live->sample);
 }
 
 /* A ring that is full has a reader who is late or dead: half as many from here on, or
@@ -47,7 +47,7 @@ static __noinline void fill_event(struct event *event, const struct current *liv
 {
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time = bpf_ktime_get_boot_ns();
-	event->weight = (1ull << 32) / ((near ? live->sample_near : live->sample) + 1ull);
+	event->weight = (1ull << 32) / (near ? live->sample_near : live->sample);
 	event->verdict = verdict;
 	event->reason = reason;
 	event->near = near;

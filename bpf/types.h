@@ -103,7 +103,7 @@ struct policy {
 struct current {
 	__u64 slot;
 	__u64 generation; /* for user space */
-	__u32 sample;      /* this and one of 2^32 is the share; the kernel may halve it */
+	__u32 sample;      /* the share, of 2^32; 0 is none; the kernel may halve it */
 	__u32 sample_near; /* likewise, of near misses, which must not drown in a flood */
 };
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"time"
@@ -114,7 +115,7 @@ func (t *Tables) SetSampling(one, near uint32) error {
 	return nil
 }
 
-// share is one of so many as the kernel has it: with one more, of 2^32.
+// share is one of so many as the kernel has it, of 2^32.
 func share(one uint32) uint32 {
-	return uint32(1<<32/uint64(min(max(one, 1), rarest)) - 1)
+	return uint32(min(1<<32/uint64(min(max(one, 1), rarest)), math.MaxUint32))
 }

@@ -32,7 +32,7 @@ func newRand(t *testing.T) *rand.Rand {
 }
 
 // boottime is CLOCK_BOOTTIME in ns.
-func boottime(t *testing.T) uint64 {
+func boottime(t testing.TB) uint64 {
 	t.Helper()
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {

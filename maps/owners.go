@@ -27,13 +27,15 @@ type Limit struct {
 	Burst     uint32 // 1 at least
 }
 
-// value is the limit as the kernel has it, nanoseconds.
+// value is the limit as the kernel has it, nanoseconds. A burst is worth 146 years at
+// most, so that the clock and what is due fit a word.
 func (l Limit) value() (interval, burst uint64) {
-	if l.PerSecond <= 0 {
+	if !(l.PerSecond > 0) {
 		return 0, 0
 	}
-	interval = max(uint64(math.Round(float64(time.Second)/l.PerSecond)), 1)
-	return interval, interval * uint64(max(l.Burst, 1)-1)
+	burst = max(uint64(l.Burst), 1)
+	interval = uint64(min(max(math.Round(float64(time.Second)/l.PerSecond), 1), float64(1<<62/burst)))
+	return interval, interval * (burst - 1)
 }
 
 // SetOwner says what holds for the owner of that number, at once and for every

@@ -17,6 +17,7 @@ type Frame struct {
 	More       bool   // more fragments follow
 	Options    []byte // of IPv4, a multiple of 4
 	Payload    int    // bytes behind the transport header
+	Tags       int    // of 802.1Q, all of VLAN 5
 }
 
 // TCP flags.
@@ -33,6 +34,9 @@ func Opening(source netip.Addr, port uint16) Frame {
 // Bytes is the frame on the wire, without checksums: the program reads none.
 func (f Frame) Bytes() []byte {
 	ethernet := make([]byte, 12, 128+f.Payload)
+	for range f.Tags {
+		ethernet = append(ethernet, 0x81, 0x00, 0, 5)
+	}
 	if f.Source.Is4() {
 		return f.ipv4(append(ethernet, 0x08, 0x00))
 	}

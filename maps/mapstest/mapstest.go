@@ -74,19 +74,19 @@ type Program struct {
 // Load loads the XDP program on tables; dry makes it a twin.
 func Load(tb testing.TB, tables *maps.Tables, dry bool) Program {
 	tb.Helper()
-	return load(tb, tables, shipped(tb), bpf.XdpallowProgXdpallow, dry)
+	return load(tb, tables.Replacements(), shipped(tb), bpf.XdpallowProgXdpallow, dry)
 }
 
 // LoadTwin loads the XDP program of another object as a twin on tables.
 func LoadTwin(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec) Program {
 	tb.Helper()
-	return load(tb, tables, spec, bpf.XdpallowProgXdpallow, true)
+	return load(tb, tables.Replacements(), spec, bpf.XdpallowProgXdpallow, true)
 }
 
 // LoadBackstop loads the program of the socket lookups on tables.
 func LoadBackstop(tb testing.TB, tables *maps.Tables) Program {
 	tb.Helper()
-	return load(tb, tables, shipped(tb), bpf.XdpallowProgBackstop, false)
+	return load(tb, tables.Replacements(), shipped(tb), bpf.XdpallowProgBackstop, false)
 }
 
 func shipped(tb testing.TB) *ebpf.CollectionSpec {
@@ -98,7 +98,7 @@ func shipped(tb testing.TB) *ebpf.CollectionSpec {
 	return spec
 }
 
-func load(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec, name string, dry bool) Program {
+func load(tb testing.TB, replacements map[string]*ebpf.Map, spec *ebpf.CollectionSpec, name string, dry bool) Program {
 	tb.Helper()
 	if dry {
 		if err := spec.Variables[bpf.XdpallowVarDry].Set(uint8(1)); err != nil {
@@ -109,7 +109,6 @@ func load(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec, name st
 	if err != nil {
 		tb.Fatal(err)
 	}
-	replacements := tables.Replacements()
 	replacements[bpf.XdpallowMapCounters] = counters
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
 	maps.DropTemplates(spec)
