@@ -81,7 +81,7 @@ func sampling(t *testing.T, tables *maps.Tables) (all, near uint32) {
 	if err := tables.Replacements()[bpf.XdpallowMapCurrent].Lookup(uint32(0), &current); err != nil {
 		t.Fatal(err)
 	}
-	one := func(share uint32) uint32 { return uint32(1<<32 / uint64(max(share, 1))) }
+	one := func(share uint32) uint32 { return uint32(1 << 32 / uint64(max(share, 1))) }
 	return one(current.Sample), one(current.SampleNear)
 }
 
