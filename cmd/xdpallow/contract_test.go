@@ -58,7 +58,7 @@ func TestWrongInput(t *testing.T) {
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
 		"suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "completion bash",
-		"remove 192.0.2.0/24 --cut", "list --unused 90d", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
+		"remove 192.0.2.0/24 --cut", "list --unused 90", "list --expiring=", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
 		// of this one
 		"mode audit", "mode audit --for 0s", "mode audit --for=", "mode off", "mode enforce audit", "mode enforce --for 15m", "mode --for 15m", "mode --service api",
 		"mode audit --for 15m --service API", "confirm 7", "rollback 7", "reload --confirm 60", "reload --confirm=", "reload --confirm 60s --dry-run",
@@ -127,6 +127,8 @@ func TestRequests(t *testing.T) {
 		"replace --force-shrink --allow-empty " + list:      reconcile.ReplaceRequest{Name: list, Text: "192.0.2.0/24\n", ForceShrink: true, AllowEmpty: true},
 		"remove 192.0.2.0/24 --dry-run --seen 1w":           reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, DryRun: true, Seen: "1w"},
 		"reload --seen 1w":                                  reconcile.ReloadRequest{Seen: "1w"},
+		"list --unused 90d":                                 "list  unused 2160h0m0s",
+		"list --expiring 2w --owner acme":                   "list acme expiring 336h0m0s",
 		"list --owner acme":                                 "list acme",
 		"check 2001:db8::1 --port udp/53":                   "check 2001:db8::1 udp/53",
 		"check 192.0.2.9":                                   "check 192.0.2.9",

@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -19,21 +21,24 @@ import (
 func listCommand(e env) *cli.Command {
 	return e.command("list", "Show who may connect", "", append([]cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "only the prefixes of `OWNER`"},
+		&cli.StringFlag{Name: "unused", Usage: "only what was not seen for `DURATION`, as 90d, counted from when it was first enforced, and has no connection open now"},
+		&cli.StringFlag{Name: "expiring", Usage: "only what ends within `DURATION`, as 14d"},
 	}, offlineFlags()...), list)
 }
 
 func list(ctx context.Context, c *call) error {
-	owner := c.flags.String("owner")
-	if c.flags.IsSet("owner") {
-		if err := policy.ParseName("owner", owner); err != nil {
-			return c.renamed("owner", owner, err)
-		}
+	req, err := c.listed()
+	if err != nil {
+		return err
 	}
 	listing, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Listing, error) {
-		return from.List(ctx, owner)
+		return from.List(ctx, req)
 	})
 	if err != nil {
 		return err
+	}
+	if req.Unused > 0 {
+		c.noteUnused(listing.Connected)
 	}
 	slices.SortStableFunc(listing.Entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	switch {
@@ -42,7 +47,46 @@ func list(ctx context.Context, c *call) error {
 	case c.text:
 		return policy.WriteLines(c.out, lines(listing.Entries))
 	}
-	return table(c.out, 0, entryRows(listing.Entries))
+	return table(c.out, 0, entryRows(listing.Entries, req.Unused > 0))
+}
+
+// listed reads which entries are asked for.
+func (c *call) listed() (reconcile.ListRequest, error) {
+	req := reconcile.ListRequest{Owner: c.flags.String("owner")}
+	if c.flags.IsSet("owner") {
+		if err := policy.ParseName("owner", req.Owner); err != nil {
+			return req, c.renamed("owner", req.Owner, err)
+		}
+	}
+	for _, f := range []struct {
+		name, usual string
+		into        *time.Duration
+	}{{"unused", "90d", &req.Unused}, {"expiring", "14d", &req.Expiring}} {
+		if !c.flags.IsSet(f.name) {
+			continue
+		}
+		var err error
+		if *f.into, err = policy.ParseDuration(c.flags.String(f.name)); err != nil {
+			return req, c.retyped(f.name, c.flags.String(f.name), f.usual, err)
+		}
+	}
+	return req, nil
+}
+
+// noteUnused says what "unused" means, to who is about to remove it.
+func (c *call) noteUnused(connected []netip.Prefix) {
+	c.note("not seen for %s, counted from when an entry was first enforced", c.flags.String("unused"))
+	if len(connected) == 0 {
+		return
+	}
+	shown := make([]string, 0, 5)
+	for _, prefix := range connected[:min(len(connected), cap(shown))] {
+		shown = append(shown, prefix.String())
+	}
+	if more := len(connected) - len(shown); more > 0 {
+		shown = append(shown, fmt.Sprintf("and %d more", more))
+	}
+	c.note("left out, with a connection open now: %s", strings.Join(shown, ", "))
 }
 
 // printListing is the JSON of list, add and remove.
@@ -65,16 +109,23 @@ func lines(entries []reconcile.Entry) iter.Seq[policy.Claim] {
 	}
 }
 
-func entryRows(entries []reconcile.Entry) iter.Seq[[]string] {
+// entryRows are a row an entry, with since when it is enforced if that matters.
+func entryRows(entries []reconcile.Entry, first bool) iter.Seq[[]string] {
+	row := func(enforced string, cells ...string) []string {
+		if first {
+			return slices.Insert(cells, 5, enforced)
+		}
+		return cells
+	}
 	return func(yield func([]string) bool) {
-		if !yield([]string{"PREFIX", "OWNER", "SERVICES", "UNTIL", "LAST-SEEN", "ORIGIN", "NOTE"}) {
+		if !yield(row("FIRST-ENFORCED", "PREFIX", "OWNER", "SERVICES", "UNTIL", "LAST-SEEN", "ORIGIN", "NOTE")) {
 			return
 		}
 		for _, e := range entries {
-			if !yield([]string{
-				e.Prefix.String(), or(e.Owner, "-"), or(strings.Join(e.Services, ","), "all"),
+			if !yield(row(
+				moment(e.FirstEnforced), e.Prefix.String(), or(e.Owner, "-"), or(strings.Join(e.Services, ","), "all"),
 				moment(e.Until), moment(e.LastSeen), or(joined(e.Origins), "-"), or(e.Note, "-"),
-			}) {
+			)) {
 				return
 			}
 		}

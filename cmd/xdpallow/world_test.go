@@ -60,8 +60,15 @@ func (f *fakeEngine) History(_ context.Context, last int) (reconcile.History, er
 	return answer(f, fmt.Sprint("history ", last), f.history)
 }
 
-func (f *fakeEngine) List(_ context.Context, owner string) (reconcile.Listing, error) {
-	return answer(f, "list "+owner, f.listing)
+func (f *fakeEngine) List(_ context.Context, r reconcile.ListRequest) (reconcile.Listing, error) {
+	question := "list " + r.Owner
+	if r.Unused != 0 {
+		question += " unused " + r.Unused.String()
+	}
+	if r.Expiring != 0 {
+		question += " expiring " + r.Expiring.String()
+	}
+	return answer(f, question, f.listing)
 }
 
 func (f *fakeEngine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {

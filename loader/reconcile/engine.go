@@ -198,11 +198,11 @@ func (e *Engine) Stats(context.Context) (Stats, error) {
 	return e.view.stats()
 }
 
-// List implements the question; owner "" is every entry.
-func (e *Engine) List(_ context.Context, owner string) (Listing, error) {
+// List implements the question.
+func (e *Engine) List(_ context.Context, r ListRequest) (Listing, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.list(owner)
+	return e.view.list(r)
 }
 
 // Check implements the question; without a port it answers for every protected one.

@@ -118,13 +118,13 @@ func (o Offline) Stats(context.Context) (Stats, error) {
 }
 
 // List implements the question.
-func (o Offline) List(_ context.Context, owner string) (Listing, error) {
+func (o Offline) List(_ context.Context, r ListRequest) (Listing, error) {
 	v, _, err := o.look()
 	if err != nil {
 		return Listing{}, err
 	}
 	defer v.gate.Close()
-	return v.list(owner)
+	return v.list(r)
 }
 
 // Check implements the question.

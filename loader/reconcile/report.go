@@ -127,7 +127,17 @@ type Listing struct {
 	Total      int     `json:"total"` // prefixes in the whole policy
 	Entries    []Entry `json:"entries"`
 
+	// Of list --unused: left out of Entries, because somebody is connected now.
+	Connected []netip.Prefix `json:"connected,omitempty"`
+
 	Foreseen // of remove
+}
+
+// ListRequest says which entries to list: those that meet every wish that is not zero.
+type ListRequest struct {
+	Owner    string
+	Unused   time.Duration // not seen for so long, counted from when they were first enforced
+	Expiring time.Duration // that end within so long
 }
 
 // Entry is one entry of the effective policy.

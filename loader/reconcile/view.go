@@ -56,18 +56,6 @@ func (v *view) entries(entries []policy.Entry) []Entry {
 // reported is entries of one.
 func (v *view) reported(e *policy.Entry) Entry { return v.entries([]policy.Entry{*e})[0] }
 
-// list returns the entries of owner, all when it is "".
-func (v *view) list(owner string) (Listing, error) {
-	var entries []*policy.Entry
-	for e := range v.state.Entries.All() {
-		if owner == "" || e.Owner == owner {
-			entries = append(entries, e)
-		}
-	}
-	reported, err := v.report(entries)
-	return Listing{Generation: v.gate.Tables.Generation(), Total: v.state.Entries.Len(), Entries: reported}, err
-}
-
 // stats reads the counters of every interface.
 func (v *view) stats() (Stats, error) {
 	s := Stats{Counters: []Counter{}, Since: v.since}

@@ -77,11 +77,8 @@ func (c *Client) History(ctx context.Context, last int) (reconcile.History, erro
 }
 
 // List implements Reader.
-func (c *Client) List(ctx context.Context, owner string) (listing reconcile.Listing, err error) {
-	query := url.Values{}
-	if owner != "" {
-		query.Set("owner", owner)
-	}
+func (c *Client) List(ctx context.Context, req reconcile.ListRequest) (listing reconcile.Listing, err error) {
+	query := url.Values{"owner": {req.Owner}, "unused": {req.Unused.String()}, "expiring": {req.Expiring.String()}}
 	err = c.do(ctx, http.MethodGet, pathEntries+"?"+query.Encode(), nil, func(body io.Reader) (err error) {
 		listing, err = readListing(body)
 		return err

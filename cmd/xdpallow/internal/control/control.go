@@ -16,8 +16,8 @@ type Reader interface {
 	Stats(ctx context.Context) (reconcile.Stats, error)
 	// History returns the last changes, all when last is 0.
 	History(ctx context.Context, last int) (reconcile.History, error)
-	// List returns the entries of one owner, of all when owner is "".
-	List(ctx context.Context, owner string) (reconcile.Listing, error)
+	// List returns the entries that are asked for, all when nothing is.
+	List(ctx context.Context, req reconcile.ListRequest) (reconcile.Listing, error)
 	// Check returns one result for port, or one for every protected port when it is nil.
 	Check(ctx context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error)
 }
@@ -49,7 +49,7 @@ type Engine interface {
 const (
 	pathStatus   = "/v1/status"
 	pathStats    = "/v1/stats"
-	pathEntries  = "/v1/entries" // ?owner=
+	pathEntries  = "/v1/entries" // ?owner=&unused=&expiring=, the last two as time.Duration has them
 	pathCheck    = "/v1/check"   // ?address=&port=
 	pathAdd      = "/v1/add"
 	pathRemove   = "/v1/remove"

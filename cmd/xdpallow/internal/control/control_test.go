@@ -39,7 +39,9 @@ func (e *engine) Status(context.Context) (reconcile.Status, error) {
 	return reconcile.Status{Generation: 7}, e.err
 }
 
-func (e *engine) List(context.Context, string) (reconcile.Listing, error) { return e.listing, e.err }
+func (e *engine) List(context.Context, reconcile.ListRequest) (reconcile.Listing, error) {
+	return e.listing, e.err
+}
 
 func (e *engine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
 	r := reconcile.CheckResult{Address: addr, Port: policy.Port{Protocol: policy.TCP, Number: 443}}

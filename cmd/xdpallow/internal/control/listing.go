@@ -16,7 +16,15 @@ import (
 // work on it as they do on the table.
 func WriteListing(w io.Writer, listing reconcile.Listing) error {
 	buffered := bufio.NewWriter(w)
-	fmt.Fprintf(buffered, `{"generation":%d,"total":%d,"entries":[`, listing.Generation, listing.Total)
+	fmt.Fprintf(buffered, `{"generation":%d,"total":%d,`, listing.Generation, listing.Total)
+	if len(listing.Connected) > 0 {
+		text, err := json.Marshal(listing.Connected)
+		if err != nil {
+			return fmt.Errorf("write who is connected: %w", err)
+		}
+		fmt.Fprintf(buffered, "\"connected\":%s,", text)
+	}
+	buffered.WriteString(`"entries":[`)
 	for i, entry := range listing.Entries {
 		text, err := json.Marshal(entry)
 		if err != nil {
@@ -72,6 +80,8 @@ func readListing(r io.Reader) (reconcile.Listing, error) {
 			err = in.Decode(&listing.Generation)
 		case "total":
 			err = in.Decode(&listing.Total)
+		case "connected":
+			err = in.Decode(&listing.Connected)
 		case "entries":
 			err = readEntries(in, &listing.Entries)
 		default:

@@ -79,7 +79,11 @@ func handler(engine Engine) http.Handler {
 		return check(ctx, engine, r)
 	}))
 	mux.HandleFunc("GET "+pathEntries, func(w http.ResponseWriter, r *http.Request) {
-		listing, err := engine.List(r.Context(), r.URL.Query().Get("owner"))
+		req, err := listRequest(r.URL.Query())
+		var listing reconcile.Listing
+		if err == nil {
+			listing, err = engine.List(r.Context(), req)
+		}
 		if err != nil {
 			writeError(w, err)
 			return
@@ -164,6 +168,21 @@ func reply(w http.ResponseWriter, answer any, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer) // fails only when the caller hung up
+}
+
+func listRequest(query url.Values) (reconcile.ListRequest, error) {
+	req := reconcile.ListRequest{Owner: query.Get("owner")}
+	for key, into := range map[string]*time.Duration{"unused": &req.Unused, "expiring": &req.Expiring} {
+		text := query.Get(key)
+		if text == "" {
+			continue
+		}
+		var err error
+		if *into, err = time.ParseDuration(text); err != nil {
+			return req, &policy.InputError{What: fmt.Sprintf("%s %q is no duration", key, text)}
+		}
+	}
+	return req, nil
 }
 
 func check(ctx context.Context, engine Reader, r *http.Request) ([]reconcile.CheckResult, error) {

@@ -108,7 +108,7 @@ func TestListingCrosses(t *testing.T) {
 	for _, n := range []int{0, 1, 20000} {
 		e := &engine{listing: reconcile.Listing{Generation: 3, Total: n + 5, Entries: prefixes(n)}}
 		socket, _ := start(t, e, system)
-		got, err := NewClient(socket).List(t.Context(), "")
+		got, err := NewClient(socket).List(t.Context(), reconcile.ListRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestErrorsCross(t *testing.T) {
 		socket, _ := start(t, &engine{err: want}, system)
 		client := NewClient(socket)
 		_, status := client.Status(t.Context())
-		_, list := client.List(t.Context(), "")
+		_, list := client.List(t.Context(), reconcile.ListRequest{})
 		_, add := client.Add(t.Context(), reconcile.Caller{}, reconcile.AddRequest{})
 		for _, got := range []error{status, list, add} {
 			if fmt.Sprintf("%#v", toWire(got)) != fmt.Sprintf("%#v", toWire(want)) || errors.Is(got, ErrForbidden) != errors.Is(want, ErrForbidden) {

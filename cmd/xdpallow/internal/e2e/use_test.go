@@ -145,3 +145,49 @@ func TestUseIsCheckpointed(t *testing.T) {
 		t.Errorf("after losing power: %+v, want %+v", got, want)
 	}
 }
+
+// Promise: list --unused counts from when an entry was first enforced, leaves out who
+// was seen and who has a connection open however long ago he opened it, and says both;
+// what it prints, remove takes.
+func TestUnused(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	h.run(allowed...)
+	const quiet, idle = "192.0.2.0/24", "198.51.100.0/24"
+	unused := func(within string) (prefixes []string) {
+		t.Helper()
+		for line := range strings.Lines(h.must("list", "--unused", within, "-o", "text")) {
+			prefixes = append(prefixes, strings.Fields(line)[0])
+		}
+		return prefixes
+	}
+	h.must("add", quiet, idle, "--owner", "acme")
+	open := h.connect(netlab.Unlisted4, h.api4())
+	if got := unused("1m"); len(got) > 0 {
+		t.Errorf("added just now, and unused for a minute: %v", got)
+	}
+	time.Sleep(2100 * time.Millisecond)
+	h.oneSYN(netlab.Listed4, h.api4(), netlab.Connected)
+	want := []string{quiet, netlab.ListedPrefix6.String()}
+	if diff := gocmp.Diff(want, unused("2s")); diff != "" {
+		t.Errorf("unused for two seconds (-want +got)\n%s", diff)
+	}
+	r := h.cli("list", "--unused", "2s")
+	for _, says := range []string{
+		"xdpallow: not seen for 2s, counted from when an entry was first enforced\n",
+		"xdpallow: left out, with a connection open now: " + idle + "\n",
+	} {
+		if !strings.Contains(r.stderr, says) {
+			t.Errorf("list --unused does not say %q: %+v", says, r)
+		}
+	}
+	if listing := ask[reconcile.Listing](h, "list", "--unused", "2s"); len(listing.Connected) != 1 || listing.Connected[0].String() != idle {
+		t.Errorf("connected: %v", listing.Connected)
+	}
+	open.CloseIdleConnections()
+	h.eventually(5*time.Second, "the connection ends", func() bool { return len(unused("2s")) == 3 })
+	if r := h.feed(h.must("list", "--unused", "2s", "--owner", "acme", "-o", "text"), "remove", "-"); r.code != 0 || strings.Contains(h.must("list"), "acme") {
+		t.Errorf("list --unused | remove -: %+v", r)
+	}
+}

@@ -35,7 +35,7 @@ type Snapshot struct {
 }
 
 // Soon is how long before its end an entry counts as expiring.
-const Soon = 14 * 24 * time.Hour
+const Soon = reconcile.Soon
 
 // Owner counts the TCP openings of one owner since counting began.
 type Owner struct {

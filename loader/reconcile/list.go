@@ -1,0 +1,104 @@
+package reconcile
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/sockets"
+)
+
+// This file picks the entries that list shows.
+
+// Soon is how long before its end an entry counts as expiring.
+const Soon = 14 * 24 * time.Hour
+
+// picked reports whether e, as it is used, is one that r asks for.
+func (r ListRequest) picked(e Entry, now time.Time) bool {
+	if r.Expiring > 0 && !endsWithin(e.Until, now, r.Expiring) {
+		return false
+	}
+	if r.Unused == 0 {
+		return true
+	}
+	// Who was let in yesterday and has not come yet is not unused for a quarter.
+	since := e.FirstEnforced
+	if since != nil && e.LastSeen != nil && e.LastSeen.After(*since) {
+		since = e.LastSeen
+	}
+	return since != nil && now.Sub(*since) >= r.Unused
+}
+
+func endsWithin(until *time.Time, now time.Time, within time.Duration) bool {
+	return until != nil && until.After(now) && until.Sub(now) <= within
+}
+
+// list returns the entries that r asks for.
+func (v *view) list(r ListRequest) (Listing, error) {
+	listing := Listing{Generation: v.gate.Tables.Generation(), Total: v.state.Entries.Len(), Entries: []Entry{}}
+	now := v.clock.now()
+	var connected map[netip.Prefix]bool
+	if r.Unused > 0 {
+		var err error
+		if connected, err = v.connected(now); err != nil {
+			return listing, err
+		}
+	}
+	some := make([]*policy.Entry, 0, chunk)
+	show := func() error {
+		reported, err := v.report(some)
+		for _, e := range reported {
+			switch {
+			case !r.picked(e, now):
+			case connected[e.Prefix]:
+				listing.Connected = append(listing.Connected, e.Prefix)
+			default:
+				listing.Entries = append(listing.Entries, e)
+			}
+		}
+		some = some[:0]
+		return err
+	}
+	for e := range v.state.Entries.All() {
+		if r.Owner != "" && e.Owner != r.Owner {
+			continue
+		}
+		if some = append(some, e); len(some) == chunk {
+			if err := show(); err != nil {
+				return listing, err
+			}
+		}
+	}
+	return listing, show()
+}
+
+// connected are the entries by which somebody who is connected now would be let in
+// again: a client that opens once and stays for a quarter is in use.
+func (v *view) connected(now time.Time) (map[netip.Prefix]bool, error) {
+	ports := map[uint16]bool{}
+	for _, service := range v.state.Services {
+		for _, port := range service.Ports {
+			if port.Protocol == policy.TCP {
+				ports[port.Number] = true
+			}
+		}
+	}
+	conns, err := sockets.Established(slices.Collect(maps.Keys(ports)))
+	if err != nil {
+		return nil, &policy.Refused{What: fmt.Sprintf("who is connected now is not known, and could be listed as unused: %v", err), Hint: "modprobe tcp_diag"}
+	}
+	found := map[netip.Prefix]bool{}
+	for _, peer := range sockets.Peers(conns) {
+		service, protected := v.state.ServiceOf(policy.Port{Protocol: policy.TCP, Number: peer.Port})
+		if !protected {
+			continue
+		}
+		if e, _ := v.state.Lookup(peer.Addr, service.Name, now); e != nil {
+			found[e.Prefix] = true
+		}
+	}
+	return found, nil
+}
