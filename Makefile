@@ -13,7 +13,8 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # What the tests run besides Go: command -> Debian package.
 TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git nft:nftables \
-	prometheus:prometheus promtool:prometheus
+	prometheus:prometheus promtool:prometheus \
+	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo
 
 .PHONY: help build demo test test-kernels disguises fuzz tools root generate bench lint install uninstall clean
 
@@ -64,6 +65,9 @@ tools: # install with apt what the tests need and is missing
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing || exit; \
 		case "$$missing" in *prometheus*) \
 			[ ! -d /run/systemd/system ] || systemctl disable --now prometheus; \
+		esac; \
+		case "$$missing" in *openssh-server*) \
+			[ ! -d /run/systemd/system ] || systemctl disable --now ssh; \
 		esac; \
 	fi
 

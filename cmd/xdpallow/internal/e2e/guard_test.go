@@ -185,3 +185,93 @@ func TestOwnSessionIsGuarded(t *testing.T) {
 		t.Errorf("left are %+v", got)
 	}
 }
+
+// Promise: every guard rail holds for replace, a dry run of it included, and is told with
+// the flag that opens it: and only that one.
+func TestReplaceIsGuarded(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	h.run("--allow-file", h.file("beside.list", prefixes(40)+netlab.ListedPrefix4.String()+"\n"))
+	ten := h.file("ten.list", "192.0.2.0\n192.0.2.1\n192.0.2.2\n192.0.2.3\n192.0.2.4\n192.0.2.5\n192.0.2.6\n192.0.2.7\n192.0.2.8\n192.0.2.9\n")
+	four, five := h.file("four.list", "192.0.2.0/30\n192.0.2.4\n192.0.2.1\n192.0.2.2\n192.0.2.3\n"), h.file("five.list", "192.0.2.0\n192.0.2.1\n192.0.2.2\n192.0.2.3\n192.0.2.4\n")
+	for _, c := range []struct{ file, flag, text string }{
+		{four, "--force-shrink", "6 of 10 prefixes of cli would be removed"},
+		{h.file("wide.list", "192.0.2.0\n192.0.2.1\n192.0.2.2\n192.0.2.3\n192.0.2.4\n64.0.0.0/7\n"), "--allow-any", "64.0.0.0/7 (" + h.dir + "/wide.list:6) is wider than /8"},
+		{h.file("wide6.list", "192.0.2.0\n192.0.2.1\n192.0.2.2\n192.0.2.3\n192.0.2.4\n2000::/18\n"), "--allow-any", "2000::/18 (" + h.dir + "/wide6.list:6) is wider than /19"},
+		{h.file("empty.list", "# nobody\n"), "--allow-empty", "no prefix in it, and 10 prefixes would be removed"},
+	} {
+		h.must("replace", ten)
+		h.refused(1, c.text, "replace", c.file, "--dry-run")
+		for _, other := range []string{"--force-shrink", "--allow-any", "--allow-empty"} {
+			if other != c.flag {
+				h.refused(1, c.text, "replace", c.file, other)
+			}
+		}
+		h.shut()
+		if c.flag == "--allow-empty" { // that all go is more than half, too
+			h.refused(1, "10 of 10 prefixes of cli would be removed", "replace", c.file, c.flag)
+			h.must("replace", c.file, c.flag, "--force-shrink")
+		} else {
+			h.refusedUntil(c.flag, c.text, "replace", c.file)
+		}
+		h.must("replace", five, "--force-shrink")
+		h.shut()
+	}
+	h.must("replace", ten)
+	h.must("replace", five) // half is not more than half
+}
+
+// Promise: an enforced list that only replace fills does not become empty by it.
+func TestReplaceByAnEmptyOrEndedList(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	h.run("--allow-empty")
+	h.must("add", netlab.Listed4.String())
+	h.shut()
+	ended := h.file("ended.list", netlab.Listed4.String()+" until=2020-01-01\n")
+	h.refusedUntil("--allow-empty", "every prefix has ended and service api enforces", "replace", ended)
+	h.knock(netlab.Dropped, netlab.Dropped)
+}
+
+// Promise: a start is guarded as a reload is: what a file would take away stays, is a
+// problem with a hint, and is done with the flag; and a dry run says so.
+func TestShrinkAtAStart(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	list := h.file("acme.list", prefixes(20))
+	other := h.file("other.list", strings.ReplaceAll(prefixes(60), "100.64.", "100.65."))
+	files := []string{"--allow-file", list, "--allow-file", other}
+	h.run(files...).stop()
+	h.file("acme.list", prefixes(9))
+	const text = "11 of 20 prefixes of file:"
+	again := append([]string{"--interface", "eth0", "--port", fmt.Sprint(port)}, files...)
+	if r := h.cli(append([]string{"run", "--dry-run"}, again...)...); r.code != 1 || !strings.Contains(r.stderr, text) || !strings.Contains(r.stderr, "--force-shrink") {
+		t.Errorf("run --dry-run: %+v", r)
+	}
+	d := h.run(files...)
+	if s := h.status(); s.Entries != 80 || !strings.Contains(fmt.Sprint(s.Problems), text) {
+		t.Errorf("%d prefixes, want 80 and a problem: %+v", s.Entries, s.Problems)
+	}
+	d.stop()
+	h.run(append(files, "--force-shrink")...)
+	if s := h.status(); s.Entries != 69 || len(s.Problems) > 0 {
+		t.Errorf("%d prefixes, want 69 and no problem: %+v", s.Entries, s.Problems)
+	}
+}
+
+// Promise: who came in by the port that a start would protect is not locked out by it:
+// nothing is attached; and his address in the command makes it right.
+func TestOwnSessionIsGuardedAtAStart(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	someone := h.login()
+	start := append([]string{"run", "--interface", "eth0", "--port", fmt.Sprint(port)}, allowed...)
+	r := someone.types(start...)
+	if want := "xdpallow: hint: xdpallow run --allow " + netlab.Unlisted4.String(); r.code != 1 || !strings.Contains(r.stderr, "your own session comes from") || !strings.Contains(r.stderr, want) {
+		t.Errorf("%+v, want 1 and %q", r, want)
+	}
+	h.serve()
+	h.open()
+}

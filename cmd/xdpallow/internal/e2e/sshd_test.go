@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+)
+
+// sshd is a real OpenSSH server on the protected port, and a key that opens it.
+type sshd struct {
+	h   *host
+	key string
+}
+
+// sshd starts one with a configuration and a host key of its own.
+func (h *host) sshd() sshd {
+	h.tb.Helper()
+	s := sshd{h: h, key: filepath.Join(h.dir, "id")}
+	hostKey := filepath.Join(h.dir, "hostkey")
+	for _, path := range []string{s.key, hostKey} {
+		if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path).CombinedOutput(); err != nil {
+			h.tb.Fatalf("ssh-keygen: %v\n%s", err, out)
+		}
+	}
+	config := h.file("sshd_config", fmt.Sprintf(`Port %d
+HostKey %s
+AuthorizedKeysFile %s.pub
+PermitRootLogin prohibit-password
+StrictModes no
+UsePAM no
+PidFile none
+`, port, hostKey, s.key))
+	// It insists on the directory that its package makes at boot.
+	if err := os.Mkdir("/run/sshd", 0o755); err == nil {
+		h.tb.Cleanup(func() { os.Remove("/run/sshd") })
+	} else if !errors.Is(err, os.ErrExist) {
+		h.tb.Fatal(err)
+	}
+	path, err := exec.LookPath("sshd")
+	if err != nil {
+		h.tb.Fatalf("%v: make tools", err)
+	}
+	cmd := exec.Command(path, "-D", "-e", "-f", config)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := h.lab.Host.Start(cmd); err != nil {
+		h.tb.Fatal(err)
+	}
+	h.tb.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+		if h.tb.Failed() {
+			h.tb.Logf("sshd:\n%s", log.String())
+		}
+	})
+	h.eventually(10*time.Second, "sshd listens", func() bool {
+		outcome, _ := h.lab.Wire.Knock(netlab.Listed4, h.api4(), time.Second)
+		return outcome == netlab.Connected
+	})
+	return s
+}
+
+// types runs a command line over SSH, from an address that is not listed unless a test
+// lists it. An exit of 255 is of ssh itself.
+func (s sshd) types(line string) result {
+	s.h.tb.Helper()
+	cmd := exec.Command("ssh", "-F", "none", "-i", s.key, "-p", fmt.Sprint(port), "-b", netlab.Unlisted4.String(),
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+		"-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=5",
+		"root@"+s.h.link().Host4.String(), line)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := s.h.lab.Wire.Start(cmd); err != nil {
+		s.h.tb.Fatal(err)
+	}
+	_ = cmd.Wait() // the exit code tells
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// sudo is the command line of xdpallow under sudo.
+func (s sshd) sudo(args ...string) string {
+	return strings.Join(append([]string{"sudo", "-n", binary}, s.h.where(args)...), " ")
+}
+
+// Promise: who works over a real sshd on a protected port, under sudo, does not cut
+// himself off: the change is refused and a dry run names his session; with his address
+// listed the same change is made. Somebody who came in by another way may cut him.
+func TestSSHOverAProtectedPort(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	operator := h.sshd()
+	h.run(allowed...)
+	h.must("add", netlab.Unlisted4.String(), "192.0.2.1", "--owner", "ops")
+	if r := operator.types("echo $SSH_CONNECTION; sudo -n env"); r.code != 0 ||
+		!strings.HasPrefix(r.stdout, netlab.Unlisted4.String()+" ") || strings.Contains(r.stdout, "SSH_CONNECTION=") {
+		t.Fatalf("ssh, then sudo, which hides where one comes from: %+v", r)
+	}
+
+	says := "xdpallow: error: your own session comes from " + netlab.Unlisted4.String() + " to tcp/8443 and would be dropped (not_listed)\n" +
+		"xdpallow: hint: xdpallow add " + netlab.Unlisted4.String() + "\n"
+	without, with := h.file("without.list", "192.0.2.1 owner=ops\n192.0.2.2\n"), h.file("with.list", "192.0.2.2\n"+netlab.UnlistedPrefix4.String()+" owner=ops\n")
+	before := h.picture()
+	for _, args := range [][]string{
+		{"remove", netlab.Unlisted4.String()}, {"remove", "--owner", "ops"}, {"replace", without},
+		{"remove", netlab.Unlisted4.String(), "--dry-run"}, {"replace", without, "--dry-run"},
+	} {
+		r := operator.types(operator.sudo(args...))
+		dry := args[len(args)-1] == "--dry-run"
+		if r.code != 1 || r.stderr != says || dry != strings.Contains(r.stdout, netlab.Unlisted4.String()+" to tcp/8443, your own session)") {
+			t.Errorf("%q over ssh: %+v", args, r)
+		}
+		h.unchanged(before, fmt.Sprintf("%q over ssh", args))
+	}
+	if r := operator.types(operator.sudo("replace", with)); r.code != 0 {
+		t.Errorf("a change that lists him: %+v", r)
+	}
+	if r := operator.types("true"); r.code != 0 {
+		t.Errorf("he cannot come in again: %+v", r)
+	}
+	if r := h.cli("replace", without); r.code != 0 { // on the console
+		t.Errorf("a change by somebody else: %+v", r)
+	}
+	if outcome, _ := h.lab.Wire.Knock(netlab.Unlisted4, h.api4(), 300*time.Millisecond); outcome != netlab.Dropped {
+		t.Errorf("which would have cut him off did not: %v", outcome)
+	}
+}
