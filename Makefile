@@ -16,7 +16,7 @@ TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	prometheus:prometheus promtool:prometheus \
 	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo
 
-.PHONY: help build demo test test-kernels disguises fuzz tools root generate bench lint install uninstall clean
+.PHONY: help build demo test test-kernels disguises fuzz soak tools root generate bench lint install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,9 @@ test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
 
 disguises: root tools ## 50,000 random disguises of a SYN against the filter (root)
 	XDPALLOW_DISGUISES=50000 go test -count=1 -timeout 30m -run Disguise ./cmd/xdpallow/internal/e2e -v
+
+soak: root ## 1,000 replaces of a 10,000-entry list under load, and 1,000 mixed changes (root)
+	XDPALLOW_CHANGES=1000 go test -count=1 -timeout 60m -run ChangesUnderLoad ./loader/reconcile -v
 
 fuzz: root ## ten minutes of packets, and of lists, on which program and model could differ (root)
 	go test -run '^$$' -fuzz FuzzDecide -fuzztime 10m ./bpf
