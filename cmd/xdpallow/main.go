@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -45,12 +46,21 @@ func main() {
 		terminal: term.IsTerminal(int(os.Stdin.Fd())),
 		watched:  term.IsTerminal(int(os.Stderr.Fd())),
 		uid:      os.Geteuid(),
-		sessions: func() []policy.Peer { return reconcile.Sessions(os.Getpid()) },
+		sessions: ownSessions,
 		offline:  openOffline,
 		daemon:   runDaemon,
 	})
 	stop()
 	os.Exit(code)
+}
+
+// ownSessions are those of who typed the command. Not to find them stops no command.
+func ownSessions() []policy.Peer {
+	peers, err := reconcile.Sessions(os.Getpid())
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "xdpallow: warning: %v\n", err)
+	}
+	return peers
 }
 
 // run does what e.args say and returns the exit code.

@@ -6,7 +6,6 @@ package main
 import (
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 
@@ -148,30 +147,7 @@ func connections(peers []reconcile.CutPeer) (n int) {
 
 // warnOfCuts is one line for all that a change has cut off.
 func (c *call) warnOfCuts(cuts []reconcile.Cut) {
-	if len(cuts) == 0 {
-		return
+	if len(cuts) > 0 {
+		c.note("warning: %s", reconcile.SumCuts(cuts))
 	}
-	type sum struct{ prefixes, connections int }
-	owners := map[string]sum{}
-	for _, cut := range cuts {
-		was := owners[or(cut.Owner, "-")]
-		owners[or(cut.Owner, "-")] = sum{was.prefixes + 1, was.connections + cut.Connections}
-	}
-	var words []string
-	for _, owner := range slices.Sorted(maps.Keys(owners)) {
-		if len(words) == maxOwnersTold {
-			words = append(words, fmt.Sprintf("and %s more", count(len(owners)-len(words), "owner", "owners")))
-			break
-		}
-		s := owners[owner]
-		text := fmt.Sprintf("%s (%s in use", owner, count(s.prefixes, "prefix", "prefixes"))
-		if s.connections > 0 {
-			text += ", " + count(s.connections, "open connection", "open connections")
-		}
-		words = append(words, text+")")
-	}
-	c.note("warning: cut off: %s", strings.Join(words, ", "))
 }
-
-// maxOwnersTold keeps a warning one line.
-const maxOwnersTold = 5

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -73,6 +75,32 @@ func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time
 	c.ahead.cuts = cuts.sorted(e.view.reported)
 }
 
+// SumCuts is one line for cuts, of which there are some.
+func SumCuts(cuts []Cut) string {
+	type sum struct{ prefixes, connections int }
+	owners := map[string]sum{}
+	for _, cut := range cuts {
+		owner := cmp.Or(cut.Owner, "-")
+		owners[owner] = sum{owners[owner].prefixes + 1, owners[owner].connections + cut.Connections}
+	}
+	var words []string
+	for _, owner := range slices.Sorted(maps.Keys(owners)) {
+		if len(words) == maxOwnersTold {
+			words = append(words, "and "+plural(len(owners)-len(words), "owner", "owners")+" more")
+			break
+		}
+		text := owner + " (" + plural(owners[owner].prefixes, "prefix", "prefixes") + " in use"
+		if open := owners[owner].connections; open > 0 {
+			text += ", " + plural(open, "open connection", "open connections")
+		}
+		words = append(words, text+")")
+	}
+	return "cut off: " + strings.Join(words, ", ")
+}
+
+// maxOwnersTold keeps a warning one line.
+const maxOwnersTold = 5
+
 // enforcedPorts are the TCP ports at which s drops.
 func enforcedPorts(s policy.State) (ports []uint16) {
 	for _, service := range s.Services {
@@ -129,6 +157,9 @@ func (c *cutting) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
 			for old := range c.old.Entries.Covering(stopped) {
 				if !c.old.Suspended.Exactly(stopped) && !yield(old) {
 					return
+				}
+				if len(old.Services) == 0 && c.old.Grants(old, "", c.now) {
+					break // it alone lets these sources in, not what is around it
 				}
 			}
 		}

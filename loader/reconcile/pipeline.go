@@ -75,6 +75,9 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 		}
 		return plan, err
 	}
+	if c.ahead != nil && len(c.ahead.cuts) > 0 {
+		e.options.Log.Warn(c.command + " " + SumCuts(c.ahead.cuts))
+	}
 	return plan, nil
 }
 

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,8 +16,9 @@ import (
 // hold in this network namespace: the operator's own way in, through sshd. sudo
 // hides SSH_CONNECTION, the process tree does not lie. What cannot be read is not
 // found, so it is the command that looks, with the operator's rights, and not the
-// daemon with its three capabilities.
-func Sessions(pid int) []policy.Peer {
+// daemon with its three capabilities. The error is that of a kernel that tells nobody who
+// is connected.
+func Sessions(pid int) ([]policy.Peer, error) {
 	own, _ := os.Readlink("/proc/self/ns/net")
 	held := map[uint32]bool{}
 	for depth := 0; pid > 1 && depth < 64; depth++ {
@@ -27,10 +29,13 @@ func Sessions(pid int) []policy.Peer {
 		pid = parent(proc)
 	}
 	if len(held) == 0 {
-		return nil
+		return nil, nil
 	}
-	conns, _ := sockets.EstablishedAnywhere()
-	return sockets.Peers(slices.DeleteFunc(conns, func(c sockets.Conn) bool { return !held[c.Inode] }))
+	conns, err := sockets.EstablishedAnywhere()
+	if err != nil {
+		return nil, fmt.Errorf("look for your own session, which is not guarded now: %w", err)
+	}
+	return sockets.Peers(slices.DeleteFunc(conns, func(c sockets.Conn) bool { return !held[c.Inode] })), nil
 }
 
 // parent is the ppid in /proc/PID/stat, whose second field may contain anything in

@@ -34,10 +34,14 @@ func (e *Engine) takeOver(good bool) error {
 	}
 	by := self()
 	by.Command = e.options.Command
+	peers, unknown := Sessions(os.Getpid())
+	if unknown != nil {
+		e.options.Log.Warn(unknown.Error())
+	}
 	c := change{
 		by: by, command: "run", verb: policy.VerbRun,
 		force: e.options.Force, services: read.services, declared: declared,
-		peers: Sessions(os.Getpid()),
+		peers: peers,
 	}
 	plan := policy.Plan{}
 	if plan, err = e.make(c); err != nil && good {

@@ -172,6 +172,11 @@ func TestPlanSaysWhomItCuts(t *testing.T) {
 	h.talk(netlab.Unlisted6, h.api6())
 	h.talk(netlab.Listed4, h.api4())
 	h.talk(netlab.Listed4, mail)
+	local, err := h.lab.Host.DialContext(context.Background(), "tcp", h.link().Host4, mail.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
 	h.eventually(5*time.Second, "what the kernel saw", func() bool {
 		return !slices.ContainsFunc(ask[reconcile.Listing](h, "list").Entries, func(e reconcile.Entry) bool { return e.LastSeen == nil && e.Owner != "nobody" })
 	})

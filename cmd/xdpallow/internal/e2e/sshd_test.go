@@ -109,8 +109,11 @@ func TestSSHOverAProtectedPort(t *testing.T) {
 	without, with := h.file("without.list", "192.0.2.1 owner=ops\n192.0.2.2\n"), h.file("with.list", "192.0.2.2\n"+netlab.UnlistedPrefix4.String()+" owner=ops\n")
 	before := h.picture()
 	for _, args := range [][]string{
-		{"remove", netlab.Unlisted4.String()}, {"remove", "--owner", "ops"}, {"replace", without},
-		{"remove", netlab.Unlisted4.String(), "--dry-run"}, {"replace", without, "--dry-run"},
+		{"remove", netlab.Unlisted4.String()},
+		{"remove", "--owner", "ops"},
+		{"replace", without},
+		{"remove", netlab.Unlisted4.String(), "--dry-run"},
+		{"replace", without, "--dry-run"},
 	} {
 		r := operator.types(operator.sudo(args...))
 		dry := args[len(args)-1] == "--dry-run"
