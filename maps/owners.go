@@ -122,3 +122,17 @@ func (t *Tables) ForgetOwner(number uint16) error {
 		t.openings.Put(uint32(number), make([]bpf.XdpallowOpenings, cpus)),
 	)
 }
+
+// CountersID is what the kernel calls the map that owners are counted in: with another
+// one, the counts began at zero.
+func (t *Tables) CountersID() (uint32, error) {
+	info, err := t.openings.Info()
+	if err != nil {
+		return 0, fmt.Errorf("read info of openings: %w", err)
+	}
+	id, found := info.ID()
+	if !found {
+		return 0, errors.New("the kernel does not tell the id of a map")
+	}
+	return uint32(id), nil
+}

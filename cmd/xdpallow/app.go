@@ -34,6 +34,7 @@ func newApp(e env) *cli.App {
 		Commands: []*cli.Command{
 			runCommand(e), addCommand(e), removeCommand(e), replaceCommand(e), reloadCommand(e),
 			confirmCommand(e), rollbackCommand(e), modeCommand(e),
+			suspendCommand(e), resumeCommand(e), limitCommand(e), cutCommand(e), ownersCommand(e),
 			listCommand(e), checkCommand(e), statusCommand(e), statsCommand(e), historyCommand(e),
 			detachCommand(e), assetsCommand(e), demoCommand(e), versionCommand(e),
 		},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,8 +58,8 @@ func TestWrongInput(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
-		"suspend acme", "limit acme 5", "cut acme", "owners", "events", "top", "completion bash",
-		"remove 192.0.2.0/24 --cut", "list --unused 90", "list --expiring=", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
+		"events", "top", "completion bash",
+		"list --unused 90", "list --expiring=", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
 		// of this one
 		"mode audit", "mode audit --for 0s", "mode audit --for=", "mode off", "mode enforce audit", "mode enforce --for 15m", "mode --for 15m", "mode --service api",
 		"mode audit --for 15m --service API", "confirm 7", "rollback 7", "reload --confirm 60", "reload --confirm=", "reload --confirm 60s --dry-run",
@@ -74,6 +75,9 @@ func TestWrongInput(t *testing.T) {
 		"remove", "remove 192.0.2.0/24 --owner acme", "remove --owner",
 		"list acme", "history acme", "history -n x", "history -n -1", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
 		"replace", "replace a.list b.list", "replace /nowhere/a.list", "replace - --seen 7", "remove 192.0.2.0/24 --seen=", "reload --seen 0d",
+		"suspend", "suspend acme globex", "suspend ACME", "suspend 192.0.2.5/24", "suspend acme --for 1d", "suspend fe80::1%eth0", "resume", "resume acme --cut", "cut", "cut 192.0.2.5/24",
+		"limit", "limit acme", "limit acme 5", "limit acme 0/s", "limit acme -1/s", "limit acme 5/y", "limit acme inf/s", "limit ACME 5/s", "limit acme 5/s --burst 0",
+		"limit acme 5/s --burst 4294967296", "limit acme none --burst 1", "limit 192.0.2.0/24 5/s", "owners acme",
 		"detach", "detach eth0 --yes", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
 	} {
 		code, out, stderr := w.run(strings.Fields(line)...)
@@ -141,6 +145,17 @@ func TestRequests(t *testing.T) {
 		"mode":                                              "status",
 		"mode enforce":                                      reconcile.ModeRequest{Mode: policy.Enforce},
 		"mode audit --for 15m --service web,api":            reconcile.ModeRequest{Mode: policy.Audit, For: "15m", Services: []string{"api", "web"}},
+		"replace --force-shrink --allow-empty " + list:      reconcile.ReplaceRequest{Name: list, Text: "192.0.2.0/24\n", ForceShrink: true, AllowEmpty: true},
+		"remove 192.0.2.0/24 --cut":                         reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, Cut: true},
+		"suspend acme --cut --reason x":                     reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}, Cut: true},
+		"suspend 192.0.2.7":                                 reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("192.0.2.7/32")}},
+		"resume 2001:db8::/32":                              reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("2001:db8::/32")}},
+		"resume acme":                                       reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}},
+		"limit acme 30/m --burst 5":                         reconcile.LimitRequest{Owner: "acme", Limit: reconcile.Limit{PerSecond: 0.5, Burst: 5}},
+		"limit acme 200/s":                                  reconcile.LimitRequest{Owner: "acme", Limit: reconcile.Limit{PerSecond: 200}},
+		"limit acme none":                                   reconcile.LimitRequest{Owner: "acme"},
+		"cut 192.0.2.7":                                     reconcile.CutRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("192.0.2.7/32")}},
+		"owners":                                            "owners",
 		"add 192.0.2.0/24 --service web --service mail,api": reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Services: []string{"api", "mail", "web"}},
 		"add 192.0.2.0/24 --for 1w2d":                       reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, For: "1w2d"},
 		"add - --until 2099-01-01":                          reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24 owner=acme note=\"x\""}, Until: "2099-01-01"},
@@ -149,7 +164,7 @@ func TestRequests(t *testing.T) {
 		if code, _, stderr := w.sh(line); code != 0 {
 			t.Errorf("%s: exit %d, %s", line, code, stderr)
 		}
-		if diff := cmp.Diff(want, w.asked[len(w.asked)-1]); diff != "" {
+		if diff := cmp.Diff(want, w.asked[len(w.asked)-1], cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", line, diff)
 		}
 	}
@@ -193,6 +208,11 @@ func TestNoDaemon(t *testing.T) {
 		"list":                {3, 0},
 		"stats":               {3, 0},
 		"history":             {3, 0},
+		"owners":              {3, 0},
+		"suspend acme":        {3, 3},
+		"resume acme":         {3, 3},
+		"limit acme 1/s":      {3, 3},
+		"cut acme":            {3, 3},
 		"detach --yes":        {3, 0},
 		"check 192.0.2.9":     {2, 0}, // 1 and 3 are not for check to use
 	}
@@ -415,7 +435,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode list check status stats history detach assets demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners list check status stats history detach assets demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

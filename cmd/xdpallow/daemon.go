@@ -188,5 +188,6 @@ func (s scrape) Snapshot(ctx context.Context) (shot metrics.Snapshot, err error)
 	}
 	shot.IPv4, shot.IPv6 = s.engine.Families()
 	shot.Stats, err = s.engine.Stats(ctx)
+	shot.Owners = countedOwners(shot.Stats.Owners)
 	return shot, err
 }

@@ -109,21 +109,30 @@ func lines(entries []reconcile.Entry) iter.Seq[policy.Claim] {
 	}
 }
 
-// entryRows are a row an entry, with since when it is enforced if that matters.
+// entryRows are a row an entry, with since when it is enforced if that matters, and with
+// a column for suspensions where there is one: it is what is wrong.
 func entryRows(entries []reconcile.Entry, first bool) iter.Seq[[]string] {
-	row := func(enforced string, cells ...string) []string {
+	stopped := slices.ContainsFunc(entries, func(e reconcile.Entry) bool { return e.Suspended })
+	row := func(enforced, suspended string, cells ...string) []string {
+		if stopped {
+			cells = append(cells, suspended)
+		}
 		if first {
 			return slices.Insert(cells, 5, enforced)
 		}
 		return cells
 	}
 	return func(yield func([]string) bool) {
-		if !yield(row("FIRST-ENFORCED", "PREFIX", "OWNER", "SERVICES", "UNTIL", "LAST-SEEN", "ORIGIN", "NOTE")) {
+		if !yield(row("FIRST-ENFORCED", "SUSPENDED", "PREFIX", "OWNER", "SERVICES", "UNTIL", "LAST-SEEN", "ORIGIN", "NOTE")) {
 			return
 		}
 		for _, e := range entries {
+			suspended := "-"
+			if e.Suspended {
+				suspended = "suspended"
+			}
 			if !yield(row(
-				moment(e.FirstEnforced), e.Prefix.String(), or(e.Owner, "-"), or(strings.Join(e.Services, ","), "all"),
+				moment(e.FirstEnforced), suspended, e.Prefix.String(), or(e.Owner, "-"), or(strings.Join(e.Services, ","), "all"),
 				moment(e.Until), moment(e.LastSeen), or(joined(e.Origins), "-"), or(e.Note, "-"),
 			)) {
 				return

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -15,6 +16,7 @@ import (
 func removeCommand(e env) *cli.Command {
 	return e.command("remove", "Take back what add let in", "PREFIX|ADDR...|-", []cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "remove all that add let in for `OWNER`"},
+		cutFlag(),
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
 		dryRunFlag(), seenFlag(), reasonFlag(),
 	}, remove)
@@ -30,7 +32,7 @@ func remove(ctx context.Context, c *call) error {
 		return err
 	}
 	req := reconcile.RemoveRequest{
-		Owner: owner, AllowEmpty: c.flags.Bool("allow-empty"), DryRun: c.flags.Bool("dry-run"), Seen: seen, Sessions: c.sessions(),
+		Owner: owner, AllowEmpty: c.flags.Bool("allow-empty"), Cut: c.flags.Bool("cut"), DryRun: c.flags.Bool("dry-run"), Seen: seen, Sessions: c.sessions(),
 	}
 	if !named {
 		if err := policy.ParseName("owner", owner); err != nil {
@@ -53,10 +55,18 @@ func remove(ctx context.Context, c *call) error {
 		return c.printRemoval(listing)
 	}
 	c.warnOfCuts(listing.Cuts)
-	// Filtering begins at the opening: whoever is connected stays so.
-	return c.printChange(listing, "removed", func(e reconcile.Entry) string {
-		return strings.TrimSpace(e.Owner + " (open connections live on)")
-	})
+	if listing.Cut == nil {
+		// Filtering begins at the opening: whoever is connected stays so.
+		return c.printChange(listing, "removed", func(e reconcile.Entry) string {
+			return strings.TrimSpace(e.Owner + " (open connections live on)")
+		})
+	}
+	err = c.printChange(listing, "removed", func(e reconcile.Entry) string { return e.Owner })
+	if err != nil || c.json {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "%s cut\n", count(*listing.Cut, "connection", "connections"))
+	return err
 }
 
 // printRemoval prints what a dry run found.

@@ -54,6 +54,7 @@ func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot,
 	if shot.Stats, err = from.Stats(ctx); err != nil {
 		return shot, err
 	}
+	shot.Owners = countedOwners(shot.Stats.Owners)
 	listing, err := from.List(ctx, reconcile.ListRequest{})
 	soon := time.Now().Add(metrics.Soon)
 	for _, e := range listing.Entries {

@@ -30,6 +30,9 @@ func status(ctx context.Context, c *call) error {
 	return table(c.out, 0, slices.Values(statusRows(status)))
 }
 
+// mostShown is how many of a kind fit a screen with all that matters more.
+const mostShown = 10
+
 // statusRows is the screen: what it is about, and what there is to say.
 func statusRows(s reconcile.Status) [][]string {
 	var rows [][]string
@@ -65,6 +68,13 @@ func statusRows(s reconcile.Status) [][]string {
 			text += " of its last good content: " + o.Error
 		}
 		rows = append(rows, []string{"origin:", text})
+	}
+	for i, one := range s.Suspended {
+		if i == mostShown {
+			rows = append(rows, []string{"suspended:", count(len(s.Suspended)-i, "more", "more")})
+			break
+		}
+		rows = append(rows, []string{"suspended:", one.Subject + " " + describeSuspension(one)})
 	}
 	if w := s.Confirm; w != nil {
 		rows = append(rows, []string{"confirm:", fmt.Sprintf("%s of generation %d is rolled back in %ds, at %s, unless confirmed",

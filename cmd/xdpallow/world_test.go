@@ -32,6 +32,10 @@ type fakeEngine struct {
 	plan    reconcile.Plan
 	waiting reconcile.Waiting
 	detach  reconcile.DetachResult
+	owners  reconcile.Owners
+	stopped reconcile.SuspendResult
+	limited reconcile.LimitResult
+	cut     reconcile.CutResult
 	history reconcile.History
 }
 
@@ -105,6 +109,26 @@ func (f *fakeEngine) Rollback(_ context.Context, _ reconcile.Caller, r reconcile
 
 func (f *fakeEngine) Mode(_ context.Context, _ reconcile.Caller, r reconcile.ModeRequest) (reconcile.Modes, error) {
 	return answer(f, r, reconcile.Modes{Generation: f.status.Generation, Services: f.status.Services})
+}
+
+func (f *fakeEngine) Owners(context.Context) (reconcile.Owners, error) {
+	return answer(f, "owners", f.owners)
+}
+
+func (f *fakeEngine) Suspend(_ context.Context, _ reconcile.Caller, r reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
+	return answer(f, r, f.stopped)
+}
+
+func (f *fakeEngine) Resume(_ context.Context, _ reconcile.Caller, r reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
+	return answer(f, r, f.stopped)
+}
+
+func (f *fakeEngine) Limit(_ context.Context, _ reconcile.Caller, r reconcile.LimitRequest) (reconcile.LimitResult, error) {
+	return answer(f, r, f.limited)
+}
+
+func (f *fakeEngine) Cut(_ context.Context, _ reconcile.Caller, r reconcile.CutRequest) (reconcile.CutResult, error) {
+	return answer(f, r, f.cut)
 }
 
 func (f *fakeEngine) Detach(_ context.Context, _ reconcile.Caller, r reconcile.DetachRequest) (reconcile.DetachResult, error) {

@@ -18,7 +18,7 @@ func (e *Engine) Detach(_ context.Context, by Caller, r DetachRequest) (DetachRe
 	if err != nil {
 		return DetachResult{}, err
 	}
-	if err := e.lastUse(); err != nil { // the kernel's counts may end here
+	if err := errors.Join(e.lastUse(), e.saveOwnerUse()); err != nil { // the kernel's counts may end here
 		e.noteUse(err)
 	}
 	names := r.Interfaces

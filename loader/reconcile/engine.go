@@ -44,33 +44,33 @@ type Engine struct {
 	started time.Time
 	store   *store.Store
 
-	mu       sync.Mutex // of everything below; a change holds it from first to last
-	view     view
-	tally    tally
-	failing  map[policy.Origin]error // origins whose last reading was not taken over
-	compiler compiler
-	numbered int // owners whose number is on disk
-	list     list
-	last     *Change
-	released map[string]bool    // interfaces that detach took: never attached again
-	wanted   map[string]Problem // interfaces that should be guarded and are not
-	unnamed  map[string]bool    // guarded, and no longer named
-	end      time.Time          // when the next claim ends beside another; zero is never
-	torn     error              // of the effective list, at start
-	stood    bool               // a gate was up when we came
-	up       bool               // Start has succeeded
-	settings *config.Settings   // of the config file, as this daemon was started with
-	files    []string           // as last read: those of the options and of the config file
-	problems []Problem          // as of the last probe
-	attached []string           // log lines of interfaces, until Announce
-	later    []string           // and those that follow them
-	noted    map[string]Problem // by code, of parts of the daemon that are not ours
-	pending  *store.Confirm     // what waits for its confirmation, or nil
-	retry    time.Time          // of a rollback that failed
-	held     held               // files that were rolled back
-	bootID   string             // "" where it cannot be read: then nothing is of this boot
-	poked    chan struct{}      // something else may be due next
-	done     chan struct{}      // closed when detach took the last interface
+	mu          sync.Mutex // of everything below; a change holds it from first to last
+	view        view
+	tally       tally
+	failing     map[policy.Origin]error // origins whose last reading was not taken over
+	compiler    compiler
+	savedOwners map[string]store.OwnerUse // what is on disk of owners
+	list        list
+	last        *Change
+	released    map[string]bool    // interfaces that detach took: never attached again
+	wanted      map[string]Problem // interfaces that should be guarded and are not
+	unnamed     map[string]bool    // guarded, and no longer named
+	end         time.Time          // when the next claim ends beside another; zero is never
+	torn        error              // of the effective list, at start
+	stood       bool               // a gate was up when we came
+	up          bool               // Start has succeeded
+	settings    *config.Settings   // of the config file, as this daemon was started with
+	files       []string           // as last read: those of the options and of the config file
+	problems    []Problem          // as of the last probe
+	attached    []string           // log lines of interfaces, until Announce
+	later       []string           // and those that follow them
+	noted       map[string]Problem // by code, of parts of the daemon that are not ours
+	pending     *store.Confirm     // what waits for its confirmation, or nil
+	retry       time.Time          // of a rollback that failed
+	held        held               // files that were rolled back
+	bootID      string             // "" where it cannot be read: then nothing is of this boot
+	poked       chan struct{}      // something else may be due next
+	done        chan struct{}      // closed when detach took the last interface
 }
 
 // Open takes possession of the state directory and the pin root. Nothing is touched
@@ -122,7 +122,7 @@ func (e *Engine) Close() error {
 	if !e.up {
 		left = e.leaveNothing()
 	} else if !e.isDone() {
-		left = e.lastUse()
+		left = errors.Join(e.lastUse(), e.saveOwnerUse())
 	}
 	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.store.Close())
 }
@@ -167,6 +167,7 @@ func (e *Engine) status() Status {
 		Owners:     len(e.tally.owners),
 		Services:   e.view.modes(),
 		Origins:    e.origins(),
+		Suspended:  e.view.suspensions(),
 		LastChange: e.last,
 		Confirm:    e.waiting(),
 		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
@@ -195,7 +196,7 @@ func (e *Engine) origins() []OriginStatus {
 func (e *Engine) Stats(context.Context) (Stats, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.stats()
+	return e.view.stats(e.tally.owners)
 }
 
 // List implements the question.

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,9 +13,9 @@ import (
 // compiler turns the desired state into what the kernel is told: names become
 // numbers, wall time becomes time since boot.
 type compiler struct {
-	clock  clock
-	owners map[string]uint16 // names are given numbers once and keep them
-	fixed  map[netip.Prefix]fixed
+	clock   clock
+	numbers *numbers
+	fixed   map[netip.Prefix]fixed
 }
 
 // fixed is a deadline that --for made: so much time from then, whatever the wall clock
@@ -33,32 +32,8 @@ func (c *compiler) expires(e policy.Entry) uint64 {
 	return c.clock.boot(e.Until)
 }
 
-// number returns the owner's number, a new one if need be.
-func (c *compiler) number(owner string) (uint16, error) {
-	if owner == "" {
-		return 0, nil
-	}
-	n, found := c.owners[owner]
-	if !found {
-		if len(c.owners) == maps.MaxOwners {
-			return 0, fmt.Errorf("owner %s: there is room for %d owners", owner, maps.MaxOwners)
-		}
-		n = uint16(len(c.owners) + 1)
-		c.owners[owner] = n
-	}
-	return n, nil
-}
-
-func (c *compiler) marshalOwners() []byte {
-	text, err := json.Marshal(c.owners)
-	if err != nil {
-		panic(err) // a map of strings to numbers always is JSON
-	}
-	return text
-}
-
 func (c *compiler) entry(e policy.Entry, services []policy.Service) (maps.Entry, error) {
-	owner, err := c.number(e.Owner)
+	owner, err := c.numbers.get(e.Owner)
 	if err != nil {
 		return maps.Entry{}, err
 	}

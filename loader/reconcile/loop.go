@@ -42,6 +42,7 @@ func (e *Engine) Run(ctx context.Context) {
 			e.follow()
 		case <-reconcile.C:
 			e.follow()
+			e.keepOwnerUse()
 		case <-probe.C:
 			e.due()
 			e.watch()

@@ -79,6 +79,9 @@ func (o Offline) recall(v *view) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := v.recallOwnerUse(kept); err != nil {
+		return nil, err
+	}
 	v.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now())
 	v.override(overrides)
 	v.audits = audits
@@ -103,7 +106,7 @@ func (o Offline) Status(context.Context) (Status, error) {
 	return Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Uncovered: uncovered(v.gate), Backstop: v.backstop(),
 		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len(), Owners: len(counted.owners),
-		Services: v.modes(), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
+		Services: v.modes(), Suspended: v.suspensions(), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}, nil
 }
 
@@ -114,7 +117,7 @@ func (o Offline) Stats(context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	defer v.gate.Close()
-	return v.stats()
+	return v.stats(countAll(v.desired).owners)
 }
 
 // List implements the question.

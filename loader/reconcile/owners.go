@@ -104,14 +104,9 @@ func (o overrides) names(yield func(string) bool) {
 	}
 }
 
-// ruleAll tells the kernel what holds for every owner.
+// ruleAll tells the kernel what holds for every owner, who have numbers.
 func (e *Engine) ruleAll() error {
-	for name := range e.view.overrides.names {
-		if _, err := e.compiler.number(name); err != nil {
-			return err
-		}
-	}
-	for name, number := range e.compiler.owners {
+	for name, number := range e.compiler.numbers.of {
 		if err := e.view.gate.Tables.SetOwner(number, e.view.ownerRule(name)); err != nil {
 			return fmt.Errorf("owner %s: %w", name, err)
 		}
@@ -127,7 +122,7 @@ func (e *Engine) ruleOwners(by overriding, next overrides, only func(kernel.Owne
 		if !only(rule) {
 			continue
 		}
-		number, err := e.compiler.number(name)
+		number, err := e.compiler.numbers.get(name)
 		if err == nil {
 			err = e.view.gate.Tables.SetOwner(number, rule)
 		}
@@ -160,4 +155,19 @@ func (o overriding) owners(yield func(string) bool) {
 			return
 		}
 	}
+}
+
+// settleOwners makes the kernel have what is said of the recovered owners.
+func (e *Engine) settleOwners() error {
+	names := map[string]bool{}
+	for name := range e.tally.owners {
+		names[name] = true
+	}
+	for name := range e.view.overrides.names {
+		names[name] = true
+	}
+	if err := e.number(names); err != nil {
+		return err
+	}
+	return e.ruleAll()
 }

@@ -89,6 +89,9 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 	if published {
 		var err error
 		generation = max(generation, e.lastGeneration()) + 1
+		if err := e.number(c.ownersOf(plan)); err != nil {
+			return err
+		}
 		// Who is stopped is stopped first, and who is let in again comes last.
 		err = e.ruleOwners(c.overriding, next.overrides, isStopped)
 		if err == nil {
@@ -225,8 +228,8 @@ func (e *Engine) durable(c change, plan policy.Plan, generation uint64) store.Ch
 	for _, said := range c.edit.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
 	}
-	if len(e.compiler.owners) > e.numbered { // they may be tens of thousands
-		done.Meta[metaOwners] = e.compiler.marshalOwners()
+	if e.compiler.numbers.dirty { // they are thousands
+		done.Meta[metaOwners] = e.compiler.numbers.marshal()
 	}
 	if c.audits != nil {
 		done.Meta[metaAudits] = c.audits.marshal()
@@ -248,7 +251,7 @@ func (e *Engine) durable(c change, plan policy.Plan, generation uint64) store.Ch
 
 // recorded takes done, which is on disk, for what was done last.
 func (e *Engine) recorded(c change, done store.Change) {
-	e.numbered = len(e.compiler.owners)
+	e.compiler.numbers.dirty = false
 	if done.Log != nil {
 		done.Log.After = done.Generation
 		e.last = lastChange(*done.Log)

@@ -12,6 +12,23 @@ import (
 // Remove takes CLI claims away, all or none. It refuses when a named prefix had no
 // claim, or would still be allowed afterwards, and says by what.
 func (e *Engine) Remove(_ context.Context, by Caller, r RemoveRequest) (Listing, error) {
+	listing, err := e.remove(by, r)
+	if err != nil || !r.Cut {
+		return listing, err
+	}
+	var prefixes []netip.Prefix
+	for _, entry := range listing.Entries {
+		prefixes = append(prefixes, entry.Prefix)
+	}
+	n, err := e.cutOff(within(prefixes))
+	listing.Cut = &n
+	if err != nil {
+		return listing, fmt.Errorf("removed; %w", err)
+	}
+	return listing, nil
+}
+
+func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	prefixes, err := e.toRemove(r)
@@ -132,7 +149,8 @@ func (e *Engine) shares(covering *policy.Entry, entry policy.Entry) bool {
 		}
 	}
 	ended := !covering.Until.IsZero() && !covering.Until.After(e.view.clock.now())
-	return !ended && !e.view.state.IsSuspended(covering) && slices.ContainsFunc(services, func(name string) bool {
+	stopped := e.view.state.IsSuspended(covering) || e.view.state.Suspended.Covers(entry.Prefix)
+	return !ended && !stopped && slices.ContainsFunc(services, func(name string) bool {
 		return len(covering.Services) == 0 || slices.Contains(covering.Services, name)
 	})
 }

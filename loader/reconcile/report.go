@@ -24,6 +24,7 @@ type Status struct {
 	Owners     int            `json:"owners"`
 	Services   []Service      `json:"services"`
 	Origins    []OriginStatus `json:"origins"`
+	Suspended  []Suspension   `json:"suspended"`   // prefixes, then owners
 	LastChange *Change        `json:"last_change"` // as of the change log; nil before the first
 	Confirm    *Waiting       `json:"confirm"`     // nil when nothing waits for its confirmation
 	Daemon     *Daemon        `json:"daemon"`      // nil when no daemon runs
@@ -108,6 +109,7 @@ type Daemon struct {
 type Stats struct {
 	Counters []Counter  `json:"counters"` // every series, zero rows too, sorted
 	Since    *time.Time `json:"since"`    // when counting began
+	Owners   []Owner    `json:"owners"`   // of TCP openings, sorted
 }
 
 // Counter is one series of packets and bytes.
@@ -126,6 +128,7 @@ type Listing struct {
 	Generation uint64  `json:"generation"`
 	Total      int     `json:"total"` // prefixes in the whole policy
 	Entries    []Entry `json:"entries"`
+	Cut        *int    `json:"cut,omitempty"` // connections ended, where that was asked for
 
 	// Of list --unused: left out of Entries, because somebody is connected now.
 	Connected []netip.Prefix `json:"connected,omitempty"`
@@ -244,6 +247,7 @@ type RemoveRequest struct {
 	Prefixes   []string `json:"prefixes"`
 	Owner      string   `json:"owner"`
 	AllowEmpty bool     `json:"allow_empty"`
+	Cut        bool     `json:"cut"` // end open connections, too
 	DryRun     bool     `json:"dry_run,omitempty"`
 	Seen       string   `json:"seen,omitempty"` // a duration: who was seen since then is in use; "" is DefaultSeen
 

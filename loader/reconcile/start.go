@@ -79,11 +79,15 @@ func (e *Engine) say(line string) {
 // recover brings back the last good policy: what was declared, and what the CLI
 // made. It reports whether there is one.
 func (e *Engine) recover() (bool, error) {
-	e.compiler = compiler{clock: e.view.clock, owners: map[string]uint16{}, fixed: map[netip.Prefix]fixed{}}
-	if err := e.recall(metaOwners, &e.compiler.owners); err != nil {
+	given := map[string]uint16{}
+	if err := e.recall(metaOwners, &given); err != nil {
 		return false, err
 	}
-	e.numbered = len(e.compiler.owners)
+	e.compiler = compiler{clock: e.view.clock, numbers: newNumbers(given), fixed: map[netip.Prefix]fixed{}}
+	e.view.numbers = e.compiler.numbers
+	if err := e.recallOwnerUse(); err != nil {
+		return false, err
+	}
 	if last, found, err := e.store.LastRecord(); err != nil {
 		return false, err
 	} else if found {
@@ -113,7 +117,7 @@ func (e *Engine) recover() (bool, error) {
 			e.view.orphans[claim.Prefix] = claim
 		}
 		e.view.override(overrides)
-		return false, e.ruleAll()
+		return false, e.settleOwners()
 	}
 	e.lastGood(last)
 	e.list.saved = last
@@ -173,7 +177,7 @@ func (e *Engine) lastGood(last store.Effective) {
 // settle makes the kernel have the recovered state. After a restart it has it
 // already and nothing is written; after a reboot it has nothing.
 func (e *Engine) settle(generation uint64) error {
-	if err := e.ruleAll(); err != nil {
+	if err := e.settleOwners(); err != nil {
 		return err
 	}
 	tables := e.view.gate.Tables

@@ -167,7 +167,9 @@ func (v *view) report(entries []*policy.Entry) ([]Entry, error) {
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, entry(*e, use))
+			one := entry(*e, use)
+			one.Suspended = v.state.IsSuspended(e)
+			out = append(out, one)
 		}
 	}
 	return out, nil

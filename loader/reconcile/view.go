@@ -18,14 +18,16 @@ import (
 // view answers questions from a gate and the state that it should be in, with or
 // without a daemon behind it.
 type view struct {
-	gate    *loader.Gate
-	desired // the state is that of the kernel, or should be
-	clock   clock
-	uses    usage
-	kept    *store.Store               // has what is known of their use; or else
-	known   map[netip.Prefix]store.Use // is all of it
-	since   *time.Time
-	waits   *Waiting // what nobody has confirmed, where no engine knows it
+	gate        *loader.Gate
+	desired     // the state is that of the kernel, or should be
+	clock       clock
+	uses        usage
+	kept        *store.Store               // has what is known of their use; or else
+	known       map[netip.Prefix]store.Use // is all of it
+	since       *time.Time
+	waits       *Waiting // what nobody has confirmed, where no engine knows it
+	numbers     *numbers
+	ownerCounts ownerCounts
 }
 
 // saved is what the database knows of the use of prefixes.
@@ -56,9 +58,14 @@ func (v *view) entries(entries []policy.Entry) []Entry {
 // reported is entries of one.
 func (v *view) reported(e *policy.Entry) Entry { return v.entries([]policy.Entry{*e})[0] }
 
-// stats reads the counters of every interface.
-func (v *view) stats() (Stats, error) {
+// stats reads the counters of every interface, and of owners with so many prefixes.
+func (v *view) stats(prefixes map[string]int) (Stats, error) {
 	s := Stats{Counters: []Counter{}, Since: v.since}
+	owners, err := v.owners(prefixes)
+	if err != nil {
+		return s, err
+	}
+	s.Owners = owners.Owners
 	for _, name := range v.gate.Attached() {
 		counters, err := v.gate.Counters(name)
 		if err != nil {

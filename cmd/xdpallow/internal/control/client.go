@@ -71,6 +71,11 @@ func (c *Client) Stats(ctx context.Context) (reconcile.Stats, error) {
 	return get[reconcile.Stats](ctx, c, pathStats, nil)
 }
 
+// Owners implements Reader.
+func (c *Client) Owners(ctx context.Context) (reconcile.Owners, error) {
+	return get[reconcile.Owners](ctx, c, pathOwners, nil)
+}
+
 // History implements Reader.
 func (c *Client) History(ctx context.Context, last int) (reconcile.History, error) {
 	return get[reconcile.History](ctx, c, pathHistory, url.Values{"last": {strconv.Itoa(last)}})
@@ -128,6 +133,26 @@ func (c *Client) Rollback(ctx context.Context, _ reconcile.Caller, req reconcile
 // Mode implements Writer.
 func (c *Client) Mode(ctx context.Context, _ reconcile.Caller, req reconcile.ModeRequest) (reconcile.Modes, error) {
 	return post[reconcile.Modes](ctx, c, pathMode, req)
+}
+
+// Suspend implements Writer.
+func (c *Client) Suspend(ctx context.Context, _ reconcile.Caller, req reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
+	return post[reconcile.SuspendResult](ctx, c, pathSuspend, req)
+}
+
+// Resume implements Writer.
+func (c *Client) Resume(ctx context.Context, _ reconcile.Caller, req reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
+	return post[reconcile.SuspendResult](ctx, c, pathResume, req)
+}
+
+// Limit implements Writer.
+func (c *Client) Limit(ctx context.Context, _ reconcile.Caller, req reconcile.LimitRequest) (reconcile.LimitResult, error) {
+	return post[reconcile.LimitResult](ctx, c, pathLimit, req)
+}
+
+// Cut implements Writer.
+func (c *Client) Cut(ctx context.Context, _ reconcile.Caller, req reconcile.CutRequest) (reconcile.CutResult, error) {
+	return post[reconcile.CutResult](ctx, c, pathCut, req)
 }
 
 // Detach implements Detacher.

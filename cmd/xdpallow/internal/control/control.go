@@ -14,6 +14,7 @@ import (
 type Reader interface {
 	Status(ctx context.Context) (reconcile.Status, error)
 	Stats(ctx context.Context) (reconcile.Stats, error)
+	Owners(ctx context.Context) (reconcile.Owners, error)
 	// History returns the last changes, all when last is 0.
 	History(ctx context.Context, last int) (reconcile.History, error)
 	// List returns the entries that are asked for, all when nothing is.
@@ -32,6 +33,10 @@ type Writer interface {
 	Confirm(ctx context.Context, who reconcile.Caller, req reconcile.ConfirmRequest) (reconcile.Waiting, error)
 	Rollback(ctx context.Context, who reconcile.Caller, req reconcile.RollbackRequest) (reconcile.Plan, error)
 	Mode(ctx context.Context, who reconcile.Caller, req reconcile.ModeRequest) (reconcile.Modes, error)
+	Suspend(ctx context.Context, who reconcile.Caller, req reconcile.SuspendRequest) (reconcile.SuspendResult, error)
+	Resume(ctx context.Context, who reconcile.Caller, req reconcile.SuspendRequest) (reconcile.SuspendResult, error)
+	Limit(ctx context.Context, who reconcile.Caller, req reconcile.LimitRequest) (reconcile.LimitResult, error)
+	Cut(ctx context.Context, who reconcile.Caller, req reconcile.CutRequest) (reconcile.CutResult, error)
 }
 
 // Detacher opens the gate; unlike the other changes it needs no daemon.
@@ -60,6 +65,11 @@ const (
 	pathDetach   = "/v1/detach"
 	pathHistory  = "/v1/history" // ?last=
 	pathReplace  = "/v1/replace"
+	pathOwners   = "/v1/owners"
+	pathSuspend  = "/v1/suspend"
+	pathResume   = "/v1/resume"
+	pathLimit    = "/v1/limit"
+	pathCut      = "/v1/cut"
 )
 
 // What the caller says of a change himself, escaped as in a query.

@@ -51,6 +51,26 @@ func (e *engine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([
 	return []reconcile.CheckResult{r}, e.err
 }
 
+func (e *engine) Owners(context.Context) (reconcile.Owners, error) {
+	return reconcile.Owners{}, nil
+}
+
+func (e *engine) Suspend(context.Context, reconcile.Caller, reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
+	return reconcile.SuspendResult{}, nil
+}
+
+func (e *engine) Resume(context.Context, reconcile.Caller, reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
+	return reconcile.SuspendResult{}, nil
+}
+
+func (e *engine) Limit(context.Context, reconcile.Caller, reconcile.LimitRequest) (reconcile.LimitResult, error) {
+	return reconcile.LimitResult{}, nil
+}
+
+func (e *engine) Cut(context.Context, reconcile.Caller, reconcile.CutRequest) (reconcile.CutResult, error) {
+	return reconcile.CutResult{}, nil
+}
+
 func (e *engine) History(context.Context, int) (reconcile.History, error) {
 	return reconcile.History{}, nil
 }

@@ -43,6 +43,9 @@ func WriteListing(w io.Writer, listing reconcile.Listing) error {
 	if err := writeForeseen(buffered, listing.Foreseen); err != nil {
 		return err
 	}
+	if listing.Cut != nil {
+		fmt.Fprintf(buffered, `,"cut":%d`, *listing.Cut)
+	}
 	buffered.WriteString("}\n")
 	return buffered.Flush() // carries the first error of the writes above
 }
@@ -82,6 +85,8 @@ func readListing(r io.Reader) (reconcile.Listing, error) {
 			err = in.Decode(&listing.Total)
 		case "connected":
 			err = in.Decode(&listing.Connected)
+		case "cut":
+			err = in.Decode(&listing.Cut)
 		case "entries":
 			err = readEntries(in, &listing.Entries)
 		default:

@@ -68,6 +68,9 @@ func handler(engine Engine) http.Handler {
 	mux.Handle("GET "+pathStats, question(func(ctx context.Context, _ *http.Request) (reconcile.Stats, error) {
 		return engine.Stats(ctx)
 	}))
+	mux.Handle("GET "+pathOwners, question(func(ctx context.Context, _ *http.Request) (reconcile.Owners, error) {
+		return engine.Owners(ctx)
+	}))
 	mux.Handle("GET "+pathHistory, question(func(ctx context.Context, r *http.Request) (reconcile.History, error) {
 		last, err := strconv.ParseUint(r.URL.Query().Get("last"), 10, 31)
 		if err != nil {
@@ -98,6 +101,10 @@ func handler(engine Engine) http.Handler {
 	mux.Handle("POST "+pathConfirm, change(engine.Confirm))
 	mux.Handle("POST "+pathRollback, change(engine.Rollback))
 	mux.Handle("POST "+pathMode, change(engine.Mode))
+	mux.Handle("POST "+pathSuspend, change(engine.Suspend))
+	mux.Handle("POST "+pathResume, change(engine.Resume))
+	mux.Handle("POST "+pathLimit, change(engine.Limit))
+	mux.Handle("POST "+pathCut, change(engine.Cut))
 	mux.Handle("POST "+pathDetach, change(engine.Detach))
 	return permitted(mux)
 }

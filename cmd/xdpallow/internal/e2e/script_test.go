@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 type scripted struct {
 	*host
 	daemon *daemon
+	open   map[string]net.Conn
 }
 
 // Promise: every command does what its script in testdata shows, byte for byte; each
@@ -32,7 +34,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			h := newHost(env.T().(testing.TB))
 			h.serve()
-			env.Values["host"] = &scripted{host: h}
+			env.Values["host"] = &scripted{host: h, open: map[string]net.Conn{}}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -42,6 +44,8 @@ func TestScripts(t *testing.T) {
 			"knock":    knock,
 			"sleep":    wait,
 			"tear":     tear,
+			"connect":  connect,
+			"ended":    ended,
 		},
 	})
 }
@@ -78,7 +82,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // reading are the commands that change nothing.
-var reading = []string{"list", "status", "stats", "check", "history", "assets", "version"}
+var reading = []string{"list", "status", "stats", "check", "history", "owners", "assets", "version"}
 
 // command runs xdpallow; a last argument <FILE is its standard input.
 func command(ts *testscript.TestScript, code int, args []string) {

@@ -1,0 +1,32 @@
+package main
+
+// This file is `cut`: end connections that are open.
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func cutCommand(e env) *cli.Command {
+	return e.command("cut", "End the open connections of a prefix or an owner", "PREFIX|ADDR|OWNER", []cli.Flag{reasonFlag()}, cut)
+}
+
+func cut(ctx context.Context, c *call) error {
+	subject, err := c.subject()
+	if err != nil {
+		return err
+	}
+	result, err := c.client().Cut(ctx, c.self(), reconcile.CutRequest{Subject: subject, Sessions: c.sessions()})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(result)
+	}
+	_, err = fmt.Fprintf(c.out, "cut %s of %s\n", count(result.Cut, "connection", "connections"), result.Subject)
+	return err
+}

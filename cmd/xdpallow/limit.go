@@ -1,0 +1,63 @@
+package main
+
+// This file is `limit`: how many connections an owner opens.
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func limitCommand(e env) *cli.Command {
+	return e.command("limit", "Limit how many connections an owner opens", "OWNER RATE|none", []cli.Flag{
+		&cli.Uint64Flag{Name: "burst", Usage: "`N` connections at once; those of a second without it"}, reasonFlag(),
+	}, limit)
+}
+
+func limit(ctx context.Context, c *call) error {
+	if c.flags.NArg() != 2 {
+		return &policy.InputError{What: "limit needs an owner, and a rate or none", Hint: "xdpallow limit acme 200/s"}
+	}
+	owner, rate := c.flags.Args().Get(0), c.flags.Args().Get(1)
+	if err := c.owner(owner); err != nil {
+		return err
+	}
+	req := reconcile.LimitRequest{Owner: owner}
+	burst := c.flags.Uint64("burst")
+	if c.flags.IsSet("burst") && (burst == 0 || burst > math.MaxUint32) {
+		return &policy.InputError{What: fmt.Sprintf("--burst %d is not from 1 to %d", burst, uint32(math.MaxUint32)), Hint: "xdpallow limit acme 200/s --burst 400"}
+	}
+	if rate == "none" {
+		if burst != 0 {
+			return &policy.InputError{What: "no limit has no burst", Hint: "xdpallow limit " + owner + " none"}
+		}
+	} else {
+		perSecond, err := policy.ParseRate(rate)
+		if err != nil {
+			return err
+		}
+		req.Limit = reconcile.Limit{PerSecond: perSecond, Burst: uint32(burst)}
+	}
+	result, err := c.client().Limit(ctx, c.self(), req)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(result)
+	}
+	_, err = fmt.Fprintf(c.out, "%s: %s\ngeneration %d\n", owner, describeLimit(result.Limit), result.Generation)
+	return err
+}
+
+// describeLimit says what an owner may open.
+func describeLimit(l *reconcile.Limit) string {
+	if l == nil {
+		return "no limit"
+	}
+	return fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
+}

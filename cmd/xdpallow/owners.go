@@ -1,0 +1,83 @@
+package main
+
+// This file is `owners`: whose openings pass, and whose do not.
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func ownersCommand(e env) *cli.Command {
+	return e.command("owners", "Show what became of each owner's connections", "", offlineFlags(), owners)
+}
+
+func owners(ctx context.Context, c *call) error {
+	answer, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Owners, error) {
+		return from.Owners(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(answer)
+	}
+	return table(c.out, 0, ownerRows(answer))
+}
+
+func ownerRows(answer reconcile.Owners) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		if !yield([]string{"OWNER", "PREFIXES", "PASSED", "DROPPED", "AUDITED", "LAST-SEEN", "LIMIT", "SUSPENDED"}) {
+			return
+		}
+		for _, o := range answer.Owners {
+			limit, suspended := "-", "-"
+			if o.Limit != nil {
+				limit = describeLimit(o.Limit)
+			}
+			if o.Suspended != nil {
+				suspended = describeSuspension(*o.Suspended)
+			}
+			if !yield([]string{
+				o.Owner, fmt.Sprint(o.Prefixes), fmt.Sprint(o.Passed), describeDropped(o), fmt.Sprint(o.Audited),
+				moment(o.LastSeen), limit, suspended,
+			}) {
+				return
+			}
+		}
+	}
+}
+
+// describeDropped is "7", or "7 (4 expired, 3 suspended)" where several reasons share it.
+func describeDropped(o reconcile.Owner) string {
+	text := fmt.Sprint(o.Refused())
+	sep := " ("
+	for _, reason := range []string{"expired", "wrong_service", "suspended", "rate_limited"} {
+		if n := o.Dropped[reason]; n > 0 {
+			text += fmt.Sprintf("%s%d %s", sep, n, reason)
+			sep = ", "
+		}
+	}
+	if sep == ", " {
+		text += ")"
+	}
+	return text
+}
+
+func describeSuspension(s reconcile.Suspension) string {
+	return fmt.Sprintf("since %s by uid %d: %s", moment(&s.Since), s.By, or(s.Reason, "no reason given"))
+}
+
+// countedOwners are owners as metrics has them.
+func countedOwners(owners []reconcile.Owner) []metrics.Owner {
+	counted := make([]metrics.Owner, len(owners))
+	for i, o := range owners {
+		counted[i] = metrics.Owner{Name: o.Owner, Passed: o.Passed, Dropped: o.Refused(), Audited: o.Audited}
+	}
+	return counted
+}

@@ -1,0 +1,102 @@
+package main
+
+// This file is `suspend` and `resume`: stop one customer now, and let him in again.
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+func suspendCommand(e env) *cli.Command {
+	return e.command("suspend", "Stop a prefix or an owner, whoever lists it", "PREFIX|ADDR|OWNER", []cli.Flag{
+		cutFlag(), reasonFlag(),
+	}, suspend)
+}
+
+func resumeCommand(e env) *cli.Command {
+	return e.command("resume", "Let in again what suspend stopped", "PREFIX|ADDR|OWNER", []cli.Flag{reasonFlag()}, resume)
+}
+
+func cutFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "cut", Usage: "end open connections, too"}
+}
+
+func suspend(ctx context.Context, c *call) error {
+	subject, err := c.subject()
+	if err != nil {
+		return err
+	}
+	result, err := c.client().Suspend(ctx, c.self(), reconcile.SuspendRequest{Subject: subject, Cut: c.flags.Bool("cut"), Sessions: c.sessions()})
+	if err != nil {
+		return err
+	}
+	if result.Cut == nil {
+		return c.printSuspension(result, "suspended", " (open connections live on)")
+	}
+	return c.printSuspension(result, "suspended", " ("+count(*result.Cut, "connection", "connections")+" cut)")
+}
+
+func resume(ctx context.Context, c *call) error {
+	subject, err := c.subject()
+	if err != nil {
+		return err
+	}
+	result, err := c.client().Resume(ctx, c.self(), reconcile.SuspendRequest{Subject: subject})
+	if err != nil {
+		return err
+	}
+	suffix := ""
+	if len(result.Still) > 0 {
+		suffix = " (still suspended by " + strings.Join(result.Still, " and ") + ")"
+	}
+	return c.printSuspension(result, "resumed", suffix)
+}
+
+func (c *call) printSuspension(result reconcile.SuspendResult, verb, suffix string) error {
+	if c.json {
+		return c.printJSON(result)
+	}
+	what := result.Subject
+	if result.Prefixes > 0 { // else it is a part of one
+		what += ", " + count(result.Prefixes, "prefix", "prefixes")
+	}
+	_, err := fmt.Fprintf(c.out, "%s %s%s\ngeneration %d\n", verb, what, suffix, result.Generation)
+	return err
+}
+
+// subject is the one argument of commands about PREFIX|OWNER. An owner may be called
+// like an address, and never like a prefix: who writes an address means that.
+func (c *call) subject() (reconcile.Subject, error) {
+	name := c.flags.Command.Name
+	if c.flags.NArg() != 1 {
+		return reconcile.Subject{}, &policy.InputError{What: name + " needs one prefix or owner", Hint: "xdpallow " + name + " acme"}
+	}
+	arg := c.flags.Args().First()
+	if _, err := netip.ParseAddr(arg); err == nil || strings.ContainsAny(arg, "/:%") {
+		prefix, warning, err := policy.ParsePrefix(arg)
+		if err != nil {
+			return reconcile.Subject{}, c.corrected(arg, err)
+		}
+		if warning != "" {
+			c.note("warning: %s", warning)
+		}
+		return reconcile.Subject{Prefix: prefix}, nil
+	}
+	return reconcile.Subject{Owner: arg}, c.owner(arg)
+}
+
+// owner tells what is wrong with the name of an owner that stands as an argument.
+func (c *call) owner(name string) error {
+	err := policy.ParseName("owner", name)
+	if input, ok := err.(*policy.InputError); ok && input.Hint != "" {
+		return &policy.InputError{What: input.What, Hint: retyped(c.env, name, strings.ToLower(name))}
+	}
+	return err
+}

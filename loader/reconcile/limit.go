@@ -1,0 +1,141 @@
+// This file limits how many connections an owner opens.
+
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// mostPerSecond is more than a host can open.
+const mostPerSecond = 1_000_000
+
+// Limit says how many openings an owner has, or takes that back.
+func (e *Engine) Limit(_ context.Context, by Caller, r LimitRequest) (LimitResult, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := policy.ParseName("owner", r.Owner); err != nil {
+		return LimitResult{}, err
+	}
+	over, err := e.limiting(r)
+	if err != nil {
+		return LimitResult{}, err
+	}
+	if _, err := e.make(change{by: by, command: "limit", overriding: over}); err != nil {
+		return LimitResult{}, err
+	}
+	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: e.view.limit(r.Owner)}
+	what := "no limit"
+	if l := result.Limit; l != nil {
+		what = fmt.Sprintf("%g openings a second, %d at once", l.PerSecond, l.Burst)
+	}
+	e.options.Log.Info(fmt.Sprintf("limited %s to %s: generation %d", r.Owner, what, result.Generation), "uid", by.UID, "pid", by.PID)
+	return result, nil
+}
+
+// limiting is what r does.
+func (e *Engine) limiting(r LimitRequest) (overriding, error) {
+	if r.PerSecond == 0 {
+		if _, limited := e.view.limits[r.Owner]; !limited {
+			return overriding{}, &policy.Refused{What: fmt.Sprintf("%s has no limit", r.Owner), Hint: "xdpallow owners"}
+		}
+		return overriding{unlimit: []string{r.Owner}}, nil
+	}
+	if err := e.knows(r.Owner); err != nil {
+		return overriding{}, err
+	}
+	burst := max(r.Burst, 1)
+	if r.Burst == 0 {
+		burst = uint32(max(1, math.Ceil(min(r.PerSecond, mostPerSecond))))
+	}
+	const year = 365 * 24 * time.Hour
+	switch {
+	case !(r.PerSecond > 0 && r.PerSecond <= mostPerSecond):
+		return overriding{}, &policy.InputError{What: fmt.Sprintf("%g a second is not over 0 and at most %d", r.PerSecond, mostPerSecond)}
+	case float64(burst)/r.PerSecond > year.Seconds():
+		return overriding{}, &policy.InputError{What: fmt.Sprintf("a burst of %d is more than a year of this rate", burst)}
+	}
+	return overriding{limit: []store.Limit{{Owner: r.Owner, PerSecond: r.PerSecond, Burst: burst}}}, nil
+}
+
+// limit is that of an owner, nil for none.
+func (o overrides) limit(owner string) *Limit {
+	l, found := o.limits[owner]
+	if !found {
+		return nil
+	}
+	return &Limit{PerSecond: l.PerSecond, Burst: l.Burst}
+}
+
+// Owners implements the question.
+func (e *Engine) Owners(context.Context) (Owners, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.view.owners(e.tally.owners)
+}
+
+// Owners implements the question.
+func (o Offline) Owners(context.Context) (Owners, error) {
+	v, _, err := o.look()
+	if err != nil {
+		return Owners{}, err
+	}
+	defer v.gate.Close()
+	return v.owners(countAll(v.desired).owners)
+}
+
+// owners reports every owner; prefixes says how many each has.
+func (v *view) owners(prefixes map[string]int) (Owners, error) {
+	all := Owners{Owners: []Owner{}, Suspended: v.suspensions()}
+	var names []string
+	for name := range prefixes {
+		names = append(names, name)
+	}
+	names = slices.AppendSeq(names, v.overrides.names)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		use, err := v.ownerUse(name)
+		if err != nil {
+			return all, err
+		}
+		o := Owner{
+			Owner: name, Prefixes: prefixes[name], Passed: use.Passed, Dropped: use.Dropped, Audited: use.Audited,
+			Limit: v.limit(name),
+		}
+		if !use.LastSeen.IsZero() {
+			o.LastSeen = &use.LastSeen
+		}
+		if by, found := v.suspended[store.Subject{Owner: name}]; found {
+			one := reportSuspension(by)
+			o.Suspended = &one
+		}
+		all.Owners = append(all.Owners, o)
+	}
+	return all, nil
+}
+
+// suspensions are all there are: prefixes by address, then owners by name.
+func (o overrides) suspensions() []Suspension {
+	subjects := make([]store.Subject, 0, len(o.suspended))
+	for subject := range o.suspended {
+		subjects = append(subjects, subject)
+	}
+	slices.SortFunc(subjects, func(a, b store.Subject) int {
+		if a.Owner != "" || b.Owner != "" {
+			return strings.Compare(a.Owner, b.Owner)
+		}
+		return policy.ComparePrefix(a.Prefix, b.Prefix)
+	})
+	all := []Suspension{}
+	for _, subject := range subjects {
+		all = append(all, reportSuspension(o.suspended[subject]))
+	}
+	return all
+}

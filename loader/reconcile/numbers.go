@@ -1,0 +1,136 @@
+// This file gives owners the numbers by which the kernel knows them. There is room for
+// some thousands, and an owner who has gone gives his back when it is wanted.
+
+package reconcile
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	kernel "github.com/xdpallow/xdpallow/maps"
+)
+
+// numbers are those of the owners. An owner keeps his as long as he has an entry, a
+// suspension or a limit, and most often longer.
+type numbers struct {
+	of    map[string]uint16
+	free  []uint16 // some that nobody has, the lowest last
+	dirty bool     // not on disk yet
+}
+
+func newNumbers(of map[string]uint16) *numbers {
+	maps.DeleteFunc(of, func(_ string, n uint16) bool { return n == 0 || n > kernel.MaxOwners })
+	return &numbers{of: of}
+}
+
+// get is the number of an owner who was given one; nobody has 0.
+func (n *numbers) get(owner string) (uint16, error) {
+	number, found := n.of[owner]
+	if owner != "" && !found {
+		return 0, fmt.Errorf("owner %s has no number", owner)
+	}
+	return number, nil
+}
+
+// give gives owner a number. There must be room.
+func (n *numbers) give(owner string) uint16 {
+	if len(n.free) == 0 {
+		taken := make([]bool, kernel.MaxOwners+1)
+		for _, number := range n.of {
+			taken[number] = true
+		}
+		for number := kernel.MaxOwners; number > 0; number-- {
+			if !taken[number] {
+				n.free = append(n.free, uint16(number))
+			}
+		}
+	}
+	last := len(n.free) - 1
+	number := n.free[last]
+	n.of[owner], n.free, n.dirty = number, n.free[:last], true
+	return number
+}
+
+// release takes the numbers of those whom keep does not name, and returns their names.
+func (n *numbers) release(keep map[string]bool) (gone []string) {
+	for owner := range n.of {
+		if !keep[owner] {
+			gone = append(gone, owner)
+			delete(n.of, owner)
+		}
+	}
+	n.free, n.dirty = nil, n.dirty || len(gone) > 0
+	return gone
+}
+
+func (n *numbers) marshal() []byte {
+	text, err := json.Marshal(n.of)
+	if err != nil {
+		panic(err) // a map of strings to numbers always is JSON
+	}
+	return text
+}
+
+// number gives numbers to the owners of names who have none. When there is no more room,
+// those give theirs back of whom nothing is said, neither now nor in names.
+func (e *Engine) number(names map[string]bool) error {
+	numbers := e.compiler.numbers
+	fresh := map[string]bool{}
+	for name := range names {
+		if _, found := numbers.of[name]; name != "" && !found {
+			fresh[name] = true
+		}
+	}
+	if len(numbers.of)+len(fresh) > kernel.MaxOwners {
+		if err := e.releaseNumbers(names); err != nil {
+			return err
+		}
+	}
+	if n := len(numbers.of) + len(fresh); n > kernel.MaxOwners {
+		return &policy.Refused{What: fmt.Sprintf("there would be %d owners, and there is room for %d", n, kernel.MaxOwners), Hint: "xdpallow owners"}
+	}
+	for name := range fresh {
+		if err := e.view.gate.Tables.ForgetOwner(numbers.give(name)); err != nil {
+			return fmt.Errorf("make room for owner %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// releaseNumbers takes back every number that no entry has, and forgets what was
+// counted for it. It is on disk before another owner has the number: else he would be
+// taken for the one before after a crash.
+func (e *Engine) releaseNumbers(wanted map[string]bool) error {
+	keep := maps.Clone(wanted)
+	for name := range e.tally.owners {
+		keep[name] = true
+	}
+	for name := range e.view.overrides.names {
+		keep[name] = true
+	}
+	gone := e.compiler.numbers.release(keep)
+	if len(gone) == 0 {
+		return nil
+	}
+	// A program that read such an entry before it went may still charge its owner.
+	if err := e.view.gate.Tables.Barrier(); err != nil {
+		return err
+	}
+	return e.forgetOwnerUse(gone)
+}
+
+// ownersOf adds the owners that a change brings.
+func (c change) ownersOf(plan policy.Plan) map[string]bool {
+	names := map[string]bool{}
+	for _, list := range [][]policy.Entry{plan.Added, plan.Changed} {
+		for i := range list {
+			names[list[i].Owner] = true
+		}
+	}
+	for name := range c.overriding.owners {
+		names[name] = true
+	}
+	return names
+}

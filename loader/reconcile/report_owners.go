@@ -1,0 +1,109 @@
+package reconcile
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// The types of this file are what the gate says of owners and of whom is stopped; see
+// report.go.
+
+// Owners is the answer to "who uses it, and how?".
+type Owners struct {
+	Owners    []Owner      `json:"owners"`    // sorted by name
+	Suspended []Suspension `json:"suspended"` // prefixes, then owners
+}
+
+// Owner is one organisation: who has an entry, a limit or a suspension. Its openings
+// are TCP's.
+type Owner struct {
+	Owner     string            `json:"owner"`
+	Prefixes  int               `json:"prefixes"`
+	Passed    uint64            `json:"passed"`
+	Dropped   map[string]uint64 `json:"dropped"` // by reason, zero ones too
+	Audited   uint64            `json:"audited"` // would have been dropped
+	LastSeen  *time.Time        `json:"last_seen"`
+	Limit     *Limit            `json:"limit"`     // nil is none
+	Suspended *Suspension       `json:"suspended"` // nil when the owner is not
+}
+
+// Refused is how many of the openings were dropped.
+func (o Owner) Refused() (total uint64) {
+	for _, n := range o.Dropped {
+		total += n
+	}
+	return total
+}
+
+// Limit is how many TCP openings an owner has.
+type Limit struct {
+	PerSecond float64 `json:"per_second"`
+	Burst     uint32  `json:"burst"`
+}
+
+// Suspension is one prefix or owner that is stopped, whoever lists it.
+type Suspension struct {
+	Subject string    `json:"subject"` // a prefix or an owner
+	Reason  string    `json:"reason"`
+	Since   time.Time `json:"since"`
+	By      uint32    `json:"by"` // uid
+}
+
+// Subject names a prefix or an owner; the other one is zero.
+type Subject struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Owner  string       `json:"owner"`
+}
+
+func (s Subject) String() string {
+	if s.Owner != "" {
+		return s.Owner
+	}
+	return s.Prefix.String()
+}
+
+// SuspendRequest stops a prefix with all that lies in it, or an owner; or lets it in
+// again.
+type SuspendRequest struct {
+	Subject
+	Cut bool `json:"cut"` // end open connections, too
+
+	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
+}
+
+// SuspendResult says what a suspension or its end came to.
+type SuspendResult struct {
+	Generation uint64      `json:"generation"`
+	Subject    string      `json:"subject"`
+	Prefixes   int         `json:"prefixes"`  // entries that it is about
+	Suspended  *Suspension `json:"suspended"` // nil when it is not, by its own name
+	Still      []string    `json:"still"`     // what stops it all the same
+	Cut        *int        `json:"cut,omitempty"`
+}
+
+// LimitRequest says how many openings an owner has; without PerSecond any number.
+type LimitRequest struct {
+	Owner string `json:"owner"`
+	Limit
+}
+
+// LimitResult says what became of a limit.
+type LimitResult struct {
+	Generation uint64 `json:"generation"`
+	Owner      string `json:"owner"`
+	Limit      *Limit `json:"limit"` // nil is none
+}
+
+// CutRequest ends the open connections of a prefix or an owner.
+type CutRequest struct {
+	Subject
+	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
+}
+
+// CutResult says how many connections were ended.
+type CutResult struct {
+	Subject string `json:"subject"`
+	Cut     int    `json:"cut"`
+}

@@ -1,0 +1,162 @@
+// This file stops prefixes and owners at once, whoever lists them, and lets them in
+// again.
+
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// Suspend stops a prefix or an owner. One that is stopped already has another reason
+// from then on.
+func (e *Engine) Suspend(_ context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
+	result, err := e.suspend(by, r)
+	if err != nil || !r.Cut {
+		return result, err
+	}
+	n, err := e.cutOff(r.Subject.owns)
+	result.Cut = &n
+	if err != nil {
+		return result, fmt.Errorf("%s is suspended; %w", r.Subject, err)
+	}
+	return result, nil
+}
+
+func (e *Engine) suspend(by Caller, r SuspendRequest) (SuspendResult, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	subject, err := r.Subject.parsed()
+	if err != nil {
+		return SuspendResult{}, err
+	}
+	before, again := e.view.suspended[subject]
+	if !again {
+		if err := e.touches(r.Subject); err != nil {
+			return SuspendResult{}, err
+		}
+	}
+	s := store.Suspension{Subject: subject, Reason: by.Reason, UID: by.UID, Time: time.Now().UTC().Truncate(time.Second)}
+	if again {
+		s.Time = before.Time
+	}
+	_, err = e.make(change{
+		by: by, command: "suspend", verb: policy.VerbSuspend, peers: r.Sessions,
+		force:      policy.Force{AllowEmpty: true, AllowAny: true}, // to stop everybody has been said in so many words
+		overriding: overriding{suspend: []store.Suspension{s}},
+	})
+	if err != nil {
+		return SuspendResult{}, err
+	}
+	result := e.suspendResult(r.Subject, subject)
+	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", subject, cmp.Or(s.Reason, "no reason given"), result.Generation), "uid", by.UID, "pid", by.PID)
+	return result, nil
+}
+
+// Resume takes a suspension back.
+func (e *Engine) Resume(_ context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	subject, err := r.Subject.parsed()
+	if err != nil {
+		return SuspendResult{}, err
+	}
+	if _, found := e.view.suspended[subject]; !found {
+		what, hint := fmt.Sprintf("%s is not suspended", subject), "xdpallow status"
+		if stops := e.stoppedBy(r.Subject); len(stops) > 0 {
+			what, hint = fmt.Sprintf("%s is suspended by %s", subject, stops[0]), "xdpallow resume "+stops[0]
+		}
+		return SuspendResult{}, &policy.Refused{What: what, Hint: hint}
+	}
+	_, err = e.make(change{by: by, command: "resume", overriding: overriding{resume: []store.Subject{subject}}})
+	if err != nil {
+		return SuspendResult{}, err
+	}
+	result := e.suspendResult(r.Subject, subject)
+	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), "uid", by.UID, "pid", by.PID)
+	return result, nil
+}
+
+// parsed is s for the store, or what is wrong with it.
+func (s Subject) parsed() (store.Subject, error) {
+	if s.Owner == "" && s.Prefix.IsValid() {
+		prefix, _, err := policy.ParsePrefix(s.Prefix.String())
+		return store.Subject{Prefix: prefix}, err
+	}
+	if s.Prefix.IsValid() {
+		return store.Subject{}, &policy.InputError{What: fmt.Sprintf("%s and %s are two", s.Prefix, s.Owner)}
+	}
+	return store.Subject{Owner: s.Owner}, policy.ParseName("owner", s.Owner)
+}
+
+// touches refuses a subject that nobody who is listed belongs to: it was mistyped.
+func (e *Engine) touches(s Subject) error {
+	if s.Owner != "" {
+		return e.knows(s.Owner)
+	}
+	for range e.view.state.Entries.Under(s.Prefix) {
+		return nil
+	}
+	for range e.view.state.Entries.Covering(s.Prefix) {
+		return nil
+	}
+	return &policy.Refused{What: fmt.Sprintf("nothing that is listed touches %s", s.Prefix), Hint: "xdpallow check " + s.Prefix.Addr().String()}
+}
+
+// knows refuses an owner of whom nothing is said.
+func (e *Engine) knows(owner string) error {
+	if e.tally.owners[owner] > 0 {
+		return nil
+	}
+	if slices.Contains(slices.Collect(e.view.overrides.names), owner) {
+		return nil
+	}
+	return &policy.Refused{What: fmt.Sprintf("no prefix belongs to %s", owner), Hint: "xdpallow owners"}
+}
+
+// stoppedBy are the names by which s is stopped beside its own.
+func (e *Engine) stoppedBy(s Subject) []string {
+	names := []string{}
+	if s.Owner != "" {
+		return names
+	}
+	for by := range e.view.suspended {
+		if by.Prefix.IsValid() && by.Prefix != s.Prefix && by.Prefix.Overlaps(s.Prefix) && by.Prefix.Bits() < s.Prefix.Bits() {
+			names = append(names, by.String())
+		}
+	}
+	for around := range e.view.state.Entries.Covering(s.Prefix) {
+		if e.view.state.Suspended.Owner(around.Owner) {
+			names = append(names, around.Owner)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// suspendResult tells what holds for a subject now.
+func (e *Engine) suspendResult(s Subject, subject store.Subject) SuspendResult {
+	r := SuspendResult{Generation: e.view.gate.Tables.Generation(), Subject: subject.String(), Still: e.stoppedBy(s)}
+	if by, found := e.view.suspended[subject]; found {
+		one := reportSuspension(by)
+		r.Suspended = &one
+	}
+	if s.Owner != "" {
+		r.Prefixes = e.tally.owners[s.Owner]
+		return r
+	}
+	for range e.view.state.Entries.Under(s.Prefix) {
+		r.Prefixes++
+	}
+	return r
+}
+
+func reportSuspension(s store.Suspension) Suspension {
+	return Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, By: s.UID}
+}
