@@ -30,6 +30,13 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(tracerEnv); order != "" {
+		if err := trace(order); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "xdpallow-e2e-")
 	if err == nil {
 		binary, err = build(dir, "xdpallow")

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// Promise: a change that nobody confirmed is taken back though the daemon was killed,
+// or the host rebooted, before the time was over: by the next start, which attaches
+// nothing before. In time it still waits.
+func TestConfirmOutlivesTheDaemon(t *testing.T) {
+	for _, reboots := range []bool{false, true} {
+		for _, verb := range []string{"reload", "replace"} {
+			t.Run(verb+map[bool]string{false: " killed", true: " rebooted"}[reboots], func(t *testing.T) {
+				t.Parallel()
+				h := newHost(t)
+				h.serve()
+				list := h.file("acme.list", netlab.ListedPrefix4.String()+"\n")
+				args := []string{"--allow-file", list, "--allow", "192.0.2.0/24"}
+				if verb == "replace" {
+					args = args[2:]
+				}
+				d := h.run(args...)
+				if verb == "replace" {
+					h.must("add", netlab.ListedPrefix4.String())
+				}
+				h.shut()
+				change := func(window string) {
+					h.file("acme.list", "192.0.2.0/25\n")
+					if verb == "replace" {
+						h.must("replace", list, "--confirm", window)
+					} else {
+						h.must("reload", "--confirm", window)
+					}
+					if r := h.cli("check", netlab.Listed4.String()); r.code != 1 {
+						t.Fatalf("the change is not there: %+v", r)
+					}
+					d.kill()
+					if reboots {
+						h.reboot()
+					}
+				}
+				change("10m")
+				d = h.run(args...)
+				if s := h.status(); s.Confirm == nil || s.Confirm.Command != verb || s.Confirm.Left < 500 {
+					t.Errorf("in time, %+v waits", s.Confirm)
+				}
+				h.must("rollback")
+				h.shut()
+				h.file("acme.list", netlab.ListedPrefix4.String()+"\n")
+				h.must("reload")
+
+				change("1s")
+				time.Sleep(1100 * time.Millisecond)
+				d = h.run(args...)
+				if s := h.status(); s.Confirm != nil || !s.Enforcing || !strings.Contains(d.logged(), verb+" was not confirmed: rolled back generation") {
+					t.Errorf("too late, %+v waits; log:\n%s", s.Confirm, d.logged())
+				}
+				h.shut()
+				if r := h.cli("check", "192.0.2.200"); r.code != 0 {
+					t.Errorf("what the start was given is gone: %+v", r)
+				}
+				d.stop()
+				d = h.run(args...)
+				h.shut()
+			})
+		}
+	}
+}
+
+// Promise: an audit ends when it was told to, with nobody running: the kernel drops
+// again, real clients notice, and the commands that need no daemon say so.
+func TestAuditEndsWithoutADaemon(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	d := h.run(allowed...)
+	h.shut()
+	start := time.Now()
+	h.must("mode", "audit", "--for", "4s")
+	d.kill()
+	h.knock(netlab.Connected, netlab.Connected)
+	if s := h.status(); s.Enforcing || s.Daemon != nil || len(s.Services) != 1 || s.Services[0].Mode != policy.Audit || s.Services[0].Until == nil {
+		t.Errorf("in audit: %+v", s)
+	}
+	time.Sleep(time.Until(start.Add(4200 * time.Millisecond)))
+	h.shut()
+	if s := h.status(); !s.Enforcing || len(s.Problems) > 0 || s.Services[0].Mode != policy.Enforce || s.Services[0].Until != nil {
+		t.Errorf("after it: %+v", s)
+	}
+	d = h.run(allowed...)
+	h.eventually(5*time.Second, "the audit is over for the daemon, too", func() bool {
+		return strings.Contains(d.logged(), "api: the audit is over: enforcing again")
+	})
+	if s := h.status(); !s.Enforcing || len(s.Problems) > 0 {
+		t.Errorf("with a daemon: %+v", s)
+	}
+}
+
+// Promise: an audit with an end survives a restart, and never a reboot.
+func TestAuditEndsWithTheBoot(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	config := h.config("interfaces: [eth0]\nservices: {api: {ports: [8443]}, web: {ports: [8444]}}\nallow: [" + netlab.ListedPrefix4.String() + "]\n")
+	d := h.run("--config", config)
+	h.must("mode", "audit", "--for", "10m", "--service", "api")
+	h.knock(netlab.Connected, netlab.Connected)
+	s := h.status()
+	if p, found := problem(s, "audit", "api"); !found || s.Enforcing || len(s.Problems) != 1 || p.Hint != "xdpallow mode enforce --socket "+h.socket() {
+		t.Errorf("problems: %+v", s.Problems)
+	}
+	until := s.Services[0].Until
+	d.kill()
+	d = h.run("--config", config)
+	if s := h.status(); s.Services[0].Until == nil || until == nil || s.Services[0].Until.Sub(*until).Abs() > time.Second || s.Services[1].Mode != policy.Enforce {
+		t.Errorf("restarted: until %v was %v", s.Services[0].Until, until)
+	}
+	h.knock(netlab.Connected, netlab.Connected)
+
+	d.stop()
+	h.reboot()
+	kept := labtest.Must(store.Open(h.state()))(t)
+	audits := labtest.Must(kept.Meta("audits"))(t)
+	boot := labtest.Must(store.BootID())(t)
+	if !bytes.Contains(audits, []byte(boot)) {
+		t.Fatalf("kept is %s", audits)
+	}
+	audits = bytes.ReplaceAll(audits, []byte(boot), []byte("of another boot"))
+	if err := errors.Join(kept.Apply(store.Change{Meta: map[string][]byte{"audits": audits}}), kept.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d = h.run("--config", config)
+	if !strings.Contains(d.logged(), "api: the reboot has ended its audit: it enforces") {
+		t.Errorf("log:\n%s", d.logged())
+	}
+	h.shut()
+	if s := h.status(); !s.Enforcing || len(s.Problems) > 0 {
+		t.Errorf("rebooted: %+v", s)
+	}
+	d.stop()
+	if d = h.run("--config", config); strings.Contains(d.logged(), "reboot") {
+		t.Errorf("said twice:\n%s", d.logged())
+	}
+}
