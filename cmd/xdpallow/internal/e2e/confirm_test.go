@@ -151,3 +151,40 @@ func TestAuditEndsWithTheBoot(t *testing.T) {
 		t.Errorf("said twice:\n%s", d.logged())
 	}
 }
+
+// Promise: a rollback takes back a suspension and a limit as it does entries, and brings
+// them again.
+func TestRollbackOfASuspension(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	d := h.run("--allow-empty")
+	h.must("add", netlab.ListedPrefix4.String(), "--owner", "acme")
+	h.shut()
+	d.stop()
+	kept := labtest.Must(store.Open(h.state()))(t)
+	change := store.Change{
+		Suspend: []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Reason: "unpaid", Time: time.Unix(1, 0).UTC()}},
+		Limit:   []store.Limit{{Owner: "acme", PerSecond: 5, Burst: 10}}, Generation: labtest.Must(kept.Generation())(t) + 1,
+	}
+	if err := errors.Join(kept.Apply(change), kept.Close()); err != nil {
+		t.Fatal(err)
+	}
+	said := func(suspensions, limits int) {
+		t.Helper()
+		kept := labtest.Must(store.OpenReadOnly(h.state()))(t)
+		defer kept.Close()
+		if s, l := labtest.Must(kept.Suspensions())(t), labtest.Must(kept.Limits())(t); len(s) != suspensions || len(l) != limits {
+			t.Errorf("%+v and %+v, want %d and %d", s, l, suspensions, limits)
+		}
+	}
+	for _, stopped := range []bool{true, false, true} {
+		said(map[bool]int{true: 1}[stopped], map[bool]int{true: 1}[stopped])
+		d := h.run("--allow-empty")
+		listed := map[bool]netlab.Outcome{true: netlab.Dropped, false: netlab.Connected}
+		h.knock(listed[stopped], netlab.Dropped)
+		h.must("rollback")
+		h.knock(listed[!stopped], netlab.Dropped)
+		d.stop()
+	}
+}
