@@ -146,6 +146,7 @@ backstop:     attached
 uncovered:    eth2
 service:      api, tcp/443 udp/443, enforce, drop syn
 policy:       generation 2, 3 prefixes, 1 owner
+expiring:     1 prefix ends within 14 days: xdpallow list --expiring 14d
 origin:       cli, 2 prefixes
 origin:       file:/etc/a.list, 1 prefix of its last good content: /etc/a.list:3: 10.0.0.5/8 has host bits set
 last change:  2026-11-21T09:00:00Z by uid 0 (pid 7): add, generation 2

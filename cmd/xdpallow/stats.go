@@ -8,7 +8,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -55,16 +54,13 @@ func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot,
 		return shot, err
 	}
 	shot.Owners = countedOwners(shot.Stats.Owners)
+	shot.Expiring = shot.Status.Expiring
 	listing, err := from.List(ctx, reconcile.ListRequest{})
-	soon := time.Now().Add(metrics.Soon)
 	for _, e := range listing.Entries {
 		if e.Prefix.Addr().Is4() {
 			shot.IPv4++
 		} else {
 			shot.IPv6++
-		}
-		if e.Until != nil && e.Until.Before(soon) {
-			shot.Expiring++
 		}
 	}
 	return shot, err

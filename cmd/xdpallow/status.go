@@ -62,6 +62,9 @@ func statusRows(s reconcile.Status) [][]string {
 	}
 	rows = append(rows, []string{"policy:", fmt.Sprintf("generation %d, %s, %s", s.Generation,
 		count(s.Entries, "prefix", "prefixes"), count(s.Owners, "owner", "owners"))})
+	if s.Expiring > 0 {
+		rows = append(rows, []string{"expiring:", count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: xdpallow list --expiring 14d"})
+	}
 	for _, o := range s.Origins {
 		text := string(o.Name) + ", " + count(o.Entries, "prefix", "prefixes")
 		if o.Error != "" {

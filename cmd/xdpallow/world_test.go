@@ -230,7 +230,7 @@ func sampleEngine() *fakeEngine {
 			Interfaces: []reconcile.Interface{{Name: "eth0", Attach: "generic", Reason: "driver has no XDP", LinkID: 3, ProgramID: 4, Attached: true}, {Name: "eth1"}},
 			Backstop:   &reconcile.Backstop{LinkID: 5, ProgramID: 6, Attached: true},
 			Uncovered:  []string{"eth2"},
-			Generation: 2, Entries: 3, Owners: 1,
+			Generation: 2, Entries: 3, Owners: 1, Expiring: 1,
 			Services:   []reconcile.Service{{Service: policy.Service{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}}},
 			Origins:    []reconcile.OriginStatus{{Name: "cli", Entries: 2}, {Name: "file:/etc/a.list", Entries: 1, Error: "/etc/a.list:3: 10.0.0.5/8 has host bits set"}},
 			LastChange: &reconcile.Change{Time: since, Generation: 2, Command: "add", UID: 0, PID: 7},

@@ -45,7 +45,7 @@ func TestDesiredAgainstAnew(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		made := map[netip.Prefix]policy.Claim{}
-		e := &Engine{tally: tally{owners: map[string]int{}}}
+		e := &Engine{tally: countAll(desired{})}
 		e.view.state.Services = named("api", "mail")
 		for step := range rapid.IntRange(1, 12).Draw(t, "steps") {
 			c, said := change{}, maps.Clone(made)
@@ -86,7 +86,7 @@ func TestDesiredAgainstAnew(t *testing.T) {
 			if diff := cmp.Diff(dump(anew), dump(e.view.desired), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 				t.Fatalf("step %d (-anew +is):\n%s", step, diff)
 			}
-			if want := countAll(anew); want.made != e.tally.made || !maps.Equal(want.owners, e.tally.owners) {
+			if want := countAll(anew); want.made != e.tally.made || !maps.Equal(want.owners, e.tally.owners) || !cmp.Equal(want.ends, e.tally.ends) {
 				t.Fatalf("step %d: counted %+v, want %+v", step, e.tally, want)
 			}
 			if want := policy.Diff(old.state, anew.state); len(want.Added) != len(plan.Added) || len(want.Removed) != len(plan.Removed) || len(want.Changed) != len(plan.Changed) {

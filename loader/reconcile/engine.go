@@ -52,6 +52,7 @@ type Engine struct {
 	savedOwners map[string]store.OwnerUse // what is on disk of owners
 	list        list
 	last        *Change
+	told        time.Time          // when it was last said what ends soon
 	released    map[string]bool    // interfaces that detach took: never attached again
 	wanted      map[string]Problem // interfaces that should be guarded and are not
 	unnamed     map[string]bool    // guarded, and no longer named
@@ -165,6 +166,7 @@ func (e *Engine) status() Status {
 		Generation: e.view.gate.Tables.Generation(),
 		Entries:    e.view.state.Entries.Len(),
 		Owners:     len(e.tally.owners),
+		Expiring:   e.tally.ending(e.view.clock.now(), Soon),
 		Services:   e.view.modes(),
 		Origins:    e.origins(),
 		Suspended:  e.view.suspensions(),

@@ -112,6 +112,7 @@ func (e *Engine) watch() {
 			e.options.Log.Info("no longer a problem: "+p.String(), "problem", p.Code)
 		}
 	}
+	e.tellExpiring(time.Now())
 	// Somebody took our program off, of which the kernel tells nobody: the gate is
 	// open until we attach again.
 	if slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {

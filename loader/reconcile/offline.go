@@ -105,7 +105,7 @@ func (o Offline) Status(context.Context) (Status, error) {
 	counted := countAll(v.desired)
 	return Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Uncovered: uncovered(v.gate), Backstop: v.backstop(),
-		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len(), Owners: len(counted.owners),
+		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len(), Owners: len(counted.owners), Expiring: counted.ending(v.clock.now(), Soon),
 		Services: v.modes(), Suspended: v.suspensions(), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}, nil
 }

@@ -22,6 +22,7 @@ type Status struct {
 	Generation uint64         `json:"generation"`
 	Entries    int            `json:"entries"`
 	Owners     int            `json:"owners"`
+	Expiring   int            `json:"expiring"` // entries that end within Soon
 	Services   []Service      `json:"services"`
 	Origins    []OriginStatus `json:"origins"`
 	Suspended  []Suspension   `json:"suspended"`   // prefixes, then owners

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -11,12 +12,13 @@ import (
 
 // tally is what is counted as entries come and go.
 type tally struct {
-	owners map[string]int // entries of each owner
-	made   int            // claims of the CLI
+	owners map[string]int          // entries of each owner
+	ends   map[int64]map[int64]int // entries by the hour and the second in which they end
+	made   int                     // claims of the CLI
 }
 
 func countAll(d desired) tally {
-	t := tally{owners: map[string]int{}}
+	t := tally{owners: map[string]int{}, ends: map[int64]map[int64]int{}}
 	for entry := range d.state.Entries.All() {
 		t.count(entry, 1)
 	}
@@ -27,12 +29,38 @@ func countAll(d desired) tally {
 }
 
 func (t *tally) count(entry *policy.Entry, n int) {
+	if !entry.Until.IsZero() {
+		second := entry.Until.Unix()
+		hour := second / 3600
+		if t.ends[hour] == nil {
+			t.ends[hour] = map[int64]int{}
+		}
+		if t.ends[hour][second] += n; t.ends[hour][second] == 0 {
+			delete(t.ends[hour], second)
+		}
+		if len(t.ends[hour]) == 0 {
+			delete(t.ends, hour)
+		}
+	}
 	if entry.Owner == "" {
 		return
 	}
 	if t.owners[entry.Owner] += n; t.owners[entry.Owner] == 0 {
 		delete(t.owners, entry.Owner)
 	}
+}
+
+// ending counts the entries that end after now and within that long.
+func (t *tally) ending(now time.Time, within time.Duration) (n int) {
+	first, last := now.Unix(), now.Add(within).Unix()
+	for hour := first / 3600; hour <= last/3600; hour++ {
+		for second, entries := range t.ends[hour] {
+			if second > first && second <= last {
+				n += entries
+			}
+		}
+	}
+	return n
 }
 
 // follow counts what an edit made of before, which plan says of the entries.

@@ -1,0 +1,43 @@
+package reconcile
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// This file warns of what ends soon: a customer whose entry ends is a customer who is
+// dropped, and whoever made the entry has long forgotten when.
+
+// tellEvery is how often it is said what ends soon.
+const tellEvery = 24 * time.Hour
+
+// tellExpiring logs once a day what ends within Soon, the next of it by name. The
+// caller holds the mutex.
+func (e *Engine) tellExpiring(now time.Time) {
+	if now.Sub(e.told).Abs() < tellEvery {
+		return
+	}
+	e.told = now
+	wall := e.view.clock.now()
+	n := e.tally.ending(wall, Soon)
+	if n == 0 {
+		return
+	}
+	var next *policy.Entry
+	for entry := range e.view.state.Entries.All() {
+		if endsWithin(&entry.Until, wall, Soon) && (next == nil || entry.Until.Before(next.Until)) {
+			next = entry
+		}
+	}
+	if next == nil {
+		return
+	}
+	whose := ""
+	if next.Owner != "" {
+		whose = " (" + next.Owner + ")"
+	}
+	e.options.Log.Warn(fmt.Sprintf("%s within 14 days, first %s%s at %s: xdpallow list --expiring 14d%s", plural(n, "prefix ends", "prefixes end"),
+		next.Prefix, whose, next.Until.UTC().Format(time.RFC3339), e.options.HintFlags), "expiring", n)
+}
