@@ -26,12 +26,10 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 		return Listing{}, err
 	}
 	if r.For != "" {
-		for _, claim := range claims {
-			e.compiler.fixed[claim.Prefix] = fixed{claim.Until, e.compiler.clock.boot(claim.Until)}
-		}
+		e.compiler.fix(claims)
 	}
 	_, err = e.make(change{
-		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: claims}, peers: r.Sessions,
+		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: claims}, lasts: r.For != "", peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err

@@ -12,8 +12,12 @@ type clock struct{ offset time.Duration } // boot = wall - offset
 
 func readClock() clock {
 	boot := bootNow()
-	return clock{time.Duration(time.Now().UnixNano()) - boot}
+	return clock{time.Duration(wallNow().UnixNano()) - boot}
 }
+
+// wallNow is a variable so that tests can step the wall clock, which belongs to
+// everybody on the host.
+var wallNow = time.Now
 
 // bootNow is CLOCK_BOOTTIME.
 func bootNow() time.Duration {
@@ -48,9 +52,7 @@ func (c clock) at(boot uint64) *time.Time {
 
 // bootSeconds is the present by CLOCK_BOOTTIME, as the kernel notes who was seen.
 func bootSeconds() uint32 {
-	var boot unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
-	return uint32(boot.Sec)
+	return uint32(bootNow() / time.Second)
 }
 
 // step is how much the wall clock has moved against boottime since c was read.

@@ -1,5 +1,32 @@
 package reconcile
 
+import (
+	"net/netip"
+	"time"
+)
+
+// StepClock moves the wall clock as the engine sees it.
+func StepClock(by time.Duration) {
+	before := wallNow
+	wallNow = func() time.Time { return before().Add(by) }
+}
+
+// FollowClock looks at the clock, as Run does every ten seconds, and for problems.
+func (e *Engine) FollowClock() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.followClock(false)
+	e.probe()
+}
+
+// End is when the kernel ends the entry of prefix.
+func (e *Engine) End(prefix netip.Prefix) (time.Duration, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	entry, _, err := e.view.gate.Tables.Lookup(prefix)
+	return time.Duration(entry.Expires), err
+}
+
 // Checkpoint makes one of what has changed since the last.
 func (e *Engine) Checkpoint() error {
 	e.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/maps"
@@ -16,13 +15,6 @@ type compiler struct {
 	clock   clock
 	numbers *numbers
 	fixed   map[netip.Prefix]fixed
-}
-
-// fixed is a deadline that --for made: so much time from then, whatever the wall clock
-// does. After a restart only the wall time is known.
-type fixed struct {
-	until time.Time
-	boot  uint64 // CLOCK_BOOTTIME, ns
 }
 
 func (c *compiler) expires(e policy.Entry) uint64 {

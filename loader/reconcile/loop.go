@@ -142,6 +142,9 @@ func (e *Engine) followClock(huge bool) {
 	}
 	e.view.clock = readClock()
 	e.compiler.clock = e.view.clock
+	if err := e.view.clock.keep(e.store); err != nil {
+		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
+	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
 	compiled, err := e.compiler.policy(e.view.desired, e.view.gate.Tables.Generation())
 	if err == nil {

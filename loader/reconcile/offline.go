@@ -79,6 +79,9 @@ func (o Offline) recall(v *view) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v.clock, err = recallClock(kept); err != nil {
+		return nil, err
+	}
 	if err := v.recallOwnerUse(kept); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ type change struct {
 	services []policy.Service                 // nil keeps them
 	declared map[policy.Origin][]policy.Claim // nil keeps them
 	edit     policy.Edit
+	lasts    bool // what edit puts ends so long after now, whatever the wall clock does
 
 	// What overrides both, and rates. See store.Change.
 	overriding
@@ -192,6 +193,9 @@ func (e *Engine) lastGeneration() uint64 {
 func (e *Engine) record(c change, next desired, plan policy.Plan, generation uint64) error {
 	changed := generation != e.lastGeneration()
 	done := e.durable(c, plan, generation)
+	if err := e.compiler.keepFixed(c, done.Meta); err != nil {
+		return err
+	}
 	if done.Undo != nil {
 		if err := e.store.KeepEffective(generation); err != nil {
 			return err

@@ -79,12 +79,18 @@ func (e *Engine) say(line string) {
 // recover brings back the last good policy: what was declared, and what the CLI
 // made. It reports whether there is one.
 func (e *Engine) recover() (bool, error) {
+	if err := e.recallClock(); err != nil {
+		return false, err
+	}
 	given := map[string]uint16{}
 	if err := e.recall(metaOwners, &given); err != nil {
 		return false, err
 	}
 	e.compiler = compiler{clock: e.view.clock, numbers: newNumbers(given), fixed: map[netip.Prefix]fixed{}}
 	e.view.numbers = e.compiler.numbers
+	if err := e.compiler.recallFixed(e.store); err != nil {
+		return false, err
+	}
 	if err := e.recallOwnerUse(); err != nil {
 		return false, err
 	}

@@ -226,6 +226,22 @@ func (s *Store) fact(key []byte, into any) (found bool, err error) {
 	return found, err
 }
 
+// EachMeta calls fn for what Apply put at keys that begin with prefix, in their order.
+// It must not change the store, nor keep value.
+func (s *Store) EachMeta(prefix string, fn func(key string, value []byte)) error {
+	return s.view(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			return nil
+		}
+		cursor := meta.Cursor()
+		for key, value := cursor.Seek([]byte(prefix)); bytes.HasPrefix(key, []byte(prefix)); key, value = cursor.Next() {
+			fn(string(key), value)
+		}
+		return nil
+	})
+}
+
 // Meta returns a copy of the value that Apply put at key, nil if there is none.
 func (s *Store) Meta(key string) (value []byte, err error) {
 	err = s.view(func(tx *bolt.Tx) error {

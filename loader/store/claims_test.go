@@ -5,6 +5,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"path/filepath"
@@ -161,6 +162,11 @@ func TestFactsAndMeta(t *testing.T) {
 	}
 	if n, err := s.Generation(); n != 8 || err != nil {
 		t.Errorf("generation %d, %v; want 8", n, err)
+	}
+	mustApply(t, s, Change{Meta: map[string][]byte{"for/a": {1}, "for/b": {2}, "forth": {3}}})
+	var keys []string
+	if err := s.EachMeta("for/", func(key string, value []byte) { keys = append(keys, fmt.Sprint(key, value)) }); err != nil || !slices.Equal(keys, []string{"for/a[1]", "for/b[2]"}) {
+		t.Errorf("keys that begin with for/: %v, %v", keys, err)
 	}
 	if value, err := s.Meta(MetaSettings); !bytes.Equal(value, []byte{0, 1, 255}) || err != nil {
 		t.Errorf("settings %x, %v", value, err)

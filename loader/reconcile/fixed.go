@@ -1,0 +1,138 @@
+package reconcile
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file keeps, for as long as the host is up, what a daemon that comes after us
+// cannot read off a wall clock: the deadlines that --for made, and by which clock the
+// others were set.
+
+// fixed is a deadline that --for made: so much time from then, whatever the wall clock
+// does. After a reboot only the wall time is known.
+type fixed struct {
+	until time.Time
+	boot  uint64 // CLOCK_BOOTTIME, ns
+}
+
+// metaFixed and a prefix are the key of a deadline in the store's meta.
+const metaFixed = "for/"
+
+type fixedRecord struct {
+	Boot     string    `json:"boot_id"`
+	Until    time.Time `json:"until"`
+	Boottime uint64    `json:"boottime"`
+}
+
+// fix gives claims, which --for made just now, deadlines that no step of a clock moves.
+func (c *compiler) fix(claims []policy.Claim) {
+	for _, claim := range claims {
+		c.fixed[claim.Prefix] = fixed{claim.Until, c.clock.boot(claim.Until)}
+	}
+}
+
+// keepFixed adds to meta what ch changes of the deadlines.
+func (c *compiler) keepFixed(ch change, meta map[string][]byte) error {
+	boot, err := store.BootID()
+	if err != nil {
+		return err
+	}
+	for prefix := range touched(ch.edit) {
+		f, found := c.fixed[prefix]
+		if !found {
+			continue
+		}
+		meta[metaFixed+prefix.String()] = nil
+		if !ch.lasts {
+			continue // what is left of it here fits no claim any more
+		}
+		text, err := json.Marshal(fixedRecord{boot, f.until, f.boot})
+		if err != nil {
+			return fmt.Errorf("note the deadline of %s: %w", prefix, err)
+		}
+		meta[metaFixed+prefix.String()] = text
+	}
+	return nil
+}
+
+// recallFixed takes over the deadlines of this boot, and forgets those of others.
+func (c *compiler) recallFixed(kept *store.Store) error {
+	boot, err := store.BootID()
+	if err != nil {
+		return err
+	}
+	over := map[string][]byte{}
+	err = kept.EachMeta(metaFixed, func(key string, value []byte) {
+		var r fixedRecord
+		prefix, err := netip.ParsePrefix(strings.TrimPrefix(key, metaFixed))
+		if err == nil {
+			err = json.Unmarshal(value, &r)
+		}
+		if err != nil || r.Boot != boot {
+			over[key] = nil
+			return
+		}
+		c.fixed[prefix] = fixed{r.Until, r.Boottime}
+	})
+	if err != nil || len(over) == 0 {
+		return err
+	}
+	return kept.Apply(store.Change{Meta: over})
+}
+
+// metaClock is the key of the store's meta that says by which clock deadlines are set.
+const metaClock = "clock"
+
+type clockRecord struct {
+	Boot   string        `json:"boot_id"`
+	Offset time.Duration `json:"offset"`
+}
+
+// keep notes that deadlines are set by c.
+func (c clock) keep(kept *store.Store) error {
+	boot, err := store.BootID()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(clockRecord{boot, c.offset})
+	if err != nil {
+		return fmt.Errorf("note the clock: %w", err)
+	}
+	return kept.Apply(store.Change{Meta: map[string][]byte{metaClock: text}})
+}
+
+func (e *Engine) recallClock() (err error) {
+	if e.view.clock, err = recallClock(e.store); err != nil {
+		return err
+	}
+	return e.view.clock.keep(e.store)
+}
+
+// recallClock is the clock by which deadlines are to be set. A huge step that came
+// while no daemon ran changes none of them either, until reload says so.
+func recallClock(kept *store.Store) (clock, error) {
+	now := readClock()
+	boot, err := store.BootID()
+	if err != nil {
+		return now, err
+	}
+	text, err := kept.Meta(metaClock)
+	if err != nil || text == nil {
+		return now, err
+	}
+	var r clockRecord
+	if err := json.Unmarshal(text, &r); err != nil {
+		return now, fmt.Errorf("read the clock: %w", err)
+	}
+	if before := (clock{r.Offset}); r.Boot == boot && before.step().Abs() > hugeStep {
+		return before, nil
+	}
+	return now, nil
+}
