@@ -38,18 +38,22 @@ func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 		return s, Plan{}, err
 	}
 	var plan Plan
-	after := s
+	after, put, remove := s, Entries.with, Entries.without
+	if len(touched) > few && len(touched) > s.Entries.Len()/8 {
+		// To copy all nodes once is cheaper than to copy the way to each of so many.
+		after.Entries, put, remove = s.Entries.copied(), Entries.put, Entries.remove
+	}
 	for _, prefix := range slices.SortedFunc(maps.Keys(touched), ComparePrefix) {
 		old, found := s.Entries.Find(prefix)
 		if len(merged) == 0 || merged[0].Prefix != prefix {
 			if found {
-				plan.Removed, after.Entries = append(plan.Removed, *old), after.Entries.without(prefix)
+				plan.Removed, after.Entries = append(plan.Removed, *old), remove(after.Entries, prefix)
 			}
 			continue
 		}
 		entry := merged[0] // not its address: one that stays would keep all of merged
 		merged = merged[1:]
-		after.Entries = after.Entries.with(&entry)
+		after.Entries = put(after.Entries, &entry)
 		if !found {
 			plan.Added = append(plan.Added, entry)
 		} else if !old.Equal(entry) {
@@ -58,6 +62,9 @@ func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 	}
 	return after, plan, nil
 }
+
+// few is how many prefixes are edited one by one, however short the list.
+const few = 4
 
 // touched is what will be said of each prefix that e names, which may be nothing.
 func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {

@@ -88,6 +88,24 @@ func (e Entries) without(p netip.Prefix) Entries {
 	return Entries{e.table.DeletePersist(p)}
 }
 
+// copied is a table of its own, which put and remove may write to.
+func (e Entries) copied() Entries {
+	if e.table == nil {
+		return Entries{new(bart.Table[*Entry])}
+	}
+	return Entries{e.table.Clone()}
+}
+
+func (e Entries) put(entry *Entry) Entries {
+	e.table.Insert(entry.Prefix, entry)
+	return e
+}
+
+func (e Entries) remove(p netip.Prefix) Entries {
+	e.table.Delete(p)
+	return e
+}
+
 func none(func(*Entry) bool) {}
 
 func values(seq iter.Seq2[netip.Prefix, *Entry]) iter.Seq[*Entry] {
