@@ -60,6 +60,17 @@ func (c Counters) Read() ([]Series, []Count, error) {
 	return all, counts, nil
 }
 
+// Refused is how many packets were dropped or, in audit, would have been.
+func (c Counters) Refused() (packets uint64, err error) {
+	totals, err := c.totals()
+	for series, total := range totals {
+		if series/familyCount/reasonRoom != int(Pass) {
+			packets += total.Packets
+		}
+	}
+	return packets, err
+}
+
 func (c Counters) totals() ([]bpf.XdpallowCounter, error) {
 	totals := make([]bpf.XdpallowCounter, verdictCount*reasonRoom*familyCount)
 	cpus, err := ebpf.PossibleCPU()

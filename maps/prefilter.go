@@ -171,6 +171,16 @@ func (f *prefilter) setExact(leading uint64, length int, kind uint64, set func(i
 
 var exactNames = [2]string{bpf.XdpallowMapExact4, bpf.XdpallowMapExact6}
 
+// describe says in the policy of slot how big the bitmaps are, where there are any.
+func (f *prefilter) describe(value *bpf.XdpallowPolicy, slot uint64, family int) {
+	if f.nearBits == 0 {
+		return
+	}
+	value.Prefilter[family].Shift = 32 - f.nearBits
+	value.Prefilter[family].First = nearBlock(slot, family)
+	value.Prefilter[family].Exact = f.exactBits
+}
+
 // nearBlock is where a family's first level begins in a slot.
 func nearBlock(slot uint64, family int) uint32 { return (uint32(slot)*2 + uint32(family)) * nearBlocks }
 

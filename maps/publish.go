@@ -45,11 +45,7 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 		if halves[family], err = t.build(family, idle, part); err != nil {
 			return nil, errors.Join(err, t.empty(idle, halves))
 		}
-		if f := halves[family].prefilter; f.nearBits != 0 {
-			value.Prefilter[family].Shift = 32 - f.nearBits
-			value.Prefilter[family].First = nearBlock(idle, family)
-			value.Prefilter[family].Exact = f.exactBits
-		}
+		halves[family].prefilter.describe(value, idle, family)
 	}
 	if err := t.policy.Put(uint32(idle), value); err != nil {
 		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, halves))

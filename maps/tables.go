@@ -43,9 +43,10 @@ type Tables struct {
 
 	mu      sync.Mutex // of writing live, which SetSampling does beside the one writer
 	live    bpf.XdpallowCurrent
-	halves  [2]half // of the live slot, zero before the first publish
-	settled bool    // no program can still be reading the idle slot
-	rebuilt bool    // see Stale
+	halves  [2]half   // of the live slot, zero before the first publish
+	settled bool      // no program can still be reading the idle slot
+	rebuilt bool      // see Stale
+	node    [2]uint64 // see Count
 }
 
 // half is what one family has in one slot.
