@@ -51,17 +51,24 @@ func Open(root string) (_ *Gate, err error) {
 		return nil, err
 	}
 	g := &Gate{root: root, lock: held, attached: map[string]*attachment{}}
-	for _, dir := range []string{g.schema("counters"), g.schema("earlier"), g.schema("programs"), g.schema("twins"), filepath.Join(root, "links")} {
-		if err := makeDirectory(dir); err != nil {
-			held.Close()
-			return nil, err
-		}
+	if err := g.makeDirectories(); err != nil {
+		held.Close()
+		return nil, err
 	}
 	if g.Tables, err = maps.OpenTables(tablePins(g.schema())); err != nil {
 		held.Close()
 		return nil, fmt.Errorf("open tables under %s: %w", root, err)
 	}
 	return g, nil
+}
+
+func (g *Gate) makeDirectories() error {
+	for _, dir := range []string{g.schema("counters"), g.schema("earlier"), g.schema("programs"), g.schema("twins"), filepath.Join(g.root, "links")} {
+		if err := makeDirectory(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // OpenReader opens what is pinned under root to look at it; it makes and changes

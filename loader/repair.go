@@ -1,0 +1,134 @@
+package loader
+
+// This file puts back what somebody else took from an attachment that we hold. Our
+// handles keep programs and links alive without their pins, and the next daemon finds
+// only what is pinned.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// Relink makes the link of name run our program again, in place of another's: by an
+// update, so that no packet meets neither.
+func (g *Gate) Relink(name string) error {
+	a, err := g.attachment(name)
+	if err != nil {
+		return err
+	}
+	if err := a.link.Update(a.program); err != nil {
+		return fmt.Errorf("%s: put our program back: %w", name, err)
+	}
+	return nil
+}
+
+// RelinkBackstop is Relink for the socket lookups.
+func (g *Gate) RelinkBackstop() error { return g.Relink(backstop) }
+
+// Repinned says what Repin had to put back.
+type Repinned struct{ Links, Programs, Counters []string }
+
+// Repin pins again what is no longer pinned of what is attached, or is pinned under its
+// name and is something else.
+func (g *Gate) Repin() (r Repinned, err error) {
+	if err := ensureBPFFS(g.root); err != nil {
+		return r, err
+	}
+	if err := g.makeDirectories(); err != nil {
+		return r, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, a := range g.attached {
+		file := escape(name)
+		for _, pinned := range []struct {
+			restored *[]string
+			path     string
+			object   unpinner
+		}{
+			{&r.Programs, g.schema("programs", file), a.program},
+			{&r.Programs, g.schema("twins", file), a.twin},
+			{&r.Counters, g.schema("counters", file), a.counters.Live},
+			{&r.Links, g.link(name), a.link}, // the last: see pinAll
+		} {
+			restored, oneErr := repin(pinned.path, pinned.object)
+			if oneErr != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", name, oneErr))
+			} else if restored && !slices.Contains(*pinned.restored, name) {
+				*pinned.restored = append(*pinned.restored, name)
+			}
+		}
+	}
+	return r, err
+}
+
+func repin(path string, object unpinner) (restored bool, err error) {
+	want, err := kernelID(object)
+	if err != nil {
+		return false, err
+	}
+	pinned, err := loadLike(path, object)
+	if err == nil {
+		id, idErr := kernelID(pinned)
+		pinned.Close()
+		if idErr == nil && id == want {
+			return false, nil
+		}
+	}
+	// What is there may be anything. And our object thinks that it is pinned still, and
+	// would not do it again.
+	if err := errors.Join(remove(path), object.Unpin()); err != nil {
+		return false, err
+	}
+	return true, pin(path, object)
+}
+
+// unpinner is a program, a map or a link.
+type unpinner interface {
+	pinner
+	Unpin() error
+}
+
+type closer interface {
+	pinner
+	Close() error
+}
+
+// loadLike loads what is pinned at path as the kind of object that object is.
+func loadLike(path string, object pinner) (closer, error) {
+	switch object.(type) {
+	case *ebpf.Program:
+		return ebpf.LoadPinnedProgram(path, nil)
+	case *ebpf.Map:
+		return ebpf.LoadPinnedMap(path, nil)
+	case link.Link:
+		return link.LoadPinnedLink(path, nil)
+	}
+	return nil, os.ErrInvalid
+}
+
+func kernelID(object pinner) (uint32, error) {
+	switch o := object.(type) {
+	case *ebpf.Program:
+		return programID(o)
+	case *ebpf.Map:
+		info, err := o.Info()
+		if err != nil {
+			return 0, err
+		}
+		id, _ := info.ID()
+		return uint32(id), nil
+	case link.Link:
+		info, err := o.Info()
+		if err != nil {
+			return 0, err
+		}
+		return uint32(info.ID), nil
+	}
+	return 0, os.ErrInvalid
+}
