@@ -1,0 +1,85 @@
+// Package events reads the samples of refused packets: it keeps their number within a
+// budget whatever the flood, remembers the last of them, and hands them on to whoever
+// follows. It knows interfaces and times, and no policy.
+package events
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/talkers"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// Event is one refused packet of as many as it stands for. Fields may be added, never
+// changed or removed.
+type Event struct {
+	Time      time.Time  `json:"time"`
+	Verdict   string     `json:"verdict"` // "drop", "audit"
+	Reason    string     `json:"reason"`
+	Family    string     `json:"family"`
+	Source    netip.Addr `json:"source"`   // "" where none was read
+	Protocol  string     `json:"protocol"` // "tcp", "udp", a number, or "" where none was read
+	Port      uint16     `json:"port"`     // that it went to; 0 where none was read
+	Interface string     `json:"interface"`
+	Bytes     uint32     `json:"bytes"`  // of this packet
+	Weight    uint64     `json:"weight"` // how many refused packets it stands for, itself among them
+	Near      *Near      `json:"near"`   // nil when it is no near miss
+
+	Lost uint64 `json:"lost,omitempty"` // events before this one that were not passed on
+}
+
+// Near is the listed prefix beside which a near miss tried.
+type Near struct {
+	Prefix   netip.Prefix `json:"prefix"`
+	Owner    string       `json:"owner"`
+	LastSeen *time.Time   `json:"last_seen"` // of the prefix; nil is never
+}
+
+// sample is e as the talkers are told of it.
+func (e Event) sample() talkers.Sample {
+	s := talkers.Sample{
+		Time: e.Time, Source: e.Source, Port: e.Port, Protocol: e.Protocol, Interface: e.Interface,
+		Verdict: e.Verdict, Reason: e.Reason, Weight: e.Weight, Bytes: e.Bytes,
+	}
+	if e.Near != nil {
+		s.Near = &talkers.Near{Prefix: e.Near.Prefix, Owner: e.Near.Owner}
+		if e.Near.LastSeen != nil {
+			s.Near.LastSeen = *e.Near.LastSeen
+		}
+	}
+	return s
+}
+
+// eventOf puts a sample into words; boot is when this host booted.
+func eventOf(m maps.Event, boot time.Time, interfaceName string) Event {
+	return Event{
+		Time:    boot.Add(time.Duration(m.Time)).UTC(),
+		Verdict: m.Verdict.String(), Reason: m.Reason.String(), Family: m.Family.String(),
+		Source: m.Source, Protocol: protocol(m), Port: m.Port,
+		Interface: interfaceName, Bytes: m.Length, Weight: uint64(m.Weight),
+	}
+}
+
+func protocol(m maps.Event) string {
+	switch {
+	case m.Protocol == unix.IPPROTO_TCP:
+		return "tcp"
+	case m.Protocol == unix.IPPROTO_UDP:
+		return "udp"
+	case m.Protocol == 0:
+		return ""
+	}
+	return strconv.Itoa(int(m.Protocol))
+}
+
+// bootTime is when CLOCK_BOOTTIME was 0, by the wall clock as it is now.
+func bootTime(now time.Time) time.Time {
+	var boot unix.Timespec
+	// Cannot fail: every kernel that we run on has this clock.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	return now.Add(-time.Duration(boot.Nano()))
+}
