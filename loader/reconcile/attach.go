@@ -105,6 +105,7 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 	if err != nil {
 		return at, err
 	}
+	e.drift.indexes[name] = index(name)
 	line := fmt.Sprintf("%s: attached (%s)", name, at.Mode)
 	if at.Adopted {
 		line = fmt.Sprintf("%s: adopted (%s), no gap", name, at.Mode)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
+	gomaps "maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -43,6 +43,7 @@ type Engine struct {
 	options Options
 	started time.Time
 	store   *store.Store
+	lookout *lookout // has locks of its own
 
 	mu          sync.Mutex // of everything below; a change holds it from first to last
 	view        view
@@ -71,7 +72,8 @@ type Engine struct {
 	held        held               // files that were rolled back
 	bootID      string             // "" where it cannot be read: then nothing is of this boot
 	poked       chan struct{}      // something else may be due next
-	done        chan struct{}      // closed when detach took the last interface
+	drift       drift
+	done        chan struct{} // closed when detach took the last interface
 }
 
 // Open takes possession of the state directory and the pin root. Nothing is touched
@@ -110,6 +112,8 @@ func Open(o Options) (*Engine, error) {
 		wanted:   map[string]Problem{},
 		unnamed:  map[string]bool{},
 		noted:    map[string]Problem{},
+		drift:    newDrift(),
+		lookout:  newLookout(time.Now()),
 		done:     make(chan struct{}),
 	}, nil
 }
@@ -122,8 +126,8 @@ func (e *Engine) Close() error {
 	var left error
 	if !e.up {
 		left = e.leaveNothing()
-	} else if !e.isDone() {
-		left = errors.Join(e.lastUse(), e.saveOwnerUse())
+	} else if left = e.saveMisses(); !e.isDone() {
+		left = errors.Join(left, e.lastUse(), e.saveOwnerUse())
 	}
 	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.store.Close())
 }
@@ -198,7 +202,10 @@ func (e *Engine) origins() []OriginStatus {
 func (e *Engine) Stats(context.Context) (Stats, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.stats(e.tally.owners)
+	s, err := e.view.stats(e.tally.owners)
+	s.Owners = e.withMisses(s.Owners)
+	s.EventsLost, s.Repairs = e.lookout.log.Lost(), gomaps.Clone(e.drift.counts)
+	return s, err
 }
 
 // List implements the question.
@@ -224,7 +231,7 @@ func (e *Engine) Families() (ipv4, ipv6 int) {
 
 func originStatuses(counts map[policy.Origin]int, failing map[policy.Origin]error) []OriginStatus {
 	all := []OriginStatus{}
-	for _, origin := range slices.Sorted(maps.Keys(counts)) {
+	for _, origin := range slices.Sorted(gomaps.Keys(counts)) {
 		s := OriginStatus{Name: origin, Entries: counts[origin]}
 		if err := failing[origin]; err != nil {
 			s.Error = err.Error()

@@ -117,8 +117,7 @@ func (c *compiler) apply(tables *maps.Tables, old, next desired, plan policy.Pla
 	return tables.Publish(compiled)
 }
 
-// same reports whether the kernel has what d says, reading all of it back. A
-// second is allowed for a deadline: each start reads the clocks anew.
+// same reports whether the kernel has what d says, reading all of it back.
 func (c *compiler) same(tables *maps.Tables, d desired) (bool, error) {
 	if tables.Stale() {
 		return false, nil
@@ -134,12 +133,6 @@ func (c *compiler) same(tables *maps.Tables, d desired) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	const second = 1_000_000_000
 	slices.SortFunc(want.Entries, func(a, b maps.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	return slices.EqualFunc(got, want.Entries, func(a, b maps.Entry) bool {
-		if (a.Expires == 0) == (b.Expires == 0) && max(a.Expires, b.Expires)-min(a.Expires, b.Expires) < second {
-			a.Expires = b.Expires
-		}
-		return a.SamePolicy(b)
-	}), nil
+	return slices.EqualFunc(got, want.Entries, alike), nil
 }

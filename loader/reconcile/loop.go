@@ -24,6 +24,11 @@ const (
 // Run keeps the gate right until ctx ends or detach has taken the last interface:
 // it follows interfaces, flies the canary, and takes ended claims out.
 func (e *Engine) Run(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	defer stop()
+	looking.Go(func() { e.lookOut(ctx) })
 	changed := loader.Watch(ctx)
 	probe, reconcile := time.NewTicker(probeEvery), time.NewTicker(reconcileEvery)
 	defer probe.Stop()
@@ -76,13 +81,19 @@ func (e *Engine) mend() {
 	if at, err := e.view.gate.Backstop(); e.options.Backstop != "off" && (err != nil || !at.Attached) {
 		if err := e.guardSockets(); err != nil {
 			e.options.Log.Error(fmt.Sprintf("put the backstop back: %v", err))
+		} else if at.LinkID != 0 {
+			e.repair("backstop", "the link of the backstop was detached")
 		}
 	}
 	for _, name := range e.targets() {
 		if at, err := e.view.gate.Inspect(name); err == nil && at.Mode != "" {
 			continue
 		}
+		before := e.drift.indexes[name]
 		_, err := e.attach(name, e.options.Attach)
+		if err == nil && before != 0 && before == e.drift.indexes[name] {
+			e.repair("link", name+": our link was detached")
+		}
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -100,7 +111,13 @@ func (e *Engine) watch() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.followClock(false)
+	if time.Since(e.lookout.savedAt) > saveEvery {
+		if err := e.saveMisses(); err != nil {
+			e.options.Log.Error(err.Error())
+		}
+	}
 	before := e.problems
+	e.inspect()
 	e.probe()
 	for _, p := range e.problems {
 		if !slices.Contains(before, p) {

@@ -48,6 +48,7 @@ func (e *Engine) probe() {
 			Text: plural(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
 		})
 	}
+	problems = append(problems, e.drift.problems()...)
 	if e.torn != nil {
 		problems = append(problems, Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
 	}
@@ -63,7 +64,7 @@ func (e *Engine) probe() {
 // harmless are the problems that leave the gate shut.
 var harmless = []string{
 	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind", "change_log", "use_behind",
-	"held", "rollback_failed",
+	"held", "rollback_failed", "repaired", "events",
 }
 
 // enforcing is a result: nothing that we looked at lets an unlisted source in. An

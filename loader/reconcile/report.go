@@ -111,6 +111,10 @@ type Stats struct {
 	Counters []Counter  `json:"counters"` // every series, zero rows too, sorted
 	Since    *time.Time `json:"since"`    // when counting began
 	Owners   []Owner    `json:"owners"`   // of TCP openings, sorted
+
+	EventsLost uint64 `json:"events_lost"` // sampled refusals that nobody could read, of this daemon
+
+	Repairs map[string]uint64 `json:"repairs"` // what somebody else changed and this daemon put right
 }
 
 // Counter is one series of packets and bytes.

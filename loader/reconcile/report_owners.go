@@ -19,14 +19,17 @@ type Owners struct {
 // Owner is one organisation: who has an entry, a limit or a suspension. Its openings
 // are TCP's.
 type Owner struct {
-	Owner     string            `json:"owner"`
-	Prefixes  int               `json:"prefixes"`
-	Passed    uint64            `json:"passed"`
-	Dropped   map[string]uint64 `json:"dropped"` // by reason, zero ones too
-	Audited   uint64            `json:"audited"` // would have been dropped
-	LastSeen  *time.Time        `json:"last_seen"`
-	Limit     *Limit            `json:"limit"`     // nil is none
-	Suspended *Suspension       `json:"suspended"` // nil when the owner is not
+	Owner    string            `json:"owner"`
+	Prefixes int               `json:"prefixes"`
+	Passed   uint64            `json:"passed"`
+	Dropped  map[string]uint64 `json:"dropped"` // by reason, zero ones too
+	Audited  uint64            `json:"audited"` // would have been dropped
+	LastSeen *time.Time        `json:"last_seen"`
+
+	NearMisses uint64 `json:"near_misses"` // dropped openings beside the owner's prefixes
+
+	Limit     *Limit      `json:"limit"`     // nil is none
+	Suspended *Suspension `json:"suspended"` // nil when the owner is not
 }
 
 // Refused is how many of the openings were dropped.

@@ -102,6 +102,9 @@ func (e *Engine) recover() (bool, error) {
 	if err := errors.Join(e.countSince(), e.view.uses.begin(e.store, e.view.gate.Tables)); err != nil {
 		return false, err
 	}
+	if err := e.recall(metaMisses, &e.lookout.misses); err != nil {
+		return false, err
+	}
 	claims, err := e.store.Claims()
 	if err != nil {
 		return false, err

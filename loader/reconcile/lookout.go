@@ -1,0 +1,166 @@
+package reconcile
+
+// This file looks at whom the gate refuses. The engine's mutex is held for seconds by a
+// publish, and a flood does not wait: what is read here has locks of its own, and the
+// state is looked at when it is to be had.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/events"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/talkers"
+	kernel "github.com/xdpallow/xdpallow/maps"
+)
+
+// lookout is what is known of refused packets, and of the gate while it is busy.
+type lookout struct {
+	sketch *talkers.Sketch
+	log    *events.Log
+	misses map[string]uint64 // near misses by owner of the daemons before this one
+	seen   atomic.Pointer[seen]
+
+	saved   map[string]uint64 // near misses as they are on disk; of the engine's mutex
+	savedAt time.Time
+}
+
+// seen is the gate as it was last seen.
+type seen struct {
+	status Status
+	owners []Owner
+}
+
+func newLookout(now time.Time) *lookout {
+	return &lookout{sketch: talkers.New(now, talkers.Options{}), log: new(events.Log)}
+}
+
+// lookOut reads samples until ctx ends.
+func (e *Engine) lookOut(ctx context.Context) {
+	ring, err := e.view.gate.Tables.Events()
+	if err == nil {
+		defer ring.Close()
+		var reader *events.Reader
+		if reader, err = events.NewReader(&samples{Events: ring, engine: e}, e.lookout.sketch, e.lookout.log, time.Now()); err == nil {
+			reader.Run(ctx, e.options.Log)
+			return
+		}
+	}
+	e.options.Log.Error(fmt.Sprintf("no events: %v", err))
+	e.Note(Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
+}
+
+// samples are those of the gate; it implements events.Kernel.
+type samples struct {
+	*kernel.Events
+	engine *Engine
+
+	// As they were when the engine had time.
+	entries policy.Entries
+	used    map[netip.Prefix]*time.Time // when entries were last seen
+}
+
+// Lost implements events.Kernel.
+func (s *samples) Lost() (uint64, error) { return s.engine.view.gate.Tables.Lost() }
+
+// Refused implements events.Kernel.
+func (s *samples) Refused() (uint64, error) { return s.engine.view.gate.Refused() }
+
+// SetSampling implements events.Kernel. Where somebody else has written to current it
+// writes nothing: to put that right, and to count it, is another's.
+func (s *samples) SetSampling(one, near uint32) error {
+	tables := s.engine.view.gate.Tables
+	if same, err := tables.SameCurrent(); err != nil || !same {
+		return err
+	}
+	return tables.SetSampling(one, near)
+}
+
+// Classify implements events.Kernel.
+func (s *samples) Classify(suspects []events.Event) []*events.Near {
+	misses := make([]*events.Near, len(suspects))
+	if len(suspects) == 0 {
+		return misses
+	}
+	e := s.engine
+	idle := e.mu.TryLock()
+	if idle {
+		defer e.mu.Unlock()
+		s.entries = e.view.state.Entries
+		s.used = map[netip.Prefix]*time.Time{}
+	}
+	for i, suspect := range suspects {
+		entry := nearest(s.entries, suspect.Source)
+		if entry == nil {
+			continue
+		}
+		if _, known := s.used[entry.Prefix]; !known && idle {
+			s.used[entry.Prefix] = e.view.reported(entry).LastSeen
+		}
+		misses[i] = &events.Near{Prefix: entry.Prefix, Owner: entry.Owner, LastSeen: s.used[entry.Prefix]}
+	}
+	return misses
+}
+
+// nearest returns the entry beside which source is, or nil: of those in the same /24 the
+// one that is the fewest addresses away, of those in the same /48, where a number says
+// nothing and there may be a million, the first with which it shares most of its bits.
+func nearest(entries policy.Entries, source netip.Addr) (near *policy.Entry) {
+	if source.Is4() {
+		least := uint32(256)
+		for entry := range entries.Under(netip.PrefixFrom(source, 24).Masked()) {
+			if n := apart(source, entry.Prefix); n < least {
+				near, least = entry, n
+			}
+		}
+		return near
+	}
+	for bits := source.BitLen(); bits >= 48; bits-- {
+		for entry := range entries.Under(netip.PrefixFrom(source, bits).Masked()) {
+			return entry
+		}
+	}
+	return nil
+}
+
+// apart is how far source is from the nearest address of p, in the same /24.
+func apart(source netip.Addr, p netip.Prefix) uint32 {
+	at, first := uint32(source.As4()[3]), uint32(p.Addr().As4()[3])
+	last := first + 1<<(32-max(p.Bits(), 24)) - 1
+	switch {
+	case at < first:
+		return first - at
+	case at > last:
+		return at - last
+	}
+	return 0
+}
+
+const (
+	metaMisses = "near_misses" // key of the store's meta
+	saveEvery  = time.Minute
+)
+
+// saveMisses keeps the counts of near misses for the next daemon. A SIGKILL costs those
+// of a minute. The caller holds the mutex.
+func (e *Engine) saveMisses() error {
+	misses := e.nearMisses()
+	if maps.Equal(misses, e.lookout.saved) {
+		return nil
+	}
+	text, err := json.Marshal(misses)
+	if err != nil {
+		panic(err) // a map of strings to numbers always is JSON
+	}
+	if err := e.store.Apply(store.Change{Meta: map[string][]byte{metaMisses: text}}); err != nil {
+		return fmt.Errorf("save near misses: %w", err)
+	}
+	e.lookout.saved, e.lookout.savedAt = misses, time.Now()
+	return nil
+}
