@@ -35,7 +35,7 @@ func newApp(e env) *cli.App {
 			runCommand(e), addCommand(e), removeCommand(e), replaceCommand(e), reloadCommand(e),
 			confirmCommand(e), rollbackCommand(e), modeCommand(e),
 			suspendCommand(e), resumeCommand(e), limitCommand(e), cutCommand(e), ownersCommand(e),
-			listCommand(e), checkCommand(e), statusCommand(e), statsCommand(e), historyCommand(e),
+			listCommand(e), checkCommand(e), statusCommand(e), statsCommand(e), historyCommand(e), eventsCommand(e), topCommand(e),
 			detachCommand(e), assetsCommand(e), demoCommand(e), versionCommand(e),
 		},
 		OnUsageError:   usageError,

@@ -58,8 +58,8 @@ func TestWrongInput(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
-		"events", "top", "completion bash",
-		"list --unused 90", "list --expiring=", "check -f x", "stats -w 1s", "stats -o text", "list -o prometheus",
+		"completion bash",
+		"list --unused 90", "list --expiring=", "check -f x", "stats -o text", "list -o prometheus",
 		// of this one
 		"mode audit", "mode audit --for 0s", "mode audit --for=", "mode off", "mode enforce audit", "mode enforce --for 15m", "mode --for 15m", "mode --service api",
 		"mode audit --for 15m --service API", "confirm 7", "rollback 7", "reload --confirm 60", "reload --confirm=", "reload --confirm 60s --dry-run",
@@ -73,7 +73,7 @@ func TestWrongInput(t *testing.T) {
 		"add", "add 10.0.0.5/8", "add 192.0.2.0/24 --owner Acme", "add 192.0.2.0/24 -", "add host.example", "add 192.0.2.0/24 -o text", "add --",
 		"add 192.0.2.0/24 -- --owner", "add fe80::1%eth0", "add 127.0.0.1",
 		"remove", "remove 192.0.2.0/24 --owner acme", "remove --owner",
-		"list acme", "history acme", "history -n x", "history -n -1", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
+		"list acme", "history acme", "history -n x", "history -n -1", "events now", "events -n -1", "stats -w 1", "stats -w 1ms", "stats -w 1s -o prometheus", "top", "top now", "top -w x", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
 		"replace", "replace a.list b.list", "replace /nowhere/a.list", "replace - --seen 7", "remove 192.0.2.0/24 --seen=", "reload --seen 0d",
 		"suspend", "suspend acme globex", "suspend ACME", "suspend 192.0.2.5/24", "suspend acme --for 1d", "suspend fe80::1%eth0", "resume", "resume acme --cut", "cut", "cut 192.0.2.5/24",
 		"limit", "limit acme", "limit acme 5", "limit acme 0/s", "limit acme -1/s", "limit acme 5/y", "limit acme inf/s", "limit ACME 5/s", "limit acme 5/s --burst 0",
@@ -435,7 +435,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners list check status stats history detach assets demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners list check status stats history events top detach assets demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

@@ -190,5 +190,6 @@ func (s scrape) Snapshot(ctx context.Context) (shot metrics.Snapshot, err error)
 	shot.Expiring = shot.Status.Expiring
 	shot.Stats, err = s.engine.Stats(ctx)
 	shot.Owners = countedOwners(shot.Stats.Owners)
+	shot.EventsLost, shot.Repairs = shot.Stats.EventsLost, shot.Stats.Repairs
 	return shot, err
 }

@@ -28,6 +28,7 @@ type env struct {
 	stdout, stderr io.Writer
 	terminal       bool // somebody sits at stdin and can be asked
 	watched        bool // somebody looks at stderr as it is written
+	screen         bool // somebody looks at stdout as it is written
 	uid            int  // effective
 
 	// sessions are the operator's own connections, which no change should cut.
@@ -45,6 +46,7 @@ func main() {
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdin.Fd())),
 		watched:  term.IsTerminal(int(os.Stderr.Fd())),
+		screen:   term.IsTerminal(int(os.Stdout.Fd())),
 		uid:      os.Geteuid(),
 		sessions: ownSessions,
 		offline:  openOffline,

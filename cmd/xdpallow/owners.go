@@ -77,7 +77,7 @@ func describeSuspension(s reconcile.Suspension) string {
 func countedOwners(owners []reconcile.Owner) []metrics.Owner {
 	counted := make([]metrics.Owner, len(owners))
 	for i, o := range owners {
-		counted[i] = metrics.Owner{Name: o.Owner, Passed: o.Passed, Dropped: o.Refused(), Audited: o.Audited}
+		counted[i] = metrics.Owner{Name: o.Owner, Passed: o.Passed, Dropped: o.Refused(), Audited: o.Audited, NearMisses: o.NearMisses}
 	}
 	return counted
 }

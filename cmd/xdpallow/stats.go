@@ -12,15 +12,27 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
+	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func statsCommand(e env) *cli.Command {
-	return e.command("stats", "Count what was passed and dropped, and why", "", offlineFlags(), stats)
+	return e.command("stats", "Count what was passed and dropped, and why", "", append([]cli.Flag{
+		watchFlag("show rates every `INTERVAL`, as 1s, until interrupted"),
+	}, offlineFlags()...), stats)
 }
 
 func stats(ctx context.Context, c *call) error {
-	if c.flags.String("output") == "prometheus" {
+	interval, watching, err := c.interval()
+	if err != nil {
+		return err
+	}
+	switch prometheus := c.flags.String("output") == "prometheus"; {
+	case prometheus && watching:
+		return &policy.InputError{What: "-o prometheus is for totals, and -w shows rates", Hint: "xdpallow stats -o prometheus"}
+	case watching:
+		return showRates(ctx, c, interval)
+	case prometheus:
 		return prometheusStats(ctx, c)
 	}
 	stats, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Stats, error) {
@@ -55,6 +67,7 @@ func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot,
 	}
 	shot.Owners = countedOwners(shot.Stats.Owners)
 	shot.Expiring = shot.Status.Expiring
+	shot.EventsLost, shot.Repairs = shot.Stats.EventsLost, shot.Stats.Repairs
 	listing, err := from.List(ctx, reconcile.ListRequest{})
 	for _, e := range listing.Entries {
 		if e.Prefix.Addr().Is4() {

@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -37,6 +39,8 @@ type fakeEngine struct {
 	limited reconcile.LimitResult
 	cut     reconcile.CutResult
 	history reconcile.History
+	live    reconcile.Live
+	events  []events.Event
 }
 
 var _ control.Engine = (*fakeEngine)(nil)
@@ -62,6 +66,18 @@ func (f *fakeEngine) Stats(context.Context) (reconcile.Stats, error) {
 
 func (f *fakeEngine) History(_ context.Context, last int) (reconcile.History, error) {
 	return answer(f, fmt.Sprint("history ", last), f.history)
+}
+
+func (f *fakeEngine) Live(_ context.Context, rows int) (reconcile.Live, error) {
+	return answer(f, fmt.Sprint("live ", rows), f.live)
+}
+
+func (f *fakeEngine) Events(_ context.Context, n int, follow bool, fn func(events.Event) error) error {
+	all, err := answer(f, fmt.Sprint("events ", n, " ", follow), f.events)
+	for _, e := range all {
+		err = errors.Join(err, fn(e))
+	}
+	return err
 }
 
 func (f *fakeEngine) List(_ context.Context, r reconcile.ListRequest) (reconcile.Listing, error) {

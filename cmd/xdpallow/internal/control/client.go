@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,6 +81,11 @@ func (c *Client) Owners(ctx context.Context) (reconcile.Owners, error) {
 // History implements Reader.
 func (c *Client) History(ctx context.Context, last int) (reconcile.History, error) {
 	return get[reconcile.History](ctx, c, pathHistory, url.Values{"last": {strconv.Itoa(last)}})
+}
+
+// Live implements Watcher.
+func (c *Client) Live(ctx context.Context, rows int) (reconcile.Live, error) {
+	return get[reconcile.Live](ctx, c, pathLive, url.Values{"rows": {strconv.Itoa(rows)}})
 }
 
 // List implements Reader.
@@ -191,9 +198,11 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	}
 	req.Header.Set(headerCommand, url.QueryEscape(c.By.Command))
 	req.Header.Set(headerReason, url.QueryEscape(c.By.Reason))
+	done := func() {}
 	if c.Waiting != nil {
-		defer c.Waiting()()
+		done = sync.OnceFunc(c.Waiting())
 	}
+	defer done()
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.failed(err)
@@ -201,6 +210,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return readError(resp.Status, resp.Body)
+	}
+	if path, _, _ := strings.Cut(path, "?"); path == pathEvents {
+		done() // what comes now is awaited for its own sake
 	}
 	if err := read(resp.Body); err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)

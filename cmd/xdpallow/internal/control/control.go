@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/netip"
 
+	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -21,6 +22,15 @@ type Reader interface {
 	List(ctx context.Context, req reconcile.ListRequest) (reconcile.Listing, error)
 	// Check returns one result for port, or one for every protected port when it is nil.
 	Check(ctx context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error)
+}
+
+// Watcher tells of the present, which only a daemon knows.
+type Watcher interface {
+	// Live returns the gate at a glance, with so many talkers.
+	Live(ctx context.Context, rows int) (reconcile.Live, error)
+	// Events calls fn for the last n events, the oldest first, and with follow for those
+	// to come, until ctx ends or fn fails.
+	Events(ctx context.Context, n int, follow bool, fn func(events.Event) error) error
 }
 
 // Writer changes what is enforced, for uid 0 and group xdpallow-admin.
@@ -47,6 +57,7 @@ type Detacher interface {
 // Engine is all that a daemon can do.
 type Engine interface {
 	Reader
+	Watcher
 	Writer
 }
 
@@ -70,6 +81,8 @@ const (
 	pathResume   = "/v1/resume"
 	pathLimit    = "/v1/limit"
 	pathCut      = "/v1/cut"
+	pathLive     = "/v1/live"   // ?rows=
+	pathEvents   = "/v1/events" // ?last=&follow=
 )
 
 // What the caller says of a change himself, escaped as in a query.

@@ -32,6 +32,7 @@ func serve(ctx context.Context, listener net.Listener, engine Engine, who direct
 	server := &http.Server{
 		Handler:           handler(engine),
 		ConnContext:       who.withPeer,
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends those who follow
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       time.Minute,     // of a whole request: a stuck writer frees its connection
 		WriteTimeout:      5 * time.Minute, // includes the work, and a listing to a slow reader
@@ -72,12 +73,20 @@ func handler(engine Engine) http.Handler {
 		return engine.Owners(ctx)
 	}))
 	mux.Handle("GET "+pathHistory, question(func(ctx context.Context, r *http.Request) (reconcile.History, error) {
-		last, err := strconv.ParseUint(r.URL.Query().Get("last"), 10, 31)
+		last, err := number(r, "last")
 		if err != nil {
-			return reconcile.History{}, &policy.InputError{What: fmt.Sprintf("last %q is no number", r.URL.Query().Get("last"))}
+			return reconcile.History{}, err
 		}
-		return engine.History(ctx, int(last))
+		return engine.History(ctx, last)
 	}))
+	mux.Handle("GET "+pathLive, question(func(ctx context.Context, r *http.Request) (reconcile.Live, error) {
+		rows, err := number(r, "rows")
+		if err != nil {
+			return reconcile.Live{}, err
+		}
+		return engine.Live(ctx, rows)
+	}))
+	mux.Handle("GET "+pathEvents, stream(engine))
 	mux.Handle("GET "+pathCheck, question(func(ctx context.Context, r *http.Request) ([]reconcile.CheckResult, error) {
 		return check(ctx, engine, r)
 	}))
@@ -107,6 +116,16 @@ func handler(engine Engine) http.Handler {
 	mux.Handle("POST "+pathCut, change(engine.Cut))
 	mux.Handle("POST "+pathDetach, change(engine.Detach))
 	return permitted(mux)
+}
+
+// number is what the question says of key.
+func number(r *http.Request, key string) (int, error) {
+	text := r.URL.Query().Get(key)
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, &policy.InputError{What: fmt.Sprintf("%s %q is no number", key, text)}
+	}
+	return int(n), nil
 }
 
 // permitted lets readers GET and writers do everything, before any of the

@@ -44,12 +44,12 @@ func (h *host) broken(code, subject string) (p reconcile.Problem) {
 	return p
 }
 
-// healed waits until the gate enforces and no problem is left.
+// healed waits until the gate enforces and no problem is left but the memory of one.
 func (h *host) healed() {
 	h.tb.Helper()
 	h.eventually(35*time.Second, "a gate without problems", func() bool {
 		s := h.status()
-		return s.Enforcing && len(s.Problems) == 0
+		return s.Enforcing && !slices.ContainsFunc(s.Problems, func(p reconcile.Problem) bool { return p.Code != "repaired" })
 	})
 }
 

@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"xdpallow": func(ts *testscript.TestScript, _ bool, args []string) { command(ts, 0, args) },
 			"exits":    exits,
+			"until":    until,
 			"daemon":   run,
 			"knock":    knock,
 			"sleep":    wait,
@@ -81,8 +82,21 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	command(ts, code, args[1:])
 }
 
+// until TEXT COMMAND… is a command that is repeated until it prints the text, for what
+// the daemon learns in its own time.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	h, r := of(ts), result{}
+	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(r.stdout, args[0]); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("xdpallow %q never printed %q:\n%s%s", args[1:], args[0], r.stdout, r.stderr)
+		}
+		r = h.feed("", args[1:]...)
+	}
+	h.said(ts, r.stdout, r.stderr)
+}
+
 // reading are the commands that change nothing.
-var reading = []string{"list", "status", "stats", "check", "history", "owners", "assets", "version"}
+var reading = []string{"list", "status", "stats", "check", "history", "owners", "events", "assets", "version"}
 
 // command runs xdpallow; a last argument <FILE is its standard input.
 func command(ts *testscript.TestScript, code int, args []string) {
