@@ -74,10 +74,8 @@ func (c *call) printWould(plan reconcile.Plan) error {
 			return err
 		}
 	}
-	for _, cut := range plan.Cuts {
-		if _, err := fmt.Fprintf(c.out, "! %s\n", cutLine(cut)); err != nil {
-			return err
-		}
+	if err := c.printCuts(plan.Cuts); err != nil {
+		return err
 	}
 	if _, err := fmt.Fprintf(c.out, "%d added, %d removed, %d changed: ", len(plan.Added), len(plan.Removed), len(plan.Changed)); err != nil {
 		return err
@@ -86,6 +84,15 @@ func (c *call) printWould(plan reconcile.Plan) error {
 		return err
 	}
 	return refusal(plan.Foreseen)
+}
+
+func (c *call) printCuts(cuts []reconcile.Cut) error {
+	for _, cut := range cuts {
+		if _, err := fmt.Fprintf(c.out, "! %s\n", cutLine(cut)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refusal is the error that the change itself would be.

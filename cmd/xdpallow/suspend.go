@@ -16,7 +16,7 @@ import (
 
 func suspendCommand(e env) *cli.Command {
 	return e.command("suspend", "Stop a prefix or an owner, whoever lists it", "PREFIX|ADDR|OWNER", []cli.Flag{
-		cutFlag(), reasonFlag(),
+		cutFlag(), dryRunFlag(), seenFlag(), reasonFlag(),
 	}, suspend)
 }
 
@@ -33,14 +33,38 @@ func suspend(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.client().Suspend(ctx, c.self(), reconcile.SuspendRequest{Subject: subject, Cut: c.flags.Bool("cut"), Sessions: c.sessions()})
+	seen, err := c.seen()
 	if err != nil {
 		return err
 	}
+	dry := c.flags.Bool("dry-run")
+	result, err := c.client().Suspend(ctx, c.self(), reconcile.SuspendRequest{
+		Subject: subject, Cut: c.flags.Bool("cut"), DryRun: dry, Seen: seen, Sessions: c.sessions(),
+	})
+	if err != nil {
+		return err
+	}
+	if dry {
+		return c.printSuspensionPlan(result)
+	}
+	c.warnOfCuts(result.Cuts)
 	if result.Cut == nil {
 		return c.printSuspension(result, "suspended", " (open connections live on)")
 	}
 	return c.printSuspension(result, "suspended", " ("+count(*result.Cut, "connection", "connections")+" cut)")
+}
+
+// printSuspensionPlan prints what a dry run found.
+func (c *call) printSuspensionPlan(result reconcile.SuspendResult) error {
+	if !c.json {
+		if err := c.printCuts(result.Cuts); err != nil {
+			return err
+		}
+	}
+	if err := c.printSuspension(result, "would suspend", " (dry run: nothing was changed)"); err != nil {
+		return err
+	}
+	return refusal(result.Foreseen)
 }
 
 func resume(ctx context.Context, c *call) error {

@@ -71,7 +71,9 @@ func (s Subject) String() string {
 // again.
 type SuspendRequest struct {
 	Subject
-	Cut bool `json:"cut"` // end open connections, too
+	Cut    bool   `json:"cut"` // end open connections, too
+	DryRun bool   `json:"dry_run,omitempty"`
+	Seen   string `json:"seen,omitempty"` // as of RemoveRequest
 
 	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
@@ -84,6 +86,8 @@ type SuspendResult struct {
 	Suspended  *Suspension `json:"suspended"` // nil when it is not, by its own name
 	Still      []string    `json:"still"`     // what stops it all the same
 	Cut        *int        `json:"cut,omitempty"`
+
+	Foreseen // of suspend
 }
 
 // LimitRequest says how many openings an owner has; without PerSecond any number.

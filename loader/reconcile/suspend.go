@@ -18,7 +18,7 @@ import (
 // from then on.
 func (e *Engine) Suspend(_ context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
 	result, err := e.suspend(by, r)
-	if err != nil || !r.Cut {
+	if err != nil || !r.Cut || r.DryRun {
 		return result, err
 	}
 	n, err := e.cutOff(r.Subject.owns)
@@ -46,8 +46,12 @@ func (e *Engine) suspend(by Caller, r SuspendRequest) (SuspendResult, error) {
 	if again {
 		s.Time = before.Time
 	}
+	ahead, err := newOutlook(r.Seen)
+	if err != nil {
+		return SuspendResult{}, err
+	}
 	_, err = e.make(change{
-		by: by, command: "suspend", verb: policy.VerbSuspend, peers: r.Sessions,
+		by: by, command: "suspend", verb: policy.VerbSuspend, peers: r.Sessions, dryRun: r.DryRun, ahead: ahead,
 		force:      policy.Force{AllowEmpty: true, AllowAny: true}, // to stop everybody has been said in so many words
 		overriding: overriding{suspend: []store.Suspension{s}},
 	})
@@ -55,6 +59,9 @@ func (e *Engine) suspend(by Caller, r SuspendRequest) (SuspendResult, error) {
 		return SuspendResult{}, err
 	}
 	result := e.suspendResult(r.Subject, subject)
+	if result.Foreseen = ahead.foreseen(); r.DryRun {
+		return result, nil
+	}
 	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", subject, cmp.Or(s.Reason, "no reason given"), result.Generation), "uid", by.UID, "pid", by.PID)
 	return result, nil
 }

@@ -190,6 +190,8 @@ func TestPlanSaysWhomItCuts(t *testing.T) {
 	h.cuts([]reconcile.Cut{globex4}, "replace", h.file("six.list", netlab.UnlistedPrefix6.String()+"\n"), "--dry-run")
 	// Two halves are the whole.
 	h.cuts([]reconcile.Cut{}, "replace", h.file("halves.list", "198.51.100.0/25\n198.51.100.128/25\n"+netlab.UnlistedPrefix6.String()), "--dry-run")
+	h.cuts([]reconcile.Cut{globex4, globex6}, "suspend", "globex", "--dry-run")
+	h.cuts([]reconcile.Cut{globex4}, "suspend", netlab.Unlisted4.String(), "--dry-run", "--cut")
 	// Seen long ago is not in use, but connected is.
 	time.Sleep(2100 * time.Millisecond) // last_seen is in seconds
 	h.cuts([]reconcile.Cut{globex4}, "remove", netlab.UnlistedPrefix4.String(), "--dry-run", "--seen", "1s")
