@@ -4,9 +4,12 @@ package main
 // codes are grep's: 0 passes, 1 dropped, 2 for all that is no answer.
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -17,8 +20,9 @@ import (
 )
 
 func checkCommand(e env) *cli.Command {
-	return e.command("check", "Tell what happens to a source that connects", "ADDR", append([]cli.Flag{
+	return e.command("check", "Tell what happens to a source that connects, and why", "ADDR", append([]cli.Flag{
 		&cli.StringFlag{Name: "port", Usage: "`PORT` as N, tcp/N or udp/N; every protected port without it"},
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "check the addresses in `FILE`, one a line; - is stdin"},
 	}, offlineFlags()...), func(ctx context.Context, c *call) error {
 		dropped, err := check(ctx, c)
 		if err != nil {
@@ -32,25 +36,41 @@ func checkCommand(e env) *cli.Command {
 }
 
 func check(ctx context.Context, c *call) (dropped bool, err error) {
-	addr, port, err := c.question()
+	addrs, err := c.sources()
 	if err != nil {
 		return false, err
 	}
+	var port *policy.Port
+	if c.flags.IsSet("port") {
+		p, err := policy.ParsePort(c.flags.String("port"))
+		if err != nil {
+			return false, &policy.InputError{What: err.Error(), Hint: "xdpallow check " + addrs[0].String() + " --port tcp/443"}
+		}
+		port = &p
+	}
 	results, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) ([]reconcile.CheckResult, error) {
-		return from.Check(ctx, addr, port)
+		return from.Check(ctx, addrs, port)
 	})
 	if err != nil {
 		return false, err
 	}
-	slices.SortStableFunc(results, func(a, b reconcile.CheckResult) int { return policy.ComparePort(a.Port, b.Port) })
+	if len(addrs) == 1 {
+		slices.SortStableFunc(results, func(a, b reconcile.CheckResult) int { return policy.ComparePort(a.Port, b.Port) })
+	}
 	dropped = slices.ContainsFunc(results, func(r reconcile.CheckResult) bool { return r.Verdict == "drop" })
-	return dropped, c.printCheck(results, port != nil)
+	return dropped, c.printCheck(results, port != nil && !c.flags.IsSet("file"))
 }
 
-// question reads what is asked: one address and perhaps a port.
-func (c *call) question() (netip.Addr, *policy.Port, error) {
+// sources are the addresses that are asked about.
+func (c *call) sources() ([]netip.Addr, error) {
+	if c.flags.IsSet("file") {
+		if c.flags.NArg() > 0 {
+			return nil, &policy.InputError{What: "check needs an address or -f, not both", Hint: "xdpallow check -f addresses.txt"}
+		}
+		return c.sourcesIn(c.flags.String("file"))
+	}
 	if c.flags.NArg() != 1 {
-		return netip.Addr{}, nil, &policy.InputError{What: "check needs one address", Hint: "xdpallow check 192.0.2.9 --port 443"}
+		return nil, &policy.InputError{What: "check needs one address, or -f FILE", Hint: "xdpallow check 192.0.2.9 --port 443"}
 	}
 	text := c.flags.Args().First()
 	addr, err := netip.ParseAddr(text)
@@ -61,20 +81,49 @@ func (c *call) question() (netip.Addr, *policy.Port, error) {
 		} else if err == nil {
 			input.Hint = typed(c.env, text, addr.WithZone("").String())
 		}
-		return netip.Addr{}, nil, input
+		return nil, input
 	}
-	if !c.flags.IsSet("port") {
-		return addr, nil, nil
-	}
-	port, err := policy.ParsePort(c.flags.String("port"))
-	if err != nil {
-		return netip.Addr{}, nil, &policy.InputError{What: err.Error(), Hint: "xdpallow check " + addr.String() + " --port tcp/443"}
-	}
-	return addr, &port, nil
+	return []netip.Addr{addr}, nil
 }
 
-// printCheck prints a line a port. In JSON one port is an object and every
-// port an array, so that the shape depends on the question and not on the host.
+// sourcesIn reads a file of addresses, or stdin. What follows the address is not read,
+// so that a log that begins with it will do; all mistakes are told.
+func (c *call) sourcesIn(path string) (addrs []netip.Addr, err error) {
+	in, name := c.stdin, "stdin"
+	if path != "-" {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, &policy.InputError{What: err.Error()}
+		}
+		defer file.Close()
+		in, name = file, path
+	}
+	var bad []error
+	lines := bufio.NewScanner(in)
+	for n := 1; lines.Scan(); n++ {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		words := strings.Fields(text)
+		if len(words) == 0 {
+			continue
+		}
+		addr, err := netip.ParseAddr(words[0])
+		if err != nil || addr.Zone() != "" {
+			bad = append(bad, &policy.InputError{Where: fmt.Sprintf("%s:%d", name, n), What: fmt.Sprintf("%q is not an address", words[0])})
+			continue
+		}
+		addrs = append(addrs, addr)
+	}
+	if err := errors.Join(append(bad, lines.Err())...); err != nil {
+		return nil, err
+	}
+	if len(addrs) == 0 {
+		return nil, &policy.InputError{What: name + ": no address in it"}
+	}
+	return addrs, nil
+}
+
+// printCheck prints a line a port. In JSON one address and port is an object and all
+// else an array, so that the shape depends on the question and not on the host.
 func (c *call) printCheck(results []reconcile.CheckResult, one bool) error {
 	if c.json {
 		if one && len(results) == 1 {
@@ -85,12 +134,40 @@ func (c *call) printCheck(results []reconcile.CheckResult, one bool) error {
 	if len(results) == 0 {
 		c.note("no port is protected: every source passes")
 	}
-	for _, r := range results {
-		if _, err := fmt.Fprintf(c.out, "%s to %s: %s\n", r.Address, r.Port, explain(r)); err != nil {
-			return err
+	out := bufio.NewWriter(c.out)
+	for i, r := range results {
+		fmt.Fprintf(out, "%s to %s: %s\n", r.Address, r.Port, explain(r))
+		if i == len(results)-1 && !c.flags.IsSet("file") {
+			for _, line := range around(r) {
+				fmt.Fprintf(out, "  %s\n", line)
+			}
 		}
 	}
-	return nil
+	return out.Flush() // carries the first error of the writes above
+}
+
+// around is what else there is to know of a source that does not get in: a customer
+// says that he is dropped.
+func around(r reconcile.CheckResult) (lines []string) {
+	if r.Verdict == "pass" {
+		return nil
+	}
+	for _, e := range r.Covering {
+		if r.Prefix == nil || e.Prefix != *r.Prefix {
+			lines = append(lines, "also covered by "+whose(e.Prefix, e.Owner)+": "+e.Reason)
+		}
+	}
+	for _, e := range r.Nearest {
+		lines = append(lines, fmt.Sprintf("near %s, in the same /%d", whose(e.Prefix, e.Owner), e.Within.Bits()))
+	}
+	return lines
+}
+
+func whose(prefix netip.Prefix, owner string) string {
+	if owner == "" {
+		return prefix.String()
+	}
+	return prefix.String() + " (" + owner + ")"
 }
 
 func explain(r reconcile.CheckResult) string {
@@ -100,10 +177,7 @@ func explain(r reconcile.CheckResult) string {
 	case r.Reason == policy.ReasonExpired || r.Reason == policy.ReasonWrongService:
 		text += " (" + strings.Join(short(r), ", ") + ")"
 	default:
-		text += " by " + r.Prefix.String()
-		if r.Owner != "" {
-			text += " (" + r.Owner + ")"
-		}
+		text += " by " + whose(*r.Prefix, r.Owner)
 	}
 	if r.Verdict == "audit" {
 		text += " (passes now, dropped under enforce)"

@@ -59,7 +59,7 @@ func TestWrongInput(t *testing.T) {
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
 		"completion bash",
-		"list --unused 90", "list --expiring=", "check -f x", "stats -o text", "list -o prometheus",
+		"list --unused 90", "list --expiring=", "check -f /nowhere", "check -f - 192.0.2.9", "stats -o text", "list -o prometheus",
 		// of this one
 		"mode audit", "mode audit --for 0s", "mode audit --for=", "mode off", "mode enforce audit", "mode enforce --for 15m", "mode --for 15m", "mode --service api",
 		"mode audit --for 15m --service API", "confirm 7", "rollback 7", "reload --confirm 60", "reload --confirm=", "reload --confirm 60s --dry-run",

@@ -91,8 +91,11 @@ func (f *fakeEngine) List(_ context.Context, r reconcile.ListRequest) (reconcile
 	return answer(f, question, f.listing)
 }
 
-func (f *fakeEngine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
-	question := "check " + addr.String()
+func (f *fakeEngine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
+	question := "check"
+	for _, addr := range addrs {
+		question += " " + addr.String()
+	}
 	if port != nil {
 		question += " " + port.String()
 	}

@@ -31,10 +31,7 @@ func (s State) Lookup(addr netip.Addr, service string, now time.Time) (entry *En
 		if stops && e.Prefix.Bits() < stopped.Bits() {
 			return s.stop(stopped, e), ReasonSuspended
 		}
-		alone := e.reason(service, now)
-		if alone == ReasonListed && s.IsSuspended(e) {
-			alone = ReasonSuspended
-		}
+		alone := s.Alone(e, service, now)
 		if alone == ReasonListed || alone == ReasonSuspended {
 			return e, alone
 		}
@@ -43,6 +40,15 @@ func (s State) Lookup(addr netip.Addr, service string, now time.Time) (entry *En
 		}
 	}
 	return entry, reason
+}
+
+// Alone is what e says of the sources that it covers, as if it were alone.
+func (s State) Alone(e *Entry, service string, now time.Time) string {
+	reason := e.reason(service, now)
+	if reason == ReasonListed && s.IsSuspended(e) {
+		return ReasonSuspended
+	}
+	return reason
 }
 
 // stop is the entry at a stopped prefix within around.

@@ -216,10 +216,10 @@ func (e *Engine) List(_ context.Context, r ListRequest) (Listing, error) {
 }
 
 // Check implements the question; without a port it answers for every protected one.
-func (e *Engine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]CheckResult, error) {
+func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]CheckResult, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.check(addr, port)
+	return e.view.check(addrs, port)
 }
 
 // Families counts the entries of IPv4 and IPv6.

@@ -134,13 +134,13 @@ func (o Offline) List(_ context.Context, r ListRequest) (Listing, error) {
 }
 
 // Check implements the question.
-func (o Offline) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]CheckResult, error) {
+func (o Offline) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]CheckResult, error) {
 	v, _, err := o.look()
 	if err != nil {
 		return nil, err
 	}
 	defer v.gate.Close()
-	return v.check(addr, port)
+	return v.check(addrs, port)
 }
 
 // Detach opens the gate without a daemon.

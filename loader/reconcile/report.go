@@ -174,7 +174,26 @@ type CheckResult struct {
 	Services   []string        `json:"services"` // of that entry; [] is every service
 	Until      *time.Time      `json:"until"`
 	Origins    []policy.Origin `json:"origins"`
+	Covering   []Covering      `json:"covering"` // every entry that covers the address, longest first
+	Nearest    []Near          `json:"nearest"`  // of an address that is not listed, nearest first
 	Generation uint64          `json:"generation"`
+}
+
+// Covering is an entry that covers an address, and what it says of it alone.
+type Covering struct {
+	Prefix   netip.Prefix `json:"prefix"`
+	Owner    string       `json:"owner"`
+	Services []string     `json:"services"` // [] is every service
+	Until    *time.Time   `json:"until"`
+	Reason   string       `json:"reason"` // "listed", "expired", "wrong_service" or "suspended"
+}
+
+// Near is an entry beside an address: perhaps a customer who moved.
+type Near struct {
+	Prefix   netip.Prefix `json:"prefix"`
+	Owner    string       `json:"owner"`
+	Within   netip.Prefix `json:"within"`   // the longest prefix that holds both
+	Distance int          `json:"distance"` // its host bits: 8 is the same /24 of IPv4
 }
 
 // Plan is what a reload or a replace would do or did.

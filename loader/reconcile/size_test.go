@@ -188,7 +188,7 @@ func (g *gate) knows(prefix string) {
 		g.Helper()
 		var got []reconcile.CheckResult
 		if err := g.lab.Host.Do(func() (err error) {
-			got, err = g.engine.Check(context.Background(), addr, nil)
+			got, err = g.engine.Check(context.Background(), []netip.Addr{addr}, nil)
 			return err
 		}); err != nil || len(got) != 1 || got[0].Verdict != want {
 			g.Fatalf("check %s: %+v, %v, want %s", addr, got, err, want)

@@ -97,56 +97,6 @@ func (s *Stats) count(layer, name string, counters maps.Counters) error {
 	return nil
 }
 
-// check asks the twin what happens to an opening from addr, and the state why.
-func (v *view) check(addr netip.Addr, port *policy.Port) ([]CheckResult, error) {
-	addr = addr.Unmap()
-	if addr.Zone() != "" {
-		return nil, &policy.InputError{What: fmt.Sprintf("%s has a zone, which no packet carries", addr), Hint: "xdpallow check " + addr.WithZone("").String()}
-	}
-	var ports []policy.Port
-	for _, s := range v.state.Services {
-		ports = append(ports, s.Ports...)
-	}
-	slices.SortFunc(ports, policy.ComparePort)
-	if port != nil {
-		ports = []policy.Port{*port}
-	}
-	results := make([]CheckResult, len(ports))
-	for i, p := range ports {
-		var err error
-		if results[i], err = v.checkPort(addr, p); err != nil {
-			return nil, err
-		}
-	}
-	return results, nil
-}
-
-func (v *view) checkPort(addr netip.Addr, port policy.Port) (CheckResult, error) {
-	r := CheckResult{Address: addr, Port: port, Services: []string{}, Origins: []policy.Origin{}, Generation: v.gate.Tables.Generation()}
-	i := slices.IndexFunc(v.interfaces(), func(i Interface) bool { return i.Attached })
-	if i < 0 {
-		return r, &policy.Refused{What: "no interface is attached, so no packet is judged by the gate", Hint: "xdpallow status"}
-	}
-	answer, err := v.gate.Ask(v.gate.Attached()[i], opening(addr, port))
-	if err != nil {
-		return r, fmt.Errorf("check %s: %w", addr, err)
-	}
-	r.Verdict, r.Reason = answer.Verdict.String(), answer.Reason.String()
-	service, protected := v.state.ServiceOf(port)
-	if !protected {
-		return r, nil
-	}
-	// The kernel decides; the state only says which entry it must have been.
-	if e, _ := v.state.Lookup(addr, service.Name, v.clock.now()); e != nil {
-		r.Prefix, r.Owner, r.Origins = &e.Prefix, e.Owner, e.Origins()
-		r.Services = append(r.Services, e.Services...)
-		if !e.Until.IsZero() {
-			r.Until = &e.Until
-		}
-	}
-	return r, nil
-}
-
 // interfaces asks the kernel how each interface is guarded.
 func (v *view) interfaces() []Interface {
 	all := []Interface{}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -99,12 +100,24 @@ func (c *Client) List(ctx context.Context, req reconcile.ListRequest) (listing r
 }
 
 // Check implements Reader.
-func (c *Client) Check(ctx context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
-	query := url.Values{"address": {addr.String()}}
+func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) (all []reconcile.CheckResult, err error) {
+	query := url.Values{}
 	if port != nil {
 		query.Set("port", port.String())
 	}
-	return get[[]reconcile.CheckResult](ctx, c, pathCheck, query)
+	const room = 400 // in a request's header
+	for some := range slices.Chunk(addrs, room) {
+		query.Del("address")
+		for _, addr := range some {
+			query.Add("address", addr.String())
+		}
+		results, err := get[[]reconcile.CheckResult](ctx, c, pathCheck, query)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, results...)
+	}
+	return all, nil
 }
 
 // Add implements Writer.

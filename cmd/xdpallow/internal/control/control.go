@@ -20,8 +20,8 @@ type Reader interface {
 	History(ctx context.Context, last int) (reconcile.History, error)
 	// List returns the entries that are asked for, all when nothing is.
 	List(ctx context.Context, req reconcile.ListRequest) (reconcile.Listing, error)
-	// Check returns one result for port, or one for every protected port when it is nil.
-	Check(ctx context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error)
+	// Check returns one result an address for port, or one for every protected port when it is nil.
+	Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error)
 }
 
 // Watcher tells of the present, which only a daemon knows.

@@ -43,8 +43,8 @@ func (e *engine) List(context.Context, reconcile.ListRequest) (reconcile.Listing
 	return e.listing, e.err
 }
 
-func (e *engine) Check(_ context.Context, addr netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
-	r := reconcile.CheckResult{Address: addr, Port: policy.Port{Protocol: policy.TCP, Number: 443}}
+func (e *engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
+	r := reconcile.CheckResult{Address: addrs[0], Port: policy.Port{Protocol: policy.TCP, Number: 443}}
 	if port != nil {
 		r.Port = *port
 	}

@@ -213,16 +213,20 @@ func listRequest(query url.Values) (reconcile.ListRequest, error) {
 
 func check(ctx context.Context, engine Reader, r *http.Request) ([]reconcile.CheckResult, error) {
 	query := r.URL.Query()
-	addr, err := netip.ParseAddr(query.Get("address"))
-	if err != nil {
-		return nil, &policy.InputError{What: fmt.Sprintf("%q is not an address", query.Get("address"))}
+	addrs := []netip.Addr{}
+	for _, text := range query["address"] {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, &policy.InputError{What: fmt.Sprintf("%q is not an address", text)}
+		}
+		addrs = append(addrs, addr)
 	}
 	if !query.Has("port") {
-		return engine.Check(ctx, addr, nil)
+		return engine.Check(ctx, addrs, nil)
 	}
 	port, err := policy.ParsePort(query.Get("port"))
 	if err != nil {
 		return nil, &policy.InputError{What: err.Error()}
 	}
-	return engine.Check(ctx, addr, &port)
+	return engine.Check(ctx, addrs, &port)
 }

@@ -1,0 +1,108 @@
+package reconcile
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// This file says what happens to a source and why.
+
+// check asks the twin what happens to openings from addrs, and the state why: for each
+// address in the order given, at port or at every protected one.
+func (v *view) check(addrs []netip.Addr, port *policy.Port) ([]CheckResult, error) {
+	var ports []policy.Port
+	for _, s := range v.state.Services {
+		ports = append(ports, s.Ports...)
+	}
+	slices.SortFunc(ports, policy.ComparePort)
+	if port != nil {
+		ports = []policy.Port{*port}
+	}
+	interfaces := v.interfaces()
+	i := slices.IndexFunc(interfaces, func(i Interface) bool { return i.Attached })
+	if i < 0 {
+		return nil, &policy.Refused{What: "no interface is attached, so no packet is judged by the gate", Hint: "xdpallow status"}
+	}
+	results := make([]CheckResult, 0, len(addrs)*len(ports))
+	for _, addr := range addrs {
+		addr = addr.Unmap()
+		if addr.Zone() != "" {
+			return nil, &policy.InputError{What: fmt.Sprintf("%s has a zone, which no packet carries", addr), Hint: "xdpallow check " + addr.WithZone("").String()}
+		}
+		for _, p := range ports {
+			r, err := v.checkPort(interfaces[i].Name, addr, p)
+			if err != nil {
+				return nil, err
+			}
+			results = append(results, r)
+		}
+	}
+	return results, nil
+}
+
+func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckResult, error) {
+	r := CheckResult{
+		Address: addr, Port: port, Services: []string{}, Origins: []policy.Origin{}, Covering: []Covering{}, Nearest: []Near{},
+		Generation: v.gate.Tables.Generation(),
+	}
+	answer, err := v.gate.Ask(at, opening(addr, port))
+	if err != nil {
+		return r, fmt.Errorf("check %s: %w", addr, err)
+	}
+	r.Verdict, r.Reason = answer.Verdict.String(), answer.Reason.String()
+	service, protected := v.state.ServiceOf(port)
+	if !protected {
+		return r, nil
+	}
+	now := v.clock.now()
+	// The kernel decides; the state only says which entry it must have been.
+	if e, _ := v.state.Lookup(addr, service.Name, now); e != nil {
+		r.Prefix, r.Owner, r.Origins, r.Until = &e.Prefix, e.Owner, e.Origins(), some(e.Until)
+		r.Services = append(r.Services, e.Services...)
+	}
+	for e := range v.state.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
+		r.Covering = append(r.Covering, Covering{
+			Prefix: e.Prefix, Owner: e.Owner, Services: append([]string{}, e.Services...), Until: some(e.Until),
+			Reason: v.state.Alone(e, service.Name, now),
+		})
+	}
+	if r.Reason == policy.ReasonNotListed {
+		r.Nearest = v.nearest(addr, service.Name, now)
+	}
+	return r, nil
+}
+
+// Beyond these lengths two prefixes have nothing to do with each other.
+const (
+	nearEnough4 = 16
+	nearEnough6 = 32
+	nearestMost = 3
+)
+
+// nearest are the entries for service beside addr that let somebody in, which none of
+// them covers: those with which it has most bits in common.
+func (v *view) nearest(addr netip.Addr, service string, now time.Time) []Near {
+	found := []Near{}
+	least := nearEnough6
+	if addr.Is4() {
+		least = nearEnough4
+	}
+	for bits := addr.BitLen() - 1; bits >= least; bits-- {
+		within := netip.PrefixFrom(addr, bits).Masked()
+		for e := range v.state.Entries.Under(within) {
+			known := slices.ContainsFunc(found, func(n Near) bool { return n.Prefix == e.Prefix })
+			if known || e.Prefix.Contains(addr) || v.state.Alone(e, service, now) != policy.ReasonListed {
+				continue
+			}
+			found = append(found, Near{Prefix: e.Prefix, Owner: e.Owner, Within: within, Distance: addr.BitLen() - bits})
+			if len(found) == nearestMost {
+				return found
+			}
+		}
+	}
+	return found
+}
