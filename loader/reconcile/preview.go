@@ -15,7 +15,8 @@ import (
 // enforced last, and every mistake it would stop at. It touches nothing, and works
 // beside a running daemon.
 func Preview(o Options) (Plan, error) {
-	last, made, err := lastPolicy(o.State)
+	e := &Engine{options: o}
+	last, made, err := e.lastPolicy()
 	if err != nil {
 		return Plan{}, err
 	}
@@ -24,13 +25,17 @@ func Preview(o Options) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	e := &Engine{options: o}
+	e.view.desired = old
 	read, err := e.read()
 	if err != nil {
 		return Plan{}, err
 	}
+	e.withhold(&read)
 	if len(read.failing) > 0 {
 		return Plan{}, joined(read.failing)
+	}
+	if read.services == nil { // held
+		read.services = old.state.Services
 	}
 	next, err := desire(read.services, read.declared, made, now)
 	if err != nil {
@@ -54,18 +59,20 @@ func Preview(o Options) (Plan, error) {
 }
 
 // lastPolicy is the policy that was enforced last, and what the CLI made of it. The
-// database knows that best; while a daemon has it open, the list is all there is, and
-// at most a moment older.
-func lastPolicy(state string) (last store.Effective, made []policy.Claim, err error) {
-	last, err = store.LoadEffective(state)
+// database knows that best, and which files are held; while a daemon has it open, the
+// list is all there is, and at most a moment older.
+func (e *Engine) lastPolicy() (last store.Effective, made []policy.Claim, err error) {
+	last, err = store.LoadEffective(e.options.State)
 	var torn *store.TornError
 	if err != nil && !errors.As(err, &torn) && !errors.Is(err, os.ErrNotExist) {
 		return last, nil, err
 	}
-	kept, err := store.OpenReadOnly(state)
+	kept, err := store.OpenReadOnly(e.options.State)
 	if err == nil {
 		defer kept.Close()
+		e.store = kept
 		made, err = kept.Claims()
+		err = errors.Join(err, e.recallUnread())
 	}
 	if held := new(lock.HeldError); err == nil || !errors.As(err, &held) {
 		return last, made, err

@@ -148,12 +148,21 @@ func (e *Engine) recallUnsettled() error {
 	if err := e.recallAudits(); err != nil {
 		return err
 	}
+	if err := e.recallUnread(); err != nil || e.pending == nil {
+		return err
+	}
+	e.await(*e.pending, e.pending.Generation)
+	return nil
+}
+
+// recallUnread brings back what keeps a start from reading files.
+func (e *Engine) recallUnread() error {
 	if err := e.recall(metaHeld, &e.held); err != nil {
 		return err
 	}
 	pending, found, err := e.store.Pending()
 	if found && err == nil {
-		e.await(pending, pending.Generation)
+		e.pending = &pending
 	}
 	return err
 }

@@ -46,7 +46,7 @@ func (d *daemon) killAt(n int, do func()) bool {
 	killed := lines.Scan() && lines.Text() == "killed"
 	_ = tracer.Wait()
 	if killed {
-		<-d.done
+		d.kill()
 	}
 	return killed
 }
@@ -75,8 +75,8 @@ func trace(order string) error {
 		case status.StopSignal() == unix.SIGTRAP|0x80:
 			if isStep(tid) {
 				if steps++; steps == n {
+					fmt.Println("killed") // before, or who waits for do would not know it
 					_ = unix.Kill(pid, unix.SIGKILL)
-					fmt.Println("killed")
 					return nil
 				}
 			}
