@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -107,11 +108,11 @@ func TestSuspendedStays(t *testing.T) {
 // atPace counts the connections of a client of globex who opens one every 20 ms until ctx
 // ends, and catches up when he is late: what other programs do to this machine for a
 // moment is not his loss, and a SYN that is dropped is.
-func (h *host) atPace(ctx context.Context) (connected int) {
+func (h *host) atPace(ctx context.Context, to netip.AddrPort) (connected int) {
 	h.tb.Helper()
 	for next := time.Now(); ctx.Err() == nil; next = next.Add(20 * time.Millisecond) {
 		time.Sleep(time.Until(next))
-		if outcome, _ := h.lab.Wire.Knock(globex, h.api4(), singleSYN); outcome == netlab.Connected {
+		if outcome, _ := h.lab.Wire.Knock(globex, to, singleSYN); outcome == netlab.Connected {
 			connected++
 		}
 	}
@@ -120,7 +121,8 @@ func (h *host) atPace(ctx context.Context) (connected int) {
 
 // Promise (issue 5): a flood under a limited owner's own addresses costs him alone: he
 // gets his rate, and the clients of others keep at least 95 % of theirs. With and without
-// the flood in turn, so that what else the machine does falls on both.
+// the flood in turn, so that what else the machine does falls on both; and over another
+// link, for what the flood's own has no room for is not the gate's doing.
 func TestLimitedOwnerUnderFlood(t *testing.T) {
 	const rate, burst, turns, turn = 200, 20, 8, 400 * time.Millisecond
 	h := newHost(t)
@@ -128,7 +130,8 @@ func TestLimitedOwnerUnderFlood(t *testing.T) {
 	if err := h.lab.AddClients(globexPrefix); err != nil {
 		t.Fatal(err)
 	}
-	h.run("--allow-file", h.file("customers.list", customersList))
+	other := labtest.Must(h.lab.AddLink("eth1"))(t)
+	h.run("--interface", "eth0,eth1", "--allow-file", h.file("customers.list", customersList))
 	h.must("limit", "acme", "200/s", "--burst", "20")
 	number := seed(t)
 	var connected [2]int // without, with the flood
@@ -148,7 +151,7 @@ func TestLimitedOwnerUnderFlood(t *testing.T) {
 				flooding += f.Elapsed
 			})
 		}
-		connected[with] += h.atPace(ctx)
+		connected[with] += h.atPace(ctx, netip.AddrPortFrom(other.Host4, port))
 		flood.Wait()
 		cancel()
 	}
