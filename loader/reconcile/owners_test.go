@@ -158,6 +158,15 @@ func (s said) hold(t *testing.T, services []policy.Service) held {
 	return held{policy.State{Services: services, Entries: policy.NewEntries(entries), Suspended: policy.NewSuspended(prefixes, owners)}, s.drained}
 }
 
+// reason is the model's word on a source.
+func (h held) reason(source netip.Addr, service string, now time.Time) string {
+	entry, reason := h.Lookup(source, service, now)
+	if reason == policy.ReasonListed && h.drained && entry.Owner == "globex" {
+		return "rate_limited"
+	}
+	return reason
+}
+
 // answer is one answer of the twin, and between when and when it was given.
 type answer struct {
 	reconcile.CheckResult
@@ -364,12 +373,9 @@ func (n *nested) judge(answers []answer) (judged int) {
 			n.Fatalf("%s was judged by generation %d, which nobody made", a.Address, a.Generation)
 		}
 		service, _ := model.ServiceOf(a.Port)
-		entry, want := model.Lookup(a.Address, service.Name, a.began.Add(-unsure))
-		if _, after := model.Lookup(a.Address, service.Name, a.ended.Add(unsure)); want != after {
+		want := model.reason(a.Address, service.Name, a.began.Add(-unsure))
+		if want != model.reason(a.Address, service.Name, a.ended.Add(unsure)) {
 			continue
-		}
-		if want == policy.ReasonListed && model.drained && entry.Owner == "globex" {
-			want = "rate_limited"
 		}
 		judged++
 		n.reasons[want]++
