@@ -347,7 +347,7 @@ func (n *nested) ask(dice *rand.Rand, more func() bool) (answers []answer) {
 	if err := n.lab.Host.Do(func() error {
 		for more() {
 			began := time.Now()
-			results, err := n.engine.Check(background, nestedAddr(dice), nil)
+			results, err := n.engine.Check(background, []netip.Addr{nestedAddr(dice)}, nil)
 			if err != nil {
 				return err
 			}
