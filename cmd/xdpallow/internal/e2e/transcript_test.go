@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"regexp"
@@ -21,14 +22,15 @@ type step struct {
 	output  []string
 }
 
-// transcript cuts the first console block out of a Markdown file.
-func transcript(tb testing.TB, path string) (steps []step) {
+// transcript cuts the first console block after a heading out of a Markdown file.
+func transcript(tb testing.TB, path, heading string) (steps []step) {
 	tb.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	_, rest, found := strings.Cut(string(text), "```console\n")
+	_, rest, _ := strings.Cut(string(text), heading)
+	_, rest, found := strings.Cut(rest, "```console\n")
 	block, _, closed := strings.Cut(rest, "```")
 	if !found || !closed {
 		tb.Fatalf("%s has no console block", path)
@@ -90,12 +92,13 @@ func compare(want, got []string) (missing, extra []string) {
 	return want, extra
 }
 
-// asides are lines that a transcript may leave out: who changed what, in the log of
+// asides are lines that a transcript may leave out: how a client in the background ends, who changed what, in the log of
 // the daemon in the background, and rows of ordinary traffic.
-var asides = regexp.MustCompile(`^xdpallow: (added|removed) .*generation \d+|^xdpallow: services changed: ` +
+var asides = regexp.MustCompile(`^xdpallow: warning: \w+ cut off: |^curl: \(56\) .*reset by peer$|^xdpallow: (warning: )?(added|removed|suspended|resumed) .*generation \d+|^xdpallow: services changed: ` +
 	`|^xdp +eth0 +pass +(not_ip|other_protocol|not_opening) +(ipv4|ipv6|other) +\d+ +\d+$`)
 
 var (
+	moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 	figures = regexp.MustCompile(`\d+`)
 	blanks  = regexp.MustCompile(` +`)
 	cells   = regexp.MustCompile(`\+\d+`)
@@ -105,7 +108,7 @@ var (
 // pattern matches line, word for word. Only what is measured may be another figure,
 // and in a table the blanks follow the figures.
 func pattern(line string) *regexp.Regexp {
-	text := regexp.QuoteMeta(line)
+	text := moments.ReplaceAllLiteralString(regexp.QuoteMeta(line), moments.String())
 	switch {
 	case row.MatchString(line):
 		text = blanks.ReplaceAllString(text, " +")
@@ -120,7 +123,7 @@ func pattern(line string) *regexp.Regexp {
 // Promise: the first thing that README shows is what happens, command by command and
 // line by line.
 func TestTranscript(t *testing.T) {
-	steps := transcript(t, readme)
+	steps := transcript(t, readme, "# xdpallow\n")
 	h := newHost(t)
 	clients := netip.MustParsePrefix("192.0.2.0/24")
 	if err := h.lab.AddClients(clients); err != nil {
@@ -141,6 +144,35 @@ func TestTranscript(t *testing.T) {
 	for _, s := range steps {
 		if strings.Contains(s.command, "xdpallow stats") { // a row of it is customers'
 			labtest.Expect(t, h.lab.Wire, netlab.Listed4, netip.AddrPortFrom(h.link().Host4, 443), netlab.Connected)
+		}
+		m.does(s)
+	}
+}
+
+// Promise: what README tells of a customer's life happens, command by command: added
+// for a while, seen, moved, warned of, extended, stopped and cut off, and all of it told
+// by history.
+func TestTranscriptOfACustomer(t *testing.T) {
+	t.Parallel()
+	steps := transcript(t, readme, "## A customer's life\n")
+	h := newHost(t)
+	if err := h.lab.AddClients(netip.MustParsePrefix("192.0.2.0/24")); err != nil {
+		t.Fatal(err)
+	}
+	labtest.ServeHTTP(t, h.lab.Host, ":443", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "hello")
+		if r.URL.Path == "/feed" {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}
+	}))
+	m := newMachine(h, "192.0.2.7")
+	m.does(step{command: "sudo xdpallow run --interface eth0 --port 443 --allow 203.0.113.0/24 &", output: []string{
+		"xdpallow: eth0: attached (native); tcp/443 open to 1 prefix", "xdpallow: enforcing: the canary was dropped",
+	}})
+	for _, s := range steps {
+		if _, comment, found := strings.Cut(s.command, "# from "); found {
+			m.does(step{command: "export FROM=" + strings.FieldsFunc(comment, func(r rune) bool { return r == ',' || r == ':' })[0]})
 		}
 		m.does(s)
 	}
