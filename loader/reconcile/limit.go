@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -72,70 +70,4 @@ func (o overrides) limit(owner string) *Limit {
 		return nil
 	}
 	return &Limit{PerSecond: l.PerSecond, Burst: l.Burst}
-}
-
-// Owners implements the question.
-func (e *Engine) Owners(context.Context) (Owners, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.view.owners(e.tally.owners)
-}
-
-// Owners implements the question.
-func (o Offline) Owners(context.Context) (Owners, error) {
-	v, _, err := o.look()
-	if err != nil {
-		return Owners{}, err
-	}
-	defer v.gate.Close()
-	return v.owners(countAll(v.desired).owners)
-}
-
-// owners reports every owner; prefixes says how many each has.
-func (v *view) owners(prefixes map[string]int) (Owners, error) {
-	all := Owners{Owners: []Owner{}, Suspended: v.suspensions()}
-	var names []string
-	for name := range prefixes {
-		names = append(names, name)
-	}
-	names = slices.AppendSeq(names, v.overrides.names)
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		use, err := v.ownerUse(name)
-		if err != nil {
-			return all, err
-		}
-		o := Owner{
-			Owner: name, Prefixes: prefixes[name], Passed: use.Passed, Dropped: use.Dropped, Audited: use.Audited,
-			Limit: v.limit(name),
-		}
-		if !use.LastSeen.IsZero() {
-			o.LastSeen = &use.LastSeen
-		}
-		if by, found := v.suspended[store.Subject{Owner: name}]; found {
-			one := reportSuspension(by)
-			o.Suspended = &one
-		}
-		all.Owners = append(all.Owners, o)
-	}
-	return all, nil
-}
-
-// suspensions are all there are: prefixes by address, then owners by name.
-func (o overrides) suspensions() []Suspension {
-	subjects := make([]store.Subject, 0, len(o.suspended))
-	for subject := range o.suspended {
-		subjects = append(subjects, subject)
-	}
-	slices.SortFunc(subjects, func(a, b store.Subject) int {
-		if a.Owner != "" || b.Owner != "" {
-			return strings.Compare(a.Owner, b.Owner)
-		}
-		return policy.ComparePrefix(a.Prefix, b.Prefix)
-	})
-	all := []Suspension{}
-	for _, subject := range subjects {
-		all = append(all, reportSuspension(o.suspended[subject]))
-	}
-	return all
 }

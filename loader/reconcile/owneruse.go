@@ -4,9 +4,11 @@
 package reconcile
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
@@ -161,4 +163,51 @@ func (e *Engine) saveOwnerUse() error {
 
 func sameUse(a, b store.OwnerUse) bool {
 	return a.Passed == b.Passed && a.Audited == b.Audited && a.LastSeen.Equal(b.LastSeen) && maps.Equal(a.Dropped, b.Dropped)
+}
+
+// Owners implements the question.
+func (e *Engine) Owners(context.Context) (Owners, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.view.owners(e.tally.owners)
+}
+
+// Owners implements the question.
+func (o Offline) Owners(context.Context) (Owners, error) {
+	v, _, err := o.look()
+	if err != nil {
+		return Owners{}, err
+	}
+	defer v.gate.Close()
+	return v.owners(countAll(v.desired).owners)
+}
+
+// owners reports every owner; prefixes says how many each has.
+func (v *view) owners(prefixes map[string]int) (Owners, error) {
+	all := Owners{Owners: []Owner{}, Suspended: v.suspensions()}
+	var names []string
+	for name := range prefixes {
+		names = append(names, name)
+	}
+	names = slices.AppendSeq(names, v.overrides.names)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		use, err := v.ownerUse(name)
+		if err != nil {
+			return all, err
+		}
+		o := Owner{
+			Owner: name, Prefixes: prefixes[name], Passed: use.Passed, Dropped: use.Dropped, Audited: use.Audited,
+			Limit: v.limit(name),
+		}
+		if !use.LastSeen.IsZero() {
+			o.LastSeen = &use.LastSeen
+		}
+		if by, found := v.suspended[store.Subject{Owner: name}]; found {
+			one := reportSuspension(by)
+			o.Suspended = &one
+		}
+		all.Owners = append(all.Owners, o)
+	}
+	return all, nil
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -166,4 +167,23 @@ func (e *Engine) suspendResult(s Subject, subject store.Subject) SuspendResult {
 
 func reportSuspension(s store.Suspension) Suspension {
 	return Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, By: s.UID}
+}
+
+// suspensions are all there are: prefixes by address, then owners by name.
+func (o overrides) suspensions() []Suspension {
+	subjects := make([]store.Subject, 0, len(o.suspended))
+	for subject := range o.suspended {
+		subjects = append(subjects, subject)
+	}
+	slices.SortFunc(subjects, func(a, b store.Subject) int {
+		if a.Owner != "" || b.Owner != "" {
+			return strings.Compare(a.Owner, b.Owner)
+		}
+		return policy.ComparePrefix(a.Prefix, b.Prefix)
+	})
+	all := []Suspension{}
+	for _, subject := range subjects {
+		all = append(all, reportSuspension(o.suspended[subject]))
+	}
+	return all
 }
