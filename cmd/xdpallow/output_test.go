@@ -286,6 +286,7 @@ func TestJSON(t *testing.T) {
 		"check 192.0.2.9 --port 443": "{\n  \"address\": \"192.0.2.9\",\n  \"port\": \"tcp/443\",\n  \"verdict\": \"drop\"",
 		"check 192.0.2.9":            "[\n  {\n    \"address\": \"192.0.2.9\"",
 		"history":                    `"command": "detach --yes"`,
+		"top":                        `"events_lost": 0`,
 		"reload":                     `"added": `,
 		"replace -":                  `"added": `,
 		"detach --yes":               `"detached": `,
