@@ -7,6 +7,7 @@ VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null)
 GO_BUILD   := CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 PREFIX     ?= /usr/local
 UNITS      ?= /etc/systemd/system
+MANUALS    ?= $(PREFIX)/share/man/man8
 GOFUMPT    := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -94,16 +95,21 @@ lint: ## go vet, gofumpt and staticcheck
 	@unformatted=$$($(GOFUMPT) -l .) && [ -z "$$unformatted" ] || { echo "gofumpt -w: $$unformatted" >&2; exit 1; }
 	$(STATICCHECK) ./...
 
-install: build ## install the command and its systemd unit (root)
+install: build ## install the command, its systemd unit and its man page (root)
 	install -D -m 0755 build/xdpallow $(DESTDIR)$(PREFIX)/bin/xdpallow
 	build/xdpallow assets unit > build/xdpallow.service
 	install -D -m 0644 build/xdpallow.service $(DESTDIR)$(UNITS)/xdpallow.service
+	build/xdpallow assets man > build/xdpallow.8
+	install -D -m 0644 build/xdpallow.8 $(DESTDIR)$(MANUALS)/xdpallow.8
+	build/xdpallow completion bash > build/xdpallow.bash
+	install -D -m 0644 build/xdpallow.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/xdpallow
 	@echo "next: write ARGS=... to /etc/default/xdpallow; systemctl enable --now xdpallow"
 
 uninstall: ## open the gate and remove what install put there; state stays (root)
 	-[ -n "$(DESTDIR)" ] || systemctl disable --now xdpallow
 	-[ -n "$(DESTDIR)" ] || $(PREFIX)/bin/xdpallow detach --yes
-	rm -f $(DESTDIR)$(PREFIX)/bin/xdpallow $(DESTDIR)$(UNITS)/xdpallow.service
+	rm -f $(DESTDIR)$(PREFIX)/bin/xdpallow $(DESTDIR)$(UNITS)/xdpallow.service \
+		$(DESTDIR)$(MANUALS)/xdpallow.8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/xdpallow
 
 clean: ## remove what was built
 	rm -rf build

@@ -36,7 +36,7 @@ func newApp(e env) *cli.App {
 			confirmCommand(e), rollbackCommand(e), modeCommand(e),
 			suspendCommand(e), resumeCommand(e), limitCommand(e), cutCommand(e), ownersCommand(e),
 			listCommand(e), checkCommand(e), statusCommand(e), statsCommand(e), historyCommand(e), eventsCommand(e), topCommand(e),
-			detachCommand(e), assetsCommand(e), demoCommand(e), versionCommand(e),
+			detachCommand(e), assetsCommand(e), completionCommand(e), demoCommand(e), versionCommand(e),
 		},
 		OnUsageError:   usageError,
 		ExitErrHandler: func(*cli.Context, error) {}, // exitCode decides, once

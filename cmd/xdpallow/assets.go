@@ -29,16 +29,23 @@ var (
 )
 
 func assetsCommand(e env) *cli.Command {
-	return e.command("assets", "Print a file that belongs to an installation", "unit|config|dashboard|rules", nil, assets)
+	return e.command("assets", "Print a file that belongs to an installation", "unit|config|dashboard|rules|man", nil, assets)
 }
 
 func assets(_ context.Context, c *call) error {
 	files := map[string]string{"unit": unit, "config": exampleConfig, "dashboard": dashboard, "rules": rules}
 	name := c.flags.Args().First()
 	text, found := files[name]
+	if name == "man" {
+		var err error
+		if text, err = manual(c.env); err != nil {
+			return fmt.Errorf("write the man page: %w", err)
+		}
+		found = true
+	}
 	if !found || c.flags.NArg() != 1 {
 		return &policy.InputError{
-			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there are config, dashboard, rules and unit", name),
+			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there are config, dashboard, man, rules and unit", name),
 			Hint: "xdpallow assets unit >/etc/systemd/system/xdpallow.service",
 		}
 	}

@@ -58,7 +58,6 @@ func TestWrongInput(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "help nonsense", "--nonsense", "--version", "rm 192.0.2.0/24", "demo nonsense",
 		// of later issues
-		"completion bash",
 		"list --unused 90", "list --expiring=", "check -f /nowhere", "check -f - 192.0.2.9", "stats -o text", "list -o prometheus",
 		// of this one
 		"mode audit", "mode audit --for 0s", "mode audit --for=", "mode off", "mode enforce audit", "mode enforce --for 15m", "mode --for 15m", "mode --service api",
@@ -78,7 +77,7 @@ func TestWrongInput(t *testing.T) {
 		"suspend", "suspend acme globex", "suspend ACME", "suspend 192.0.2.5/24", "suspend acme --for 1d", "suspend fe80::1%eth0", "resume", "resume acme --cut", "cut", "cut 192.0.2.5/24",
 		"limit", "limit acme", "limit acme 5", "limit acme 0/s", "limit acme -1/s", "limit acme 5/y", "limit acme inf/s", "limit ACME 5/s", "limit acme 5/s --burst 0",
 		"limit acme 5/s --burst 4294967296", "limit acme none --burst 1", "limit 192.0.2.0/24 5/s", "owners acme",
-		"detach", "detach eth0 --yes", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
+		"detach", "detach eth0 --yes", "completion", "completion tcsh", "completion bash zsh", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
 	} {
 		code, out, stderr := w.run(strings.Fields(line)...)
 		if code != 2 || out != "" || !strings.HasPrefix(stderr, "xdpallow: error: ") {
@@ -437,7 +436,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners list check status stats history events top detach assets demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners list check status stats history events top detach assets completion demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Promise (issue 5): completion knows commands, flags, owners and prefixes, asks nobody
+// who does not answer, and never says a word that is no candidate.
+func TestCompletion(t *testing.T) {
+	w := newWorld(t).serve(t, sampleEngine())
+	complete := func(line string) string {
+		t.Helper()
+		words := []string{"completion", "complete", "--socket", w.socket, "--"}
+		code, out, stderr := w.run(append(words, strings.Split(line, " ")...)...)
+		if code != 0 || stderr != "" {
+			t.Errorf("%q: exit %d, %s", line, code, stderr)
+		}
+		return strings.Join(strings.Fields(out), " ")
+	}
+	for line, want := range map[string]string{
+		"re":                        "reload remove replace resume",
+		"nonsense x":                "",
+		"list --":                   "--expiring --bpffs --output --owner --quiet --socket --state --unused",
+		"list --owner ":             "acme",
+		"add 192.0.2.0/24 --owner=": "",
+		"remove 2":                  "2001:db8:42::/48 203.0.113.0/24",
+		"suspend ":                  "198.51.100.0/28 2001:db8:42::/48 203.0.113.0/24 acme",
+		"limit ":                    "acme",
+		"run --mode e":              "enforce",
+		"completion ":               "bash fish zsh",
+	} {
+		got := complete(line)
+		if line == "list --" {
+			for _, word := range strings.Fields(want) {
+				if !strings.Contains(" "+got+" ", " "+word+" ") {
+					t.Errorf("%q: %s has no %s", line, got, word)
+				}
+			}
+			continue
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+	w.err = errDropped
+	if got := complete("suspend "); got != "" {
+		t.Errorf("an engine that fails has %q", got)
+	}
+	w.socket += "-of-nobody"
+	if got := complete("remove ") + complete("st"); got != "statsstatus" && got != "stats status" {
+		t.Errorf("without a daemon: %q", got)
+	}
+}
+
+// Promise (issue 5): what bash asks is what it is told, IPv6 prefixes among it.
+func TestCompletionInBash(t *testing.T) {
+	_, script, _ := newWorld(t).run("completion", "bash")
+	for line, want := range map[string]string{
+		"xdpallow remove 2001:db8": "db8:42::/48",
+		"xdpallow remove 20":       "2001:db8:42::/48",
+		"xdpallow suspend ":        "acme",
+	} {
+		said := "acme"
+		if strings.Contains(line, "remove") {
+			said = "2001:db8:42::/48"
+		}
+		shell := exec.Command("bash", "--norc", "-c", script+`xdpallow() { printf '%s\n' "$SAID"; }; _xdpallow; printf '%s\n' "${COMPREPLY[@]}"`)
+		shell.Env = append(shell.Environ(), "COMP_LINE="+line, "COMP_POINT=99", "SAID="+said)
+		if out, err := shell.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("%q: %v, %q, want %q", line, err, out, want)
+		}
+	}
+	for _, shell := range []string{"zsh", "fish"} {
+		if _, script, _ := newWorld(t).run("completion", shell); !strings.Contains(script, "xdpallow completion complete -- ") {
+			t.Errorf("%s: %s", shell, script)
+		}
+	}
+}
+
+// Promise (issue 5): the man page has every command with every flag, and is roff that a
+// formatter has nothing to say against.
+func TestManual(t *testing.T) {
+	code, page, stderr := newWorld(t).run("assets", "man")
+	if code != 0 || !strings.Contains(page, ".TH xdpallow 8") || strings.Contains(page, "`") {
+		t.Fatalf("exit %d, %s\n%s", code, stderr, page)
+	}
+	sections := map[string]string{}
+	for _, section := range strings.Split(page, "\n.SH ")[1:] {
+		name, text, _ := strings.Cut(section, "\n")
+		sections[name] = text
+	}
+	for _, command := range newApp(env{}).Commands {
+		text, found := sections[command.Name]
+		if !found || !strings.Contains(text, command.Usage) {
+			t.Errorf("%s is not in the man page", command.Name)
+		}
+		for _, flag := range command.Flags {
+			if name := `\fB--` + flag.Names()[0]; !strings.Contains(text, name+`\fP`) && !strings.Contains(text, name+",") {
+				t.Errorf("%s --%s is not in the man page:\n%s", command.Name, flag.Names()[0], text)
+			}
+		}
+	}
+	if groff, err := exec.LookPath("groff"); err == nil {
+		format := exec.Command(groff, "-man", "-Tutf8", "-ww", "-z")
+		format.Stdin = strings.NewReader(page)
+		if out, err := format.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("groff: %v\n%s", err, out)
+		}
+	}
+}
