@@ -163,39 +163,6 @@ type Entry struct {
 	FirstEnforced *time.Time `json:"first_enforced"` // whence "not seen for" counts; nil where that is not known yet
 }
 
-// CheckResult is the answer to "what happens to this source?".
-type CheckResult struct {
-	Address    netip.Addr      `json:"address"`
-	Port       policy.Port     `json:"port"`
-	Verdict    string          `json:"verdict"`
-	Reason     string          `json:"reason"`
-	Prefix     *netip.Prefix   `json:"prefix"` // the entry that decided, nil when none covers
-	Owner      string          `json:"owner"`
-	Services   []string        `json:"services"` // of that entry; [] is every service
-	Until      *time.Time      `json:"until"`
-	Origins    []policy.Origin `json:"origins"`
-	Covering   []Covering      `json:"covering"` // every entry that covers the address, longest first
-	Nearest    []Near          `json:"nearest"`  // of an address that is not listed, nearest first
-	Generation uint64          `json:"generation"`
-}
-
-// Covering is an entry that covers an address, and what it says of it alone.
-type Covering struct {
-	Prefix   netip.Prefix `json:"prefix"`
-	Owner    string       `json:"owner"`
-	Services []string     `json:"services"` // [] is every service
-	Until    *time.Time   `json:"until"`
-	Reason   string       `json:"reason"` // "listed", "expired", "wrong_service" or "suspended"
-}
-
-// Near is an entry beside an address: perhaps a customer who moved.
-type Near struct {
-	Prefix   netip.Prefix `json:"prefix"`
-	Owner    string       `json:"owner"`
-	Within   netip.Prefix `json:"within"`   // the longest prefix that holds both
-	Distance int          `json:"distance"` // its host bits: 8 is the same /24 of IPv4
-}
-
 // Plan is what a reload or a replace would do or did.
 type Plan struct {
 	Generation uint64  `json:"generation"` // after it; unchanged by a dry run
