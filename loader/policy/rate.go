@@ -25,7 +25,7 @@ func ParseRate(s string) (perSecond float64, err error) {
 			return n / u.each.Seconds(), nil
 		}
 	}
-	return 0, inputErrorf("", "200/s", "%q is not a rate over 0 as 200/s, 10/m, 5/h or 1/d", s)
+	return 0, inputErrorf("", "xdpallow limit acme 200/s", "%q is not a rate over 0 as 200/s, 10/m, 5/h or 1/d", s)
 }
 
 // FormatRate is the inverse of ParseRate, in the shortest unit that makes it a whole

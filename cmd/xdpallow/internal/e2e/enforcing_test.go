@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	gomaps "maps"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -210,10 +211,12 @@ func series(text, name string) map[string]float64 {
 
 func (h *host) scrape(at string) string {
 	h.tb.Helper()
-	response, err := h.lab.Host.HTTPClient(netip.Addr{}, 5*time.Second).Get("http://" + at + "/metrics")
-	if err != nil {
-		h.tb.Fatal(err)
-	}
+	var response *http.Response
+	h.eventually(5*time.Second, "metrics answer", func() (ok bool) {
+		var err error
+		response, err = h.lab.Host.HTTPClient(netip.Addr{}, 5*time.Second).Get("http://" + at + "/metrics")
+		return err == nil
+	})
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != 200 {

@@ -86,6 +86,7 @@ func (d *daemon) forget() {
 func (h *host) picture() string {
 	h.tb.Helper()
 	h.followed()
+	_, running := os.Stat(h.socket())
 	var b strings.Builder
 	for _, dir := range []string{h.state(), h.bpffs()} {
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -95,6 +96,9 @@ func (h *host) picture() string {
 			info, err := entry.Info()
 			if err != nil {
 				return err
+			}
+			if running == nil && entry.Name() == "state.db" {
+				return nil // a daemon notes by itself how entries are used
 			}
 			fmt.Fprintln(&b, path, info.Mode(), info.ModTime().UnixNano())
 			if dir == h.state() {
@@ -112,7 +116,7 @@ func (h *host) picture() string {
 	}
 	if _, err := os.Stat(h.socket()); err == nil {
 		s := h.status()
-		fmt.Fprintln(&b, s.Generation, s.Entries, s.Enforcing, s.Problems, h.must("list", "-o", "text"))
+		fmt.Fprintln(&b, s.Generation, s.Entries, s.Enforcing, s.Problems, h.must("list", "-o", "text"), h.must("history", "-o", "json"))
 	}
 	return b.String()
 }

@@ -86,7 +86,7 @@ func (h *host) list() []reconcile.Entry {
 	h.tb.Helper()
 	entries := ask[reconcile.Listing](h, "list").Entries
 	for i := range entries {
-		entries[i].LastSeen, entries[i].Hits = nil, 0
+		entries[i].LastSeen, entries[i].FirstEnforced, entries[i].Hits = nil, nil, 0
 	}
 	return entries
 }
