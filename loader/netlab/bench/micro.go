@@ -132,7 +132,12 @@ func (b *bed) addList(l *list) (cells []*cell, err error) {
 	}
 	b.cells = append(b.cells, b.counted(group, fmt.Sprintf("ours %d", l.n), kinds[miss], g.ours, maps.NotListed))
 	if l.n == 100_000 {
-		b.cells = append(b.cells, b.counted(group, "unsampled", kinds[miss], g.unsampled, maps.NotListed))
+		// The first of them finds the caches full of others' structures.
+		sampling := familyName(l.ipv6) + " sampling"
+		b.cells = append(b.cells,
+			b.counted(sampling, "first", kinds[miss], g.ours, maps.NotListed),
+			b.counted(sampling, "left out", kinds[miss], g.unsampled, maps.NotListed),
+			b.counted(sampling, "on", kinds[miss], g.ours, maps.NotListed))
 		segments, err := newTraffic(l.ipv6, l.sources(hit), mapstest.ACK)
 		if err != nil {
 			return nil, err
