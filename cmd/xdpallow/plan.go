@@ -53,6 +53,11 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 		return c.printWould(plan)
 	}
 	c.warnOfCuts(plan.Cuts)
+	for _, line := range plan.Overrides {
+		if _, err := fmt.Fprintf(c.out, "did %s\n", line); err != nil {
+			return err
+		}
+	}
 	if err := table(c.out, 0, changes([3]string{"added ", "changed ", "removed "}, plan)); err != nil {
 		return err
 	}
@@ -68,6 +73,11 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 func (c *call) printWould(plan reconcile.Plan) error {
 	if err := table(c.out, 0, changes([3]string{"+ ", "~ ", "- "}, plan)); err != nil {
 		return err
+	}
+	for _, line := range plan.Overrides {
+		if _, err := fmt.Fprintf(c.out, "~ %s\n", line); err != nil {
+			return err
+		}
 	}
 	for _, e := range plan.Kept {
 		if _, err := fmt.Fprintf(c.out, "= %s  %s\n", e.Prefix, strings.TrimSpace(e.Owner+" stays: "+joined(e.Origins))); err != nil {

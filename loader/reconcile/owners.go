@@ -32,6 +32,23 @@ func (o overriding) empty() bool {
 	return len(o.resume)+len(o.suspend)+len(o.unlimit)+len(o.limit) == 0
 }
 
+// words say what o does, a line each.
+func (o overriding) words() (lines []string) {
+	for _, subject := range o.resume {
+		lines = append(lines, "resume "+subject.String())
+	}
+	for _, s := range o.suspend {
+		lines = append(lines, "suspend "+s.Subject.String())
+	}
+	for _, owner := range o.unlimit {
+		lines = append(lines, "limit "+owner+" none")
+	}
+	for _, l := range o.limit {
+		lines = append(lines, fmt.Sprintf("limit %s %s --burst %d", l.Owner, policy.FormatRate(l.PerSecond), l.Burst))
+	}
+	return lines
+}
+
 // overridesOf reads what is kept.
 func overridesOf(kept *store.Store) (o overrides, err error) {
 	suspensions, err := kept.Suspensions()

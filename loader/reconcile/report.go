@@ -174,7 +174,8 @@ type Plan struct {
 	Entries []Entry `json:"entries,omitzero"` // of a replace: those that its list names, as they are afterwards
 	Kept    []Entry `json:"kept,omitzero"`    // of a replace: those that are declared, and not in its list
 
-	Warnings []string `json:"warnings,omitempty"` // what was read and not taken over, and what is not known
+	Warnings  []string `json:"warnings,omitempty"`  // what was read and not taken over, and what is not known
+	Overrides []string `json:"overrides,omitempty"` // of a rollback: the suspensions and limits that go back, in words
 	Foreseen
 	Confirm *Waiting `json:"confirm,omitempty"` // nil when nothing is to be confirmed
 }

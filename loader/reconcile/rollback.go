@@ -84,7 +84,9 @@ func (e *Engine) Rollback(_ context.Context, by Caller, r RollbackRequest) (Plan
 		e.logServices(old, plan)
 		e.sayHeld()
 	}
-	return e.planned(plan, ahead), nil
+	answer := e.planned(plan, ahead)
+	answer.Overrides = c.overriding.words()
+	return answer, nil
 }
 
 // inverse is the change that takes the last one back.

@@ -183,6 +183,11 @@ func TestRollbackOfASuspension(t *testing.T) {
 		d := h.run("--allow-empty")
 		listed := map[bool]netlab.Outcome{true: netlab.Dropped, false: netlab.Connected}
 		h.knock(listed[stopped], netlab.Dropped)
+		back := map[bool]string{true: "resume acme\n~ limit acme none\n", false: "suspend acme\n~ limit acme 5/s --burst 10\n"}[stopped]
+		if out := h.must("rollback", "--dry-run"); !strings.HasPrefix(out, "~ "+back) {
+			t.Errorf("a dry run says %q, not %q", out, back)
+		}
+		h.knock(listed[stopped], netlab.Dropped)
 		h.must("rollback")
 		h.knock(listed[!stopped], netlab.Dropped)
 		d.stop()
