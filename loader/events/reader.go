@@ -39,6 +39,7 @@ type Reader struct {
 	names  map[uint32]string // of interfaces, by index
 	named  time.Time         // when they were asked for
 
+	drained        []maps.Event // the memory of the last drain, for the next
 	last           time.Time
 	lost, refused  uint64 // totals as of then
 	all, nearby    pace
@@ -127,6 +128,8 @@ func (r *Reader) tell(one, near uint32) error {
 
 // drain empties the ring, and reports whether it had to stop samples from coming.
 func (r *Reader) drain() (samples []maps.Event, stopped bool, err error) {
+	samples = r.drained[:0]
+	defer func() { r.drained = samples }()
 	var stopErr error
 	err = r.kernel.Drain(func(e maps.Event) {
 		samples = append(samples, e)
@@ -166,7 +169,8 @@ func (r *Reader) take(samples []maps.Event, now time.Time) (nearby uint64) {
 		r.named = now
 	}
 	boot := bootTime(now)
-	var others, misses, suspects []Event
+	others := make([]Event, 0, len(samples))
+	var misses, suspects []Event
 	for _, m := range samples {
 		e := eventOf(m, boot, r.name(m.Interface))
 		if m.Near {

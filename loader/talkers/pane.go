@@ -73,7 +73,7 @@ type counter struct {
 }
 
 func newTally(room int) tally {
-	return tally{room: room, counters: map[netip.Prefix]counter{}}
+	return tally{room: room, counters: make(map[netip.Prefix]counter, room), weights: make([]uint64, 0, room)}
 }
 
 // emptied is a new tally in the memory of t.

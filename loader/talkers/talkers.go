@@ -72,16 +72,23 @@ type Sketch struct {
 	mu     sync.Mutex
 	now    time.Duration // since start: the latest time it was told
 	panes  []*pane       // of the window, the oldest first; never none
-	free   []*pane       // that left the window: their memory is used again
+	free   []*pane       // of no time yet, or of one that left the window
 	misses misses
 	sums   map[netip.Prefix]uint64 // of all panes, only while a Snapshot is made
 }
 
-// New returns a Sketch whose time begins at start.
+// New returns a Sketch whose time begins at start. It has the memory of a flood from
+// the beginning: a daemon that grows when the attack comes is killed when the attack
+// comes.
 func New(start time.Time, o Options) *Sketch {
 	o = o.withDefaults()
-	s := &Sketch{options: o, start: start, misses: newMisses(o), sums: map[netip.Prefix]uint64{}}
-	s.panes = []*pane{newPane(2 * o.Capacity)}
+	room := 2 * o.Capacity
+	s := &Sketch{options: o, start: start, misses: newMisses(o)}
+	for range panesInWindow + 1 { // one slides in while one slides out
+		s.free = append(s.free, newPane(room))
+	}
+	s.sums = make(map[netip.Prefix]uint64, len(s.free)*room)
+	s.panes = []*pane{s.vacant()}
 	return s
 }
 
@@ -131,14 +138,20 @@ func (s *Sketch) advance(at time.Time) {
 		s.free = append(s.free, s.panes[0])
 		s.panes = s.panes[1:]
 	}
-	next := newPane(2 * s.options.Capacity)
-	if n := len(s.free); n > 0 {
-		next, s.free = s.free[n-1], s.free[:n-1]
-		next.reset()
-	}
+	next := s.vacant()
 	next.start = begin
 	s.panes = append(s.panes, next)
 	s.misses.forget(s.start.Add(s.now))
+}
+
+// vacant takes a pane that has nothing in it. There always is one: the window, and
+// what is sliding in, are all the panes that are in use.
+func (s *Sketch) vacant() *pane {
+	last := len(s.free) - 1
+	p := s.free[last]
+	s.free = s.free[:last]
+	p.reset()
+	return p
 }
 
 // from is when the window begins: it is Window long and up to a pane more, and
