@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func demoCommand(e env) *cli.Command {
@@ -43,8 +44,8 @@ func demo(ctx context.Context, c *call) (err error) {
 		{"the customer is served, a stranger is not", d.gated},
 		{"the stranger becomes a customer", d.add},
 		{"and is one no longer; what was open lives on", d.remove},
-		{"a flood from random sources, none of them listed", d.flood},
-		{"what happened", d.stats},
+		{"a flood from random sources, none of them listed; a fifth from one /24", d.flood},
+		{"what happened, and who it was", d.stats},
 		{"the daemon is killed: the gate stays shut", d.kill},
 		{"only detach opens it", d.detach},
 	} {
@@ -64,6 +65,7 @@ const demoPort = 8443
 var (
 	customer = netlab.Listed4
 	stranger = netlab.Unlisted4
+	talker   = netip.MustParsePrefix("198.18.7.0/24") // sends a fifth of the flood
 )
 
 // demonstration is a lab with an API in it, and the gate before that.
@@ -203,7 +205,7 @@ func (d *demonstration) flood(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() {
 		sent, err := d.lab.Link("eth0").Flood(ctx, netlab.Flood{
-			Sources: netip.MustParsePrefix("16.0.0.0/4"), Target: d.api, Count: 400_000, Rate: 150_000, Seed: 1,
+			Sources: netip.MustParsePrefix("16.0.0.0/4"), Talker: talker, Target: d.api, Count: 600_000, Rate: 150_000, Seed: 1,
 		})
 		failed <- err
 		done <- sent
@@ -241,7 +243,23 @@ func (d *demonstration) flooded(ctx context.Context, sent netlab.Flooded, segmen
 	return d.expectServed("customer", customer)
 }
 
-func (d *demonstration) stats(ctx context.Context) error { return d.command(ctx, "stats") }
+// stats shows what was counted, and finds the one who sent a fifth of it.
+func (d *demonstration) stats(ctx context.Context) error {
+	if err := d.command(ctx, "stats"); err != nil {
+		return err
+	}
+	var live reconcile.Live
+	if err := d.read(ctx, &live, "top"); err != nil {
+		return err
+	}
+	for _, t := range live.Talkers.Prefixes {
+		if t.Prefix == talker && t.Share > 0.1 && t.Share < 0.3 {
+			d.say("%v sent %.0f %% of what was dropped, by %d samples of it", t.Prefix, 100*t.Share, t.Samples)
+			return nil
+		}
+	}
+	return fmt.Errorf("the talkers are %v, without %v and its fifth", live.Talkers.Prefixes, talker)
+}
 
 func (d *demonstration) kill(ctx context.Context) error {
 	d.say("$ kill -9 %d", d.daemon.Process.Pid)

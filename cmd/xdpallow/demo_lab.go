@@ -114,15 +114,23 @@ func (d *demonstration) ask(ctx context.Context, args ...string) (string, error)
 	return string(text), nil
 }
 
+// read asks a command for JSON.
+func (d *demonstration) read(ctx context.Context, answer any, args ...string) error {
+	text, err := d.ask(ctx, append(args, "-o", "json")...)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(text), answer); err != nil {
+		return fmt.Errorf("read xdpallow %s: %w", args[0], err)
+	}
+	return nil
+}
+
 // dropped is how many packets were dropped so far.
 func (d *demonstration) dropped(ctx context.Context) (packets uint64, err error) {
-	text, err := d.ask(ctx, "stats", "-o", "json")
-	if err != nil {
-		return 0, err
-	}
 	var stats reconcile.Stats
-	if err := json.Unmarshal([]byte(text), &stats); err != nil {
-		return 0, fmt.Errorf("read stats: %w", err)
+	if err := d.read(ctx, &stats, "stats"); err != nil {
+		return 0, err
 	}
 	for _, counter := range stats.Counters {
 		if counter.Verdict == "drop" && counter.Reason == "not_listed" {

@@ -20,6 +20,7 @@ const floodBatch = 64
 // Flood is a SYN flood from random addresses and ports.
 type Flood struct {
 	Sources netip.Prefix   // each frame has a random source in here
+	Talker  netip.Prefix   // if valid, of the same family: one frame in five is from here instead
 	Target  netip.AddrPort // address of the same family
 	Count   uint64         // frames to send; 0 sends until the context ends
 	Rate    int            // frames a second at most; 0 is as fast as one core can
@@ -45,13 +46,21 @@ func (k *Link) Flood(ctx context.Context, flood Flood) (result Flooded, err erro
 	if err != nil {
 		return result, fmt.Errorf("flood %s: %w", k.Name, err)
 	}
+	talker := forge
+	if flood.Talker.IsValid() {
+		another := flood
+		another.Sources = flood.Talker
+		if talker, err = newForge(k, another); err != nil {
+			return result, fmt.Errorf("flood %s: %w", k.Name, err)
+		}
+	}
 	out, err := k.lab.Wire.openPacketSocket(k.Name)
 	if err != nil {
 		return result, fmt.Errorf("flood %s: %w", k.Name, err)
 	}
 	defer out.close()
 	start := time.Now()
-	result.Sent, err = pump(ctx, out, forge, flood)
+	result.Sent, err = pump(ctx, out, forge, talker, flood)
 	result.Elapsed = time.Since(start)
 	if err != nil {
 		return result, fmt.Errorf("flood %s: %w", k.Name, err)
@@ -64,7 +73,7 @@ func (k *Link) Flood(ctx context.Context, flood Flood) (result Flooded, err erro
 	return result, nil
 }
 
-func pump(ctx context.Context, out *packetSocket, forge *forge, flood Flood) (sent uint64, err error) {
+func pump(ctx context.Context, out *packetSocket, forge, talker *forge, flood Flood) (sent uint64, err error) {
 	frames := make([][]byte, floodBatch)
 	for i := range frames {
 		frames[i] = slices.Clone(forge.template)
@@ -76,8 +85,12 @@ func pump(ctx context.Context, out *packetSocket, forge *forge, flood Flood) (se
 		if left := flood.Count - sent; flood.Count != 0 && left < floodBatch {
 			n = int(left)
 		}
-		for _, frame := range frames[:n] {
-			forge.forge(frame)
+		for i, frame := range frames[:n] {
+			if (sent+uint64(i))%5 == 0 {
+				talker.forge(frame)
+			} else {
+				forge.forge(frame)
+			}
 		}
 		accepted, err := out.send(ctx, batch.first(n))
 		sent += uint64(accepted)
