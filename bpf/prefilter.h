@@ -4,12 +4,13 @@
  * nothing, and the trie is asked. So a mistake here can drop a customer and never let
  * a stranger in.
  *
- * The first level has a bit for each /24 (IPv6: /32) that an entry touches, scattered
- * over a bitmap that is sized to the list: the cost of a miss is the cache level of the
- * first structure it touches, so 15 entries take 1 KiB and not 2 MiB. The second is for
- * an attacker who fakes sources near listed ones: two bits for each piece that an entry
- * covers, at a few lengths. All pieces of one /24 (IPv6: of one /48, the larger ones of
- * one /32) have their bits in one block, so that one cache line says no to all lengths.
+ * The first level has three bits in one word for each /24 (IPv6: /32) that an entry
+ * touches, scattered over a bitmap that is sized to the list: the cost of a miss is the
+ * cache level of the first structure it touches, so 15 entries take 1 KiB, and a million
+ * take 1 MiB where a bit for each /24 would take 2. The second is for an attacker who
+ * fakes sources near listed ones: three bits for each piece that an entry covers, at a
+ * few lengths. All pieces of one /24 (IPv6: of one /48, the larger ones of one /32) have
+ * their bits in one block, so that one cache line says no to all lengths.
  */
 #ifndef XDPALLOW_PREFILTER_H
 #define XDPALLOW_PREFILTER_H
@@ -19,10 +20,7 @@
 #include "maps.h"
 #include "parse.h"
 
-/* Odd, and so a bijection modulo any power of two: at 24 bits the first level of IPv4
- * is the plain bitmap of all /24s. 2^32 and 2^64 by the golden ratio. */
-#define SCATTER32 0x9e3779b1u
-#define SCATTER_BLOCKS 0x9e3779b97f4a7c15ull
+#define SCATTER_BLOCKS 0x9e3779b97f4a7c15ull /* 2^64 by the golden ratio, made odd */
 #define SCATTER_PIECES 0xc2b2ae3d27d4eb4full /* another, or pieces would share bits in a block */
 #define MARK 0x51ed270b /* tells a mark from a piece of the same bits */
 
@@ -46,11 +44,14 @@ static __always_inline int is_near(const struct prefilter *prefilter, __be32 fir
 {
 	/* Of IPv4 the last byte, which is the highest of these, is shifted out. */
 	__u32 grain = family == FAMILY_IPV4 ? first << 8 : first;
-	__u32 index = grain * SCATTER32 >> (prefilter->shift & 31);
-	__u32 at = prefilter->first + (index >> BLOCK_BITS);
+	__u64 spread = grain * SCATTER_BLOCKS, word;
+	__u32 at = prefilter->first + (spread >> (prefilter->shift & 63));
 	struct block *block = bpf_map_lookup_elem(&near, &at);
 
-	return !block || has_bit(block, index);
+	if (!block)
+		return 1;
+	word = block->words[spread >> 46 & 7];
+	return word >> (spread >> 40 & 63) & word >> (spread >> 34 & 63) & word >> (spread >> 28 & 63) & 1;
 }
 
 /* The block of the first length bits of the source. */
@@ -71,7 +72,8 @@ static __always_inline int has_piece(const struct block *block, __u64 leading, _
 {
 	__u64 piece = piece_of(leading, length, 0);
 
-	return has_bit(block, piece >> 55) && has_bit(block, piece >> 46 & 511);
+	return has_bit(block, piece >> 55) && has_bit(block, piece >> 46 & 511) &&
+	       has_bit(block, piece >> 37 & 511);
 }
 
 /* The mark of a block's /24 or /48: four bits, so that of a flood from all over almost

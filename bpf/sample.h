@@ -9,16 +9,16 @@
 
 #include "maps.h"
 #include "parse.h"
-#include "prefilter.h"
 #include "verdict.h"
 
 #define RAREST (1 << 12) /* as a share of 2^32: one packet of 2^20 */
+#define WEYL 0x9e3779b1u /* 2^32 by the golden ratio, made odd */
 
 /* Whether the packet with so many of its kind before it on this CPU is sampled. Spread
  * evenly, and with no period that a sender could step in with. */
 static __always_inline int is_sampled(__u64 before, const struct current *live, int near)
 {
-	return (__u32)before * SCATTER32 < (near ? live->sample_near : live->sample);
+	return (__u32)before * WEYL < (near ? live->sample_near : live->sample);
 }
 
 /* A ring that is full has a reader who is late or dead: half as many from here on, or

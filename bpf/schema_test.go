@@ -17,9 +17,9 @@ import (
 	"github.com/xdpallow/xdpallow/bpf"
 )
 
-var update = flag.Bool("update", false, "write testdata/schema_v2.txt anew")
+var update = flag.Bool("update", false, "write testdata/schema_v3.txt anew")
 
-const schemaFile = "../testdata/schema_v2.txt"
+const schemaFile = "../testdata/schema_v3.txt"
 
 func TestSchema(t *testing.T) {
 	spec, err := bpf.LoadXdpallow()

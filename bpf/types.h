@@ -85,7 +85,7 @@ struct service {
 
 /* What of the prefilter a family uses; see prefilter.h. */
 struct prefilter {
-	__u32 shift; /* 32 - the first level's bits as a power of two; 0 switches both levels off */
+	__u32 shift; /* 64 - the first level's blocks as a power of two; 0 switches both levels off */
 	__u32 first; /* block of the first level */
 	__u32 exact; /* the second level's bits, as a power of two */
 };
@@ -128,7 +128,7 @@ struct block {
 };
 
 #define BLOCK_BITS 9      /* a block has 2^9 bits */
-#define MAX_NEAR_BITS 24  /* one for each /24 */
+#define MAX_NEAR_BITS 24  /* 2 MiB: the second cache of most hosts, and half of it is others' */
 #define MIN_NEAR_BITS 13
 #define MAX_EXACT_BITS 26
 

@@ -21,17 +21,15 @@ func (t *Tables) adopt() error {
 	}
 	for family := range t.halves {
 		half := &t.halves[family]
-		sizes := policy.Prefilter[family]
-		half.prefilter = &prefilter{family: family}
+		half.prefilter = described(policy, family)
 		m, err := t.adoptInner(t.allow[family], outerNames[family])
 		if err != nil {
 			return err
 		}
 		half.trie = trie{m, family == 0}
-		if sizes.Shift == 0 {
+		if half.prefilter.nearBits == 0 {
 			continue
 		}
-		half.prefilter.nearBits, half.prefilter.exactBits = 32-sizes.Shift, sizes.Exact
 		if half.exact, err = t.adoptInner(t.exact[family], exactNames[family]); err != nil {
 			return err
 		}

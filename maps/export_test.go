@@ -38,7 +38,9 @@ func PrefilterAnswers(seed uint64) (near, exact float64) {
 		return level[index>>blockBits].Words[index>>6&7]>>(index&63)&1 == 1
 	}
 	for range tries {
-		if !has(f.near, f.nearIndex(leading(address4(r.Uint32())))) {
+		all := true
+		f.setNear(leading(address4(r.Uint32())), func(index uint32) { all = all && has(f.near, index) })
+		if !all {
 			near++
 		}
 		source, found := leading(address4(nets[r.IntN(len(nets))]|r.Uint32()&255)), false
