@@ -18,8 +18,8 @@ import (
 // remove undoes what installed a filter.
 type remove func() error
 
-// filter drops SYNs to the port from sources that are not on the list. install returns
-// what takes it away again; nothing where that goes with the lab.
+// filter drops SYNs to the port from sources that are not on the list, and counts them.
+// install returns what takes it away again; nothing where that goes with the lab.
 type filter struct {
 	name    string
 	install func(lab *netlab.Lab, l *list) (remove, error)
@@ -75,7 +75,7 @@ func nftables(lab *netlab.Lab, l *list, family, hook string) error {
 	for _, p := range l.prefixes {
 		fmt.Fprintf(&b, "%v,\n", p)
 	}
-	fmt.Fprintf(&b, "}\n}\nchain in {\ntype filter %s; policy accept;\ntcp dport %d tcp flags & (syn|ack) == syn ip saddr != @listed drop\n}\n}\n", hook, port)
+	fmt.Fprintf(&b, "}\n}\nchain in {\ntype filter %s; policy accept;\ntcp dport %d tcp flags & (syn|ack) == syn ip saddr != @listed counter drop\n}\n}\n", hook, port)
 	return run(lab, b.String(), "nft", "-f", "-")
 }
 
