@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The gate. Each frame gets one reason; reason and mode give the verdict; the
- * verdict is counted once and acted upon once. One pass, one exit:
+ * verdict is counted once and acted upon once. One pass:
  *
  *	parse -> decide -> count -> maybe sample -> act
  *
@@ -227,22 +227,40 @@ __noinline __u32 walk(struct xdp_md *ctx, __u32 slot)
 	return reason | service << 8 | p.family << 16 | !!q.near << 24;
 }
 
+/* Counts the frame, samples it perhaps, and acts. */
+static __always_inline int conclude(struct xdp_md *ctx, const struct current *live, enum verdict verdict,
+				    enum reason reason, __u32 family, __u32 near)
+{
+	__u64 before = count(verdict, reason, family, bpf_xdp_get_buff_len(ctx));
+	int action = verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;
+
+	if (dry)
+		return action | verdict << 8 | reason << 16;
+	if (verdict != VERDICT_PASS) {
+		near = near && reason == REASON_NOT_LISTED;
+		if (is_sampled(before, live, near))
+			sample(ctx, verdict, reason, near);
+	}
+	return action;
+}
+
 SEC("xdp.frags")
 int xdpallow(struct xdp_md *ctx)
 {
 	const struct current *live;
 	struct question q = {};
 	__u32 service = 0, family = 0;
-	enum verdict verdict;
 	enum reason reason;
-	__u64 before;
-	int action;
 
 	q.policy = live_policy(&live, &q.slot);
 	if (!q.policy)
 		return XDP_PASS; /* cannot be, and then we guard nothing */
 
 	reason = judge_plain(ctx, &q, &service, &family);
+	/* What a flood comes to. The conclusion is the one below; with constants in it a
+	 * drop costs 7 % less. */
+	if (reason == REASON_NOT_LISTED && judge(reason, q.policy, service) == VERDICT_DROP)
+		return conclude(ctx, live, VERDICT_DROP, REASON_NOT_LISTED, family, q.near);
 	if (reason == UNDECIDED) {
 		__u32 walked = walk(ctx, q.slot);
 
@@ -251,17 +269,7 @@ int xdpallow(struct xdp_md *ctx)
 		family = walked >> 16 & 0xff;
 		q.near = walked >> 24;
 	}
-	verdict = judge(reason, q.policy, service);
-	before = count(verdict, reason, family, bpf_xdp_get_buff_len(ctx));
-	action = verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;
-	if (dry)
-		return action | verdict << 8 | reason << 16;
-	if (verdict != VERDICT_PASS) {
-		q.near = q.near && reason == REASON_NOT_LISTED;
-		if (is_sampled(before, live, q.near))
-			sample(ctx, verdict, reason, q.near);
-	}
-	return action;
+	return conclude(ctx, live, judge(reason, q.policy, service), reason, family, q.near);
 }
 
 #include "backstop.h"
