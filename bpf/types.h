@@ -128,7 +128,7 @@ struct block {
 };
 
 #define BLOCK_BITS 9      /* a block has 2^9 bits */
-#define MAX_NEAR_BITS 24  /* 2 MiB: the second cache of most hosts, and half of it is others' */
+#define MAX_NEAR_BITS 24  /* 2 MiB; no host's second cache holds more */
 #define MIN_NEAR_BITS 13
 #define MAX_EXACT_BITS 26
 
