@@ -86,7 +86,7 @@ func tamperings() []tampering {
 			var policy bpf.XdpallowPolicy
 			h.check(h.pinned(bpf.XdpallowMapPolicy).Lookup(uint32(live.Slot), &policy))
 			first := policy.Prefilter[0].First
-			for block := range uint32(1) << (32 - policy.Prefilter[0].Shift - 9) {
+			for block := range uint32(1) << (64 - policy.Prefilter[0].Shift) {
 				h.check(near.Put(first+block, bpf.XdpallowBlock{}))
 			}
 		}, "prefilter", "203.0.113.0/24", out, out},
