@@ -28,15 +28,15 @@ static void print_hex(const char *name, const void *bytes, size_t size)
 static void compare_plain(struct xdp_md *ctx, enum reason finding, const struct packet *p)
 {
 	struct plain plain;
+	int is4 = read_plain4(ctx, &plain);
 
-	if (!read_plain(ctx, &plain))
+	if (!is4 && !read_plain6(ctx, &plain))
 		return;
-	if (finding == UNDECIDED && !p->options_length && plain.family == p->family &&
-	    plain.protocol == p->cursor.next && plain.source_port == p->source_port &&
-	    plain.port == p->port &&
-	    (p->cursor.next != IPPROTO_TCP || (p->has_flags && plain.flags == p->flags)))
+	if (finding == UNDECIDED && !p->options_length && p->cursor.next == IPPROTO_TCP &&
+	    p->family == (is4 ? FAMILY_IPV4 : FAMILY_IPV6) && plain.port == p->port &&
+	    bpf_ntohs(plain.source_port) == p->source_port && p->has_flags && plain.flags == p->flags)
 		return;
-	fprintf(stderr, "not as plain as read_plain takes it to be\n");
+	fprintf(stderr, "not as plain as plain.h takes it to be\n");
 	abort();
 }
 
