@@ -70,8 +70,7 @@ int backstop(struct bpf_sk_lookup *ctx)
 {
 	__u32 zero = 0, slot = 0, service;
 	__u32 *looking_here = bpf_map_lookup_elem(&looking, &zero);
-	const struct current *live;
-	const struct policy *rules = live_policy(&live, &slot);
+	const struct policy *rules = live_policy(&slot);
 	__u16 port = ctx->local_port;
 	struct endpoints e = {};
 	enum verdict verdict;

@@ -3,4 +3,7 @@
 // compiler whose output is byte for byte the committed object.
 package bpf
 
+// XdpallowMapCurrent is the map of current, which the generator takes for a variable.
+const XdpallowMapCurrent = ".data.current"
+
 //go:generate go tool bpf2go -tags linux -target bpfel -type reason -type verdict -type family -type scope -type entry -type key -type event Xdpallow xdpallow.bpf.c

@@ -63,7 +63,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"plain IPv6 of any protocol", "plain.h", "*(__u8 *)(ip + 6) != IPPROTO_TCP", "0"},
 	{"plain flags compared whole", "xdpallow.bpf.c", "if ((p->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)", "if (p->flags != TCP_SYN)"},
 	{"plain packets from source port 0", "xdpallow.bpf.c", "if (!p->source_port)\n\t\treturn UNSETTLED;", ""},
-	{"plain openings dropped whatever the list says", "xdpallow.bpf.c", " || !is_far(policy, *(__be32 *)p->source, family))", ")"},
+	{"plain openings dropped whatever the list says", "xdpallow.bpf.c", " || !is_far(slot, *(__be32 *)p->source, family))", ")"},
 	{"plain openings dropped in audit", "xdpallow.bpf.c", "s->refusal != VERDICT_DROP || ", ""},
 	{"plain segments in wider scopes", "xdpallow.bpf.c", "if (s->scope != SCOPE_SYN)", "if (0)"},
 	{"UDP judged by the TCP table", "xdpallow.bpf.c", "(tcp ? policy->tcp[port] : policy->udp[port])", "policy->tcp[port]"},

@@ -38,20 +38,33 @@ static __always_inline __u64 leading(const struct key *source, enum family famil
 	       bpf_ntohl(*(__u32 *)(source->address + 4));
 }
 
+static __always_inline const struct prefilter *sizes(__u32 slot, enum family family)
+{
+	return &current.prefilter[BOUNDED(slot, SLOTS - 1)][family == FAMILY_IPV6];
+}
+
 /* The first level, of a family that has one, asked for the first 32 bits of a source as
  * they stand in the packet; 1 where it cannot tell. */
-static __always_inline int is_near(const struct prefilter *prefilter, __be32 first, enum family family)
+static __always_inline int is_near(__u32 slot, __u32 shift, __be32 first, enum family family)
 {
 	/* Of IPv4 the last byte, which is the highest of these, is shifted out. */
 	__u32 grain = family == FAMILY_IPV4 ? first << 8 : first;
 	__u64 spread = grain * SCATTER_BLOCKS, word;
-	__u32 at = prefilter->first + (spread >> (prefilter->shift & 63));
+	__u32 at = (slot * 2 + (family == FAMILY_IPV6)) * NEAR_BLOCKS + (spread >> (shift & 63));
 	struct block *block = bpf_map_lookup_elem(&near, &at);
 
 	if (!block)
 		return 1;
 	word = block->words[spread >> 46 & 7];
 	return word >> (spread >> 40 & 63) & word >> (spread >> 34 & 63) & word >> (spread >> 28 & 63) & 1;
+}
+
+/* Whether the first level proves a source unlisted. */
+static __always_inline int is_far(__u32 slot, __be32 first, enum family family)
+{
+	__u32 shift = sizes(slot, family)->shift;
+
+	return shift && !is_near(slot, shift, first, family);
 }
 
 /* The block of the first length bits of the source. */

@@ -16,14 +16,14 @@
 
 /* Whether the packet with so many of its kind before it on this CPU is sampled. Spread
  * evenly, and with no period that a sender could step in with. */
-static __always_inline int is_sampled(__u64 before, const struct current *live, int near)
+static __always_inline int is_sampled(__u64 before, int near)
 {
-	return (__u32)before * WEYL < (near ? live->sample_near : live->sample);
+	return (__u32)before * WEYL < (near ? current.sample_near : current.sample);
 }
 
 /* A ring that is full has a reader who is late or dead: half as many from here on, or
  * each further packet would cost a lock that all CPUs share. */
-static __always_inline struct event *next_event(struct current *live, int near)
+static __always_inline struct event *next_event(int near)
 {
 	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	__u32 zero = 0;
@@ -34,20 +34,20 @@ static __always_inline struct event *next_event(struct current *live, int near)
 	missed = bpf_map_lookup_elem(&lost, &zero);
 	if (missed)
 		++*missed;
-	if (near && live->sample_near > RAREST)
-		live->sample_near >>= 1;
-	if (!near && live->sample > RAREST)
-		live->sample >>= 1;
+	if (near && current.sample_near > RAREST)
+		current.sample_near >>= 1;
+	if (!near && current.sample > RAREST)
+		current.sample >>= 1;
 	return NULL;
 }
 
 /* Not inline, so that BTF, and so Go, knows what an event is. */
-static __noinline void fill_event(struct event *event, const struct current *live,
-				  enum verdict verdict, enum reason reason, int near)
+static __noinline void fill_event(struct event *event, enum verdict verdict, enum reason reason,
+				  int near)
 {
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time = bpf_ktime_get_boot_ns();
-	event->weight = (1ull << 32) / (near ? live->sample_near : live->sample);
+	event->weight = (1ull << 32) / (near ? current.sample_near : current.sample);
 	event->verdict = verdict;
 	event->reason = reason;
 	event->near = near;
@@ -61,15 +61,13 @@ __noinline int sample(struct xdp_md *ctx, enum verdict verdict, enum reason reas
 		.data_end = (void *)(long)ctx->data_end,
 		.cursor.end = bpf_xdp_get_buff_len(ctx),
 	};
-	__u32 length = p.cursor.end, zero = 0;
-	struct current *live = bpf_map_lookup_elem(&current, &zero);
-	struct event *event;
+	__u32 length = p.cursor.end;
+	struct event *event = next_event(near);
 	struct key source;
 
-	event = live ? next_event(live, near) : NULL;
 	if (!event)
 		return 0;
-	fill_event(event, live, verdict, reason, near);
+	fill_event(event, verdict, reason, near);
 	parse(ctx, &p);
 	if (p.has_source) {
 		read_source(&p, &source);

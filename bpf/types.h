@@ -83,28 +83,29 @@ struct service {
 	__u64 audit_until; /* CLOCK_BOOTTIME, ns, when audit ends by itself; 0 is never */
 };
 
-/* What of the prefilter a family uses; see prefilter.h. */
-struct prefilter {
-	__u32 shift; /* 64 - the first level's blocks as a power of two; 0 switches both levels off */
-	__u32 first; /* block of the first level */
-	__u32 exact; /* the second level's bits, as a power of two */
-};
-
 /* One slot of the map policy: which port belongs to which service. */
 struct policy {
 	struct service services[SERVICES];
-	struct prefilter prefilter[2]; /* IPv4, IPv6 */
 	__u8 tcp[65536]; /* port in host byte order -> service, 0 is none */
 	__u8 udp[65536];
 };
 
+#define SLOTS 2
+
+/* How big a family's bitmaps of the prefilter are; see prefilter.h. */
+struct prefilter {
+	__u8 shift; /* 64 - the first level's blocks as a power of two; 0 switches both levels off */
+	__u8 exact; /* the second level's bits, as a power of two */
+};
+
 /* Which of the two slots is live. The kernel reads the slot once per run, and beside it
- * what is wanted as often: which share of the refused packets is sampled. */
+ * what is wanted as often. */
 struct current {
 	__u64 slot;
 	__u64 generation; /* for user space */
-	__u32 sample;      /* the share, of 2^32; 0 is none; the kernel may halve it */
+	__u32 sample;      /* the share of the refused packets that is sampled, of 2^32; 0 is none; the kernel may halve it */
 	__u32 sample_near; /* likewise, of near misses, which must not drown in a flood */
+	struct prefilter prefilter[SLOTS][2]; /* IPv4, IPv6 */
 };
 
 /*
@@ -193,8 +194,8 @@ struct event {
 };
 
 _Static_assert(sizeof(struct counter) == 16, "schema");
-_Static_assert(sizeof(struct policy) == 536 + 2 * 65536, "schema");
-_Static_assert(sizeof(struct current) == 24, "schema");
+_Static_assert(sizeof(struct policy) == 512 + 2 * 65536, "schema");
+_Static_assert(sizeof(struct current) == 32, "schema");
 _Static_assert(sizeof(struct key) == KEY6_SIZE, "schema");
 _Static_assert(sizeof(struct entry) == 24, "schema");
 _Static_assert(sizeof(struct owner) == 32, "schema");

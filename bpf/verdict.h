@@ -10,14 +10,9 @@
 
 /* The live slot, once per run: a flip in between would mix two policies. NULL cannot be:
  * an array has its elements. */
-static __always_inline const struct policy *live_policy(const struct current **live, __u32 *slot)
+static __always_inline const struct policy *live_policy(__u32 *slot)
 {
-	__u32 zero = 0;
-
-	*live = bpf_map_lookup_elem(&current, &zero);
-	if (!*live)
-		return NULL;
-	*slot = (*live)->slot & (SLOTS - 1);
+	*slot = *(volatile __u64 *)&current.slot & (SLOTS - 1);
 	return bpf_map_lookup_elem(&policy, slot);
 }
 

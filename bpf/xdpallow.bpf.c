@@ -56,22 +56,14 @@ struct question {
 	__u32 near; /* an answer: the source has a listed neighbour */
 };
 
-/* Whether the first level of the prefilter proves a source unlisted by its first 32 bits. */
-static __always_inline int is_far(const struct policy *policy, __be32 first, enum family family)
-{
-	const struct prefilter *prefilter = &policy->prefilter[family == FAMILY_IPV6];
-
-	return prefilter->shift && !is_near(prefilter, first, family);
-}
-
 static __always_inline enum reason look_up_source(const struct packet *p, struct question *q,
 						  __u32 service, __u32 opening)
 {
-	const struct prefilter *prefilter = &q->policy->prefilter[p->family == FAMILY_IPV6];
+	const struct prefilter *prefilter = sizes(q->slot, p->family);
 	struct key source;
 
 	read_source(p, &source);
-	if (is_far(q->policy, *(__be32 *)source.address, p->family))
+	if (is_far(q->slot, *(__be32 *)source.address, p->family))
 		return REASON_NOT_LISTED;
 	if (prefilter->shift) {
 		__u32 found = look_around(&source, q->slot, p->family, prefilter->exact);
@@ -163,8 +155,9 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, 
 	return finding;
 }
 
-/* Any packet. Returns reason | service << 8 | family << 16 | near << 24. A global function,
- * so that its registers are not the drop path's. */
+#define ANSWER(reason, service, family, near) ((reason) | (service) << 8 | (family) << 16 | !!(near) << 24)
+
+/* Judges any packet. A global function, so that its registers are not the drop path's. */
 __noinline __u32 walk(struct xdp_md *ctx, __u32 slot)
 {
 	struct packet p = {
@@ -178,12 +171,28 @@ __noinline __u32 walk(struct xdp_md *ctx, __u32 slot)
 	if (!q.policy)
 		return REASON_MALFORMED; /* cannot be: the caller found it */
 	reason = decide(ctx, &p, &q, &service);
-	return reason | service << 8 | p.family << 16 | !!q.near << 24;
+	return ANSWER(reason, service, p.family, q.near);
+}
+
+/* Likewise the opening of a plain packet, which needs the list and no walk: a flood whose
+ * sources are faked near listed ones comes here. */
+__noinline __u32 look_up_plain(struct xdp_md *ctx, __u32 slot, __u32 service, __u32 family)
+{
+	struct packet p = {
+		.data = (void *)(long)ctx->data,
+		.data_end = (void *)(long)ctx->data_end,
+		.network = sizeof(struct ethhdr),
+		.family = family,
+	};
+	struct question q = { .slot = slot };
+	__u32 reason = look_up_source(&p, &q, service, 1);
+
+	return ANSWER(reason, service, family, q.near);
 }
 
 /* Counts the frame, samples it perhaps, and acts. */
-static __always_inline int conclude(struct xdp_md *ctx, const struct current *live, enum verdict verdict,
-				    enum reason reason, __u32 family, __u32 near)
+static __always_inline int conclude(struct xdp_md *ctx, enum verdict verdict, enum reason reason,
+				    __u32 family, __u32 near)
 {
 	__u64 before = count(verdict, reason, family, bpf_xdp_get_buff_len(ctx));
 	int action = verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;
@@ -192,63 +201,64 @@ static __always_inline int conclude(struct xdp_md *ctx, const struct current *li
 		return action | verdict << 8 | reason << 16;
 	if (verdict != VERDICT_PASS) {
 		near = near && reason == REASON_NOT_LISTED;
-		if (is_sampled(before, live, near))
+		if (is_sampled(before, near))
 			sample(ctx, verdict, reason, near);
 	}
 	return action;
 }
 
-#define UNSETTLED -1
+#define UNSETTLED -1 /* it must be walked */
+#define NEARBY -2    /* an opening whose source is not far */
 
 /*
  * The action for a plain packet that needs no list: of a port that nobody guards, of an
  * open connection, or of nearly all of a flood. By the rules of decide, each with a
- * conclusion of constants of its own: sharing one costs a drop 15 % more. UNSETTLED is
- * left to walk.
+ * conclusion of constants of its own: sharing one costs a drop 15 % more.
  */
-static __always_inline int conclude_plain(struct xdp_md *ctx, const struct current *live,
-					  const struct policy *policy, const struct plain *p,
-					  enum family family)
+static __always_inline int conclude_plain(struct xdp_md *ctx, const struct policy *policy, __u32 slot,
+					  const struct plain *p, enum family family, __u32 *protecting)
 {
 	__u32 service = policy->tcp[BOUNDED(p->port, 0xffff)] & (SERVICES - 1);
 	const struct service *s = &policy->services[service];
 
+	*protecting = service;
 	if (!service)
-		return conclude(ctx, live, VERDICT_PASS, REASON_OTHER_PORT, family, 0);
+		return conclude(ctx, VERDICT_PASS, REASON_OTHER_PORT, family, 0);
 	if (!p->source_port)
 		return UNSETTLED;
 	if ((p->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 		if (s->scope != SCOPE_SYN)
 			return UNSETTLED;
-		return conclude(ctx, live, VERDICT_PASS, REASON_NOT_OPENING, family, 0);
+		return conclude(ctx, VERDICT_PASS, REASON_NOT_OPENING, family, 0);
 	}
-	if (s->refusal != VERDICT_DROP || !is_far(policy, *(__be32 *)p->source, family))
-		return UNSETTLED;
-	return conclude(ctx, live, VERDICT_DROP, REASON_NOT_LISTED, family, 0);
+	if (s->refusal != VERDICT_DROP || !is_far(slot, *(__be32 *)p->source, family))
+		return NEARBY;
+	return conclude(ctx, VERDICT_DROP, REASON_NOT_LISTED, family, 0);
 }
 
 SEC("xdp.frags")
 int xdpallow(struct xdp_md *ctx)
 {
-	const struct current *live;
 	const struct policy *policy;
-	__u32 slot, walked, reason, service;
+	__u32 slot, answer, reason, service = 0, family = FAMILY_IPV4;
 	int action = UNSETTLED;
 	struct plain p;
 
-	policy = live_policy(&live, &slot);
+	policy = live_policy(&slot);
 	if (!policy)
 		return XDP_PASS; /* cannot be, and then we guard nothing */
-	if (read_plain4(ctx, &p))
-		action = conclude_plain(ctx, live, policy, &p, FAMILY_IPV4);
-	else if (read_plain6(ctx, &p))
-		action = conclude_plain(ctx, live, policy, &p, FAMILY_IPV6);
-	if (action != UNSETTLED)
+	if (read_plain4(ctx, &p)) {
+		action = conclude_plain(ctx, policy, slot, &p, FAMILY_IPV4, &service);
+	} else if (read_plain6(ctx, &p)) {
+		family = FAMILY_IPV6;
+		action = conclude_plain(ctx, policy, slot, &p, FAMILY_IPV6, &service);
+	}
+	if (action >= 0)
 		return action;
-	walked = walk(ctx, slot);
-	reason = walked & 0xff;
-	service = walked >> 8 & 0xff;
-	return conclude(ctx, live, judge(reason, policy, service), reason, walked >> 16 & 0xff, walked >> 24);
+	answer = action == NEARBY ? look_up_plain(ctx, slot, service, family) : walk(ctx, slot);
+	reason = answer & 0xff;
+	service = answer >> 8 & 0xff;
+	return conclude(ctx, judge(reason, policy, service), reason, answer >> 16 & 0xff, answer >> 24);
 }
 
 #include "backstop.h"

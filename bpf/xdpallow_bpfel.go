@@ -30,6 +30,11 @@ type XdpallowCurrent struct {
 	Generation uint64
 	Sample     uint32
 	SampleNear uint32
+	Prefilter  [2][2]struct {
+		_     structs.HostLayout
+		Shift uint8
+		Exact uint8
+	}
 }
 
 type XdpallowEntry struct {
@@ -98,12 +103,6 @@ type XdpallowPolicy struct {
 		Scope      XdpallowScope
 		AuditUntil uint64
 	}
-	Prefilter [2]struct {
-		_     structs.HostLayout
-		Shift uint32
-		First uint32
-		Exact uint32
-	}
 	Tcp [65536]uint8
 	Udp [65536]uint8
 }
@@ -157,7 +156,6 @@ const (
 	XdpallowMapAllow4     = "allow4"
 	XdpallowMapAllow6     = "allow6"
 	XdpallowMapCounters   = "counters"
-	XdpallowMapCurrent    = "current"
 	XdpallowMapEvents     = "events"
 	XdpallowMapExact4     = "exact4"
 	XdpallowMapExact6     = "exact6"
@@ -172,6 +170,7 @@ const (
 	XdpallowMapTrie6      = "trie6"
 	XdpallowProgBackstop  = "backstop"
 	XdpallowProgXdpallow  = "xdpallow"
+	XdpallowVarCurrent    = "current"
 	XdpallowVarDry        = "dry"
 )
 
@@ -228,7 +227,6 @@ type XdpallowMapSpecs struct {
 	Allow4     *ebpf.MapSpec `ebpf:"allow4"`
 	Allow6     *ebpf.MapSpec `ebpf:"allow6"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Current    *ebpf.MapSpec `ebpf:"current"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
 	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
@@ -247,7 +245,8 @@ type XdpallowMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type XdpallowVariableSpecs struct {
-	Dry *ebpf.VariableSpec `ebpf:"dry"`
+	Current *ebpf.VariableSpec `ebpf:"current"`
+	Dry     *ebpf.VariableSpec `ebpf:"dry"`
 }
 
 // XdpallowObjects contains all objects after they have been loaded into the kernel.
@@ -273,7 +272,6 @@ type XdpallowMaps struct {
 	Allow4     *ebpf.Map `ebpf:"allow4"`
 	Allow6     *ebpf.Map `ebpf:"allow6"`
 	Counters   *ebpf.Map `ebpf:"counters"`
-	Current    *ebpf.Map `ebpf:"current"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Exact4     *ebpf.Map `ebpf:"exact4"`
 	Exact6     *ebpf.Map `ebpf:"exact6"`
@@ -293,7 +291,6 @@ func (m *XdpallowMaps) Close() error {
 		m.Allow4,
 		m.Allow6,
 		m.Counters,
-		m.Current,
 		m.Events,
 		m.Exact4,
 		m.Exact6,
@@ -313,7 +310,8 @@ func (m *XdpallowMaps) Close() error {
 //
 // It can be passed to LoadXdpallowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type XdpallowVariables struct {
-	Dry *ebpf.Variable `ebpf:"dry"`
+	Current *ebpf.Variable `ebpf:"current"`
+	Dry     *ebpf.Variable `ebpf:"dry"`
 }
 
 // XdpallowPrograms contains all programs after they have been loaded into the kernel.

@@ -6,8 +6,6 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
-
-	"github.com/xdpallow/xdpallow/bpf"
 )
 
 // adopt takes over what the live slot has.
@@ -15,13 +13,9 @@ func (t *Tables) adopt() error {
 	if t.live.Generation == 0 {
 		return nil
 	}
-	policy := new(bpf.XdpallowPolicy)
-	if err := t.policy.Lookup(uint32(t.live.Slot%slots), policy); err != nil {
-		return fmt.Errorf("read policy: %w", err)
-	}
 	for family := range t.halves {
 		half := &t.halves[family]
-		half.prefilter = described(policy, family)
+		half.prefilter = described(&t.live, family)
 		m, err := t.adoptInner(t.allow[family], outerNames[family])
 		if err != nil {
 			return err

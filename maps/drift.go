@@ -15,7 +15,8 @@ import (
 )
 
 // SameCurrent reports whether the programs go by the slot and the generation that we
-// made live. It may be called beside a writer.
+// made live, and by the sizes that the prefilter has there. It may be called beside a
+// writer.
 func (t *Tables) SameCurrent() (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -23,7 +24,7 @@ func (t *Tables) SameCurrent() (bool, error) {
 	if err := t.current.Lookup(uint32(0), &live); err != nil {
 		return false, fmt.Errorf("read current: %w", err)
 	}
-	return live.Slot == t.live.Slot && live.Generation == t.live.Generation, nil
+	return live.Slot == t.live.Slot && live.Generation == t.live.Generation && live.Prefilter == t.live.Prefilter, nil
 }
 
 // RestoreCurrent makes our slot the live one again. Programs may read the idle one for
@@ -33,23 +34,10 @@ func (t *Tables) RestoreCurrent() error {
 	return t.setCurrent(t.live.Slot, t.live.Generation)
 }
 
-// SamePolicy is SameServices, and compares the sizes of the prefilter too.
-func (t *Tables) SamePolicy(p Policy) (bool, error) {
-	want, err := t.livePolicy(p)
-	if err != nil {
-		return false, err
-	}
-	got := new(bpf.XdpallowPolicy)
-	if err := t.policy.Lookup(uint32(t.live.Slot), got); err != nil {
-		return false, fmt.Errorf("read policy: %w", err)
-	}
-	return *got == *want, nil
-}
-
 // RestorePolicy writes services and modes of p, which are those of the live slot, in
 // their place. A publish would leave a gate open that long.
 func (t *Tables) RestorePolicy(p Policy) error {
-	value, err := t.livePolicy(p)
+	value, err := p.value()
 	if err != nil {
 		return err
 	}
@@ -57,16 +45,6 @@ func (t *Tables) RestorePolicy(p Policy) error {
 		return fmt.Errorf("put policy: %w", err)
 	}
 	return nil
-}
-
-func (t *Tables) livePolicy(p Policy) (*bpf.XdpallowPolicy, error) {
-	value, err := p.value()
-	for family, half := range t.halves {
-		if err == nil && half.prefilter != nil {
-			half.prefilter.describe(value, t.live.Slot, family)
-		}
-	}
-	return value, err
 }
 
 // RestoreMaps puts every map back where programs and the next daemon look for it: the
@@ -80,6 +58,7 @@ func (t *Tables) RestoreMaps() (restored []string, err error) {
 		}
 	}
 	for name, m := range t.Replacements() {
+		name = pinName(name)
 		done, err := t.restorePin(name, m)
 		place(name, err, done)
 	}

@@ -103,16 +103,8 @@ const rarest = 1 << 20
 // SetSampling says that of so many refused packets one is sampled: of all others, and of
 // near misses; 1 is every one. It may be called beside a writer.
 func (t *Tables) SetSampling(one, near uint32) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	next := t.live
-	next.Sample, next.SampleNear = share(one), share(near)
-	// The programs lower it themselves when nobody reads: what they have is not known.
-	if err := t.current.Put(uint32(0), next); err != nil {
-		return fmt.Errorf("set sampling: %w", err)
-	}
-	t.live = next
-	return nil
+	// Though it be what we wrote before: the programs lower it themselves when nobody reads.
+	return t.edit(func(c *bpf.XdpallowCurrent) { c.Sample, c.SampleNear = share(one), share(near) })
 }
 
 // share is one of so many as the kernel has it, of 2^32.

@@ -180,21 +180,22 @@ func (f *prefilter) setExact(leading uint64, length int, kind uint64, set func(i
 
 var exactNames = [2]string{bpf.XdpallowMapExact4, bpf.XdpallowMapExact6}
 
-// describe says in the policy of slot how big the bitmaps are, where there are any.
-func (f *prefilter) describe(value *bpf.XdpallowPolicy, slot uint64, family int) {
-	if f.nearBits == 0 {
-		return
+// describe says in current how big the bitmaps of slot are.
+func describe(current *bpf.XdpallowCurrent, slot uint64, halves [2]half) {
+	for family, half := range halves {
+		sizes := &current.Prefilter[slot][family]
+		sizes.Shift, sizes.Exact = 0, 0
+		if f := half.prefilter; f.nearBits != 0 {
+			sizes.Shift, sizes.Exact = uint8(64+blockBits-f.nearBits), uint8(f.exactBits)
+		}
 	}
-	value.Prefilter[family].Shift = 64 + blockBits - f.nearBits
-	value.Prefilter[family].First = nearBlock(slot, family)
-	value.Prefilter[family].Exact = f.exactBits
 }
 
-// described is the inverse of describe: a prefilter of the sizes that a policy says.
-func described(value *bpf.XdpallowPolicy, family int) *prefilter {
+// described is the inverse of describe, of the live slot.
+func described(current *bpf.XdpallowCurrent, family int) *prefilter {
 	f := &prefilter{family: family}
-	if sizes := value.Prefilter[family]; sizes.Shift != 0 {
-		f.nearBits, f.exactBits = 64+blockBits-sizes.Shift, sizes.Exact
+	if sizes := current.Prefilter[current.Slot%slots][family]; sizes.Shift != 0 {
+		f.nearBits, f.exactBits = 64+blockBits-uint32(sizes.Shift), uint32(sizes.Exact)
 	}
 	return f
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/bpf"
 )
 
 // Publish makes p the policy. The kernel judges every packet by the whole old
@@ -45,7 +47,11 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 		if halves[family], err = t.build(family, idle, part); err != nil {
 			return nil, errors.Join(err, t.empty(idle, halves))
 		}
-		halves[family].prefilter.describe(value, idle, family)
+	}
+	// The kernel copies current byte by byte, so what the idle slot has is said before the
+	// flip: else a packet in between takes one slot with the sizes of another.
+	if err := t.edit(func(c *bpf.XdpallowCurrent) { describe(c, idle, halves) }); err != nil {
+		return nil, errors.Join(err, t.empty(idle, halves))
 	}
 	if err := t.policy.Put(uint32(idle), value); err != nil {
 		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, halves))

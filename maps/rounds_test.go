@@ -89,7 +89,7 @@ func TestNothingIsRestoredThatIsThere(t *testing.T) {
 	if restored, err := tables.RestoreMaps(); err != nil || len(restored) != 0 {
 		t.Errorf("restored %v, %v", restored, err)
 	}
-	if same, err := tables.SamePolicy(policy); err != nil || !same {
+	if same, err := tables.SameServices(policy); err != nil || !same {
 		t.Errorf("the policy is not the same: %v", err)
 	}
 	if same, err := tables.SameCurrent(); err != nil || !same {
@@ -107,7 +107,7 @@ func TestNothingIsRestoredThatIsThere(t *testing.T) {
 	}
 	other := policyOf(1)
 	other.Services[0].Enforce = false
-	if same, err := tables.SamePolicy(other); err != nil || same {
+	if same, err := tables.SameServices(other); err != nil || same {
 		t.Errorf("another policy is the same: %v", err)
 	}
 }

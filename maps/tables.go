@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/bpf"
 )
@@ -91,6 +93,7 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 	if err != nil {
 		return nil, err
 	}
+	all.Maps[bpf.XdpallowMapCurrent].Flags |= unix.BPF_F_MMAPABLE // as the loader of programs has it
 	for name, m := range map[string]**ebpf.Map{
 		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
 		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
@@ -100,7 +103,7 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 		bpf.XdpallowMapOwners: &t.owners, bpf.XdpallowMapOpeningsOf: &t.openings,
 		bpf.XdpallowMapEvents: &t.events, bpf.XdpallowMapLost: &t.lost,
 	} {
-		if *m, err = open(pins, name, all.Maps[name]); err != nil {
+		if *m, err = open(pins, pinName(name), all.Maps[name]); err != nil {
 			return nil, err
 		}
 	}
@@ -109,6 +112,9 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 	}
 	return t, t.adopt()
 }
+
+// pinName is the name of a map in the file system, which has no use for dots.
+func pinName(name string) string { return strings.TrimPrefix(name, ".data.") }
 
 func loadMap(pins Pins, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	m, err := pins.Load(name)
@@ -141,17 +147,22 @@ func openMap(pins Pins, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 // can bring the kernel to a known state.
 func (t *Tables) Stale() bool { return t.rebuilt || t.live.Generation == 0 }
 
-// setCurrent makes slot live, as that generation.
-func (t *Tables) setCurrent(slot, generation uint64) error {
+// edit changes what all programs begin with.
+func (t *Tables) edit(change func(*bpf.XdpallowCurrent)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := t.live
-	next.Slot, next.Generation = slot, generation
+	change(&next)
 	if err := t.current.Put(uint32(0), next); err != nil {
-		return err
+		return fmt.Errorf("write %s: %w", bpf.XdpallowVarCurrent, err)
 	}
 	t.live = next
 	return nil
+}
+
+// setCurrent makes slot live, as that generation.
+func (t *Tables) setCurrent(slot, generation uint64) error {
+	return t.edit(func(c *bpf.XdpallowCurrent) { c.Slot, c.Generation = slot, generation })
 }
 
 // Generation is the number of the published policy; 0 before the first.
@@ -245,7 +256,6 @@ func (t *Tables) SameServices(p Policy) (bool, error) {
 	if err := t.policy.Lookup(uint32(live.Slot%slots), got); err != nil {
 		return false, fmt.Errorf("read policy: %w", err)
 	}
-	want.Prefilter = got.Prefilter // is of the entries
 	return *got == *want && live.Slot == t.live.Slot, nil
 }
 

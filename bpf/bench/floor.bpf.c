@@ -6,6 +6,6 @@
  */
 #include "../prefilter.h"
 
-#define is_near(prefilter, first, family) 0
+#define is_far(slot, first, family) 1
 
 #include "../xdpallow.bpf.c"

@@ -19,7 +19,6 @@ const (
 	UnsampledMapAllow4     = "allow4"
 	UnsampledMapAllow6     = "allow6"
 	UnsampledMapCounters   = "counters"
-	UnsampledMapCurrent    = "current"
 	UnsampledMapEvents     = "events"
 	UnsampledMapExact4     = "exact4"
 	UnsampledMapExact6     = "exact6"
@@ -34,6 +33,7 @@ const (
 	UnsampledMapTrie6      = "trie6"
 	UnsampledProgBackstop  = "backstop"
 	UnsampledProgXdpallow  = "xdpallow"
+	UnsampledVarCurrent    = "current"
 	UnsampledVarDry        = "dry"
 )
 
@@ -90,7 +90,6 @@ type UnsampledMapSpecs struct {
 	Allow4     *ebpf.MapSpec `ebpf:"allow4"`
 	Allow6     *ebpf.MapSpec `ebpf:"allow6"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Current    *ebpf.MapSpec `ebpf:"current"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
 	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
@@ -109,7 +108,8 @@ type UnsampledMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UnsampledVariableSpecs struct {
-	Dry *ebpf.VariableSpec `ebpf:"dry"`
+	Current *ebpf.VariableSpec `ebpf:"current"`
+	Dry     *ebpf.VariableSpec `ebpf:"dry"`
 }
 
 // UnsampledObjects contains all objects after they have been loaded into the kernel.
@@ -135,7 +135,6 @@ type UnsampledMaps struct {
 	Allow4     *ebpf.Map `ebpf:"allow4"`
 	Allow6     *ebpf.Map `ebpf:"allow6"`
 	Counters   *ebpf.Map `ebpf:"counters"`
-	Current    *ebpf.Map `ebpf:"current"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Exact4     *ebpf.Map `ebpf:"exact4"`
 	Exact6     *ebpf.Map `ebpf:"exact6"`
@@ -155,7 +154,6 @@ func (m *UnsampledMaps) Close() error {
 		m.Allow4,
 		m.Allow6,
 		m.Counters,
-		m.Current,
 		m.Events,
 		m.Exact4,
 		m.Exact6,
@@ -175,7 +173,8 @@ func (m *UnsampledMaps) Close() error {
 //
 // It can be passed to LoadUnsampledObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UnsampledVariables struct {
-	Dry *ebpf.Variable `ebpf:"dry"`
+	Current *ebpf.Variable `ebpf:"current"`
+	Dry     *ebpf.Variable `ebpf:"dry"`
 }
 
 // UnsampledPrograms contains all programs after they have been loaded into the kernel.

@@ -106,12 +106,12 @@ func (e *Engine) mendCurrent() (string, error) {
 	if same, err := e.view.gate.Tables.SameCurrent(); same || err != nil {
 		return "", err
 	}
-	return "another generation was made the live one", e.view.gate.Tables.RestoreCurrent()
+	return "another generation or prefilter was made the live one", e.view.gate.Tables.RestoreCurrent()
 }
 
 func (e *Engine) mendServices() (string, error) {
 	want := maps.Policy{Services: compileServices(e.view.state.Services, e.view.audits)}
-	if same, err := e.view.gate.Tables.SamePolicy(want); same || err != nil {
+	if same, err := e.view.gate.Tables.SameServices(want); same || err != nil {
 		return "", err
 	}
 	return "ports and modes were written to", e.view.gate.Tables.RestorePolicy(want)

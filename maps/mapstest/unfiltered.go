@@ -9,11 +9,11 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// Unfiltered is a twin that asks the tries about every source: it decides by a copy of
-// the policy in which the prefilter is switched off.
+// Unfiltered is a twin that asks the tries about every source: it begins with a copy of
+// current in which the prefilter is switched off.
 type Unfiltered struct {
 	Program
-	current, from, to *ebpf.Map
+	from, to *ebpf.Map
 }
 
 // LoadUnfiltered loads the twin of tables without the prefilter. It must Follow each
@@ -21,22 +21,20 @@ type Unfiltered struct {
 func LoadUnfiltered(tb testing.TB, tables *maps.Tables) Unfiltered {
 	tb.Helper()
 	replacements := tables.Replacements()
-	clone := func(name string) *ebpf.Map {
-		m, err := replacements[name].Clone() // tables may be closed before us
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(func() { m.Close() })
-		return m
+	from, err := replacements[bpf.XdpallowMapCurrent].Clone() // tables may be closed before us
+	if err != nil {
+		tb.Fatal(err)
 	}
-	u := Unfiltered{current: clone(bpf.XdpallowMapCurrent), from: clone(bpf.XdpallowMapPolicy)}
-	to, err := ebpf.NewMap(shipped(tb).Maps[bpf.XdpallowMapPolicy])
+	tb.Cleanup(func() { from.Close() })
+	spec := shipped(tb).Maps[bpf.XdpallowMapCurrent]
+	spec.Flags = from.Flags()
+	to, err := ebpf.NewMap(spec)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { to.Close() })
-	replacements[bpf.XdpallowMapPolicy] = to
-	u.Program, u.to = load(tb, replacements, shipped(tb), bpf.XdpallowProgXdpallow, true), to
+	replacements[bpf.XdpallowMapCurrent] = to
+	u := Unfiltered{load(tb, replacements, shipped(tb), bpf.XdpallowProgXdpallow, true), from, to}
 	if _, err := u.Follow(); err != nil {
 		tb.Fatal(err)
 	}
@@ -46,16 +44,12 @@ func LoadUnfiltered(tb testing.TB, tables *maps.Tables) Unfiltered {
 // Follow copies what was published. It returns which families have a prefilter there.
 func (u Unfiltered) Follow() (filtered [2]bool, err error) {
 	var live bpf.XdpallowCurrent
-	if err := u.current.Lookup(uint32(0), &live); err != nil {
+	if err := u.from.Lookup(uint32(0), &live); err != nil {
 		return filtered, err
 	}
-	row := new(bpf.XdpallowPolicy)
-	if err := u.from.Lookup(uint32(live.Slot), row); err != nil {
-		return filtered, err
+	for family := range filtered {
+		filtered[family] = live.Prefilter[live.Slot][family].Shift != 0
 	}
-	for family := range row.Prefilter {
-		filtered[family] = row.Prefilter[family].Shift != 0
-		row.Prefilter[family].Shift = 0
-	}
-	return filtered, u.to.Put(uint32(live.Slot), row)
+	live = bpf.XdpallowCurrent{Slot: live.Slot, Generation: live.Generation, Sample: live.Sample, SampleNear: live.SampleNear}
+	return filtered, u.to.Put(uint32(0), live)
 }

@@ -72,11 +72,11 @@ func newGate(lists ...*list) (*gate, error) {
 	if g.unsampled, err = loadGate(programs.LoadUnsampled, replacements); err != nil {
 		return nil, err
 	}
-	off, err := withoutPrefilter(replacements[bpf.XdpallowMapPolicy])
+	off, err := withoutPrefilter(replacements[bpf.XdpallowMapCurrent])
 	if err != nil {
 		return nil, err
 	}
-	replacements[bpf.XdpallowMapPolicy] = off
+	replacements[bpf.XdpallowMapCurrent] = off
 	g.trieOnly, err = loadGate(bpf.LoadXdpallow, replacements)
 	return g, err
 }
@@ -89,29 +89,17 @@ func (g *gate) close() error {
 	return errors.Join(append(errs, g.tables.Close())...)
 }
 
-// withoutPrefilter copies a policy map and switches the prefilter off in the copy.
+// withoutPrefilter copies current and switches the prefilter off in the copy.
 func withoutPrefilter(from *ebpf.Map) (*ebpf.Map, error) {
-	to, err := from.Info()
+	to, err := ebpf.NewMap(&ebpf.MapSpec{Name: "current_off", Type: from.Type(), KeySize: from.KeySize(), ValueSize: from.ValueSize(), MaxEntries: from.MaxEntries(), Flags: from.Flags()})
 	if err != nil {
 		return nil, err
 	}
-	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "policy_off", Type: to.Type, KeySize: to.KeySize, ValueSize: to.ValueSize, MaxEntries: to.MaxEntries})
-	if err != nil {
+	var live bpf.XdpallowCurrent
+	if err := from.Lookup(uint32(0), &live); err != nil {
 		return nil, err
 	}
-	for slot := range to.MaxEntries {
-		value := new(bpf.XdpallowPolicy)
-		if err := from.Lookup(slot, value); err != nil {
-			return nil, err
-		}
-		for family := range value.Prefilter {
-			value.Prefilter[family].Shift = 0
-		}
-		if err := m.Put(slot, value); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
+	return to, to.Put(uint32(0), bpf.XdpallowCurrent{Slot: live.Slot, Generation: live.Generation})
 }
 
 func loadGate(load func() (*ebpf.CollectionSpec, error), replacements map[string]*ebpf.Map) (*counted, error) {

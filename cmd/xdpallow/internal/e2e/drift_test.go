@@ -42,7 +42,7 @@ func (h *host) pinned(name string) *ebpf.Map {
 
 func (h *host) live() (live bpf.XdpallowCurrent) {
 	h.tb.Helper()
-	h.check(h.pinned(bpf.XdpallowMapCurrent).Lookup(uint32(0), &live))
+	h.check(h.pinned(bpf.XdpallowVarCurrent).Lookup(uint32(0), &live))
 	return live
 }
 
@@ -83,17 +83,20 @@ func tamperings() []tampering {
 		}, "entry", "203.0.113.0/24 was changed in the list", out, out},
 		{"prefilter cleared", func(h *host) {
 			near, live := h.pinned(bpf.XdpallowMapNear), h.live()
-			var policy bpf.XdpallowPolicy
-			h.check(h.pinned(bpf.XdpallowMapPolicy).Lookup(uint32(live.Slot), &policy))
-			first := policy.Prefilter[0].First
-			for block := range uint32(1) << (64 - policy.Prefilter[0].Shift) {
+			first := uint32(live.Slot) * 2 * (near.MaxEntries() / 4)
+			for block := range uint32(1) << (64 - live.Prefilter[live.Slot][0].Shift) {
 				h.check(near.Put(first+block, bpf.XdpallowBlock{}))
 			}
 		}, "prefilter", "203.0.113.0/24", out, out},
+		{"prefilter resized", func(h *host) {
+			live := h.live()
+			live.Prefilter[live.Slot][0].Shift -= 8
+			h.check(h.pinned(bpf.XdpallowVarCurrent).Put(uint32(0), live))
+		}, "current", "prefilter", out, out},
 		{"slot flipped", func(h *host) {
 			live := h.live()
 			live.Slot ^= 1
-			h.check(h.pinned(bpf.XdpallowMapCurrent).Put(uint32(0), live))
+			h.check(h.pinned(bpf.XdpallowVarCurrent).Put(uint32(0), live))
 		}, "current", "another generation", in, in}, // the idle slot protects no port
 		{"ports and modes emptied", emptyPorts, "services", "ports and modes", in, in},
 		{"owner suspended", func(h *host) {
