@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	DriverMapTested  = "tested"
+	DriverProgBare   = "bare"
 	DriverProgEmpty  = "empty"
 	DriverProgIpv4   = "ipv4"
 	DriverProgIpv6   = "ipv6"
@@ -66,6 +67,7 @@ type DriverSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DriverProgramSpecs struct {
+	Bare  *ebpf.ProgramSpec `ebpf:"bare"`
 	Empty *ebpf.ProgramSpec `ebpf:"empty"`
 	Ipv4  *ebpf.ProgramSpec `ebpf:"ipv4"`
 	Ipv6  *ebpf.ProgramSpec `ebpf:"ipv6"`
@@ -127,6 +129,7 @@ type DriverVariables struct {
 //
 // It can be passed to LoadDriverObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DriverPrograms struct {
+	Bare  *ebpf.Program `ebpf:"bare"`
 	Empty *ebpf.Program `ebpf:"empty"`
 	Ipv4  *ebpf.Program `ebpf:"ipv4"`
 	Ipv6  *ebpf.Program `ebpf:"ipv6"`
@@ -134,6 +137,7 @@ type DriverPrograms struct {
 
 func (p *DriverPrograms) Close() error {
 	return _DriverClose(
+		p.Bare,
 		p.Empty,
 		p.Ipv4,
 		p.Ipv6,

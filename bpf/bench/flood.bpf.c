@@ -26,6 +26,7 @@ struct headers {
 
 volatile const __u32 ifindex;
 volatile const __u64 interval; /* ns between frames; 0 is as fast as it goes */
+__u32 paused; /* nothing is sent */
 volatile const __u32 ip_sum, tcp_sum; /* of the frame without what varies */
 
 __u64 sources[TABLE / 8];
@@ -46,6 +47,8 @@ static __always_inline int is_due(void)
 {
 	__u64 now;
 
+	if (*(volatile __u32 *)&paused)
+		return 0;
 	if (!interval)
 		return 1;
 	if (left) {

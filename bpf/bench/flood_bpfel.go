@@ -23,6 +23,7 @@ const (
 	FloodVarInterval = "interval"
 	FloodVarIpSum    = "ip_sum"
 	FloodVarLeft     = "left"
+	FloodVarPaused   = "paused"
 	FloodVarSent     = "sent"
 	FloodVarSources  = "sources"
 	FloodVarTcpSum   = "tcp_sum"
@@ -89,6 +90,7 @@ type FloodVariableSpecs struct {
 	Interval *ebpf.VariableSpec `ebpf:"interval"`
 	IpSum    *ebpf.VariableSpec `ebpf:"ip_sum"`
 	Left     *ebpf.VariableSpec `ebpf:"left"`
+	Paused   *ebpf.VariableSpec `ebpf:"paused"`
 	Sent     *ebpf.VariableSpec `ebpf:"sent"`
 	Sources  *ebpf.VariableSpec `ebpf:"sources"`
 	TcpSum   *ebpf.VariableSpec `ebpf:"tcp_sum"`
@@ -130,6 +132,7 @@ type FloodVariables struct {
 	Interval *ebpf.Variable `ebpf:"interval"`
 	IpSum    *ebpf.Variable `ebpf:"ip_sum"`
 	Left     *ebpf.Variable `ebpf:"left"`
+	Paused   *ebpf.Variable `ebpf:"paused"`
 	Sent     *ebpf.Variable `ebpf:"sent"`
 	Sources  *ebpf.Variable `ebpf:"sources"`
 	TcpSum   *ebpf.Variable `ebpf:"tcp_sum"`

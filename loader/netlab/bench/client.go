@@ -1,10 +1,13 @@
 // This file is part (c): what a listed client notices of a flood. The server, and the
 // kernel thread that polls the host's interface, have one CPU; flood and client have
-// the other. Without flood the generator runs too and sends nothing, so that the client
-// has the same share of its CPU.
+// the other. The client asks without a pause, and the flood goes on and off several times
+// a round: the machine's moods last for seconds, and both halves shall see the same.
+// While it is off its generator runs all the same, so that the client has the same share
+// of its CPU.
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,9 +28,10 @@ import (
 const (
 	partClient = "client"
 	clientRate = 500_000
-	clientTime = 2500 * time.Millisecond
 	workers    = 8
-	lead       = 500 * time.Millisecond // the flood begins before the client, and ends after it
+	spells     = 10 // of a round, off and on in turn
+	spellTime  = 500 * time.Millisecond
+	settling   = 50 * time.Millisecond // at the begin of a spell; what ends then is left out
 
 	floodCPU, serverCPU = "0", "1"
 )
@@ -34,62 +39,76 @@ const (
 func client(rounds int) (s samples, err error) {
 	const n = 100_000
 	l := newList(n, false)
-	lab, err := newLab(l.prefixes[:workers]...)
-	if err != nil {
-		return nil, err
+	var all []*contender
+	defer func() {
+		for _, c := range all {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	for _, f := range []filter{bareDrop, ourFilter} {
+		c, stop, err := newServed(f, l)
+		if c != nil {
+			all = append(all, c)
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer stop()
 	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
-	remove, err := ourFilter.install(lab, l)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	if err := pollOn(lab, 1); err != nil {
-		return nil, err
-	}
-	stop, err := startServer(lab)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
-	sources := l.sources(miss)
 	for round := range rounds {
-		for _, offered := range []struct {
-			name string
-			rate int
-		}{{"no flood", 1}, {"flood", clientRate}} {
-			f, err := newFlood(lab, sources, offered.rate)
+		for _, c := range all {
+			off, on, sent, err := underFlood(c.lab, c.flood, l.prefixes[:workers])
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
-			answer, sent, err := underFlood(lab, f, l.prefixes[:workers])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", offered.name, err)
+			s = append(s, sample{round, c.group, "kept: " + c.name, on.rate / off.rate})
+			if c.name != ourFilter.name {
+				continue
 			}
-			group := fmt.Sprint(n)
-			s = append(s, sample{round, group, offered.name + ": requests/s", answer.Rate},
-				sample{round, group, offered.name + ": failures", float64(answer.Failures)},
-				sample{round, group, offered.name + ": p99 ms", answer.P99},
-				sample{round, group, offered.name + ": frames/s sent", sent})
+			for _, half := range []struct {
+				name string
+				answers
+			}{{"no flood", off}, {"flood", on}} {
+				s = append(s, sample{round, c.group, half.name + ": requests/s", half.rate},
+					sample{round, c.group, half.name + ": failures", float64(half.failures)},
+					sample{round, c.group, half.name + ": p99 ms", half.p99})
+			}
+			s = append(s, sample{round, c.group, "flood: frames/s sent", sent})
 		}
 		fmt.Fprintf(os.Stderr, "client: round %d of %d\n", round+1, rounds)
 	}
 	return s, nil
 }
 
-// underFlood lets the client run while the flood does.
-func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (a answers, sent float64, err error) {
-	defer f.program.Close()
-	flooded := make(chan error, 1)
-	go func() {
-		var err error
-		sent, err = f.run(0, clientTime+lead)
-		flooded <- err
-	}()
-	time.Sleep(200 * time.Millisecond)
+// newServed makes a lab with a filter and a server that listed clients may ask, and with
+// a flood.
+func newServed(f filter, l *list) (c *contender, stop func(), err error) {
+	c = &contender{group: fmt.Sprint(l.n), name: f.name}
+	if c.lab, err = newLab(l.prefixes[:workers]...); err != nil {
+		return nil, nil, err
+	}
+	if c.remove, err = f.install(c.lab, l); err != nil {
+		return c, nil, err
+	}
+	if err := pollOn(c.lab, 1); err != nil {
+		return c, nil, err
+	}
+	if c.flood, err = newFlood(c.lab, l.sources(miss), clientRate); err != nil {
+		return c, nil, err
+	}
+	stop, err = startServer(c.lab)
+	return c, stop, err
+}
+
+// underFlood lets the client run for a round while the flood goes on and off. It returns
+// what the client got in either half, and how many frames a second were sent while it was on.
+func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answers, sent float64, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return a, 0, errors.Join(err, <-flooded)
+		return off, on, 0, err
+	}
+	if err := f.paused.Set(uint32(1)); err != nil {
+		return off, on, 0, err
 	}
 	args := []string{"taskset", "-c", floodCPU, self, "client", fmt.Sprintf("%v:%d", lab.Link("eth0").Host4, port)}
 	for _, p := range listed {
@@ -97,11 +116,71 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (a answers, se
 	}
 	command := lab.Wire.Command(context.Background(), args...)
 	command.Stderr = os.Stderr
-	out, err := command.Output()
-	if err = errors.Join(err, <-flooded); err != nil {
-		return a, sent, err
+	var out bytes.Buffer
+	command.Stdout = &out
+	ask, err := command.StdinPipe() // its end is that of the asking
+	if err != nil {
+		return off, on, 0, err
 	}
-	return a, sent, json.Unmarshal(out, &a)
+	if err := command.Start(); err != nil {
+		return off, on, 0, err
+	}
+	flooded := make(chan error, 1)
+	go func() {
+		var err error
+		sent, err = f.run(0, (spells+1)*spellTime)
+		flooded <- err
+	}()
+	time.Sleep(spellTime) // both have begun
+	var halves [2][]spell
+	for i := range spells {
+		err = errors.Join(err, f.paused.Set(uint32(1-i%2)))
+		begin := time.Now()
+		time.Sleep(spellTime)
+		halves[i%2] = append(halves[i%2], spell{begin, time.Now()})
+	}
+	err = errors.Join(err, f.paused.Set(uint32(1)), ask.Close(), command.Wait(), <-flooded)
+	if err != nil {
+		return off, on, 0, err
+	}
+	var requests []request
+	if err := json.Unmarshal(out.Bytes(), &requests); err != nil {
+		return off, on, 0, fmt.Errorf("read what the client got: %w", err)
+	}
+	return during(halves[0], requests), during(halves[1], requests), sent * (spells + 1) / (spells / 2), nil
+}
+
+// spell is a time of flood, or of none.
+type spell struct{ begin, end time.Time }
+
+// answers is what the client got in one half of a round.
+type answers struct {
+	rate     float64 // requests answered a second
+	failures int     // a SYN that is lost takes a second, and counts as one
+	p99      float64 // ms, of those answered
+}
+
+func during(spells []spell, requests []request) (a answers) {
+	var took []time.Duration
+	var lasted time.Duration
+	for _, s := range spells {
+		s.begin = s.begin.Add(settling)
+		lasted += s.end.Sub(s.begin)
+		for _, r := range requests {
+			switch {
+			case r.Failed && !r.Begin.Before(s.begin) && r.Begin.Before(s.end):
+				a.failures++
+			case !r.Failed && !r.End.Before(s.begin) && r.End.Before(s.end):
+				took = append(took, r.End.Sub(r.Begin))
+			}
+		}
+	}
+	if len(took) > 0 {
+		slices.Sort(took)
+		a.rate = float64(len(took)) / lasted.Seconds()
+		a.p99 = took[len(took)*99/100].Seconds() * 1000
+	}
+	return a
 }
 
 func startServer(lab *netlab.Lab) (stop func(), err error) {

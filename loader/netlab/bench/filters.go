@@ -27,14 +27,8 @@ type filter struct {
 
 var (
 	noFilter  = filter{"no filter", func(*netlab.Lab, *list) (remove, error) { return nil, nil }}
-	emptyDrop = filter{"empty XDP drop", func(lab *netlab.Lab, _ *list) (remove, error) {
-		program, err := loadEmpty()
-		if err != nil {
-			return nil, err
-		}
-		held, err := attach(lab, program)
-		return func() error { return errors.Join(held.Close(), program.Close()) }, err
-	}}
+	emptyDrop = filter{"empty XDP drop", trivial("empty")}
+	bareDrop  = filter{"bare", trivial("bare")}
 	ourFilter = filter{"ours", func(lab *netlab.Lab, l *list) (remove, error) {
 		g, err := newGate(l)
 		if err != nil {
@@ -55,6 +49,18 @@ var (
 		return unload, run(lab, "", "xdp-filter", "load", "-m", "native", "-p", "deny", "-f", "ipv4", "eth0")
 	}}
 )
+
+// trivial installs a program that judges nothing.
+func trivial(name string) func(*netlab.Lab, *list) (remove, error) {
+	return func(lab *netlab.Lab, _ *list) (remove, error) {
+		program, err := loadTrivial(name)
+		if err != nil {
+			return nil, err
+		}
+		held, err := attach(lab, program)
+		return func() error { return errors.Join(held.Close(), program.Close()) }, err
+	}
+}
 
 // attach attaches an XDP program to the host's interface.
 func attach(lab *netlab.Lab, program *ebpf.Program) (held link.Link, err error) {

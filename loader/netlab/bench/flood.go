@@ -26,6 +26,7 @@ type flood struct {
 	frame   []byte
 	program *ebpf.Program
 	sent    *ebpf.Variable
+	paused  *ebpf.Variable
 	nice    int
 	repeat  uint32 // frames, sent or not, in one system call
 }
@@ -62,7 +63,7 @@ func newFlood(lab *netlab.Lab, sources []byte, rate int) (*flood, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the flood: %w", err)
 	}
-	return &flood{lab, frame, all.Programs["flood"], all.Variables["sent"], nice, repeat}, nil
+	return &flood{lab, frame, all.Programs["flood"], all.Variables["sent"], all.Variables["paused"], nice, repeat}, nil
 }
 
 // synFrame is a SYN over the link with nothing in the fields that vary.

@@ -131,12 +131,15 @@ func loadOne(spec *ebpf.CollectionSpec, name string, replacements map[string]*eb
 	return all.DetachProgram(name), nil
 }
 
-func loadEmpty() (*ebpf.Program, error) {
+func loadEmpty() (*ebpf.Program, error) { return loadTrivial("empty") }
+
+// loadTrivial loads one of the driver's programs that judge nothing.
+func loadTrivial(name string) (*ebpf.Program, error) {
 	spec, err := programs.LoadDriver()
 	if err != nil {
 		return nil, err
 	}
-	return loadOne(spec, "empty", nil)
+	return loadOne(spec, name, nil)
 }
 
 func loadParseAndDrop() (*ebpf.Program, error) {
