@@ -10,8 +10,6 @@
 #include <bpf/bpf_helpers.h>
 
 #define TABLE (1 << 22)
-#define LATE 4000000 /* ns; who is later than this, for want of a CPU, does not catch up */
-#define BURST 32 /* frames; a NIC's interrupt has as many: one a frame would measure those */
 
 /* IPv4 and TCP headers without options, in one piece. */
 struct headers {
@@ -25,13 +23,9 @@ struct headers {
 } __attribute__((packed));
 
 volatile const __u32 ifindex;
-volatile const __u64 interval; /* ns between frames; 0 is as fast as it goes */
-__u32 paused; /* nothing is sent */
 volatile const __u32 ip_sum, tcp_sum; /* of the frame without what varies */
 
 __u64 sources[TABLE / 8];
-__u64 due;
-__u32 left; /* of the burst */
 __u32 at;
 __u64 sent;
 
@@ -43,26 +37,6 @@ static __always_inline __u16 fold(__u64 sum)
 	return ~sum;
 }
 
-static __always_inline int is_due(void)
-{
-	__u64 now;
-
-	if (*(volatile __u32 *)&paused)
-		return 0;
-	if (!interval)
-		return 1;
-	if (left) {
-		left--;
-		return 1;
-	}
-	now = bpf_ktime_get_ns();
-	if (now < due)
-		return 0;
-	due = (now - due > LATE ? now : due) + interval * BURST;
-	left = BURST - 1;
-	return 1;
-}
-
 SEC("xdp")
 int flood(struct xdp_md *ctx)
 {
@@ -70,7 +44,7 @@ int flood(struct xdp_md *ctx)
 	__u32 i = at, source;
 	__u64 varies;
 
-	if ((void *)(h + 1) > (void *)(long)ctx->data_end || !is_due())
+	if ((void *)(h + 1) > (void *)(long)ctx->data_end)
 		return XDP_DROP;
 	at = i + 1;
 	barrier_var(i);

@@ -16,17 +16,13 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FloodProgFlood   = "flood"
-	FloodVarAt       = "at"
-	FloodVarDue      = "due"
-	FloodVarIfindex  = "ifindex"
-	FloodVarInterval = "interval"
-	FloodVarIpSum    = "ip_sum"
-	FloodVarLeft     = "left"
-	FloodVarPaused   = "paused"
-	FloodVarSent     = "sent"
-	FloodVarSources  = "sources"
-	FloodVarTcpSum   = "tcp_sum"
+	FloodProgFlood  = "flood"
+	FloodVarAt      = "at"
+	FloodVarIfindex = "ifindex"
+	FloodVarIpSum   = "ip_sum"
+	FloodVarSent    = "sent"
+	FloodVarSources = "sources"
+	FloodVarTcpSum  = "tcp_sum"
 )
 
 // LoadFlood returns the embedded CollectionSpec for Flood.
@@ -84,16 +80,12 @@ type FloodMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FloodVariableSpecs struct {
-	At       *ebpf.VariableSpec `ebpf:"at"`
-	Due      *ebpf.VariableSpec `ebpf:"due"`
-	Ifindex  *ebpf.VariableSpec `ebpf:"ifindex"`
-	Interval *ebpf.VariableSpec `ebpf:"interval"`
-	IpSum    *ebpf.VariableSpec `ebpf:"ip_sum"`
-	Left     *ebpf.VariableSpec `ebpf:"left"`
-	Paused   *ebpf.VariableSpec `ebpf:"paused"`
-	Sent     *ebpf.VariableSpec `ebpf:"sent"`
-	Sources  *ebpf.VariableSpec `ebpf:"sources"`
-	TcpSum   *ebpf.VariableSpec `ebpf:"tcp_sum"`
+	At      *ebpf.VariableSpec `ebpf:"at"`
+	Ifindex *ebpf.VariableSpec `ebpf:"ifindex"`
+	IpSum   *ebpf.VariableSpec `ebpf:"ip_sum"`
+	Sent    *ebpf.VariableSpec `ebpf:"sent"`
+	Sources *ebpf.VariableSpec `ebpf:"sources"`
+	TcpSum  *ebpf.VariableSpec `ebpf:"tcp_sum"`
 }
 
 // FloodObjects contains all objects after they have been loaded into the kernel.
@@ -126,16 +118,12 @@ func (m *FloodMaps) Close() error {
 //
 // It can be passed to LoadFloodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FloodVariables struct {
-	At       *ebpf.Variable `ebpf:"at"`
-	Due      *ebpf.Variable `ebpf:"due"`
-	Ifindex  *ebpf.Variable `ebpf:"ifindex"`
-	Interval *ebpf.Variable `ebpf:"interval"`
-	IpSum    *ebpf.Variable `ebpf:"ip_sum"`
-	Left     *ebpf.Variable `ebpf:"left"`
-	Paused   *ebpf.Variable `ebpf:"paused"`
-	Sent     *ebpf.Variable `ebpf:"sent"`
-	Sources  *ebpf.Variable `ebpf:"sources"`
-	TcpSum   *ebpf.Variable `ebpf:"tcp_sum"`
+	At      *ebpf.Variable `ebpf:"at"`
+	Ifindex *ebpf.Variable `ebpf:"ifindex"`
+	IpSum   *ebpf.Variable `ebpf:"ip_sum"`
+	Sent    *ebpf.Variable `ebpf:"sent"`
+	Sources *ebpf.Variable `ebpf:"sources"`
+	TcpSum  *ebpf.Variable `ebpf:"tcp_sum"`
 }
 
 // FloodPrograms contains all programs after they have been loaded into the kernel.

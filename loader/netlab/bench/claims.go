@@ -56,7 +56,7 @@ func clientClaims() []claim {
 	return []claim{
 		{part: partClient, text: "listed client's requests/s in a flood over its rate without", group: "100000", cell: "flood: requests/s", over: "no flood: requests/s", must: 0.85, goal: 0.92, atLeast: true},
 		{part: partClient, text: "its p99 in a flood over that without", group: "100000", cell: "flood: p99 ms", over: "no flood: p99 ms", must: 1.25, goal: 1.1},
-		{part: partClient, text: "of its rate it keeps, over what it keeps when the flood is known at sight", group: "100000", cell: "kept: ours", over: "kept: bare", must: 0.95, goal: 0.98, atLeast: true},
+		{part: partClient, text: "of its rate it keeps, over what it keeps when the flood is known at sight", group: "100000", cell: "kept: ours", over: "kept: bare", must: 0.9, goal: 0.95, atLeast: true},
 	}
 }
 

@@ -1,9 +1,10 @@
-// This file is part (c): what a listed client notices of a flood. The server, and the
-// kernel thread that polls the host's interface, have one CPU; flood and client have
-// the other. The client asks without a pause, and the flood goes on and off several times
-// a round: the machine's moods last for seconds, and both halves shall see the same.
-// While it is off its generator runs all the same, so that the client has the same share
-// of its CPU.
+// This file is part (c): what a listed client notices of a flood. One CPU has the server,
+// the kernel thread that polls the host's interface and, before both, the flood; the other
+// has the client. So frames cross no CPUs but the client's, as those of a NIC would not;
+// that they are made there too is a cost that a NIC's do not have.
+//
+// The client asks without a pause, and the flood goes on and off several times a round:
+// the machine's moods last for seconds, and both halves shall see the same.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,13 +29,14 @@ import (
 
 const (
 	partClient = "client"
-	clientRate = 500_000
+	clientRate = 500_000 // frames a second
+	burst      = 1024    // of them at once
 	workers    = 8
 	spells     = 10 // of a round, off and on in turn
 	spellTime  = 500 * time.Millisecond
 	settling   = 50 * time.Millisecond // at the begin of a spell; what ends then is left out
 
-	floodCPU, serverCPU = "0", "1"
+	clientCPU, serverCPU = 0, 1
 )
 
 func client(rounds int) (s samples, err error) {
@@ -90,10 +93,10 @@ func newServed(f filter, l *list) (c *contender, stop func(), err error) {
 	if c.remove, err = f.install(c.lab, l); err != nil {
 		return c, nil, err
 	}
-	if err := pollOn(c.lab, 1); err != nil {
+	if err := pollOn(c.lab, serverCPU); err != nil {
 		return c, nil, err
 	}
-	if c.flood, err = newFlood(c.lab, l.sources(miss), clientRate); err != nil {
+	if c.flood, err = newFlood(c.lab, l.sources(miss)); err != nil {
 		return c, nil, err
 	}
 	stop, err = startServer(c.lab)
@@ -107,10 +110,7 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 	if err != nil {
 		return off, on, 0, err
 	}
-	if err := f.paused.Set(uint32(1)); err != nil {
-		return off, on, 0, err
-	}
-	args := []string{"taskset", "-c", floodCPU, self, "client", fmt.Sprintf("%v:%d", lab.Link("eth0").Host4, port)}
+	args := []string{"taskset", "-c", fmt.Sprint(clientCPU), self, "client", fmt.Sprintf("%v:%d", lab.Link("eth0").Host4, port)}
 	for _, p := range listed {
 		args = append(args, p.Addr().String())
 	}
@@ -125,21 +125,21 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 	if err := command.Start(); err != nil {
 		return off, on, 0, err
 	}
+	var flooding, over atomic.Bool
 	flooded := make(chan error, 1)
-	go func() {
-		var err error
-		sent, err = f.run(0, (spells+1)*spellTime)
-		flooded <- err
-	}()
-	time.Sleep(spellTime) // both have begun
+	go func() { flooded <- f.pulse(serverCPU, burst, burst*time.Second/clientRate, &flooding, &over) }()
+	time.Sleep(spellTime) // the client has begun
 	var halves [2][]spell
+	var before, after uint64
+	err = f.sent.Get(&before)
 	for i := range spells {
-		err = errors.Join(err, f.paused.Set(uint32(1-i%2)))
+		flooding.Store(i%2 == 1)
 		begin := time.Now()
 		time.Sleep(spellTime)
 		halves[i%2] = append(halves[i%2], spell{begin, time.Now()})
 	}
-	err = errors.Join(err, f.paused.Set(uint32(1)), ask.Close(), command.Wait(), <-flooded)
+	over.Store(true)
+	err = errors.Join(err, ask.Close(), command.Wait(), <-flooded, f.sent.Get(&after))
 	if err != nil {
 		return off, on, 0, err
 	}
@@ -147,7 +147,7 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 	if err := json.Unmarshal(out.Bytes(), &requests); err != nil {
 		return off, on, 0, fmt.Errorf("read what the client got: %w", err)
 	}
-	return during(halves[0], requests), during(halves[1], requests), sent * (spells + 1) / (spells / 2), nil
+	return during(halves[0], requests), during(halves[1], requests), float64(after-before) / (spells / 2 * spellTime).Seconds(), nil
 }
 
 // spell is a time of flood, or of none.
@@ -188,7 +188,7 @@ func startServer(lab *netlab.Lab) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	command := lab.Host.Command(context.Background(), "taskset", "-c", serverCPU, self, "server", fmt.Sprintf(":%d", port))
+	command := lab.Host.Command(context.Background(), "taskset", "-c", fmt.Sprint(serverCPU), self, "server", fmt.Sprintf(":%d", port))
 	command.Env = append(os.Environ(), "GOMAXPROCS=1")
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {
@@ -214,8 +214,9 @@ func pollOn(lab *netlab.Lab, cpu int) error {
 		if err := unix.SchedSetaffinity(pid, &set); err != nil {
 			return fmt.Errorf("move the polling thread: %w", err)
 		}
-		// A NIC's softirq preempts whatever runs on its CPU, and so must this.
-		if err := unix.SchedSetAttr(pid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0); err != nil {
+		// A NIC's softirq preempts whatever runs on its CPU, and so must this; the flood too,
+		// or its frames would find the ring full.
+		if err := goAhead(pid, 2); err != nil {
 			return fmt.Errorf("put the polling thread ahead: %w", err)
 		}
 		found = true

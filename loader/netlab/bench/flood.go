@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	programs "github.com/xdpallow/xdpallow/bpf/bench"
@@ -26,13 +28,11 @@ type flood struct {
 	frame   []byte
 	program *ebpf.Program
 	sent    *ebpf.Variable
-	paused  *ebpf.Variable
-	nice    int
-	repeat  uint32 // frames, sent or not, in one system call
+	held    link.Link // goes with the lab
+	repeat  uint32    // frames of one system call
 }
 
-// newFlood makes one of rate frames a second; 0 is as fast as one CPU can.
-func newFlood(lab *netlab.Lab, sources []byte, rate int) (*flood, error) {
+func newFlood(lab *netlab.Lab, sources []byte) (*flood, error) {
 	l := lab.Link("eth0")
 	frame, err := synFrame(l)
 	if err != nil {
@@ -46,15 +46,9 @@ func newFlood(lab *netlab.Lab, sources []byte, rate int) (*flood, error) {
 	if err != nil {
 		return nil, err
 	}
-	interval, repeat, nice := uint64(0), uint32(1<<17), 0
-	if rate > 0 {
-		repeat = 1 << 22 // a call takes 16 ms before its first frame: a gap in the flood
-		nice = 10
-		interval = uint64(time.Second) / uint64(rate)
-	}
 	// TCP's sum takes in the addresses, the protocol and the length.
 	ip, tcp := sum(frame[14:34]), sum(frame[26:])+sum([]byte{0, unix.IPPROTO_TCP, 0, byte(len(frame) - 34)})
-	for name, value := range map[string]any{"sources": sources, "ifindex": uint32(index), "interval": interval, "ip_sum": ip, "tcp_sum": tcp} {
+	for name, value := range map[string]any{"sources": sources, "ifindex": uint32(index), "ip_sum": ip, "tcp_sum": tcp} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s of the flood: %w", name, err)
 		}
@@ -63,7 +57,24 @@ func newFlood(lab *netlab.Lab, sources []byte, rate int) (*flood, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the flood: %w", err)
 	}
-	return &flood{lab, frame, all.Programs["flood"], all.Variables["sent"], all.Variables["paused"], nice, repeat}, nil
+	f := &flood{lab: lab, frame: frame, program: all.Programs["flood"], sent: all.Variables["sent"], repeat: 1 << 17}
+	return f, f.hold()
+}
+
+// hold attaches the program where nothing comes by. The kernel keeps a list of XDP programs
+// in use; to get into it and out again takes a test run 16 ms, and this one is in it.
+func (f *flood) hold() error {
+	lo, err := f.lab.Wire.Index("lo")
+	if err != nil {
+		return err
+	}
+	return f.lab.Wire.Do(func() error {
+		f.held, err = link.AttachXDP(link.XDPOptions{Program: f.program, Interface: lo, Flags: link.XDPGenericMode})
+		if err != nil {
+			return fmt.Errorf("hold the flood: %w", err)
+		}
+		return nil
+	})
 }
 
 // synFrame is a SYN over the link with nothing in the fields that vary.
@@ -89,6 +100,13 @@ func sum(b []byte) (total uint32) {
 	return total
 }
 
+func (f *flood) send(frames uint32) error {
+	if _, err := f.program.Run(&ebpf.RunOptions{Data: f.frame, Repeat: frames, Flags: liveFrames, BatchSize: floodBatch}); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("send live frames: %w", err)
+	}
+	return nil
+}
+
 // run floods for a while, or a little longer, from this CPU and returns how many frames
 // a second were sent.
 func (f *flood) run(cpu int, duration time.Duration) (float64, error) {
@@ -100,19 +118,48 @@ func (f *flood) run(cpu int, duration time.Duration) (float64, error) {
 		if err := unix.SchedSetaffinity(0, &set); err != nil {
 			return err
 		}
-		// A paced flood makes up for what others take of its CPU.
-		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, f.nice); err != nil {
-			return err
-		}
 		if err := f.sent.Get(&before); err != nil {
 			return err
 		}
 		for time.Since(start) < duration {
-			if _, err := f.program.Run(&ebpf.RunOptions{Data: f.frame, Repeat: f.repeat, Flags: liveFrames, BatchSize: floodBatch}); err != nil && !errors.Is(err, unix.EINTR) {
-				return fmt.Errorf("send live frames: %w", err)
+			if err := f.send(f.repeat); err != nil {
+				return err
 			}
 		}
 		return f.sent.Get(&after)
 	})
 	return float64(after-before) / time.Since(start).Seconds(), err
+}
+
+// pulse sends a burst each period from this CPU while on says so, until over does. Like a
+// NIC's interrupt it goes before whatever else there is to do.
+func (f *flood) pulse(cpu int, burst uint32, period time.Duration, on, over *atomic.Bool) error {
+	return f.lab.Wire.Do(func() error {
+		var set unix.CPUSet
+		set.Set(cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return err
+		}
+		if err := goAhead(0, 1); err != nil {
+			return err
+		}
+		for next := time.Now(); !over.Load(); next = next.Add(period) {
+			if on.Load() {
+				if err := f.send(burst); err != nil {
+					return err
+				}
+			}
+			if wait := unix.NsecToTimespec(int64(time.Until(next.Add(period)))); wait.Nano() > 0 {
+				unix.Nanosleep(&wait, nil) // interrupted: a burst comes early
+			} else {
+				next = time.Now() // who is late does not catch up
+			}
+		}
+		return nil
+	})
+}
+
+// goAhead puts a thread before all ordinary ones.
+func goAhead(thread int, priority uint32) error {
+	return unix.SchedSetAttr(thread, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: priority}, 0)
 }
