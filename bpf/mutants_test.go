@@ -66,7 +66,6 @@ var mutants = []struct{ name, file, old, new string }{
 	{"plain openings dropped whatever the list says", "xdpallow.bpf.c", " || !is_far(slot, *(__be32 *)p->source, family))", ")"},
 	{"plain openings dropped in audit", "xdpallow.bpf.c", "s->refusal != VERDICT_DROP || ", ""},
 	{"plain segments in wider scopes", "xdpallow.bpf.c", "if (s->scope != SCOPE_SYN)", "if (0)"},
-	{"UDP judged by the TCP table", "xdpallow.bpf.c", "(tcp ? policy->tcp[port] : policy->udp[port])", "policy->tcp[port]"},
 	{"GRE forgotten", "strict.h", "\tcase IPPROTO_GRE:\n", ""},
 	{"VRRP forgotten", "strict.h", "\tcase PROTOCOL_VRRP:", "\tcase 200:"},
 	{"datagrams to the same number", "xdpallow.bpf.c", "if (guarded && policy->services[guarded].scope == SCOPE_STRICT)", "if (0)"},

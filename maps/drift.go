@@ -15,7 +15,7 @@ import (
 )
 
 // SameCurrent reports whether the programs go by the slot and the generation that we
-// made live, and by the sizes that the prefilter has there. It may be called beside a
+// made live, and by the sizes of the prefilter in both slots. It may be called beside a
 // writer.
 func (t *Tables) SameCurrent() (bool, error) {
 	t.mu.Lock()

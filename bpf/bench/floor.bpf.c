@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The floor: the shipped source with a constant where it would ask the list. What is
- * left is the full parser, the port, the counter.
+ * left is the reading of a packet, the port, the counter.
  */
 #include "../prefilter.h"
 

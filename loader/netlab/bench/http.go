@@ -50,13 +50,13 @@ func ask(server string, sources []string) error {
 // get is one request over a connection of its own, which ends with a reset so that its
 // port is free at once.
 func get(server, source string) error {
-	dialer := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+	dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 	conn, err := dialer.Dial("tcp4", server)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
 		return err
 	}
