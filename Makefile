@@ -85,7 +85,7 @@ generate: ## compile the BPF objects and their Go bindings, with clang 14
 # What the benchmark compares with: command -> Debian package.
 PEERS := nft:nftables ipset:ipset iptables:iptables xdp-filter:xdp-tools taskset:util-linux nsenter:util-linux
 
-bench: root ## what a packet costs, beside other filters; ten minutes, and the chart (root)
+bench: root ## what a packet costs, beside other filters; twelve minutes, and the chart (root)
 	$(MAKE) tools TOOLS="$(PEERS)"
 	go build -o build/bench ./loader/netlab/bench
 	build/bench -raw testdata/bench -chart .github/bench.svg

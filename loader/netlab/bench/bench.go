@@ -67,7 +67,7 @@ func parts() []part {
 		{partMicro, "ns a packet", micro, 21, 3},
 		{partPublish, "s; bytes", publish, 3, 1},
 		{partLive, "ns of softirq a packet", live, 9, 2},
-		{partClient, "as the cell says", client, 9, 4},
+		{partClient, "as the cell says", client, 21, 4},
 	}
 }
 
