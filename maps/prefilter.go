@@ -20,7 +20,8 @@ import (
 // (random sources fill it and never come back), one bit for each /24 in the first level (at
 // equal error it is two to four times as big; a miss among 100,000 took 40 ns and not 32,
 // among a million 80 and not 70), a second bitmap before it (no faster, and one more), inner
-// maps small enough for the kernel's large pages (no faster).
+// maps small enough for the kernel's large pages (no faster), the bitmap as a variable like
+// current (2 ns of a live drop; it would have to be written by mmap, and fit 4 MiB on 6.1).
 type prefilter struct {
 	family      int
 	near, exact []block
