@@ -1,7 +1,7 @@
 // This file is part (c): what a listed client notices of a flood. One CPU has the server,
-// the kernel thread that polls the host's interface and, before both, the flood; the other
-// has the client. So frames cross no CPUs but the client's, as those of a NIC would not;
-// that they are made there too is a cost that a NIC's do not have.
+// what the host receives and, before both, the flood; the other has the client. So frames
+// cross no CPUs but the client's, as those of a NIC would not; that the flood's are made
+// there too is a cost that a NIC's do not have.
 //
 // The client asks without a pause, and the flood goes on and off several times a round:
 // the machine's moods last for seconds, and both halves shall see the same.
@@ -15,14 +15,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
 )
@@ -32,10 +27,10 @@ const (
 	clientRate = 500_000 // frames a second
 	burst      = 1024    // of them at once
 	workers    = 8
-	spells     = 10 // of a round, off and on in turn
-	spellTime  = 500 * time.Millisecond
-	settling   = 50 * time.Millisecond // at the begin of a spell; what ends then is left out
-	patience   = settling              // with a request: who waits longer is stuck into the next spell
+	spells     = 50 // of a round, off and on in turn
+	spellTime  = 100 * time.Millisecond
+	settling   = 10 * time.Millisecond // at the begin of a spell; what ends then is left out
+	patience   = 50 * time.Millisecond // with a request: who waits longer is stuck into the next spell
 
 	clientCPU, serverCPU = 0, 1
 )
@@ -61,7 +56,7 @@ func client(rounds int) (s samples, err error) {
 	}
 	for round := range rounds {
 		for _, c := range all {
-			off, on, sent, err := underFlood(c.lab, c.flood, l.prefixes[:workers])
+			off, on, arrived, err := underFlood(c.lab, c.flood, l.prefixes[:workers])
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -77,7 +72,7 @@ func client(rounds int) (s samples, err error) {
 				s = append(s, sample{round, c.group, half.name + ": requests/s", half.rate},
 					sample{round, c.group, half.name + ": p99 ms", half.p99})
 			}
-			s = append(s, sample{round, c.group, "flood: frames/s sent", sent})
+			s = append(s, sample{round, c.group, "flood: frames/s", arrived})
 		}
 		fmt.Fprintf(os.Stderr, "client: round %d of %d\n", round+1, rounds)
 	}
@@ -91,10 +86,10 @@ func newServed(f filter, l *list) (c *contender, stop func(), err error) {
 	if c.lab, err = newLab(l.prefixes[:workers]...); err != nil {
 		return nil, nil, err
 	}
-	if c.remove, err = f.install(c.lab, l); err != nil {
+	if err := receiveOn(c.lab, serverCPU); err != nil {
 		return c, nil, err
 	}
-	if err := pollOn(c.lab, serverCPU); err != nil {
+	if c.remove, err = f.install(c.lab, l); err != nil {
 		return c, nil, err
 	}
 	if c.flood, err = newFlood(c.lab, l.sources(miss)); err != nil {
@@ -105,8 +100,8 @@ func newServed(f filter, l *list) (c *contender, stop func(), err error) {
 }
 
 // underFlood lets the client run for a round while the flood goes on and off. It returns
-// what the client got in either half, and how many frames a second were sent while it was on.
-func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answers, sent float64, err error) {
+// what the client got in either half, and how many frames a second arrived while it was on.
+func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answers, arrived float64, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return off, on, 0, err
@@ -129,10 +124,9 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 	var flooding, over atomic.Bool
 	flooded := make(chan error, 1)
 	go func() { flooded <- f.pulse(serverCPU, burst, burst*time.Second/clientRate, &flooding, &over) }()
-	time.Sleep(spellTime) // the client has begun
+	time.Sleep(500 * time.Millisecond) // the client has begun
 	var halves [2][]spell
-	var before, after uint64
-	err = f.sent.Get(&before)
+	before, err := f.arrived()
 	for i := range spells {
 		flooding.Store(i%2 == 1)
 		begin := time.Now()
@@ -140,8 +134,9 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 		halves[i%2] = append(halves[i%2], spell{begin, time.Now()})
 	}
 	over.Store(true)
-	err = errors.Join(err, ask.Close(), command.Wait(), <-flooded, f.sent.Get(&after))
-	if err != nil {
+	err = errors.Join(err, ask.Close(), command.Wait(), <-flooded)
+	after, failed := f.arrived()
+	if err := errors.Join(err, failed); err != nil {
 		return off, on, 0, err
 	}
 	var requests []request
@@ -199,45 +194,11 @@ func startServer(lab *netlab.Lab) (stop func(), err error) {
 	return func() { command.Process.Kill(); command.Wait() }, nil
 }
 
-// pollOn lets a kernel thread on that CPU do the work of the host's interface.
-func pollOn(lab *netlab.Lab, cpu int) error {
-	before := pollers()
-	if err := run(lab, "", "unshare", "--mount", "sh", "-c", "mount -t sysfs sysfs /sys && echo 1 >/sys/class/net/eth0/threaded"); err != nil {
-		return err
-	}
-	found := false
-	for pid := range pollers() {
-		if before[pid] {
-			continue
-		}
-		var set unix.CPUSet
-		set.Set(cpu)
-		if err := unix.SchedSetaffinity(pid, &set); err != nil {
-			return fmt.Errorf("move the polling thread: %w", err)
-		}
-		// A NIC's softirq preempts whatever runs on its CPU, and so must this; the flood too,
-		// or its frames would find the ring full.
-		if err := goAhead(pid, 2); err != nil {
-			return fmt.Errorf("put the polling thread ahead: %w", err)
-		}
-		found = true
-	}
-	if !found {
-		return errors.New("the kernel made no polling thread for eth0")
-	}
-	return nil
-}
-
-// pollers are the kernel threads that poll an eth0.
-func pollers() map[int]bool {
-	found := map[int]bool{}
-	names, _ := filepath.Glob("/proc/[0-9]*/comm")
-	for _, name := range names {
-		comm, err := os.ReadFile(name)
-		if err == nil && strings.HasPrefix(string(comm), "napi/eth0-") {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-			found[pid] = true
-		}
-	}
-	return found
+// receiveOn lets a CPU receive what the host is sent. The interface gets two queues, as a
+// NIC has: the flood, which is sent from that CPU, has one, and the client, which is not,
+// the other; what of that is let in is handed over. It goes before a filter: an XDP program
+// that was there first does not run on a queue that was added.
+func receiveOn(lab *netlab.Lab, cpu int) error {
+	return run(lab, "", "unshare", "--mount", "sh", "-c", fmt.Sprintf(
+		"ethtool -L eth0 rx 2 && mount -t sysfs sysfs /sys && echo %x >/sys/class/net/eth0/queues/rx-0/rps_cpus", 1<<cpu))
 }

@@ -114,6 +114,16 @@ func (f *flood) send(frames uint32) error {
 	return nil
 }
 
+// arrived returns how many frames the host has had of the flood since it was made. Nothing
+// else is sent so fast that the host's ring could have no room for it.
+func (f *flood) arrived() (frames uint64, err error) {
+	if err := f.sent.Get(&frames); err != nil {
+		return 0, err
+	}
+	wire, err := f.lab.Wire.Statistics("eth0")
+	return frames - wire.TxDropped, err
+}
+
 // run floods for a while, or a little longer, from this CPU and returns how many frames
 // a second were sent.
 func (f *flood) run(cpu int, duration time.Duration) (float64, error) {
