@@ -86,7 +86,7 @@ generate: ## compile the BPF objects and their Go bindings, with clang 14
 PEERS := nft:nftables ipset:ipset iptables:iptables xdp-filter:xdp-tools ethtool:ethtool \
 	taskset:util-linux nsenter:util-linux
 
-bench: root ## what a packet costs, beside other filters; twelve minutes, and the chart (root)
+bench: root ## what a packet costs, beside other filters; thirteen minutes, and the chart (root)
 	$(MAKE) tools TOOLS="$(PEERS)"
 	go build -o build/bench ./loader/netlab/bench
 	build/bench -raw testdata/bench -chart .github/bench.svg
