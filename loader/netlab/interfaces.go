@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"unsafe"
 
+	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -101,30 +101,37 @@ func (ns *Namespace) Statistics(ifname string) (stats netlink.LinkStatistics, er
 // need. XDP_TX from the peer needs more: an XDP program on this end too, or the
 // kernel leaves the frames in the ring.
 func (ns *Namespace) SetGRO(ifname string, on bool) error {
-	err := ns.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	return ns.driver(fmt.Sprintf("set GRO to %v", on), ifname, func(driver *ethtool.Ethtool) error {
+		return driver.Change(ifname, map[string]bool{"rx-gro": on})
+	})
+}
+
+// SetQueues sets on how many queues an interface receives and sends. With native XDP a
+// veth receives on as many as its peer sends on, or more.
+func (ns *Namespace) SetQueues(ifname string, receive, send int) error {
+	return ns.driver(fmt.Sprintf("set queues to %d and %d", receive, send), ifname, func(driver *ethtool.Ethtool) error {
+		channels, err := driver.GetChannels(ifname)
 		if err != nil {
 			return err
 		}
-		defer unix.Close(fd)
-		value := struct{ cmd, data uint32 }{cmd: unix.ETHTOOL_SGRO}
-		if on {
-			value.data = 1
+		channels.RxCount, channels.TxCount = uint32(receive), uint32(send)
+		_, err = driver.SetChannels(ifname, channels)
+		return err
+	})
+}
+
+// driver asks something of an interface's driver.
+func (ns *Namespace) driver(what, ifname string, fn func(*ethtool.Ethtool) error) error {
+	err := ns.Do(func() error {
+		driver, err := ethtool.NewEthtool()
+		if err != nil {
+			return err
 		}
-		request := struct { // struct ifreq
-			name [unix.IFNAMSIZ]byte
-			data unsafe.Pointer
-			_    [16]byte
-		}{data: unsafe.Pointer(&value)}
-		copy(request.name[:unix.IFNAMSIZ-1], ifname)
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
-		if errno != 0 {
-			return errno
-		}
-		return nil
+		defer driver.Close()
+		return fn(driver)
 	})
 	if err != nil {
-		return fmt.Errorf("set GRO of %s in %s: %w", ifname, ns.Name, err)
+		return fmt.Errorf("%s of %s in %s: %w", what, ifname, ns.Name, err)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/maps"
 )
@@ -34,6 +35,7 @@ type drift struct {
 	begun    uint64         // generation as the round began
 	checked  []netip.Prefix // by the last slice
 	indexes  map[string]int // of interfaces, as they were when we attached
+	queues   map[string]int // that each received on, as our program was last set
 	counts   map[string]uint64
 	repaired map[string]repair
 	failed   map[string]Problem // of the last probe
@@ -45,7 +47,7 @@ type repair struct {
 }
 
 func newDrift() drift {
-	return drift{indexes: map[string]int{}, counts: map[string]uint64{}, repaired: map[string]repair{}, failed: map[string]Problem{}}
+	return drift{indexes: map[string]int{}, queues: map[string]int{}, counts: map[string]uint64{}, repaired: map[string]repair{}, failed: map[string]Problem{}}
 }
 
 // inspect compares what is ours in the kernel with what is desired, and puts right what
@@ -117,18 +119,30 @@ func (e *Engine) mendServices() (string, error) {
 	return "ports and modes were written to", e.view.gate.Tables.RestorePolicy(want)
 }
 
-// mendPrograms gives our links our programs again. A link that is not ours, because ours
-// was detached, is never touched.
+// mendPrograms gives our links our programs again, and our programs all queues. A link
+// that is not ours, because ours was detached, is never touched.
 func (e *Engine) mendPrograms() (found string, err error) {
 	for _, name := range e.view.gate.Attached() {
 		at, err := e.view.gate.Inspect(name)
-		if err != nil || at.Mode == "" || at.Ours {
+		if err != nil || at.Mode == "" {
 			continue // not there, or of mend
 		}
-		found = fmt.Sprintf("%s: the link was given program %d", name, at.ProgramID)
-		if err := e.view.gate.Relink(name); err != nil {
+		queues, err := loader.Queues(name)
+		if err != nil {
 			return found, err
 		}
+		switch late := queues - e.drift.queues[name]; {
+		case !at.Ours:
+			found = fmt.Sprintf("%s: the link was given program %d", name, at.ProgramID)
+			err = e.view.gate.Relink(name)
+		case late > 0 && at.Mode == loader.Native:
+			found = fmt.Sprintf("%s: %s without our program", name, plural(late, "queue was added", "queues were added"))
+			err = e.view.gate.Spread(name)
+		}
+		if err != nil {
+			return found, err
+		}
+		e.drift.queues[name] = queues
 	}
 	return found, nil
 }
