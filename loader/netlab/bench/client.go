@@ -199,6 +199,8 @@ func startServer(lab *netlab.Lab) (stop func(), err error) {
 // the other; what of that is let in is handed over. It goes before a filter: an XDP program
 // that was there first does not run on a queue that was added.
 func receiveOn(lab *netlab.Lab, cpu int) error {
-	return run(lab, "", "unshare", "--mount", "sh", "-c", fmt.Sprintf(
-		"ethtool -L eth0 rx 2 && mount -t sysfs sysfs /sys && echo %x >/sys/class/net/eth0/queues/rx-0/rps_cpus", 1<<cpu))
+	if err := lab.Host.SetQueues("eth0", 2, 1); err != nil {
+		return err
+	}
+	return run(lab, "", "unshare", "--mount", "sh", "-c", fmt.Sprintf("mount -t sysfs sysfs /sys && echo %x >/sys/class/net/eth0/queues/rx-0/rps_cpus", 1<<cpu))
 }
