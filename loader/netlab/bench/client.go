@@ -1,7 +1,7 @@
 // This file is part (c): what a listed client notices of a flood. One CPU has the server,
-// what the host receives and, before both, the flood; the other has the client. So frames
-// cross no CPUs but the client's, as those of a NIC would not; that the flood's are made
-// there too is a cost that a NIC's do not have.
+// the packets that are let in and, before both, the flood and its dropping; the other has
+// the client. So no frame of the flood crosses CPUs, as those of a NIC would not; that they
+// are made there too is a cost that a NIC's do not have.
 //
 // The client asks without a pause, and the flood goes on and off several times a round:
 // the machine's moods last for seconds, and both halves shall see the same.
@@ -30,9 +30,9 @@ const (
 	spells     = 50 // of a round, off and on in turn
 	spellTime  = 100 * time.Millisecond
 	settling   = 10 * time.Millisecond // at the begin of a spell; what ends then is left out
-	patience   = 50 * time.Millisecond // with a request: who waits longer is stuck into the next spell
+	patience   = 50 * time.Millisecond // with a request, whose SYN was lost most likely
 
-	clientCPU, serverCPU = 0, 1
+	clientCPU, serverCPU = 0, 1 // which is also the flood's queue
 )
 
 func client(rounds int) (s samples, err error) {
@@ -194,10 +194,11 @@ func startServer(lab *netlab.Lab) (stop func(), err error) {
 	return func() { command.Process.Kill(); command.Wait() }, nil
 }
 
-// receiveOn lets a CPU receive what the host is sent. The interface gets two queues, as a
-// NIC has: the flood, which is sent from that CPU, has one, and the client, which is not,
-// the other; what of that is let in is handed over. It goes before a filter: an XDP program
-// that was there first does not run on a queue that was added.
+// receiveOn lets a CPU receive what the host lets in. The interface gets two queues, as a
+// NIC has. A veth puts what XDP sends into the queue with the number of the sender's CPU,
+// which is the flood, and what a socket sends into the first, as long as its peer has one to
+// send on. That one is polled where it was sent, and what passes is handed over to the CPU.
+// It goes before a filter: an XDP program does not run on a queue that is added later.
 func receiveOn(lab *netlab.Lab, cpu int) error {
 	if err := lab.Host.SetQueues("eth0", 2, 1); err != nil {
 		return err
