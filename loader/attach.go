@@ -34,6 +34,7 @@ type Attachment struct {
 	ProgramID uint32 // what the link runs
 	Ours      bool   // and it is what we loaded, together with its twin
 	Adopted   bool   // by Attach: the link was there already
+	Late      int    // queues that were added after the program and run none
 }
 
 // ForeignError says that another XDP program holds the interface.
@@ -222,7 +223,9 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 	if x := info.XDP(); x == nil || int(x.Ifindex) != device.Attrs().Index {
 		return at, nil
 	}
-	at.Mode = modeOf(device)
+	if at.Mode = modeOf(device); at.Mode == Native {
+		at.Late = int(max(0, receives(name)-a.queues.Load()))
+	}
 	return at, nil
 }
 

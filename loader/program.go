@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -19,7 +20,8 @@ type attachment struct {
 	twin     *ebpf.Program // the same program, dry; see bpf/maps.h
 	counters maps.Counters
 	link     link.Link
-	reason   string // why not native, "" when it is or was adopted
+	reason   string       // why not native, "" when it is or was adopted
+	queues   atomic.Int32 // that the interface received on as the program was set, or before
 }
 
 func (a *attachment) close() error {
@@ -48,11 +50,9 @@ func (a *attachment) ask(frame []byte) (maps.Answer, error) {
 // has. Nothing is pinned yet but the counters. The name is an interface's, or that of
 // the backstop.
 func (g *Gate) make(name string) (_ *attachment, err error) {
-	program := bpf.XdpallowProgXdpallow
-	if name == backstop {
-		program = bpf.XdpallowProgBackstop
-	}
+	program := programOf(name)
 	a := &attachment{}
+	a.queues.Store(receives(name))
 	defer func() {
 		if err != nil {
 			a.close()
@@ -71,6 +71,14 @@ func (g *Gate) make(name string) (_ *attachment, err error) {
 	defer trace.Close()
 	a.twin, err = g.loadProgram(program, trace, true)
 	return a, err
+}
+
+// programOf is the name in the object of what guards an interface, or is the backstop.
+func programOf(name string) string {
+	if name == backstop {
+		return bpf.XdpallowProgBackstop
+	}
+	return bpf.XdpallowProgXdpallow
 }
 
 func (g *Gate) loadProgram(name string, counters *ebpf.Map, dry bool) (*ebpf.Program, error) {
@@ -153,6 +161,7 @@ func (g *Gate) unpinPrograms(name string) error {
 // load reads what is pinned for name, for a reader: it makes nothing.
 func (g *Gate) load(name string) (_ *attachment, err error) {
 	a := &attachment{}
+	a.queues.Store(receives(name))
 	defer func() {
 		if err != nil {
 			a.close()

@@ -1,54 +1,28 @@
 package loader
 
-// This file looks after queues that an interface is given while it is guarded. A veth
-// gives an XDP program to the queues that it has as the program is set: one that
-// `ethtool -L` adds later lets everything in (veth_set_channels in drivers/net/veth.c; seen
-// on 6.18). The driver of a NIC sets up all anew, or refuses while there is a program.
+// This file finds queues that an interface was given after its program. A veth gives an
+// XDP program to the queues that it has as the program is set: what one that `ethtool -L`
+// adds later receives meets no program (veth_set_channels in drivers/net/veth.c; seen on
+// 6.1 to 6.18). The driver of a NIC sets up all anew, or refuses while there is a program.
+// A veth in a bond is not looked at.
 
 import (
-	"fmt"
-
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 
-	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/loader/ethtool"
 )
 
-// Queues returns how many queues a veth receives on, and 0 for other drivers.
-func Queues(name string) (int, error) {
+// receives returns on how many queues a veth receives. It is 0 for other drivers, and
+// where the veth cannot be asked: the program is set once too often then, and not too
+// seldom.
+func receives(name string) int32 {
 	device, err := netlink.LinkByName(name)
+	if err != nil || device.Type() != "veth" {
+		return 0
+	}
+	channels, err := ethtool.GetChannels(name)
 	if err != nil {
-		return 0, notFound(name, err)
+		return 0
 	}
-	if device.Type() != "veth" {
-		return 0, nil
-	}
-	driver, err := ethtool.NewEthtool()
-	if err != nil {
-		return 0, fmt.Errorf("%s: count queues: %w", name, err)
-	}
-	defer driver.Close()
-	channels, err := driver.GetChannels(name)
-	if err != nil {
-		return 0, fmt.Errorf("%s: count queues: %w", name, err)
-	}
-	return int(channels.RxCount), nil
-}
-
-// Spread makes all queues of name run our program. A copy comes in between, for to set
-// the program that is there is nothing to the kernel.
-func (g *Gate) Spread(name string) error {
-	a, err := g.attachment(name)
-	if err != nil {
-		return err
-	}
-	between, err := g.loadProgram(bpf.XdpallowProgXdpallow, a.counters.Live, false)
-	if err != nil {
-		return err
-	}
-	defer between.Close()
-	if err := a.link.Update(between); err != nil {
-		return fmt.Errorf("%s: give its queues our program: %w", name, err)
-	}
-	return g.Relink(name)
+	return int32(channels.RxCount)
 }

@@ -14,16 +14,26 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// Relink makes the link of name run our program again, in place of another's: by an
-// update, so that no packet meets neither.
+// Relink makes the link of name run our program again, in place of another's, and on all
+// queues: by updates, so that no packet meets neither. The first is to a copy, for to the
+// kernel an update to the program that is there is nothing to do.
 func (g *Gate) Relink(name string) error {
 	a, err := g.attachment(name)
 	if err != nil {
 		return err
 	}
-	if err := a.link.Update(a.program); err != nil {
-		return fmt.Errorf("%s: put our program back: %w", name, err)
+	copied, err := g.loadProgram(programOf(name), a.counters.Live, false)
+	if err != nil {
+		return err
 	}
+	defer copied.Close()
+	queues := receives(name) // before: what comes meanwhile is late
+	for _, program := range []*ebpf.Program{copied, a.program} {
+		if err := a.link.Update(program); err != nil {
+			return fmt.Errorf("%s: put our program back: %w", name, err)
+		}
+	}
+	a.queues.Store(queues)
 	return nil
 }
 

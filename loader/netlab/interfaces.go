@@ -8,9 +8,10 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/ethtool"
 )
 
 // SetUp brings an interface up or down.
@@ -101,37 +102,26 @@ func (ns *Namespace) Statistics(ifname string) (stats netlink.LinkStatistics, er
 // need. XDP_TX from the peer needs more: an XDP program on this end too, or the
 // kernel leaves the frames in the ring.
 func (ns *Namespace) SetGRO(ifname string, on bool) error {
-	return ns.driver(fmt.Sprintf("set GRO to %v", on), ifname, func(driver *ethtool.Ethtool) error {
-		return driver.Change(ifname, map[string]bool{"rx-gro": on})
-	})
+	return ns.driver(func() error { return ethtool.SetGRO(ifname, on) })
 }
 
 // SetQueues sets on how many queues an interface receives and sends. With native XDP a
 // veth receives on as many as its peer sends on, or more.
 func (ns *Namespace) SetQueues(ifname string, receive, send int) error {
-	return ns.driver(fmt.Sprintf("set queues to %d and %d", receive, send), ifname, func(driver *ethtool.Ethtool) error {
-		channels, err := driver.GetChannels(ifname)
+	return ns.driver(func() error {
+		channels, err := ethtool.GetChannels(ifname)
 		if err != nil {
 			return err
 		}
 		channels.RxCount, channels.TxCount = uint32(receive), uint32(send)
-		_, err = driver.SetChannels(ifname, channels)
-		return err
+		return ethtool.SetChannels(ifname, channels)
 	})
 }
 
-// driver asks something of an interface's driver.
-func (ns *Namespace) driver(what, ifname string, fn func(*ethtool.Ethtool) error) error {
-	err := ns.Do(func() error {
-		driver, err := ethtool.NewEthtool()
-		if err != nil {
-			return err
-		}
-		defer driver.Close()
-		return fn(driver)
-	})
-	if err != nil {
-		return fmt.Errorf("%s of %s in %s: %w", what, ifname, ns.Name, err)
+// driver asks a driver of this namespace for something.
+func (ns *Namespace) driver(ask func() error) error {
+	if err := ns.Do(ask); err != nil {
+		return fmt.Errorf("in %s: %w", ns.Name, err)
 	}
 	return nil
 }

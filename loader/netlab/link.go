@@ -107,8 +107,13 @@ func (k *Link) make() error {
 	pair := netlink.NewVeth(netlink.LinkAttrs{Name: k.Name, HardwareAddr: k.HostMAC})
 	pair.PeerName, pair.PeerHardwareAddr = k.Name, k.WireMAC
 	pair.PeerNamespace = netlink.NsFd(wire.file.Fd())
+	// Two queues can be had, also on one CPU, and one is in use.
+	pair.NumRxQueues, pair.NumTxQueues, pair.PeerNumRxQueues, pair.PeerNumTxQueues = 2, 2, 2, 2
 	if err := host.nl.LinkAdd(pair); err != nil {
 		return fmt.Errorf("make veth pair: %w", err)
+	}
+	if err := errors.Join(host.SetQueues(k.Name, 1, 1), wire.SetQueues(k.Name, 1, 1)); err != nil {
+		return err
 	}
 	// What a program of the host redirects here is lost unless this end polls.
 	if err := wire.SetGRO(k.Name, true); err != nil {

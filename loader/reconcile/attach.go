@@ -101,15 +101,11 @@ func (e *Engine) targets() []string {
 }
 
 func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error) {
-	queues, err := loader.Queues(name) // before: what comes meanwhile is late
-	if err != nil {
-		return loader.Attachment{Interface: name}, err
-	}
 	at, err := e.view.gate.Attach(name, mode)
 	if err != nil {
 		return at, err
 	}
-	e.drift.indexes[name], e.drift.queues[name] = index(name), queues
+	e.drift.indexes[name] = index(name)
 	line := fmt.Sprintf("%s: attached (%s)", name, at.Mode)
 	if at.Adopted {
 		line = fmt.Sprintf("%s: adopted (%s), no gap", name, at.Mode)

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/maps"
 )
@@ -35,7 +34,6 @@ type drift struct {
 	begun    uint64         // generation as the round began
 	checked  []netip.Prefix // by the last slice
 	indexes  map[string]int // of interfaces, as they were when we attached
-	queues   map[string]int // that each received on, as our program was last set
 	counts   map[string]uint64
 	repaired map[string]repair
 	failed   map[string]Problem // of the last probe
@@ -47,7 +45,7 @@ type repair struct {
 }
 
 func newDrift() drift {
-	return drift{indexes: map[string]int{}, queues: map[string]int{}, counts: map[string]uint64{}, repaired: map[string]repair{}, failed: map[string]Problem{}}
+	return drift{indexes: map[string]int{}, counts: map[string]uint64{}, repaired: map[string]repair{}, failed: map[string]Problem{}}
 }
 
 // inspect compares what is ours in the kernel with what is desired, and puts right what
@@ -70,18 +68,22 @@ func (e *Engine) inspect() {
 		{"entry", e.mendEntries},
 		{"prefilter", e.mendPrefilter},
 	} {
-		found, err := part.mend()
-		switch {
-		case err != nil:
-			e.drift.failed[part.what] = Problem{
-				Code: "not_repaired", Subject: part.what, Hint: "systemctl restart xdpallow",
-				Text: strings.TrimPrefix(fmt.Sprintf("%s; it could not be put right: %v", found, err), "; "),
-			}
-		case found != "":
-			e.repair(part.what, found)
-		}
+		e.inspectPart(part.what, part.mend)
 	}
 	e.mendPins()
+}
+
+func (e *Engine) inspectPart(what string, mend func() (found string, err error)) {
+	found, err := mend()
+	switch {
+	case err != nil:
+		e.drift.failed[what] = Problem{
+			Code: "not_repaired", Subject: what, Hint: "systemctl restart xdpallow",
+			Text: strings.TrimPrefix(fmt.Sprintf("%s; it could not be put right: %v", found, err), "; "),
+		}
+	case found != "":
+		e.repair(what, found)
+	}
 }
 
 // repair notes that what was found to be changed was put right.
@@ -124,25 +126,19 @@ func (e *Engine) mendServices() (string, error) {
 func (e *Engine) mendPrograms() (found string, err error) {
 	for _, name := range e.view.gate.Attached() {
 		at, err := e.view.gate.Inspect(name)
-		if err != nil || at.Mode == "" {
+		switch {
+		case err != nil || at.Mode == "":
 			continue // not there, or of mend
-		}
-		queues, err := loader.Queues(name)
-		if err != nil {
-			return found, err
-		}
-		switch late := queues - e.drift.queues[name]; {
 		case !at.Ours:
 			found = fmt.Sprintf("%s: the link was given program %d", name, at.ProgramID)
-			err = e.view.gate.Relink(name)
-		case late > 0 && at.Mode == loader.Native:
-			found = fmt.Sprintf("%s: %s without our program", name, plural(late, "queue was added", "queues were added"))
-			err = e.view.gate.Spread(name)
+		case at.Late > 0:
+			found = fmt.Sprintf("%s: %s added and ran no program", name, plural(at.Late, "queue was", "queues were"))
+		default:
+			continue
 		}
-		if err != nil {
+		if err := e.view.gate.Relink(name); err != nil {
 			return found, err
 		}
-		e.drift.queues[name] = queues
 	}
 	return found, nil
 }

@@ -61,11 +61,14 @@ func (e *Engine) Run(ctx context.Context) {
 }
 
 // follow guards the named interfaces that are there and are not guarded: new ones,
-// late ones, re-created ones.
+// late ones, re-created ones; and those that were given a queue.
 func (e *Engine) follow() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.mend()
+	if !e.isDone() {
+		e.inspectPart("program", e.mendPrograms)
+	}
 }
 
 // mend attaches what is named and not attached. The caller holds the mutex.

@@ -1,0 +1,58 @@
+// Package ethtool reads and changes what only an interface's driver knows, in the network
+// namespace of the calling thread. The library for it hands the kernel addresses of a
+// stack that Go may move meanwhile, and x/sys/unix has no more than the numbers.
+package ethtool
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Channels are the queues of an interface: struct ethtool_channels of linux/ethtool.h.
+type Channels struct {
+	command                                uint32
+	MaxRx, MaxTx, MaxOther, MaxCombined    uint32
+	RxCount, TxCount, OtherCount, Combined uint32
+}
+
+// GetChannels returns the queues that are in use, and how many there can be.
+func GetChannels(name string) (Channels, error) {
+	c := Channels{command: unix.ETHTOOL_GCHANNELS}
+	return c, ask(name, "read the queues", unsafe.Pointer(&c))
+}
+
+// SetChannels sets how many queues are in use.
+func SetChannels(name string, c Channels) error {
+	c.command = unix.ETHTOOL_SCHANNELS
+	return ask(name, "set the queues", unsafe.Pointer(&c))
+}
+
+// SetGRO turns receive offload on or off.
+func SetGRO(name string, on bool) error {
+	value := struct{ command, data uint32 }{command: unix.ETHTOOL_SGRO}
+	if on {
+		value.data = 1
+	}
+	return ask(name, "set GRO", unsafe.Pointer(&value))
+}
+
+// ask hands a command to the driver, which may write its answer over it.
+func ask(name, what string, command unsafe.Pointer) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", what, name, err)
+	}
+	defer unix.Close(fd)
+	request := struct { // struct ifreq
+		name    [unix.IFNAMSIZ]byte
+		command unsafe.Pointer
+		_       [16]byte
+	}{command: command}
+	copy(request.name[:unix.IFNAMSIZ-1], name)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		return fmt.Errorf("%s of %s: %w", what, name, errno)
+	}
+	return nil
+}
