@@ -34,7 +34,7 @@ type Attachment struct {
 	ProgramID uint32 // what the link runs
 	Ours      bool   // and it is what we loaded, together with its twin
 	Adopted   bool   // by Attach: the link was there already
-	Late      int    // queues that were added after the program and run none
+	Late      int    // queues that were added after the program and may run none
 }
 
 // ForeignError says that another XDP program holds the interface.

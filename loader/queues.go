@@ -1,10 +1,9 @@
 package loader
 
-// This file finds queues that an interface was given after its program. A veth gives an
-// XDP program to the queues that it has as the program is set: what one that `ethtool -L`
-// adds later receives meets no program (veth_set_channels in drivers/net/veth.c; seen on
-// 6.1 to 6.18). The driver of a NIC sets up all anew, or refuses while there is a program.
-// A veth in a bond is not looked at.
+// This file finds queues that an interface was given after its program. What a queue
+// receives that `ethtool -L` adds to a veth meets no program on 6.18, until one is set; it
+// does on 6.1 and 6.12. The driver of a NIC sets up all queues anew, or refuses while there
+// is a program. A veth in a bond is not looked at.
 
 import (
 	"github.com/vishvananda/netlink"

@@ -198,7 +198,7 @@ func startServer(lab *netlab.Lab) (stop func(), err error) {
 // NIC has. A veth puts what XDP sends into the queue with the number of the sender's CPU,
 // which is the flood, and what a socket sends into the first, as long as its peer has one to
 // send on. That one is polled where it was sent, and what passes is handed over to the CPU.
-// It goes before a filter: an XDP program does not run on a queue that is added later.
+// It goes before a filter: on 6.18 an XDP program does not run on a queue added later.
 func receiveOn(lab *netlab.Lab, cpu int) error {
 	if err := lab.Host.SetQueues("eth0", 2, 1); err != nil {
 		return err

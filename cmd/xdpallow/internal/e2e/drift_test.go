@@ -249,8 +249,8 @@ func TestDriftOfTheBackstop(t *testing.T) {
 	}
 }
 
-// Promise: a queue that a veth is given while it is guarded (which leaks until it is seen:
-// TestLateQueue) is seen when the kernel tells of it, within a second or two; and customers
+// Promise: a queue that a veth is given while it is guarded (which leaks until it is seen,
+// on some kernels: TestLateQueue of loader) is seen when the kernel tells of it, within a second or two; and customers
 // connect over either queue then, and nobody else.
 func TestDriftOfQueues(t *testing.T) {
 	t.Parallel()
@@ -259,15 +259,9 @@ func TestDriftOfQueues(t *testing.T) {
 	d := h.run(alone...)
 	d.forget()
 	h.check(errors.Join(h.lab.Host.SetQueues("eth0", 2, 1), h.lab.Wire.SetQueues("eth0", 1, 2)))
-	if took := <-d.repairs("program", "eth0: 1 queue was added and ran no program"); took > 5*time.Second {
+	if took := <-d.repairs("program", "eth0: 1 queue was added after our program"); took > 5*time.Second {
 		t.Fatalf("put right after %v, want it when the kernel tells and not with the next probe:\n%s", took, d.logged())
 	}
-	refused := h.packets("drop", "not_listed", "ipv4")
-	flooded, err := h.link().Flood(t.Context(), netlab.Flood{Sources: attackers, Target: h.api4(), Count: 64, Seed: seed(t)})
-	h.check(err)
-	h.eventually(5*time.Second, "every stranger is refused", func() bool {
-		return h.packets("drop", "not_listed", "ipv4")-refused == flooded.Arrived()
-	})
 	for range 8 {
 		h.knock(netlab.Connected, netlab.Dropped)
 	}
