@@ -16,10 +16,7 @@ import (
 func TestBackstop(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	gate := h.open()
-	if _, err := gate.Tables.Publish(policy()); err != nil {
-		t.Fatal(err)
-	}
+	gate := h.published()
 	first := h.backstop(gate)
 	h.knock(netlab.Connected, netlab.Refused)
 	h.local()

@@ -34,10 +34,7 @@ func TestGate(t *testing.T) {
 // shut attaches a gate to eth0, looks at it, and leaves it behind.
 func (h *host) shut(mode loader.Mode) loader.Attachment {
 	h.Helper()
-	gate := h.open()
-	if _, err := gate.Tables.Publish(policy()); err != nil {
-		h.Fatal(err)
-	}
+	gate := h.published()
 	at := h.attach(gate, "eth0", mode)
 	want := loader.Attachment{
 		Interface: "eth0", Mode: mode, Ours: true, LinkID: at.LinkID, ProgramID: at.ProgramID,
@@ -142,11 +139,8 @@ func (h *host) detach(gate *loader.Gate) {
 func TestLadder(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	gate := h.open()
+	gate := h.published()
 	defer gate.Close()
-	if _, err := gate.Tables.Publish(policy()); err != nil {
-		t.Fatal(err)
-	}
 	h.do(func() error {
 		if at, err := gate.Attach("lo", loader.Native); err == nil {
 			t.Errorf("lo was attached natively: %+v", at)

@@ -82,6 +82,16 @@ func (h *host) open() *loader.Gate {
 	return labtest.Must(loader.Open(h.root))(h.T)
 }
 
+// published is open, and the policy is published.
+func (h *host) published() *loader.Gate {
+	h.Helper()
+	gate := h.open()
+	if _, err := gate.Tables.Publish(policy()); err != nil {
+		h.Fatal(err)
+	}
+	return gate
+}
+
 func (h *host) attach(g *loader.Gate, name string, mode loader.Mode) (at loader.Attachment) {
 	h.Helper()
 	h.do(func() (err error) {

@@ -89,11 +89,8 @@ func (h *host) guard(carriers []string) {
 	h.Helper()
 	target := netip.AddrPortFrom(hostAddr.Addr(), port)
 	labtest.Expect(h, h.lab.Wire, netlab.Unlisted4, target, netlab.Connected)
-	gate := h.open()
+	gate := h.published()
 	defer gate.Close()
-	if _, err := gate.Tables.Publish(policy()); err != nil {
-		h.Fatal(err)
-	}
 	for _, name := range carriers {
 		if at := h.attach(gate, name, loader.Native); at.Mode != loader.Native || !at.Ours {
 			h.Errorf("%+v, want a native one of ours", at)

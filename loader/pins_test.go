@@ -37,10 +37,7 @@ func (h *host) schema(parts ...string) string {
 func TestReaderMakesNothing(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	gate := h.open()
-	if _, err := gate.Tables.Publish(policy()); err != nil {
-		t.Fatal(err)
-	}
+	gate := h.published()
 	h.attach(gate, "eth0", loader.Auto)
 	gate.Close()
 
@@ -80,11 +77,8 @@ func TestFailedPinLeavesNothing(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t)
-			gate := h.open()
+			gate := h.published()
 			defer gate.Close()
-			if _, err := gate.Tables.Publish(policy()); err != nil {
-				t.Fatal(err)
-			}
 			// Pins are made aside first: a directory there is not cleared away.
 			dir := h.schema(kind)
 			if kind == "links" {

@@ -19,11 +19,8 @@ import (
 func TestLateQueue(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	gate := h.open()
+	gate := h.published()
 	defer gate.Close()
-	if _, err := gate.Tables.Publish(policy()); err != nil {
-		t.Fatal(err)
-	}
 	h.attach(gate, "eth0", loader.Native)
 	late := func() (n int) {
 		t.Helper()
