@@ -73,6 +73,7 @@ func (e *Engine) inspect() {
 	e.mendPins()
 }
 
+// inspectPart lets mend put one part right, and notes what it found.
 func (e *Engine) inspectPart(what string, mend func() (found string, err error)) {
 	found, err := mend()
 	switch {

@@ -143,7 +143,10 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 	if err := json.Unmarshal(out.Bytes(), &requests); err != nil {
 		return off, on, 0, fmt.Errorf("read what the client got: %w", err)
 	}
-	return during(halves[0], requests), during(halves[1], requests), float64(after-before) / (spells / 2 * spellTime).Seconds(), nil
+	if off = during(halves[0], requests); off.rate == 0 {
+		return off, on, 0, fmt.Errorf("not one of %d requests was answered without a flood", len(requests))
+	}
+	return off, during(halves[1], requests), float64(after-before) / (spells / 2 * spellTime).Seconds(), nil
 }
 
 // spell is a time of flood, or of none.
@@ -197,7 +200,7 @@ func startServer(lab *netlab.Lab) (stop func(), err error) {
 // receiveOn lets a CPU receive what the host lets in. The interface gets two queues, as a
 // NIC has. A veth puts what XDP sends into the queue with the number of the sender's CPU,
 // which is the flood, and what a socket sends into the first, as long as its peer has one to
-// send on. That one is polled where it was sent, and what passes is handed over to the CPU.
+// send on. That one is polled by the CPU that sent, and what passes is handed to this one.
 // It goes before a filter: on 6.18 an XDP program does not run on a queue added later.
 func receiveOn(lab *netlab.Lab, cpu int) error {
 	if err := lab.Host.SetQueues("eth0", 2, 1); err != nil {

@@ -250,8 +250,8 @@ func TestDriftOfTheBackstop(t *testing.T) {
 }
 
 // Promise: a queue that a veth is given while it is guarded (which leaks until it is seen,
-// on some kernels: TestLateQueue of loader) is seen when the kernel tells of it, within a second or two; and customers
-// connect over either queue then, and nobody else.
+// on some kernels: TestLateQueue of loader) is seen when the kernel tells of it, within a
+// second or two; and customers connect over either queue then, and nobody else.
 func TestDriftOfQueues(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
