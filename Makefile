@@ -42,7 +42,7 @@ MAPS_TESTS := Adopt|Stale|BrokenBatches|Tries|Patches|NeverLost|Counters|FuzzPre
 
 test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
 	CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o build/ ./bpf ./maps ./loader
-	go run ./loader/netlab/kernels -cpus 1 -dir /src -copy testdata=/testdata \
+	go run ./cmd/kernels -cpus 1 -dir /src -copy testdata=/testdata \
 		-modules veth,8021q,macvlan,bonding,bridge -env XDPALLOW_KINDS=vlan,macvlan,bond,bridge \
 		$(KERNELS) -- build/bpf.test -test.skip '$(HERE_ONLY)' + build/maps.test -test.run '$(MAPS_TESTS)' + build/loader.test
 

@@ -3,7 +3,7 @@
 // refuse it on the next:
 //
 //	CGO_ENABLED=0 go test -c -o /tmp/netlab.test ./loader/netlab
-//	go run ./loader/netlab/kernels -modules veth 6.1 6.12 -- /tmp/netlab.test -test.v
+//	go run ./cmd/kernels -modules veth 6.1 6.12 -- /tmp/netlab.test -test.v
 //
 // Kernels are Debian's, fetched with apt into $XDPALLOW_KERNELS (by default
 // xdpallow-kernels in the user's cache folder) and booted under QEMU with an
