@@ -36,6 +36,7 @@ func boot(ctx context.Context, k *kernel, initramfs string, opts *options) (code
 		"-smp", strconv.Itoa(opts.cpus), "-m", strconv.Itoa(opts.memory),
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 		"-kernel", k.image, "-initrd", initramfs, "-append", cmdline)
+	cmd.Args = append(cmd.Args, nics(opts.nic)...)
 	cmd.Stderr = os.Stderr
 	// QEMU dies with us, whatever kills us. The kernel means the thread that
 	// started it, so this one must live as long as QEMU.
@@ -60,6 +61,19 @@ func boot(ctx context.Context, k *kernel, initramfs string, opts *options) (code
 	default:
 		return 0, fmt.Errorf("ended after %.1fs without an exit status (panic? %v)", time.Since(start).Seconds(), err)
 	}
+}
+
+// nics are two NICs of a model on one segment, which needs no privilege. A model may
+// carry properties: virtio-net-pci,guest_tso4=off.
+func nics(model string) (args []string) {
+	if model == "" {
+		return nil
+	}
+	for i := range 2 {
+		args = append(args, "-netdev", fmt.Sprintf("hubport,id=n%d,hubid=0", i),
+			"-device", fmt.Sprintf("%s,netdev=n%d,mac=02:00:00:00:00:1%d", model, i, i))
+	}
+	return args
 }
 
 // follow passes the guest's console through and looks for the end.

@@ -46,14 +46,14 @@ func installTools(ctx context.Context) error {
 
 // fetch returns the kernel of a version like 6.1, from the cache if Debian has
 // no newer one.
-func fetch(ctx context.Context, version string) (*kernel, error) {
+func fetch(ctx context.Context, version string, generic bool) (*kernel, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return nil, err
 	}
 	var dir string
 	err = withFreshLists(ctx, func() error {
-		pkg, err := resolve(ctx, version)
+		pkg, err := resolve(ctx, version, generic)
 		if err != nil {
 			return err
 		}
@@ -83,9 +83,13 @@ func cacheDir() (string, error) {
 // resolve follows the meta packages, because the names of real ones carry an
 // ABI number, and old ones go from the mirror. Debian's default kernel has no
 // version in the name of its meta package.
-func resolve(ctx context.Context, version string) (pkg string, err error) {
+func resolve(ctx context.Context, version string, generic bool) (pkg string, err error) {
 	want := "linux-image-" + version + "."
-	for _, meta := range []string{"linux-image-" + version + "-cloud-amd64", "linux-image-cloud-amd64"} {
+	flavour := "cloud-amd64"
+	if generic {
+		flavour = "amd64"
+	}
+	for _, meta := range []string{"linux-image-" + version + "-" + flavour, "linux-image-" + flavour} {
 		out, err := exec.CommandContext(ctx, "apt-cache", "depends", meta).Output()
 		if err != nil {
 			continue // apt-cache knows no such package
@@ -97,7 +101,7 @@ func resolve(ctx context.Context, version string) (pkg string, err error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("apt offers no cloud kernel %s (see: apt-cache search linux-image)", version)
+	return "", fmt.Errorf("apt offers no kernel %s (see: apt-cache search linux-image)", version)
 }
 
 // download unpacks the package beside dir and renames it, so that an

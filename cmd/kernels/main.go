@@ -40,6 +40,8 @@ type options struct {
 	dir      string
 	timeout  time.Duration
 	accel    string
+	nic      string // model of two NICs, "" is none
+	generic  bool   // the flavour that has e1000 and igb
 	cpus     int
 	memory   int // MiB
 }
@@ -89,7 +91,7 @@ func runOne(ctx context.Context, opts *options, version string) (release string,
 	if err := installTools(ctx); err != nil {
 		return version, 0, err
 	}
-	kernel, err := fetch(ctx, version)
+	kernel, err := fetch(ctx, version, opts.generic)
 	if err != nil {
 		return version, 0, err
 	}
@@ -128,6 +130,8 @@ func parse(args []string) (*options, error) {
 	flags.StringVar(&opts.dir, "dir", "/tmp", "working `directory` in the guest")
 	flags.DurationVar(&opts.timeout, "timeout", 5*time.Minute, "limit for one kernel")
 	flags.StringVar(&opts.accel, "accel", "tcg", "QEMU accelerator; kvm only where the CPU has it natively")
+	flags.StringVar(&opts.nic, "nic", "", "QEMU `model` of two NICs on one segment: virtio-net-pci, vmxnet3, e1000e")
+	flags.BoolVar(&opts.generic, "generic", false, "take the kernel flavour with all drivers instead of the cloud one")
 	flags.IntVar(&opts.cpus, "cpus", 2, "processors of the guest")
 	flags.IntVar(&opts.memory, "memory", 768, "memory of the guest in `MiB`")
 	if err := flags.Parse(args); err != nil {

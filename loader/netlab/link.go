@@ -51,6 +51,46 @@ func (l *Lab) AddLink(ifname string) (*Link, error) {
 	return link, nil
 }
 
+// AddPair joins host and wire by two interfaces of the calling namespace in place of a
+// veth pair: NICs of one segment, as an emulator has them. They can be joined once.
+func (l *Lab) AddPair(ifname, hostEnd, wireEnd string) (*Link, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	link := l.links[ifname]
+	if link == nil {
+		link = newLink(l, ifname, len(l.links))
+	}
+	l.links[ifname] = link
+	var err error // a NIC keeps its address: not every model hears another
+	if link.HostMAC, err = l.Host.take(hostEnd, ifname); err == nil {
+		link.WireMAC, err = l.Wire.take(wireEnd, ifname)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("add pair %s: %w", ifname, err)
+	}
+	if err := errors.Join(l.Host.waitUp(ifname), l.Wire.waitUp(ifname)); err != nil {
+		return nil, err
+	}
+	return link, link.address()
+}
+
+// take moves an interface of the calling namespace here, under another name.
+func (ns *Namespace) take(from, to string) (net.HardwareAddr, error) {
+	device, err := netlink.LinkByName(from)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", from, err)
+	}
+	mac := device.Attrs().HardwareAddr
+	err = errors.Join(netlink.LinkSetDown(device), netlink.LinkSetNsFd(device, int(ns.file.Fd())))
+	if err != nil {
+		return nil, fmt.Errorf("move %s: %w", from, err)
+	}
+	if device, err = ns.nl.LinkByName(from); err != nil {
+		return nil, err
+	}
+	return mac, errors.Join(ns.nl.LinkSetName(device, to), ns.nl.LinkSetUp(device))
+}
+
 // DeleteLink removes the veth pair, with its addresses, routes and programs.
 // A pair that is not there is not an error.
 func (l *Lab) DeleteLink(ifname string) error {
@@ -63,6 +103,9 @@ func (l *Lab) DeleteLink(ifname string) error {
 	}
 	if err == nil {
 		err = l.Host.nl.LinkDel(link)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) { // a NIC: it goes home when the namespace ends
+		err = nil
 	}
 	if err != nil {
 		return fmt.Errorf("delete link %s: %w", ifname, err)
