@@ -47,16 +47,22 @@ func expect(t *testing.T, twin mapstest.Program, what string, frame []byte, want
 	}
 }
 
-// All 256 flag bytes: SYN without ACK opens, whatever else is set, and nothing else.
+// All 256 flag bytes: SYN without ACK opens, whatever else is set, and nothing else. A
+// segment without SYN, ACK and RST belongs to no connection, and is judged by its source.
 func TestOnlySYNWithoutACKOpens(t *testing.T) {
+	const syn, ack, rst = mapstest.SYN, mapstest.ACK, mapstest.RST
 	twin := rulesTwin(t)
-	openings := 0
+	openings, scans := 0, 0
 	for flags := range 256 {
 		for family := range listed {
 			toListed, toUnlisted := maps.NotOpening, maps.NotOpening
-			if flags&mapstest.SYN != 0 && flags&mapstest.ACK == 0 {
+			switch {
+			case flags&(syn|ack) == syn:
 				toListed, toUnlisted = maps.Listed, maps.NotListed
 				openings++
+			case flags&(syn|ack|rst) == 0:
+				toListed, toUnlisted = maps.Listed, maps.NotListed
+				scans++
 			}
 			frame := mapstest.Opening(listed[family], guarded)
 			frame.Flags = uint8(flags)
@@ -69,6 +75,9 @@ func TestOnlySYNWithoutACKOpens(t *testing.T) {
 	}
 	if openings != 2*64 {
 		t.Errorf("%d openings, of 256 flag bytes 64 are some", openings)
+	}
+	if scans != 2*32 {
+		t.Errorf("%d scans, of 256 flag bytes 32 are some", scans)
 	}
 }
 

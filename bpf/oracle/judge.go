@@ -114,19 +114,23 @@ func (p Policy) judgeOtherDatagram(packet Packet) (Reason, int) {
 }
 
 func (p Policy) judgeSegment(packet Packet, service int) Reason {
-	const syn, ack = 0x02, 0x10
+	const syn, rst, ack = 0x02, 0x04, 0x10
 	scope := p.scope(service)
 	if packet.Flags&(syn|ack) == syn {
 		return p.lookup(packet.Source, service)
 	}
-	if scope == SYN {
+	scan := packet.Flags&(syn|ack|rst) == 0 // of no connection: every segment of one has ACK or RST
+	if scope == SYN && !scan {
 		return NotOpening
 	}
 	if p.lookup(packet.Source, service) == Listed {
 		return Listed
 	}
-	if scope == Strict {
+	if scope != StrayScope {
 		return NotListed
+	}
+	if scan {
+		return Stray
 	}
 	remote := netip.AddrPortFrom(packet.Source, packet.SourcePort)
 	local := netip.AddrPortFrom(packet.Destination, packet.Port)

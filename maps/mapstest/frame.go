@@ -23,6 +23,7 @@ type Frame struct {
 // TCP flags.
 const (
 	SYN = 0x02
+	RST = 0x04
 	ACK = 0x10
 )
 

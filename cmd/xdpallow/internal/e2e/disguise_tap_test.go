@@ -16,12 +16,13 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
-// tap sees the SYN-ACKs that reach the wire from the protected port.
+// tap sees the segments that reach the wire from the protected port, SYN-ACKs above all.
 type tap struct {
 	fd int
 
 	mu       sync.Mutex
 	answered map[netip.AddrPort]synAck // by client
+	heard    map[netip.AddrPort]bool   // clients that were sent any segment
 }
 
 // synAck is what the wire saw of an answer.
@@ -33,7 +34,7 @@ type synAck struct {
 // listenIn taps the wire's end of a link until the test ends.
 func listenIn(tb testing.TB, ns *netlab.Namespace, ifname string) *tap {
 	tb.Helper()
-	t := &tap{answered: make(map[netip.AddrPort]synAck)}
+	t := &tap{answered: make(map[netip.AddrPort]synAck), heard: make(map[netip.AddrPort]bool)}
 	index := labtest.Must(ns.Index(ifname))(tb)
 	const all = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // network byte order
 	err := ns.Do(func() (err error) {
@@ -76,15 +77,26 @@ func listenIn(tb testing.TB, ns *netlab.Namespace, ifname string) *tap {
 	return t
 }
 
-// see remembers whom a SYN-ACK is for.
+// see remembers whom a segment is for.
 func (t *tap) see(frame []byte) {
 	to, via, segment, ok := answer(frame)
-	if !ok || len(segment) < 14 || be.BigEndian.Uint16(segment) != port || segment[13]&0x12 != 0x12 {
+	if !ok || len(segment) < 14 || be.BigEndian.Uint16(segment) != port {
 		return
 	}
+	client := netip.AddrPortFrom(to, be.BigEndian.Uint16(segment[2:]))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.answered[netip.AddrPortFrom(to, be.BigEndian.Uint16(segment[2:]))] = synAck{be.BigEndian.Uint32(segment[4:]), via}
+	t.heard[client] = true
+	if segment[13]&0x12 == 0x12 {
+		t.answered[client] = synAck{be.BigEndian.Uint32(segment[4:]), via}
+	}
+}
+
+// hears reports whether the client was sent any segment, a reset too.
+func (t *tap) hears(client netip.AddrPort) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.heard[client]
 }
 
 func (t *tap) saw(client netip.AddrPort) bool {
