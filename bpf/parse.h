@@ -30,6 +30,7 @@
 #define IPV4_FRAGMENT 0x3fff /* offset and MF */
 
 #define TCP_SYN 0x02
+#define TCP_RST 0x04
 #define TCP_ACK 0x10
 
 static __always_inline int is_tag(__u32 ethertype)

@@ -65,7 +65,7 @@ struct counter {
 
 /* What is dropped from unlisted sources; each scope drops what those before it do. */
 enum scope {
-	SCOPE_SYN,    /* openings, and what cannot be judged */
+	SCOPE_SYN,    /* openings, scans, and what cannot be judged */
 	SCOPE_STRAY,  /* and segments that belong to no socket */
 	SCOPE_STRICT, /* and every packet that could carry or hide one for the port */
 };

@@ -80,17 +80,21 @@ static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct pac
 						  struct question *q, __u32 service)
 {
 	enum scope scope = q->policy->services[BOUNDED(service, SERVICES - 1)].scope;
+	/* Every segment of a connection has ACK, or resets it. What has neither is a scan,
+	 * to which a listener is silent; the backstop hides the listener, and so would draw
+	 * a reset. */
+	int scan = !(p->flags & (TCP_ACK | TCP_RST));
 	enum reason reason;
 
 	/* Segments of open connections are nearly all of the traffic: no lookup. */
-	if (scope == SCOPE_SYN)
+	if (scope == SCOPE_SYN && !scan)
 		return REASON_NOT_OPENING;
 	reason = look_up_source(p, q, service, 0);
 	if (reason == REASON_LISTED)
 		return reason;
-	if (scope == SCOPE_STRICT)
+	if (scope != SCOPE_STRAY)
 		return REASON_NOT_LISTED;
-	return has_socket(ctx, p->network, p->family, bpf_htons(p->source_port), bpf_htons(p->port)) ?
+	return !scan && has_socket(ctx, p->network, p->family, bpf_htons(p->source_port), bpf_htons(p->port)) ?
 		       REASON_NOT_OPENING :
 		       REASON_STRAY;
 }
@@ -226,11 +230,13 @@ static __always_inline int conclude_plain(struct xdp_md *ctx, const struct polic
 		return conclude(ctx, VERDICT_PASS, REASON_OTHER_PORT, family, 0);
 	if (!p->source_port)
 		return UNSETTLED;
-	if ((p->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
+	if (p->flags & TCP_ACK) {
 		if (s->scope != SCOPE_SYN)
 			return UNSETTLED;
 		return conclude(ctx, VERDICT_PASS, REASON_NOT_OPENING, family, 0);
 	}
+	if (!(p->flags & TCP_SYN))
+		return UNSETTLED;
 	if (s->refusal != VERDICT_DROP || !is_far(slot, *(__be32 *)p->source, family))
 		return NEARBY;
 	return conclude(ctx, VERDICT_DROP, REASON_NOT_LISTED, family, 0);
