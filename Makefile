@@ -9,15 +9,17 @@ PREFIX     ?= /usr/local
 UNITS      ?= /etc/systemd/system
 MANUALS    ?= $(PREFIX)/share/man/man8
 GOFUMPT    := go run mvdan.cc/gofumpt@v0.12.0
+NFPM       := go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.1
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests run besides Go: command -> Debian package.
 TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git nft:nftables \
 	prometheus:prometheus promtool:prometheus \
-	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo
+	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo \
+	lintian:lintian rpm:rpm
 
-.PHONY: help build demo test test-kernels disguises fuzz soak tools root generate bench lint install uninstall clean
+.PHONY: help build demo test test-kernels disguises fuzz soak tools root generate bench lint install uninstall stage packages clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -95,21 +97,53 @@ lint: ## go vet, gofumpt and staticcheck
 	@unformatted=$$($(GOFUMPT) -l .) && [ -z "$$unformatted" ] || { echo "gofumpt -w: $$unformatted" >&2; exit 1; }
 	$(STATICCHECK) ./...
 
-install: build ## install the command, its systemd unit and its man page (root)
+install: stage ## install the command, its unit, groups, man page and completions (root)
 	install -D -m 0755 build/xdpallow $(DESTDIR)$(PREFIX)/bin/xdpallow
-	build/xdpallow assets unit > build/xdpallow.service
-	install -D -m 0644 build/xdpallow.service $(DESTDIR)$(UNITS)/xdpallow.service
-	build/xdpallow assets man > build/xdpallow.8
-	install -D -m 0644 build/xdpallow.8 $(DESTDIR)$(MANUALS)/xdpallow.8
-	build/xdpallow completion bash > build/xdpallow.bash
-	install -D -m 0644 build/xdpallow.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/xdpallow
-	@echo "next: write ARGS=... to /etc/default/xdpallow; systemctl enable --now xdpallow"
+	install -D -m 0644 $(STAGE)/xdpallow.service $(DESTDIR)$(UNITS)/xdpallow.service
+	install -D -m 0644 cmd/xdpallow/assets/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/xdpallow.conf
+	install -D -m 0644 $(STAGE)/xdpallow.8.gz $(DESTDIR)$(MANUALS)/xdpallow.8.gz
+	install -D -m 0644 $(STAGE)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/xdpallow
+	install -D -m 0644 $(STAGE)/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_xdpallow
+	install -D -m 0644 $(STAGE)/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/xdpallow.fish
+	-[ -n "$(DESTDIR)" ] || systemd-sysusers $(PREFIX)/lib/sysusers.d/xdpallow.conf
+	@echo "next: mkdir -p /etc/xdpallow; xdpallow assets config >/etc/xdpallow/config.yaml; edit it; systemctl enable --now xdpallow"
 
 uninstall: ## open the gate and remove what install put there; state stays (root)
 	-[ -n "$(DESTDIR)" ] || systemctl disable --now xdpallow
 	-[ -n "$(DESTDIR)" ] || $(PREFIX)/bin/xdpallow detach --yes
 	rm -f $(DESTDIR)$(PREFIX)/bin/xdpallow $(DESTDIR)$(UNITS)/xdpallow.service \
-		$(DESTDIR)$(MANUALS)/xdpallow.8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/xdpallow
+		$(DESTDIR)$(PREFIX)/lib/sysusers.d/xdpallow.conf $(DESTDIR)$(MANUALS)/xdpallow.8.gz \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/xdpallow \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_xdpallow \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/xdpallow.fish
+
+# What an installation has beside the command; the unit names the command by its path.
+STAGE := build/stage
+stage: build
+	@mkdir -p $(STAGE)
+	build/xdpallow assets unit --path $(PREFIX)/bin/xdpallow > $(STAGE)/xdpallow.service
+	build/xdpallow assets config | sed 's/^# allow_files:/allow_files:/' > $(STAGE)/config.yaml
+	build/xdpallow assets man | gzip -9n > $(STAGE)/xdpallow.8.gz
+	@for shell in bash zsh fish; do build/xdpallow completion $$shell > $(STAGE)/completion.$$shell || exit; done
+
+# Debian compares versions part by part: between releases the time of the commit counts.
+COMMIT_TIME := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+PACKAGE_VERSION ?= $(shell git describe --tags --exact-match --match 'v*' 2>/dev/null | sed 's/^v//' | grep . || \
+	echo "0.0.0+git$$(date -u -d @$(COMMIT_TIME) +%Y%m%d%H%M%S).$$(git rev-parse --short HEAD 2>/dev/null)")
+
+ARCHES ?= amd64 arm64
+packages: PREFIX = /usr
+packages: stage ## build/packages/*.deb and *.rpm, for amd64 and arm64; the same bytes for the same commit
+	@mkdir -p build/packages && rm -f build/packages/*
+	@printf 'xdpallow (%s) unstable; urgency=medium\n\n  * https://github.com/xdpallow/xdpallow has what changed.\n\n -- xdpallow maintainers <maintainers@xdpallow.org>  %s\n' \
+		'$(PACKAGE_VERSION)' "$$(date -u -R -d @$(COMMIT_TIME))" | gzip -9n > $(STAGE)/changelog.gz
+	@for arch in $(ARCHES); do \
+		GOARCH=$$arch $(GO_BUILD) -o $(STAGE)/$$arch/xdpallow ./cmd/xdpallow || exit; \
+		for kind in deb rpm; do \
+			ARCH=$$arch STAGE=$(STAGE) PACKAGE_VERSION='$(PACKAGE_VERSION)' SOURCE_DATE_EPOCH=$(COMMIT_TIME) \
+			$(NFPM) package --config cmd/xdpallow/assets/packages/nfpm.yaml --packager $$kind --target build/packages || exit; \
+		done; \
+	done
 
 clean: ## remove what was built
 	rm -rf build

@@ -8,6 +8,8 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -21,6 +23,9 @@ var (
 	//go:embed assets/config.yaml
 	exampleConfig string
 
+	//go:embed assets/api-dropin.conf
+	apiDropin string
+
 	//go:embed assets/dashboard.json
 	dashboard string
 
@@ -28,12 +33,34 @@ var (
 	rules string
 )
 
+// defaultPath is where `make install` puts the command, and what the unit names.
+const defaultPath = "/usr/local/bin/xdpallow"
+
+// installedPath is the path that the unit is to run: the one that was asked for, or that
+// of this very binary where it lies among installed programs. A unit that names a build
+// directory would not start any more after the next clean.
+func installedPath(asked string) string {
+	if asked != "" {
+		return asked
+	}
+	self, err := os.Executable()
+	if err == nil && (strings.HasPrefix(self, "/usr/") || strings.HasPrefix(self, "/opt/")) {
+		return self
+	}
+	return defaultPath
+}
+
 func assetsCommand(e env) *cli.Command {
-	return e.command("assets", "Print a file that belongs to an installation", "unit|config|dashboard|rules|man", nil, assets)
+	return e.command("assets", "Print a file that belongs to an installation", "unit|config|api-dropin|dashboard|rules|man", []cli.Flag{
+		&cli.PathFlag{Name: "path", Usage: "where `FILE`, the command, is installed, for unit (default: this one)"},
+	}, assets)
 }
 
 func assets(_ context.Context, c *call) error {
-	files := map[string]string{"unit": unit, "config": exampleConfig, "dashboard": dashboard, "rules": rules}
+	files := map[string]string{
+		"unit": strings.ReplaceAll(unit, defaultPath, installedPath(c.flags.Path("path"))), "config": exampleConfig,
+		"api-dropin": apiDropin, "dashboard": dashboard, "rules": rules,
+	}
 	name := c.flags.Args().First()
 	text, found := files[name]
 	if name == "man" {
@@ -45,7 +72,7 @@ func assets(_ context.Context, c *call) error {
 	}
 	if !found || c.flags.NArg() != 1 {
 		return &policy.InputError{
-			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there are config, dashboard, man, rules and unit", name),
+			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there are api-dropin, config, dashboard, man, rules and unit", name),
 			Hint: "xdpallow assets unit >/etc/systemd/system/xdpallow.service",
 		}
 	}

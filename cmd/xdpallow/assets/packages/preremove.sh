@@ -1,0 +1,25 @@
+#!/bin/sh
+# Runs before the files of xdpallow go: dpkg calls it with "remove" or "upgrade", rpm with
+# the number of versions that stay. An upgrade must not open the gate; a removal must,
+# because nobody could open it, or change its list, afterwards.
+set -e
+
+case "$1" in
+remove | 0) ;;
+*) exit 0 ;;
+esac
+
+status=0
+xdpallow detach --yes --reason "the package is removed" || status=$?
+case $status in
+0) echo "xdpallow: the gate is open: every source may connect." >&2 ;;
+3) ;; # there was no gate
+*)
+	echo "xdpallow: the gate could not be opened, so the package stays: xdpallow status" >&2
+	exit 1
+	;;
+esac
+
+if [ -d /run/systemd/system ]; then
+	systemctl disable --now xdpallow.service || true
+fi
