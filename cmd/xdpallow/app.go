@@ -28,7 +28,8 @@ func newApp(e env) *cli.App {
 		Name:            "xdpallow",
 		Usage:           "Let only known source prefixes open connections to the ports of an API",
 		HideVersion:     true, // version is a command
-		HideHelpCommand: true, // its errors exit with 3; --help is there
+		HideHelpCommand: true, // its errors exit with 3; commandFirst makes `help add` --help
+		UsageText:       "xdpallow [global options] COMMAND [command options] [arguments]\nxdpallow help COMMAND",
 		Writer:          e.stdout,
 		ErrWriter:       e.stderr,
 		Commands: []*cli.Command{
@@ -38,40 +39,21 @@ func newApp(e env) *cli.App {
 			listCommand(e), checkCommand(e), statusCommand(e), statsCommand(e), historyCommand(e), eventsCommand(e), topCommand(e),
 			detachCommand(e), assetsCommand(e), completionCommand(e), demoCommand(e), versionCommand(e),
 		},
-		OnUsageError:   usageError,
+		// For help; commandFirst has put what is typed of them behind the command.
+		Flags: []cli.Flag{
+			socketFlag(),
+			&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version", DisableDefaultText: true},
+		},
+		OnUsageError:   e.usageError,
 		ExitErrHandler: func(*cli.Context, error) {}, // exitCode decides, once
 	}
 	app.Action = func(c *cli.Context) error {
 		if c.NArg() > 0 {
-			return unknownCommand(c.Args().First())
+			return unknownCommand(e, c.App)
 		}
 		return cli.ShowAppHelp(c)
 	}
 	return app
-}
-
-// usageError is not inherited by commands in urfave/cli: every one names it.
-func usageError(c *cli.Context, err error, _ bool) error {
-	hint := "xdpallow --help"
-	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
-		hint = "xdpallow " + c.Command.Name + " --help"
-	}
-	return &policy.InputError{What: err.Error(), Hint: hint}
-}
-
-// habits are what people type who know other tools.
-var habits = map[string]string{
-	"rm": "remove", "del": "remove", "delete": "remove", "deny": "remove", "allow": "add",
-	"ls": "list", "show": "list", "test": "check", "start": "run", "attach": "run",
-	"stop": "detach", "unload": "detach", "metrics": "stats", "install": "assets", "unit": "assets",
-}
-
-func unknownCommand(name string) error {
-	hint := "xdpallow --help"
-	if meant, ok := habits[name]; ok {
-		hint = "xdpallow " + meant + " --help"
-	}
-	return &policy.InputError{What: fmt.Sprintf("unknown command %q", name), Hint: hint}
 }
 
 // call is one run of one command.
@@ -94,11 +76,7 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 	case "stats":
 		formats = append(formats, "prometheus")
 	}
-	all := append(slices.Clone(flags),
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "print as `FORMAT`: " + strings.Join(formats, ", ")},
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print errors only"},
-		&cli.PathFlag{Name: "socket", Value: defaultSocket, Usage: "control socket `PATH` of the daemon"},
-	)
+	all := append(slices.Clone(flags), commonFlags(formats...)...)
 	for _, flag := range all {
 		if b, ok := flag.(*cli.BoolFlag); ok {
 			b.DisableDefaultText = true // "(default: false)" says nothing
@@ -110,7 +88,7 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 		ArgsUsage:          args,
 		HideHelpCommand:    true,                    // else `add help` is not the argument it looks like
 		CustomHelpTemplate: cli.CommandHelpTemplate, // else a leaf is shown as a group of commands
-		OnUsageError:       usageError,
+		OnUsageError:       e.usageError,
 		Flags:              all,
 		Action: func(flags *cli.Context) error {
 			c := &call{env: e, flags: flags, out: e.stdout, quiet: flags.Bool("quiet")}
@@ -134,6 +112,22 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 			return act(flags.Context, c)
 		},
 	}
+}
+
+// commonFlags are those of every command.
+func commonFlags(formats ...string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "print as `FORMAT`: " + strings.Join(formats, ", ")},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print errors only"},
+		socketFlag(),
+	}
+}
+
+// socketVariable is where a shell keeps the socket, for who has no daemon at the default.
+const socketVariable = "XDPALLOW_SOCKET"
+
+func socketFlag() cli.Flag {
+	return &cli.PathFlag{Name: "socket", Value: defaultSocket, EnvVars: []string{socketVariable}, Usage: "control socket `PATH` of the daemon"}
 }
 
 // printJSON prints v for scripts: indented, fields in the order of the contract.

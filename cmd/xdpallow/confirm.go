@@ -49,9 +49,4 @@ func (c *call) window() (string, error) {
 }
 
 // toConfirm is what to type next.
-func (c *call) toConfirm() string {
-	if socket := c.flags.Path("socket"); socket != defaultSocket {
-		return "xdpallow confirm --socket " + quote(socket)
-	}
-	return "xdpallow confirm"
-}
+func (c *call) toConfirm() string { return c.reaching("xdpallow confirm") }

@@ -67,6 +67,7 @@ func ownSessions() []policy.Peer {
 
 // run does what e.args say and returns the exit code.
 func run(ctx context.Context, e env) int {
+	e.args = commandFirst(e.args)
 	app := newApp(e)
 	err := app.RunContext(ctx, permute(app, e.args))
 	complain(e, err)

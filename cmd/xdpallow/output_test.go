@@ -146,7 +146,7 @@ backstop:     attached
 uncovered:    eth2
 service:      api, tcp/443 udp/443, enforce, drop syn
 policy:       generation 2, 3 prefixes, 1 owner
-expiring:     1 prefix ends within 14 days: xdpallow list --expiring 14d
+expiring:     1 prefix ends within 14 days: xdpallow list --expiring 14d --socket SOCKET
 origin:       cli, 2 prefixes
 origin:       file:/etc/a.list, 1 prefix of its last good content: /etc/a.list:3: 10.0.0.5/8 has host bits set
 last change:  2026-11-21T09:00:00Z by uid 0 (pid 7): add, generation 2
@@ -255,7 +255,8 @@ no interface was attached
 			}
 			w := newWorld(t).serve(t, engine)
 			code, out, stderr := w.sh(test.line)
-			if diff := cmp.Diff(strings.TrimPrefix(test.want, "\n"), out); diff != "" || code != test.code || stderr != "" {
+			want := strings.ReplaceAll(strings.TrimPrefix(test.want, "\n"), "SOCKET", w.socket)
+			if diff := cmp.Diff(want, out); diff != "" || code != test.code || stderr != "" {
 				t.Errorf("%s: exit %d, want %d (-want +got):\n%s%s", test.line, code, test.code, diff, stderr)
 			}
 			if again, second, _ := w.sh(test.line); again != code || second != out {

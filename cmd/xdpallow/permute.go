@@ -12,12 +12,13 @@ import (
 
 // permute puts the flags of the chosen command before its arguments, and "--"
 // between them so that nothing in an argument is taken for a flag again. What
-// follows "--" stays an argument.
+// follows "--" stays an argument. Who asks for help anywhere is shown that of the
+// command, whatever else stands there.
 func permute(app *cli.App, args []string) []string {
 	if len(args) == 0 {
 		return args
 	}
-	// Flags of the app itself, as --help, are all without a value.
+	// commandFirst leaves --help alone before a command, and what is unknown.
 	at := 1
 	for at < len(args) && isFlag(args[at]) {
 		at++
@@ -35,6 +36,8 @@ func permute(app *cli.App, args []string) []string {
 		switch {
 		case rest[0] == "--":
 			positional, rest = append(positional, rest[1:]...), nil
+		case isHelp(rest[0]):
+			return append(args[:at+1:at+1], "--help")
 		case isFlag(rest[0]):
 			n := min(width(command.Flags, rest[0]), len(rest))
 			flags, rest = append(flags, rest[:n]...), rest[n:]

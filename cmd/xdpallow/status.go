@@ -27,19 +27,19 @@ func status(ctx context.Context, c *call) error {
 	if c.json {
 		return c.printJSON(status)
 	}
-	return table(c.out, 0, slices.Values(statusRows(status)))
+	return table(c.out, 0, slices.Values(c.statusRows(status)))
 }
 
 // mostShown is how many of a kind fit a screen with all that matters more.
 const mostShown = 10
 
 // statusRows is the screen: what it is about, and what there is to say.
-func statusRows(s reconcile.Status) [][]string {
+func (c *call) statusRows(s reconcile.Status) [][]string {
 	var rows [][]string
 	for _, p := range s.Problems {
 		rows = append(rows, []string{"problem:", p.String() + " (" + p.Code + ")"})
 		if p.Hint != "" {
-			rows = append(rows, []string{"  hint:", p.Hint})
+			rows = append(rows, []string{"  hint:", c.reaching(p.Hint)})
 		}
 	}
 	enforcing, daemon := "no", "not running"
@@ -63,7 +63,7 @@ func statusRows(s reconcile.Status) [][]string {
 	rows = append(rows, []string{"policy:", fmt.Sprintf("generation %d, %s, %s", s.Generation,
 		count(s.Entries, "prefix", "prefixes"), count(s.Owners, "owner", "owners"))})
 	if s.Expiring > 0 {
-		rows = append(rows, []string{"expiring:", count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: xdpallow list --expiring 14d"})
+		rows = append(rows, []string{"expiring:", count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: " + c.reaching("xdpallow list --expiring 14d")})
 	}
 	for _, o := range s.Origins {
 		text := string(o.Name) + ", " + count(o.Entries, "prefix", "prefixes")

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -50,9 +51,51 @@ func flatten(err error) []error {
 	return all
 }
 
-// hintFor is what to type after err, or "". A hint that is a flag, with or without
-// a value, stands for the same command with it.
-func hintFor(e env, err error) string {
+// hintFor is what to type after err, or "".
+func hintFor(e env, err error) string { return e.reaching(e.advice(err)) }
+
+// reaching is hint with the --socket that was typed in each of its commands, so that what
+// is pasted asks the daemon that was asked. sudo does not hand the environment on.
+func (e env) reaching(hint string) string {
+	socket, typed := socketIn(e.args)
+	if !typed && strings.HasPrefix(hint, "sudo ") {
+		socket = os.Getenv(socketVariable)
+	}
+	if socket == "" || strings.Contains(hint, "--socket") {
+		return hint
+	}
+	commands := strings.Split(hint, "; ")
+	for i, command := range commands {
+		_, words, found := strings.Cut(command, "xdpallow ")
+		verb, _, _ := strings.Cut(words, " ")
+		asks := !slices.Contains([]string{"assets", "completion", "demo", "version", "--help"}, verb) && !strings.HasSuffix(words, " --help")
+		if found && asks {
+			commands[i] += " --socket " + quote(socket)
+		}
+	}
+	return strings.Join(commands, "; ")
+}
+
+// socketIn is the --socket that stands in a command line.
+func socketIn(args []string) (socket string, typed bool) {
+	for i, arg := range args {
+		name, value, assigned := strings.Cut(arg, "=")
+		switch {
+		case arg == "--":
+			return socket, typed
+		case name != "--socket" && name != "-socket":
+		case assigned:
+			socket, typed = value, true
+		case i+1 < len(args):
+			socket, typed = args[i+1], true
+		}
+	}
+	return socket, typed
+}
+
+// advice is what to do about err, or "". A hint that is a flag, with or without a value,
+// stands for the same command with it.
+func (e env) advice(err error) string {
 	var input *policy.InputError
 	var refused *policy.Refused
 	var mode *loader.ModeError
@@ -114,6 +157,9 @@ func quote(arg string) string {
 	}
 	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }
+
+// quoted is what somebody typed, within a sentence.
+func quoted(word string) string { return fmt.Sprintf("%.64q", word) }
 
 // note tells the operator something that is not a result.
 func (c *call) note(format string, args ...any) {

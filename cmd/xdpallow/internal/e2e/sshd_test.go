@@ -105,7 +105,7 @@ func TestSSHOverAProtectedPort(t *testing.T) {
 	}
 
 	says := "xdpallow: error: your own session comes from " + netlab.Unlisted4.String() + " to tcp/8443 and would be dropped (not_listed)\n" +
-		"xdpallow: hint: xdpallow add " + netlab.Unlisted4.String() + "\n"
+		"xdpallow: hint: xdpallow add " + netlab.Unlisted4.String() + " --socket " + h.socket() + "\n"
 	without, with := h.file("without.list", "192.0.2.1 owner=ops\n192.0.2.2\n"), h.file("with.list", "192.0.2.2\n"+netlab.UnlistedPrefix4.String()+" owner=ops\n")
 	before := h.picture()
 	for _, args := range [][]string{

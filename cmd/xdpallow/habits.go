@@ -1,0 +1,190 @@
+package main
+
+// This file takes what people type out of habit: help and version as other tools have
+// them, flags before the command, and names of commands that are called otherwise here.
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// commandFirst is args as urfave/cli reads them: the command comes first and the common
+// flags behind it, `help add` is `add --help`, and -v is `version`.
+func commandFirst(args []string) []string {
+	if len(args) == 0 {
+		return args
+	}
+	var common, help []string
+	rest := args[1:]
+	for len(rest) > 0 && isFlag(rest[0]) {
+		switch {
+		case rest[0] == "--version" || rest[0] == "-v" || rest[0] == "-V":
+			return append([]string{args[0], "version"}, common...)
+		case isHelp(rest[0]):
+			help, rest = []string{"--help"}, rest[1:]
+		case isOneOf(commonFlags(), rest[0]):
+			n := min(width(commonFlags(), rest[0]), len(rest))
+			common, rest = append(common, rest[:n]...), rest[n:]
+		default:
+			return args // an unknown flag, which is refused
+		}
+	}
+	for len(rest) > 0 && rest[0] == "help" {
+		help, rest = []string{"--help"}, rest[1:]
+	}
+	switch {
+	case len(rest) > 0 && isHelp(rest[0]), len(rest) == 0 && len(help) > 0:
+		return []string{args[0], "--help"}
+	case len(rest) == 0:
+		return args
+	}
+	return slices.Concat(args[:1], rest[:1], help, common, rest[1:])
+}
+
+func isHelp(arg string) bool { return arg == "-h" || arg == "--help" || arg == "-help" }
+
+// isOneOf reports whether arg is one of flags, with or without its value.
+func isOneOf(flags []cli.Flag, arg string) bool {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return slices.ContainsFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
+}
+
+// habits are commands as other tools call them. Of several words all are typed, and
+// nothing of what was typed behind the command.
+var habits = map[string]string{
+	"allow": "add", "permit": "add", "accept": "add", "insert": "add",
+	"rm": "remove", "del": "remove", "delete": "remove", "unallow": "remove",
+	"ls": "list", "show": "list", "get": "list", "export": "list -o text", "save": "list -o text",
+	"apply": "replace", "import": "replace", "restore": "replace", "sync": "replace",
+	"flush": "replace --allow-empty /dev/null --dry-run", "clear": "replace --allow-empty /dev/null --dry-run",
+	"block": "suspend", "deny": "suspend", "ban": "suspend", "drop": "suspend", "reject": "suspend",
+	"unsuspend": "resume", "unblock": "resume", "unban": "resume",
+	"kill": "cut", "disconnect": "cut", "throttle": "limit", "tenants": "owners", "customers": "owners",
+	"test": "check", "lookup": "check", "explain": "check", "trace": "check",
+	"start": "run --help", "attach": "run --help", "stop": "detach", "unload": "detach", "down": "detach",
+	"undo": "rollback", "revert": "rollback", "log": "history", "changes": "history",
+	"logs": "events", "watch": "top", "monitor": "top", "metrics": "stats", "counters": "stats",
+	"info": "status", "health": "status", "is-active": "status", "refresh": "reload",
+	"audit": "mode audit --for 15m", "enforce": "mode enforce",
+	"install": "assets unit", "unit": "assets unit", "config": "assets config", "man": "assets man", "manual": "assets man",
+}
+
+// unknownCommand refuses args, whose command there is not, and hints at what was meant.
+func unknownCommand(e env, app *cli.App) error {
+	typedName := e.args[1]
+	refusal := &policy.InputError{What: "unknown command " + quoted(typedName), Hint: "xdpallow --help"}
+	meant, ok := habits[typedName]
+	if strings.Contains(meant, " ") {
+		refusal.Hint = "xdpallow " + meant
+		return refusal
+	}
+	if !ok {
+		var names []string
+		for _, command := range app.Commands {
+			names = append(names, command.Name)
+		}
+		if meant = nearest(typedName, names); meant == "" {
+			return refusal
+		}
+	}
+	again := e
+	again.args = slices.Concat(e.args[:1], []string{meant}, e.args[2:])
+	if ok { // `ufw allow from 192.0.2.7`
+		again.args = slices.DeleteFunc(again.args, func(arg string) bool { return arg == "from" })
+	}
+	refusal.Hint = typed(again)
+	return refusal
+}
+
+// usageError says which flag of a command is wrong, and hints at the one that was meant.
+// It is not inherited by commands in urfave/cli: every one names it.
+func (e env) usageError(c *cli.Context, err error, _ bool) error {
+	if c.Command == nil || c.Command.Name == "" || c.Command.Name == c.App.Name {
+		return &policy.InputError{What: err.Error(), Hint: "xdpallow --help"}
+	}
+	refusal := &policy.InputError{What: err.Error(), Hint: "xdpallow " + c.Command.Name + " --help"}
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return refusal
+	}
+	refusal.What = c.Command.Name + " has no flag --" + name
+	var names []string
+	for _, flag := range c.Command.Flags {
+		names = append(names, flag.Names()[0])
+	}
+	meant := nearest(name, names)
+	if meant == "" {
+		return refusal
+	}
+	again := e
+	again.args = slices.Clone(e.args)
+	for i, arg := range again.args {
+		if flag, value, found := strings.Cut(arg, "="); strings.TrimLeft(flag, "-") == name && isFlag(arg) {
+			if again.args[i] = "--" + meant; found {
+				again.args[i] += "=" + value
+			}
+		}
+	}
+	refusal.Hint = typed(again)
+	return refusal
+}
+
+// nearest is the one of names that was meant by word: the only one that begins with it,
+// or the one with the fewest slips of a finger between them, of those the one that is as
+// long; "" where none or more than one is.
+func nearest(word string, names []string) string {
+	if word == "" {
+		return ""
+	}
+	var begin []string
+	const slip = 100 // more than names differ in length
+	best, least, several := "", slip*len(word), false
+	for _, name := range names {
+		if strings.HasPrefix(name, word) {
+			begin = append(begin, name)
+		}
+		longer := max(len(name), len(word)) - min(len(name), len(word))
+		switch n := slip*slips(word, name) + longer; {
+		case n < least:
+			best, least, several = name, n, false
+		case n == least:
+			several = true
+		}
+	}
+	switch {
+	case len(begin) == 1:
+		return begin[0]
+	case several || least/slip > max(1, len(word)/3):
+		return ""
+	}
+	return best
+}
+
+// slips counts letters that are missing, too many, wrong, or swapped with their
+// neighbour between a and b.
+func slips(a, b string) int {
+	var before, last, row []int
+	for i := range len(a) + 1 {
+		row = make([]int, len(b)+1)
+		for j := range row {
+			switch {
+			case i == 0 || j == 0:
+				row[j] = i + j
+				continue
+			case a[i-1] == b[j-1]:
+				row[j] = last[j-1]
+			default:
+				row[j] = 1 + min(last[j-1], last[j], row[j-1])
+			}
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], 1+before[j-2])
+			}
+		}
+		before, last = last, row
+	}
+	return row[len(b)]
+}
