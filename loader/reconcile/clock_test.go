@@ -3,6 +3,8 @@ package reconcile_test
 import (
 	"context"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -94,5 +96,70 @@ func TestClockSteps(t *testing.T) {
 		}
 		g.engine.FollowClock()
 		expect("there and back", 0, false)
+	}
+}
+
+// Promise: nothing of a refused change stays. A refused add --for leaves the deadline of
+// an entry that --for made before where it is, through a step of the clock and a restart,
+// and a refused reload does not take over a huge step of the wall clock.
+func TestRefusedChangesMoveNoDeadline(t *testing.T) {
+	const lasting, dated, wide = "198.51.100.0/24", "192.0.2.0/24", "64.0.0.0/7"
+	const day = 24 * time.Hour
+	g := newGate(t, 3)
+	list := filepath.Join(t.TempDir(), "a.list")
+	g.options.Files = []string{list}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	g.start()
+	add := func(r reconcile.AddRequest) error {
+		_, err := g.engine.Add(context.Background(), reconcile.Caller{}, r)
+		return err
+	}
+	ends := func(prefix string) time.Duration {
+		t.Helper()
+		return labtest.Must(g.engine.End(netip.MustParsePrefix(prefix)))(t)
+	}
+	for _, r := range []reconcile.AddRequest{
+		{Prefixes: []string{lasting}, For: "90d"},
+		{Prefixes: []string{dated}, Until: time.Now().Add(90 * day).UTC().Format(time.RFC3339)},
+	} {
+		if err := add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.entries += 2
+	fixed, until := ends(lasting), ends(dated)
+
+	if err := add(reconcile.AddRequest{Prefixes: []string{lasting, wide}, For: "1h"}); err == nil {
+		t.Fatal("a prefix wider than /8 is added without --allow-any")
+	}
+	reconcile.StepClock(30 * time.Minute)
+	t.Cleanup(func() { reconcile.StepClock(-30 * time.Minute) })
+	g.engine.FollowClock()
+	if got := ends(lasting); got != fixed {
+		t.Errorf("after a refused add --for and a step of the clock it ends %v later", got-fixed)
+	}
+	g.stop()
+	g.start()
+	g.engine.FollowClock()
+	if got := ends(lasting); got != fixed {
+		t.Errorf("after a refused add --for and a restart it ends %v later", got-fixed)
+	}
+
+	until = ends(dated)
+	write("192.0.2.300\n")
+	reconcile.StepClock(3 * time.Hour)
+	t.Cleanup(func() { reconcile.StepClock(-3 * time.Hour) })
+	g.engine.FollowClock()
+	if _, err := g.engine.Reload(context.Background(), reconcile.Caller{}, reconcile.ReloadRequest{}); err == nil {
+		t.Fatal("a bad line is reloaded")
+	}
+	if got := ends(dated); got != until {
+		t.Errorf("a refused reload has moved the end of an entry by %v", got-until)
 	}
 }
