@@ -275,3 +275,22 @@ func TestOwnSessionIsGuardedAtAStart(t *testing.T) {
 	h.serve()
 	h.open()
 }
+
+// Promise: where a file that a start names cannot be read, the start says so; it never
+// suggests to empty or to shrink the list instead, which would shut every customer out.
+func TestUnreadableFileIsToldAtAStart(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	list := h.file("acme.list", netlab.ListedPrefix4.String()+"\n"+netlab.ListedPrefix6.String()+"\n"+prefixes(20))
+	h.run("--allow-file", list).stop()
+	small := h.file("small.list", "192.0.2.0/24\n")
+	for _, files := range [][]string{{"--allow-file", h.dir + "/nope.list"}, {"--allow-file", h.dir + "/nope.list", "--allow-file", small}} {
+		d := h.start(binary, files...)
+		code, log := d.ends(), d.logged()
+		if code == 0 || !strings.Contains(log, h.dir+"/nope.list: ") || strings.Contains(log, "--allow-empty") || strings.Contains(log, "--force-shrink") {
+			t.Errorf("%q: exit %d, want the error of nope.list and no hint that removes prefixes:\n%s", files, code, log)
+		}
+		h.shut()
+	}
+}
