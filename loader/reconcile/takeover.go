@@ -23,7 +23,7 @@ func (e *Engine) takeOver(good bool) error {
 	if good {
 		e.withhold(&read)
 	}
-	declared, failing := read.declared, read.failing
+	declared, failing, unread := read.declared, read.failing, maps.Clone(read.failing)
 	if len(failing) > 0 && !good {
 		return joined(failing)
 	}
@@ -68,13 +68,24 @@ func (e *Engine) takeOver(good bool) error {
 		plan, err = e.make(c)
 	}
 	if err != nil {
-		return err
+		return blame(unread, err)
 	}
 	e.failing = failing
 	if good {
 		e.logServices(old, plan)
 	}
 	return nil
+}
+
+// blame puts the files that could not be read before a refusal, and takes its hint away:
+// the prefixes that a start misses are in those files, and a flag that lets the start go
+// on without them would shut their owners out.
+func blame(unread map[policy.Origin]error, err error) error {
+	refused, ok := errors.AsType[*policy.Refused](err)
+	if !ok || len(unread) == 0 {
+		return err
+	}
+	return errors.Join(joined(unread), &policy.Refused{What: refused.What})
 }
 
 // fails reports whether origin failed, or a directory that it lies in: what is in a
