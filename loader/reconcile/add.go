@@ -18,18 +18,16 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 	if len(r.Prefixes) == 0 {
 		return Listing{}, &policy.InputError{What: "no prefix to add", Hint: "xdpallow add 192.0.2.0/24 --owner acme"}
 	}
-	claims, err := addedClaims(r, e.view.clock.now())
+	now := e.view.clock.now()
+	claims, err := addedClaims(r, now)
 	if err == nil {
 		err = e.servicesExist(claims)
 	}
 	if err != nil {
 		return Listing{}, err
 	}
-	if r.For != "" {
-		e.compiler.fix(claims)
-	}
 	_, err = e.make(change{
-		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: claims}, lasts: r.For != "", peers: r.Sessions,
+		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: claims}, lasting: r.lasting(claims, now), peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
@@ -78,6 +76,21 @@ func addedClaims(r AddRequest, now time.Time) ([]policy.Claim, error) {
 		}
 	}
 	return claims, nil
+}
+
+// lasting are those of claims, which r made at now, that end after --for; a line with an
+// until of its own does not.
+func (r AddRequest) lasting(claims []policy.Claim, now time.Time) (lasting []policy.Claim) {
+	if r.For == "" {
+		return nil
+	}
+	until, _ := deadline(r, now) // it went well when r made the claims
+	for _, claim := range claims {
+		if claim.Until.Equal(until) {
+			lasting = append(lasting, claim)
+		}
+	}
+	return lasting
 }
 
 // deadline is when what r adds ends; zero is never.

@@ -32,26 +32,39 @@ type fixedRecord struct {
 }
 
 // fix gives claims, which --for made just now, deadlines that no step of a clock moves.
-func (c *compiler) fix(claims []policy.Claim) {
+// The deadlines that stood before come back with undo, for a change that is not made.
+func (c *compiler) fix(claims []policy.Claim) (undo func()) {
+	before := make(map[netip.Prefix]fixed, len(claims))
 	for _, claim := range claims {
+		before[claim.Prefix] = c.fixed[claim.Prefix] // zero: none, which no entry can have
 		c.fixed[claim.Prefix] = fixed{claim.Until, c.clock.boot(claim.Until)}
+	}
+	return func() {
+		for prefix, was := range before {
+			if c.fixed[prefix] = was; was.boot == 0 {
+				delete(c.fixed, prefix)
+			}
+		}
 	}
 }
 
-// keepFixed adds to meta what ch changes of the deadlines.
+// keepFixed adds to meta what ch changes of the deadlines. A claim that ends when its
+// fixed deadline does keeps it; of any other claim the deadline is forgotten.
 func (c *compiler) keepFixed(ch change, meta map[string][]byte) error {
 	boot, err := store.BootID()
 	if err != nil {
 		return err
 	}
 	for prefix := range touched(ch.edit) {
-		f, found := c.fixed[prefix]
-		if !found {
-			continue
+		if _, found := c.fixed[prefix]; found {
+			meta[metaFixed+prefix.String()] = nil
 		}
-		meta[metaFixed+prefix.String()] = nil
-		if !ch.lasts {
-			continue // what is left of it here fits no claim any more
+	}
+	for _, claim := range ch.edit.Put {
+		prefix := claim.Prefix
+		f, found := c.fixed[prefix]
+		if !found || !f.until.Equal(claim.Until) {
+			continue
 		}
 		text, err := json.Marshal(fixedRecord{boot, f.until, f.boot})
 		if err != nil {

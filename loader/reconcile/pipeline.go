@@ -28,7 +28,7 @@ type change struct {
 	services []policy.Service                 // nil keeps them
 	declared map[policy.Origin][]policy.Claim // nil keeps them
 	edit     policy.Edit
-	lasts    bool // what edit puts ends so long after now, whatever the wall clock does
+	lasting  []policy.Claim // of edit: these end so long after now, whatever the wall clock does
 
 	// What overrides both, and rates. See store.Change.
 	overriding
@@ -87,10 +87,12 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 	generation := e.view.gate.Tables.Generation()
 	published := !plan.Empty() || !c.overriding.empty() || e.view.gate.Tables.Stale()
 	var used []kernel.Entry
+	unfix := e.compiler.fix(c.lasting)
 	if published {
 		var err error
 		generation = max(generation, e.lastGeneration()) + 1
 		if err := e.number(c.ownersOf(plan)); err != nil {
+			unfix()
 			return err
 		}
 		// Who is stopped is stopped first, and who is let in again comes last.
@@ -102,11 +104,13 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 			err = e.ruleOwners(c.overriding, next.overrides, isNotStopped)
 		}
 		if err != nil {
+			unfix()
 			return errors.Join(err, e.restore())
 		}
 	}
 	e.view.fold(used)
 	if err := e.record(c, next, plan, generation); err != nil {
+		unfix()
 		if published {
 			err = errors.Join(err, e.restore())
 		}

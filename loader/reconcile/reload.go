@@ -12,9 +12,6 @@ import (
 func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !r.DryRun {
-		e.followClock(true)
-	}
 	read, err := e.read()
 	if err != nil {
 		return Plan{}, err
@@ -44,6 +41,7 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 		return Plan{}, err
 	}
 	if !r.DryRun {
+		e.followClock(true) // not before: what is refused changes no deadline either
 		e.failing = failing
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
 			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
