@@ -10,6 +10,8 @@ UNITS      ?= /etc/systemd/system
 MANUALS    ?= $(PREFIX)/share/man/man8
 GOFUMPT    := go run mvdan.cc/gofumpt@v0.12.0
 NFPM       := go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.1
+CYCLONEDX  := go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.3.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests run besides Go: command -> Debian package.
@@ -19,7 +21,7 @@ TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo \
 	lintian:lintian rpm:rpm
 
-.PHONY: help build demo test test-kernels disguises fuzz soak tools root generate bench lint install uninstall stage packages clean
+.PHONY: help build demo test test-kernels disguises fuzz soak tools root generate bench lint install uninstall stage packages release vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -144,6 +146,13 @@ packages: stage ## build/packages/*.deb and *.rpm, for amd64 and arm64; the same
 			$(NFPM) package --config cmd/xdpallow/assets/packages/nfpm.yaml --packager $$kind --target build/packages || exit; \
 		done; \
 	done
+
+release: packages ## packages, their checksums, and what they are made of (CycloneDX), in build/packages
+	$(CYCLONEDX) bin -json -noserial -version '$(PACKAGE_VERSION)' -output build/packages/xdpallow.cdx.json build/xdpallow
+	cd build/packages && sha256sum * > SHA256SUMS
+
+vuln: ## known vulnerabilities in what is called; asks the database of the Go project
+	$(GOVULNCHECK) ./...
 
 clean: ## remove what was built
 	rm -rf build
