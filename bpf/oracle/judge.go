@@ -16,6 +16,10 @@ func (p Policy) judge(packet Packet) (Reason, int) {
 		return p.judgeLink(packet), 0
 	case OtherProtocol:
 		return p.judgeProtocol(packet), 0
+	case Tunnel:
+		if !p.Backstop {
+			return Tunnel, 0 // nobody judges what is inside, and the outer source may be faked
+		}
 	}
 	if packet.SourceRoute && packet.Protocol == tcp {
 		return SourceRoute, 0 // it might be to a protected port

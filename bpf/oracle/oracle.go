@@ -79,6 +79,8 @@ func Decide(frame []byte, p Policy) Decision {
 type Policy struct {
 	Services []Service
 	Entries  []Entry // each prefix once, any order
+	// Backstop is whether what is inside a tunnel is judged once it is taken out.
+	Backstop bool
 	// Socket reports whether a TCP socket that does not listen belongs to the
 	// connection; nil is no to all.
 	Socket func(remote, local netip.AddrPort) bool

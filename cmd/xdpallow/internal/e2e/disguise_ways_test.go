@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
@@ -84,28 +85,50 @@ func container(h *openHost) func() bool {
 	return func() bool { return h.opensTo(netlab.Unlisted4, netip.AddrPortFrom(h.link().Host4, 9999)) }
 }
 
-// segmentRouted is a SYN behind a segment routing header, as a whole or as a packet
-// of its own that Linux takes out without any tunnel device.
-func segmentRouted(left byte, inside bool) func(*openHost) func() bool {
+// segmentRouted is a SYN behind a segment routing header.
+func segmentRouted(left byte) func(*openHost) func() bool {
 	return func(h *openHost) func() bool {
 		wire := listenIn(h.tb, h.lab.Wire, "eth0")
 		client := netip.AddrPortFrom(netlab.Unlisted6, 4000)
 		syn := labtest.Must(h.link().SYN(client, h.api6()))(h.tb)
-		ethernet, ip, segment := syn[:14], syn[14:54], syn[54:]
-		payload, next := segment, byte(6)
-		if inside {
-			payload, next = append(append([]byte(nil), ip...), segment...), 41
-		}
-		const segments = 2
-		header := []byte{next, 2 * segments, 4, left, segments - 1, 0, 0, 0}
-		for range segments {
-			header = append(header, h.link().Host6.AsSlice()...)
-		}
-		frame := append(append(append([]byte(nil), ethernet...), ip...), append(header, payload...)...)
-		frame[14+6] = 43
-		be.BigEndian.PutUint16(frame[14+4:], uint16(len(header)+len(payload)))
+		frame := h.segmentRoute(syn, left, 6, syn[54:])
 		return func() bool { return h.answers(wire, h.link(), frame, client) }
 	}
+}
+
+// encapsulated is a SYN of an unlisted source as a packet of its own behind a segment
+// routing header, which Linux takes out without any tunnel device. Its outer source may
+// be faked, for nothing is ever sent there.
+func encapsulated(outer netip.Addr) func(*openHost) func() bool {
+	return func(h *openHost) func() bool {
+		wire := listenIn(h.tb, h.lab.Wire, "eth0")
+		client := netip.AddrPortFrom(netlab.Unlisted6, 4000)
+		frame := h.encapsulate(outer, client)
+		return func() bool { return h.answers(wire, h.link(), frame, client) }
+	}
+}
+
+// encapsulate makes a SYN of client inside a packet of outer.
+func (h *host) encapsulate(outer netip.Addr, client netip.AddrPort) []byte {
+	h.tb.Helper()
+	syn := labtest.Must(h.link().SYN(client, h.api6()))(h.tb)
+	frame := h.segmentRoute(syn, 0, 41, syn[14:])
+	copy(frame[14+8:], outer.AsSlice())
+	return frame
+}
+
+// segmentRoute puts payload behind a segment routing header, in a frame with the headers
+// of syn. All segments are the host itself, and left of them are to be visited.
+func (h *host) segmentRoute(syn []byte, left, next byte, payload []byte) []byte {
+	const segments = 2
+	header := []byte{next, 2 * segments, 4, left, segments - 1, 0, 0, 0}
+	for range segments {
+		header = append(header, h.link().Host6.AsSlice()...)
+	}
+	frame := slices.Concat(syn[:54], header, payload)
+	frame[14+6] = 43
+	be.BigEndian.PutUint16(frame[14+4:], uint16(len(header)+len(payload)))
+	return frame
 }
 
 // routeLocalnet reaches a loopback address from the wire, as kube-proxy lets it.
