@@ -41,6 +41,8 @@ var mutants = []struct{ name, file, old, new string }{
 	{"the length of AH in units of 8", "extensions.h", "(header[1] + 2) * 4", "(header[1] + 1) * 8"},
 	{"AH not walked", "extensions.h", "next == NEXT_FRAGMENT || next == NEXT_AUTHENTICATION ||", "next == NEXT_FRAGMENT ||"},
 	{"SRv6 not seen", "extensions.h", "routed && is_ip(c.next)", "0"},
+	{"tunnels of listed sources without the backstop", "xdpallow.bpf.c", "if (tunneled && !current.backstop)", "if (0)"},
+	{"tunnels of listed sources with the backstop", "xdpallow.bpf.c", "if (tunneled && !current.backstop)", "if (tunneled)"},
 	{"a family forgotten", "parse.h", "p->family = FAMILY_IPV6;", "p->family = FAMILY_IPV4;"},
 	{"more than the ports asked for", "parse.h", "&p->cursor, 4);\n\tif (!ports)", "&p->cursor, 8);\n\tif (!ports)"},
 	{"more than the flags asked for", "parse.h", "&p->cursor, 14)", "&p->cursor, 20)"},
@@ -82,7 +84,8 @@ func TestMutantsAreKilled(t *testing.T) {
 	var tables []*maps.Tables
 	for _, scope := range []oracle.Scope{oracle.SYN, oracle.StrayScope, oracle.Strict} {
 		policy := oracle.Sample(scope)
-		policies, tables = append(policies, policy), append(tables, mapstest.Tables(t, kernelPolicy(policy)))
+		policy.Backstop = scope == oracle.StrayScope
+		policies, tables = append(policies, policy), append(tables, tablesOf(t, policy))
 	}
 	if killer := kill(t, shippedObject(t), policies, tables, seed); killer != "" {
 		t.Fatalf("the program as it is differs from the oracle: %s", killer)

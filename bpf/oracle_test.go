@@ -29,7 +29,17 @@ type judged struct {
 
 func newJudged(tb testing.TB, policy oracle.Policy) judged {
 	tb.Helper()
-	return judged{policy, mapstest.Load(tb, mapstest.Tables(tb, kernelPolicy(policy)), true)}
+	return judged{policy, mapstest.Load(tb, tablesOf(tb, policy), true)}
+}
+
+// tablesOf are tables that hold the oracle's policy.
+func tablesOf(tb testing.TB, policy oracle.Policy) *maps.Tables {
+	tb.Helper()
+	tables := mapstest.Tables(tb, kernelPolicy(policy))
+	if err := tables.SetBackstop(policy.Backstop); err != nil {
+		tb.Fatal(err)
+	}
+	return tables
 }
 
 // kernelPolicy is the oracle's policy as the kernel is told it.
@@ -79,6 +89,7 @@ func samples(tb testing.TB) map[string]judged {
 	mixed := oracle.Sample(oracle.SYN)
 	mixed.Services[0].Enforce, mixed.Services[2].Enforce = false, false
 	mixed.Services[0].Scope, mixed.Services[1].Scope = oracle.StrayScope, oracle.Strict
+	mixed.Backstop = true
 	all["audit of mixed scopes"] = newJudged(tb, mixed)
 	return all
 }

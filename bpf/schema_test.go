@@ -17,9 +17,9 @@ import (
 	"github.com/xdpallow/xdpallow/bpf"
 )
 
-var update = flag.Bool("update", false, "write testdata/schema_v4.txt anew")
+var update = flag.Bool("update", false, "write testdata/schema_v5.txt anew")
 
-const schemaFile = "../testdata/schema_v4.txt"
+const schemaFile = "../testdata/schema_v5.txt"
 
 func TestSchema(t *testing.T) {
 	spec, err := bpf.LoadXdpallow()

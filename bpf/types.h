@@ -106,6 +106,8 @@ struct current {
 	__u32 sample;      /* the share of the refused packets that is sampled, of 2^32; 0 is none; the kernel may halve it */
 	__u32 sample_near; /* likewise, of near misses, which must not drown in a flood */
 	struct prefilter prefilter[SLOTS][2]; /* IPv4, IPv6 */
+	__u8 backstop; /* 1 while the backstop judges what the host takes out of tunnels */
+	__u8 unused[7];
 };
 
 /*
@@ -195,7 +197,7 @@ struct event {
 
 _Static_assert(sizeof(struct counter) == 16, "schema");
 _Static_assert(sizeof(struct policy) == 512 + 2 * 65536, "schema");
-_Static_assert(sizeof(struct current) == 32, "schema");
+_Static_assert(sizeof(struct current) == 40, "schema");
 _Static_assert(sizeof(struct key) == KEY6_SIZE, "schema");
 _Static_assert(sizeof(struct entry) == 24, "schema");
 _Static_assert(sizeof(struct owner) == 32, "schema");

@@ -109,6 +109,7 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, 
 	const struct policy *policy = q->policy;
 	enum reason finding = parse(ctx, p), reason;
 	int tcp = p->cursor.next == IPPROTO_TCP, routed = finding >= REASON_MALFORMED && tcp;
+	int tunneled = finding == REASON_TUNNEL; /* which the host takes out without a device */
 	__u32 opening = 0;
 
 	if (finding == UNDECIDED) {
@@ -131,6 +132,9 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, 
 			return finding;
 		routed = 0;
 	}
+	/* From every source: the outer one may be faked, for nothing is sent back to it. */
+	if (tunneled && !current.backstop)
+		return REASON_TUNNEL;
 	/* From every source. Where no port was read it could be ours. */
 	if (routed && p->options_length && is_source_routed(ctx, p->options, p->options_length))
 		return REASON_SOURCE_ROUTE;

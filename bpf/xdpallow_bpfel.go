@@ -35,6 +35,8 @@ type XdpallowCurrent struct {
 		Shift uint8
 		Exact uint8
 	}
+	Backstop uint8
+	Unused   [7]uint8
 }
 
 type XdpallowEntry struct {

@@ -38,7 +38,36 @@ func (g *Gate) AttachBackstop() error {
 		return errors.Join(err, made.close())
 	}
 	g.hold(backstop, made)
-	return nil
+	return g.NoteBackstop()
+}
+
+// NoteBackstop tells the XDP programs whether the backstop stands, as the kernel has it
+// now: attached in this namespace, with the program that is pinned for it.
+func (g *Gate) NoteBackstop() error { return g.Tables.SetBackstop(g.backstopStands()) }
+
+func (g *Gate) backstopStands() bool {
+	pinned, err := link.LoadPinnedLink(g.link(backstop), nil)
+	if err != nil {
+		return false
+	}
+	defer pinned.Close()
+	info, err := pinned.Info()
+	if err != nil || !inThisNamespace(pinned) {
+		return false
+	}
+	// That of another schema goes by tables of its own, which hold the same list.
+	for _, path := range g.pinnedPrograms(backstop) {
+		program, err := ebpf.LoadPinnedProgram(path, nil)
+		if err != nil {
+			continue
+		}
+		id, err := programID(program)
+		program.Close()
+		if err == nil && id == uint32(info.Program) {
+			return true
+		}
+	}
+	return false
 }
 
 // linkBackstop updates the pinned link to the program of made. A link that outlived

@@ -15,6 +15,13 @@ import (
 // Detach opens the gate on one interface, at once, and removes what is pinned for
 // it; its counters end. Other interfaces stay guarded.
 func (g *Gate) Detach(name string) error {
+	// Before the backstop goes: from then on nobody judges what a tunnel holds. Whoever
+	// detaches without a daemon has no tables, and takes every program off.
+	if name == backstop && g.Tables != nil {
+		if err := g.Tables.SetBackstop(false); err != nil {
+			return fmt.Errorf("backstop: %w", err)
+		}
+	}
 	if err := detach(g.link(name)); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

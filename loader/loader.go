@@ -59,6 +59,10 @@ func Open(root string) (_ *Gate, err error) {
 		held.Close()
 		return nil, fmt.Errorf("open tables under %s: %w", root, err)
 	}
+	if err := g.NoteBackstop(); err != nil {
+		g.Close()
+		return nil, err
+	}
 	return g, nil
 }
 

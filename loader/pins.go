@@ -12,9 +12,9 @@ import (
 )
 
 // Schema is the number of the layout of maps and programs under the pin root. A
-// change of testdata/schema_v4.txt is a new number: the old and the new binary
+// change of testdata/schema_v5.txt is a new number: the old and the new binary
 // then each find their own pins, and hand over to each other.
-var Schema = "v4"
+var Schema = "v5"
 
 // The directories under a pin root. Links lie outside the schema: a new schema
 // takes over the links of the old one.

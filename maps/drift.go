@@ -15,8 +15,8 @@ import (
 )
 
 // SameCurrent reports whether the programs go by the slot and the generation that we
-// made live, and by the sizes of the prefilter in both slots. It may be called beside a
-// writer.
+// made live, by the sizes of the prefilter in both slots, and by what we said of the
+// backstop. It may be called beside a writer.
 func (t *Tables) SameCurrent() (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,7 +24,8 @@ func (t *Tables) SameCurrent() (bool, error) {
 	if err := t.current.Lookup(uint32(0), &live); err != nil {
 		return false, fmt.Errorf("read current: %w", err)
 	}
-	return live.Slot == t.live.Slot && live.Generation == t.live.Generation && live.Prefilter == t.live.Prefilter, nil
+	return live.Slot == t.live.Slot && live.Generation == t.live.Generation && live.Prefilter == t.live.Prefilter &&
+		live.Backstop == t.live.Backstop, nil
 }
 
 // RestoreCurrent makes our slot the live one again. Programs may read the idle one for

@@ -6,7 +6,22 @@ import (
 	"net/netip"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/bpf"
 )
+
+// SetBackstop tells the XDP programs whether the backstop stands. While it does not they
+// drop what the host would take out of a tunnel for nobody to judge.
+func (t *Tables) SetBackstop(stands bool) error {
+	var value uint8
+	if stands {
+		value = 1
+	}
+	if t.live.Backstop == value {
+		return nil
+	}
+	return t.edit(func(c *bpf.XdpallowCurrent) { c.Backstop = value })
+}
 
 // SetLocal tells the backstop which addresses are this namespace's own, so that the
 // host's clients of its own API are not refused. What is new is put before what is

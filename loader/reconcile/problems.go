@@ -16,6 +16,12 @@ import (
 func (e *Engine) probe() {
 	e.flushLog()
 	problems := e.view.probe()
+	if err := e.view.gate.NoteBackstop(); err != nil {
+		problems = append(problems, Problem{
+			Code: "backstop", Subject: "backstop", Hint: "systemctl restart xdpallow",
+			Text: fmt.Sprintf("the programs could not be told whether it is attached: %v", err),
+		})
+	}
 	for i := range problems {
 		if problems[i].Code == "audit" && !strings.HasPrefix(problems[i].Hint, "xdpallow ") {
 			problems[i].Hint = e.howTo(policy.Enforce)

@@ -50,6 +50,6 @@ func (u Unfiltered) Follow() (filtered [2]bool, err error) {
 	for family := range filtered {
 		filtered[family] = live.Prefilter[live.Slot][family].Shift != 0
 	}
-	live = bpf.XdpallowCurrent{Slot: live.Slot, Generation: live.Generation, Sample: live.Sample, SampleNear: live.SampleNear}
+	live = bpf.XdpallowCurrent{Slot: live.Slot, Generation: live.Generation, Sample: live.Sample, SampleNear: live.SampleNear, Backstop: live.Backstop}
 	return filtered, u.to.Put(uint32(0), live)
 }
