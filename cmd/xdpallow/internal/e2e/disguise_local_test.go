@@ -34,6 +34,18 @@ func (h *openHost) localClients() []localClient {
 		h.tb.Fatal(err)
 	}
 	linkLocal := h.linkLocal("eth0")
+	// Every address of these is the host's: lo has the first with a mask, and routes
+	// lead the others there.
+	masked4 := netip.MustParseAddr("10.66.0.1")
+	if err := h.lab.Host.AddAddr("lo", netip.PrefixFrom(masked4, 24)); err != nil {
+		h.tb.Fatal(err)
+	}
+	for _, prefix := range []string{"10.55.0.0/16", "fd55::/64"} {
+		if out, err := h.lab.Host.Command(context.Background(), "ip", "route", "add", "local", prefix, "dev", "lo").CombinedOutput(); err != nil {
+			h.tb.Fatalf("route %s to lo: %v\n%s", prefix, err, out)
+		}
+	}
+	routed4, routed6 := netip.MustParseAddr("10.55.7.7"), netip.MustParseAddr("fd55::7")
 	return []localClient{
 		{"loopback v4", netip.Addr{}, loopback4, ""},
 		{"another loopback v4", netip.MustParseAddr("127.0.0.2"), loopback4, ""},
@@ -48,6 +60,16 @@ func (h *openHost) localClients() []localClient {
 		{"own v4 bound to the device", netip.Addr{}, own4, "eth0"},
 		{"own v6 bound to the device", netip.Addr{}, own6, "eth0"},
 		{"own v4 from another of the device, bound to it", second4, own4, "eth0"},
+		{"own v4 from another loopback", netip.MustParseAddr("127.7.7.7"), own4, ""},
+		{"routed v4", netip.Addr{}, routed4, ""},
+		{"routed v4 from another", routed4.Next(), routed4, ""},
+		{"loopback v4 from a routed one", routed4, loopback4, ""},
+		{"v4 of lo from one of its mask", netip.MustParseAddr("10.66.0.99"), masked4, ""},
+		{"v4 of lo from a routed one", routed4, other4, ""},
+		{"routed v6", netip.Addr{}, routed6, ""},
+		{"routed v6 from another", routed6.Next(), routed6, ""},
+		{"loopback v6 from a routed one", routed6, loopback6, ""},
+		{"v6 of lo from a routed one", routed6, other6, ""},
 	}
 }
 

@@ -1,0 +1,96 @@
+package e2e
+
+// This file is about what comes in by lo, which is not only the host itself.
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+)
+
+// onLoopback puts the API on an address of lo, which the wire reaches by eth1.
+func (h *openHost) onLoopback() (api netip.AddrPort) {
+	h.tb.Helper()
+	second := labtest.Must(h.lab.AddLink("eth1"))(h.tb)
+	api = netip.AddrPortFrom(netip.MustParseAddr("10.99.0.1"), port)
+	if err := h.lab.Wire.AddRoute(netip.PrefixFrom(api.Addr(), 32), second.Host4, "eth1", 1); err != nil {
+		h.tb.Fatal(err)
+	}
+	return api
+}
+
+// opened reports whether a client of the wire gets as far as the server's accept.
+func (h *openHost) opened(client netip.Addr, api netip.AddrPort) bool {
+	h.tb.Helper()
+	conn, err := h.lab.Wire.DialContext(context.Background(), "tcp", client, api.String())
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return false
+	}
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	defer conn.Close()
+	at := netip.MustParseAddrPort(conn.LocalAddr().String())
+	// A proxy accepts before the server does; then one of these happens.
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, _ = conn.Read(make([]byte, 1))
+	return within(300*time.Millisecond, func() bool { _, accepted := h.accepted.Load(at); return accepted })
+}
+
+// Promise (0 leaks): what comes in by lo is judged like everything else, unless it is the
+// host's own: a SYN proxy and a redirect hand strangers over there.
+func TestStrangersOnLoopback(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		make func(h *openHost)
+	}{
+		{"nft synproxy", func(h *openHost) {
+			sysctl(h.tb, h.lab.Host, "netfilter/nf_conntrack_tcp_loose", "0")
+			h.nft(`table ip proxy {
+				chain raw { type filter hook prerouting priority raw; iifname "eth1" tcp dport 8443 tcp flags & (fin|syn|rst|ack) == syn notrack; }
+				chain in {
+					type filter hook input priority filter;
+					iifname "eth1" tcp dport 8443 ct state invalid,untracked synproxy mss 1460 wscale 7 sack-perm;
+					ct state invalid drop;
+				}
+			}`)
+		}},
+		{"tc mirred", func(h *openHost) {
+			for _, command := range [][]string{
+				{"tc", "qdisc", "add", "dev", "eth1", "clsact"},
+				{"tc", "filter", "add", "dev", "eth1", "ingress", "protocol", "ip", "u32", "match", "u32", "0", "0", "action", "mirred", "ingress", "redirect", "dev", "lo"},
+			} {
+				if out, err := h.lab.Host.Command(context.Background(), command...).CombinedOutput(); err != nil {
+					h.tb.Fatalf("%v: %v\n%s", command, err, out)
+				}
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newOpenHost(t)
+			api := h.onLoopback()
+			c.make(h)
+			if !h.opened(netlab.Unlisted4, api) {
+				t.Fatal("bare Linux opens nothing")
+			}
+			h.run(allowed...)
+			if h.opened(netlab.Unlisted4, api) {
+				t.Error("an unlisted source has a connection")
+			}
+			if !h.opened(netlab.Listed4, api) {
+				t.Error("a listed source has none")
+			}
+			if h.packets("backstop", "drop", "not_listed") == 0 {
+				t.Error("the backstop did not count what it refused")
+			}
+		})
+	}
+}
