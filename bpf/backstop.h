@@ -20,10 +20,12 @@ struct endpoints {
 	struct key remote;
 	struct key local;
 	enum family family;
+	__u32 ifindex; /* by which the packet came in, as the stack sees it */
 };
 
 static __always_inline void read_endpoints(const struct bpf_sk_lookup *ctx, struct endpoints *e)
 {
+	e->ifindex = ctx->ingress_ifindex;
 	if (ctx->family == AF_INET) {
 		__u32 remote = ctx->remote_ip4, here = ctx->local_ip4;
 
@@ -43,17 +45,35 @@ static __always_inline void read_endpoints(const struct bpf_sk_lookup *ctx, stru
 	}
 }
 
+/* Is the remote address this namespace's own, for a packet that came in by the interface? */
+static __always_inline int is_own(const struct endpoints *e, __u32 ifindex)
+{
+	struct local_key key = { .prefixlen = 8 * (sizeof(key.ifindex) + sizeof(key.address)), .ifindex = ifindex };
+
+	if (e->family == FAMILY_IPV4) {
+		key.address[10] = key.address[11] = 0xff;
+		__builtin_memcpy(key.address + 12, e->remote.address, 4);
+	} else {
+		__builtin_memcpy(key.address, e->remote.address, 16);
+	}
+	return bpf_map_lookup_elem(&local, &key) != NULL;
+}
+
 /*
  * Health checks, and a host that talks to itself by an address of its own: such
- * packets show the interface that has the address and not lo. Refusing them would
- * take the API out of its own load balancer.
+ * packets show the interface that has the address of the server and not lo. Refusing
+ * them would take the API out of its own load balancer.
+ *
+ * The interface matters for link-local addresses: on another link somebody else may have
+ * the same one, and he is answered there. An answer to any other own address stays in
+ * the host, so whoever fakes one gets no connection.
  */
-static __always_inline int is_local(const struct bpf_sk_lookup *ctx, struct endpoints *e)
+static __always_inline int is_local(const struct endpoints *e)
 {
 	const __u32 *words = (const __u32 *)e->remote.address;
 	const __u32 *here = (const __u32 *)e->local.address;
 
-	if (ctx->ingress_ifindex == IFINDEX_LOOPBACK)
+	if (e->ifindex == IFINDEX_LOOPBACK)
 		return 1;
 	if (e->family == FAMILY_IPV4 && e->remote.address[0] == LOOPBACK4)
 		return 1;
@@ -62,7 +82,7 @@ static __always_inline int is_local(const struct bpf_sk_lookup *ctx, struct endp
 		return 1;
 	if (words[0] == here[0] && words[1] == here[1] && words[2] == here[2] && words[3] == here[3])
 		return 1;
-	return bpf_map_lookup_elem(&local, &e->remote) != NULL;
+	return is_own(e, 0) || is_own(e, e->ifindex);
 }
 
 SEC("sk_lookup")
@@ -83,7 +103,7 @@ int backstop(struct bpf_sk_lookup *ctx)
 	if (!service)
 		return SK_PASS;
 	read_endpoints(ctx, &e);
-	if (is_local(ctx, &e))
+	if (is_local(&e))
 		return SK_PASS;
 	reason = judge_source(&e.remote, slot, e.family, service, 0);
 	verdict = judge(reason, rules, service);

@@ -121,12 +121,12 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
-/* This namespace's own addresses, full length, for the backstop. */
+/* This namespace's own addresses, for the backstop. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
-	__type(key, struct key);
+	__type(key, struct local_key);
 	__type(value, __u8);
 } local SEC(".maps");
 

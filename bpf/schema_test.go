@@ -106,7 +106,7 @@ func schema(t *testing.T, spec *ebpf.CollectionSpec) string {
 				indent, name, m.Type, m.KeySize, m.ValueSize, m.MaxEntries, m.Flags)
 		}
 	}
-	for _, name := range []string{"current", "prefilter", "policy", "service", "key", "entry", "counter"} {
+	for _, name := range []string{"current", "prefilter", "policy", "service", "key", "local_key", "entry", "counter"} {
 		var s *btf.Struct
 		if err := spec.Types.TypeByName(name, &s); err != nil {
 			t.Fatalf("struct %s: %v", name, err)

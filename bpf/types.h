@@ -123,6 +123,17 @@ struct key {
 #define KEY4_SIZE 8
 #define KEY6_SIZE 20
 
+/*
+ * Key of the map local: an address, or a prefix, of which every address is this
+ * network namespace's own when a packet from it comes in by the interface. IPv4 is
+ * IPv4-mapped here: Linux takes no IPv6 packet with such a source.
+ */
+struct local_key {
+	__u32 prefixlen;   /* of the 160 bits that follow */
+	__u32 ifindex;     /* host byte order; 0 is any interface */
+	__u8 address[16];  /* network byte order */
+};
+
 #define ENTRY_SUSPENDED 1
 
 /* What the maps of the prefilter hold: a cache line of bits. */
@@ -199,6 +210,7 @@ _Static_assert(sizeof(struct counter) == 16, "schema");
 _Static_assert(sizeof(struct policy) == 512 + 2 * 65536, "schema");
 _Static_assert(sizeof(struct current) == 40, "schema");
 _Static_assert(sizeof(struct key) == KEY6_SIZE, "schema");
+_Static_assert(sizeof(struct local_key) == 24, "schema");
 _Static_assert(sizeof(struct entry) == 24, "schema");
 _Static_assert(sizeof(struct owner) == 32, "schema");
 _Static_assert(sizeof(struct openings) == 80, "schema");

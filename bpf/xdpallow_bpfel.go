@@ -81,6 +81,13 @@ type XdpallowKey struct {
 	Address   [16]uint8
 }
 
+type XdpallowLocalKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Ifindex   uint32
+	Address   [16]uint8
+}
+
 type XdpallowOpenings struct {
 	_        structs.HostLayout
 	Passed   uint64

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/maps"
@@ -188,26 +187,4 @@ func (g *Gate) AskBackstop(source netip.Addr, tcp bool, port uint16) (refused bo
 		return false, fmt.Errorf("run twin of the backstop: %w", err)
 	}
 	return verdict == 0, nil
-}
-
-// Addresses returns the addresses of this network namespace, for Tables.SetLocal.
-func Addresses() ([]netip.Addr, error) {
-	var list []netlink.Addr
-	var err error
-	for range 30 {
-		if list, err = netlink.AddrList(nil, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	// No address at all would refuse the host to itself.
-	if err != nil {
-		return nil, fmt.Errorf("list own addresses: %w", err)
-	}
-	var addrs []netip.Addr
-	for _, a := range list {
-		if addr, ok := netip.AddrFromSlice(a.IP); ok {
-			addrs = append(addrs, addr.Unmap())
-		}
-	}
-	return addrs, nil
 }

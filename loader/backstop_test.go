@@ -45,7 +45,7 @@ func TestBackstop(t *testing.T) {
 func (h *host) backstop(gate *loader.Gate) (at loader.Backstop) {
 	h.Helper()
 	h.do(func() error {
-		own, err := loader.Addresses()
+		own, err := loader.OwnAddresses()
 		if err != nil {
 			return err
 		}

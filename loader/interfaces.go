@@ -72,12 +72,7 @@ func byIndex(links []netlink.Link, index int) netlink.Link {
 // interfaces lists the links of this namespace; a dump that was interrupted by a
 // change is taken again.
 func interfaces() (links []netlink.Link, err error) {
-	for range 30 {
-		if links, err = netlink.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return links, err
-		}
-	}
-	return links, err
+	return again(netlink.LinkList)
 }
 
 // Uncovered returns the interfaces that are up and have an address, and whose

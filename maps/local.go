@@ -23,20 +23,26 @@ func (t *Tables) SetBackstop(stands bool) error {
 	return t.edit(func(c *bpf.XdpallowCurrent) { c.Backstop = value })
 }
 
+// Local is a prefix of which every address is this network namespace's own.
+type Local struct {
+	Prefix    netip.Prefix // canonical, and not IPv4-mapped
+	Interface int          // index of the one by which packets from it may come in; 0 is any
+}
+
 // SetLocal tells the backstop which addresses are this namespace's own, so that the
 // host's clients of its own API are not refused. What is new is put before what is
 // gone is taken out.
-func (t *Tables) SetLocal(addrs []netip.Addr) error {
-	want := map[key6]bool{}
-	for _, addr := range addrs {
-		key := localKey(addr)
+func (t *Tables) SetLocal(own []Local) error {
+	want := map[localKey]bool{}
+	for _, l := range own {
+		key := keyOfLocal(l)
 		want[key] = true
 		if err := t.local.Put(key, uint8(1)); err != nil {
-			return fmt.Errorf("put own address %v: %w", addr, err)
+			return fmt.Errorf("put own address %v: %w", l.Prefix, err)
 		}
 	}
-	var gone []key6
-	var key key6
+	var gone []localKey
+	var key localKey
 	var value uint8
 	for entries := t.local.Iterate(); entries.Next(&key, &value); {
 		if !want[key] {
@@ -51,9 +57,18 @@ func (t *Tables) SetLocal(addrs []netip.Addr) error {
 	return nil
 }
 
-// localKey is struct key of a whole address: IPv4 in its first four bytes.
-func localKey(addr netip.Addr) key6 {
-	key := key6{PrefixLen: uint32(addr.BitLen())}
-	copy(key.Address[:], addr.AsSlice())
-	return key
+// localKey is struct local_key, with fields that the library can copy as they lie.
+type localKey struct {
+	PrefixLen uint32
+	Interface uint32
+	Address   [16]byte // network byte order, IPv4 as IPv4-mapped
+}
+
+func keyOfLocal(l Local) localKey {
+	addr := l.Prefix.Addr()
+	length := 32 + l.Prefix.Bits() // of interface and address
+	if addr.Is4() {
+		length += 96
+	}
+	return localKey{uint32(length), uint32(l.Interface), addr.As16()}
 }

@@ -24,11 +24,11 @@ func (e *Engine) knowAddresses() error {
 	if e.options.Backstop == "off" {
 		return nil
 	}
-	addrs, err := loader.Addresses()
+	own, err := loader.OwnAddresses()
 	if err != nil {
 		return err
 	}
-	return e.view.gate.Tables.SetLocal(addrs)
+	return e.view.gate.Tables.SetLocal(own)
 }
 
 // probeBackstop proves that the second door is shut, where there is one.

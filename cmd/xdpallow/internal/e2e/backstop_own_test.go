@@ -136,12 +136,14 @@ func TestTentativeAddressesAreNotOwn(t *testing.T) {
 }
 
 // Promise (0 leaks): who sends from an address of the host gets no connection of it, also
-// where Linux was told to take such packets: the answer stays in the host.
+// where Linux was told to take such packets: the answer stays in the host. A datagram
+// needs no answer, and nothing at the socket lookup tells it from the host's own; README
+// says so. A guarded interface drops it.
 func TestOwnAddressFromOutside(t *testing.T) {
 	t.Parallel()
 	h := newOpenHost(t)
 	second := labtest.Must(h.lab.AddLink("eth1"))(t)
-	for _, key := range []string{"all", "eth1"} {
+	for _, key := range []string{"all", "eth0", "eth1"} {
 		sysctl(t, h.lab.Host, "ipv4/conf/"+key+"/accept_local", "1")
 		sysctl(t, h.lab.Host, "ipv4/conf/"+key+"/route_localnet", "1")
 	}
@@ -162,6 +164,22 @@ func TestOwnAddressFromOutside(t *testing.T) {
 		}
 		if _, accepted := h.accepted.Load(client); accepted {
 			t.Errorf("%s from outside has a connection", client)
+		}
+	}
+	for _, c := range []struct {
+		fake, server netip.Addr
+		taken        bool
+	}{{second.Host6, h.link().Host6, false}, {h.link().Host6, second.Host6, true}} {
+		server := labtest.Must(h.lab.Host.ListenPacket("udp", netip.AddrPortFrom(c.server, port).String()))(t)
+		defer server.Close()
+		client := labtest.Must(h.lab.Wire.DialContext(t.Context(), "udp", c.fake, server.LocalAddr().String()))(t)
+		defer client.Close()
+		if _, err := client.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		_ = server.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		if _, _, err := server.ReadFrom(make([]byte, 64)); (err == nil) != c.taken {
+			t.Errorf("a datagram to %s with the faked source %s: %v, want it taken: %t", c.server, c.fake, err, c.taken)
 		}
 	}
 }
