@@ -33,3 +33,9 @@ func (e *Engine) Checkpoint() error {
 	defer e.mu.Unlock()
 	return e.lastUse()
 }
+
+// Watch probes and repairs, as Run does every ten seconds.
+func (e *Engine) Watch() { e.watch() }
+
+// Follow looks at the interfaces, as Run does when the kernel tells of a change.
+func (e *Engine) Follow() { e.follow() }

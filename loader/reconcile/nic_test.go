@@ -1,0 +1,110 @@
+package reconcile_test
+
+// This file holds what the engine makes of a driver that forgets our program; it runs
+// where the kernels tool gave the guest two NICs whose driver does.
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// Promise: a NIC whose driver forgets the program, while the kernel still reports it
+// attached, is found by the frames that it received and the program never counted. Then
+// nobody claims that the gate enforces; the program is linked again, and strangers are
+// refused. XDPALLOW_NIC_FORGETS says whether the driver at hand forgets.
+func TestDriverThatForgets(t *testing.T) {
+	if os.Getenv("XDPALLOW_NIC") == "" {
+		t.Skip("no NICs: kernels -nic vmxnet3 -env XDPALLOW_NIC=native -env XDPALLOW_NIC_FORGETS=yes")
+	}
+	forgets := os.Getenv("XDPALLOW_NIC_FORGETS") == "yes"
+	g := newGate(t, 1)
+	if err := g.lab.DeleteLink("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Must(g.lab.AddPair("eth0", "eth0", "eth1"))(t)
+	g.start()
+	g.probed()
+	g.flooded("attached", true)
+	if p := g.probed(); slices.ContainsFunc(p, notRun) {
+		t.Errorf("every frame was counted, and there are problems %+v", p)
+	}
+	if err := g.lab.Host.SetMTU("eth0", 1400); err != nil {
+		t.Fatal(err)
+	}
+	g.inHost(g.engine.Follow)
+	g.flooded("after a new MTU", !forgets)
+	g.inHost(g.engine.Watch)
+	status := labtest.Must(g.engine.Snapshot(context.Background()))(t)
+	if got := slices.ContainsFunc(status.Problems, notRun); got != forgets || status.Enforcing == forgets {
+		t.Errorf("enforcing %v, problems %+v, of a driver that forgets: %v", status.Enforcing, status.Problems, forgets)
+	}
+	g.flooded("linked again", true)
+	if p := g.probed(); slices.ContainsFunc(p, notRun) {
+		t.Errorf("the program runs again, and there are problems %+v", p)
+	}
+}
+
+func notRun(p reconcile.Problem) bool { return p.Code == "not_run" }
+
+func (g *gate) inHost(fn func()) {
+	g.Helper()
+	if err := g.lab.Host.Do(func() error { fn(); return nil }); err != nil {
+		g.Fatal(err)
+	}
+}
+
+// probed probes, and returns the problems that there are.
+func (g *gate) probed() []reconcile.Problem {
+	g.Helper()
+	g.inHost(g.engine.Watch)
+	return labtest.Must(g.engine.Snapshot(context.Background()))(g.T).Problems
+}
+
+// flooded sends strangers, and expects the program to refuse all of them or to see none.
+func (g *gate) flooded(when string, refused bool) {
+	g.Helper()
+	reader := labtest.Must(loader.OpenReader(g.options.Root))(g.T)
+	defer reader.Close()
+	count := func() (n uint64) {
+		counters := labtest.Must(reader.Counters("eth0"))(g.T)
+		series, counts, err := counters.Read()
+		if err != nil {
+			g.Fatal(err)
+		}
+		for i, s := range series {
+			if s.Verdict == maps.Drop {
+				n += counts[i].Packets
+			}
+		}
+		return n
+	}
+	const frames = 300
+	link := g.lab.Link("eth0")
+	stats := func() uint64 { return labtest.Must(g.lab.Host.Statistics("eth0"))(g.T).RxPackets }
+	before, received := count(), stats()
+	labtest.Must(link.Flood(context.Background(), netlab.Flood{
+		Sources: netip.MustParsePrefix("198.18.0.0/15"), Target: netip.AddrPortFrom(link.Host4, 8443), Count: frames, Rate: 3000,
+	}))(g.T)
+	want := uint64(0)
+	if refused {
+		want = frames
+	}
+	for deadline := time.Now().Add(20 * time.Second); stats()-received < frames || count()-before < want; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	if got := count() - before; got != want {
+		g.Fatalf("%s: %d of %d strangers were refused, want %d (the NIC received %d)", when, got, frames, want, stats()-received)
+	}
+}
