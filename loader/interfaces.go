@@ -1,12 +1,10 @@
 package loader
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -100,55 +98,4 @@ func Uncovered(guarded []string) ([]string, error) {
 	}
 	slices.Sort(uncovered)
 	return uncovered, nil
-}
-
-// Watch sends on the channel after interfaces or their addresses have changed, at most once for what
-// came since the last receive, until ctx ends. Events can be lost, so whoever
-// watches also looks from time to time.
-func Watch(ctx context.Context) <-chan struct{} {
-	changed := make(chan struct{}, 1)
-	go func() {
-		for ctx.Err() == nil {
-			watchOnce(ctx, changed)
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Second):
-			}
-		}
-	}()
-	return changed
-}
-
-// watchOnce follows one netlink subscription until it breaks.
-func watchOnce(ctx context.Context, changed chan<- struct{}) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	updates := make(chan netlink.LinkUpdate, 64)
-	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), netlink.LinkSubscribeOptions{
-		ErrorCallback: func(error) { cancel() },
-	})
-	if err != nil {
-		return
-	}
-	addresses := make(chan netlink.AddrUpdate, 64)
-	err = netlink.AddrSubscribeWithOptions(addresses, ctx.Done(), netlink.AddrSubscribeOptions{
-		ErrorCallback: func(error) { cancel() },
-	})
-	if err != nil {
-		return
-	}
-	for {
-		var open bool
-		select {
-		case _, open = <-updates:
-		case _, open = <-addresses:
-		}
-		if !open {
-			return
-		}
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
 }

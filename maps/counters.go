@@ -71,6 +71,15 @@ func (c Counters) Refused() (packets uint64, err error) {
 	return packets, err
 }
 
+// Packets is how many packets were counted in all: each that the program was given.
+func (c Counters) Packets() (packets uint64, err error) {
+	totals, err := c.totals()
+	for _, total := range totals {
+		packets += total.Packets
+	}
+	return packets, err
+}
+
 func (c Counters) totals() ([]bpf.XdpallowCounter, error) {
 	totals := make([]bpf.XdpallowCounter, verdictCount*reasonRoom*familyCount)
 	cpus, err := ebpf.PossibleCPU()

@@ -40,7 +40,7 @@ type drift struct {
 }
 
 type repair struct {
-	text string
+	text string // of the problem line
 	at   time.Time
 }
 
@@ -71,6 +71,7 @@ func (e *Engine) inspect() {
 		e.inspectPart(part.what, part.mend)
 	}
 	e.mendPins()
+	e.look()
 }
 
 // inspectPart lets mend put one part right, and notes what it found.
@@ -90,7 +91,8 @@ func (e *Engine) inspectPart(what string, mend func() (found string, err error))
 // repair notes that what was found to be changed was put right.
 func (e *Engine) repair(what, found string) {
 	e.drift.counts[what]++
-	e.drift.repaired[what] = repair{found, time.Now()}
+	text := fmt.Sprintf("somebody else changed the gate: %s; it was put right at %s", found, time.Now().UTC().Format(time.RFC3339))
+	e.drift.repaired[what] = repair{text, time.Now()}
 	e.options.Log.Error(fmt.Sprintf("somebody else changed the gate: %s; it was put right", found), "repaired", what)
 }
 
@@ -98,10 +100,7 @@ func (e *Engine) repair(what, found string) {
 func (d *drift) problems() (problems []Problem) {
 	for what, r := range d.repaired {
 		if time.Since(r.at) < remembered {
-			problems = append(problems, Problem{
-				Code: "repaired", Subject: what, Hint: "journalctl -u xdpallow",
-				Text: fmt.Sprintf("somebody else changed the gate: %s; it was put right at %s", r.text, r.at.UTC().Format(time.RFC3339)),
-			})
+			problems = append(problems, Problem{Code: "repaired", Subject: what, Hint: "journalctl -u xdpallow", Text: r.text})
 		}
 	}
 	return slices.AppendSeq(problems, gomaps.Values(d.failed))

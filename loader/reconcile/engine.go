@@ -73,7 +73,8 @@ type Engine struct {
 	bootID      string             // "" where it cannot be read: then nothing is of this boot
 	poked       chan struct{}      // something else may be due next
 	drift       drift
-	done        chan struct{} // closed when detach took the last interface
+	sights      map[string]*sight // of interfaces
+	done        chan struct{}     // closed when detach took the last interface
 }
 
 // Open takes possession of the state directory and the pin root. Nothing is touched
@@ -113,6 +114,7 @@ func Open(o Options) (*Engine, error) {
 		unnamed:  map[string]bool{},
 		noted:    map[string]Problem{},
 		drift:    newDrift(),
+		sights:   map[string]*sight{},
 		lookout:  newLookout(time.Now()),
 		done:     make(chan struct{}),
 	}, nil

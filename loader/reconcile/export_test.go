@@ -3,6 +3,8 @@ package reconcile
 import (
 	"net/netip"
 	"time"
+
+	"github.com/xdpallow/xdpallow/loader"
 )
 
 // StepClock moves the wall clock as the engine sees it.
@@ -37,5 +39,12 @@ func (e *Engine) Checkpoint() error {
 // Watch probes and repairs, as Run does every ten seconds.
 func (e *Engine) Watch() { e.watch() }
 
-// Follow looks at the interfaces, as Run does when the kernel tells of a change.
-func (e *Engine) Follow() { e.follow() }
+// Follow looks at the interfaces, as Run does when the kernel tells that all of them were
+// set up anew.
+func (e *Engine) Follow() {
+	change := loader.Change{SetUp: map[int]bool{}}
+	for _, index := range e.drift.indexes {
+		change.SetUp[index] = true
+	}
+	e.follow(change)
+}

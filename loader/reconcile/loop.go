@@ -36,6 +36,7 @@ func (e *Engine) Run(ctx context.Context) {
 	var keeping sync.WaitGroup
 	keeping.Go(func() { e.keepUse(ctx) })
 	defer keeping.Wait()
+	var settled <-chan time.Time // a moment after an interface was set up anew
 	for {
 		ended, due := e.nextEnd(), e.nextDue()
 		select {
@@ -43,10 +44,16 @@ func (e *Engine) Run(ctx context.Context) {
 			return
 		case <-e.done:
 			return
-		case <-changed:
-			e.follow()
+		case change := <-changed:
+			e.follow(change)
+			if len(change.SetUp) > 0 {
+				settled = time.After(time.Second)
+			}
+		case <-settled:
+			settled = nil
+			e.lookOnce()
 		case <-reconcile.C:
-			e.follow()
+			e.follow(loader.Change{})
 			e.keepOwnerUse()
 		case <-probe.C:
 			e.due()
@@ -61,13 +68,25 @@ func (e *Engine) Run(ctx context.Context) {
 }
 
 // follow guards the named interfaces that are there and are not guarded: new ones,
-// late ones, re-created ones; and those that were given a queue.
-func (e *Engine) follow() {
+// late ones, re-created ones; and those that were given a queue or set up anew.
+func (e *Engine) follow(change loader.Change) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.mend()
 	if !e.isDone() {
 		e.inspectPart("program", e.mendPrograms)
+		e.setUp(change.SetUp)
+	}
+}
+
+// lookOnce asks once more, soon after an interface was set up anew, whether its driver
+// runs our program.
+func (e *Engine) lookOnce() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.isDone() {
+		e.look()
+		e.judge()
 	}
 }
 
@@ -109,7 +128,7 @@ func (e *Engine) mend() {
 	}
 }
 
-// watch flies the canary, and logs what became a problem and what ceased to be one.
+// watch repairs what was changed, flies the canary, and says what is a problem now.
 func (e *Engine) watch() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -119,8 +138,19 @@ func (e *Engine) watch() {
 			e.options.Log.Error(err.Error())
 		}
 	}
-	before := e.problems
 	e.inspect()
+	e.judge()
+	e.tellExpiring(time.Now())
+	// Somebody took our program off, of which the kernel tells nobody: the gate is
+	// open until we attach again.
+	if slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {
+		e.mend()
+	}
+}
+
+// judge collects the problems anew, and logs what became one and what ceased to be one.
+func (e *Engine) judge() {
+	before := e.problems
 	e.probe()
 	for _, p := range e.problems {
 		if !slices.Contains(before, p) {
@@ -131,12 +161,6 @@ func (e *Engine) watch() {
 		if !slices.Contains(e.problems, p) {
 			e.options.Log.Info("no longer a problem: "+p.String(), "problem", p.Code)
 		}
-	}
-	e.tellExpiring(time.Now())
-	// Somebody took our program off, of which the kernel tells nobody: the gate is
-	// open until we attach again.
-	if slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {
-		e.mend()
 	}
 }
 

@@ -55,11 +55,12 @@ func (e *Engine) probe() {
 		})
 	}
 	problems = append(problems, e.drift.problems()...)
+	problems = append(problems, e.notRun()...)
 	if e.torn != nil {
 		problems = append(problems, Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
 	}
 	for i, p := range problems {
-		if strings.HasPrefix(p.Hint, "xdpallow ") {
+		if strings.HasPrefix(p.Hint, "xdpallow ") && !strings.Contains(p.Hint, ";") {
 			problems[i].Hint += e.options.HintFlags
 		}
 	}

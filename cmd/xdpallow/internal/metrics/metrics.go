@@ -46,7 +46,7 @@ type Owner struct {
 
 // Repaired are what somebody else can change behind our back and we put right. Each
 // is a series from the start: an alert on the first repair needs a zero before it.
-var Repaired = []string{"backstop", "current", "entry", "link", "map", "prefilter", "program", "services"}
+var Repaired = []string{"backstop", "current", "driver", "entry", "link", "map", "prefilter", "program", "services"}
 
 // Source gives a Snapshot as it stands: the canary's last result, not a new
 // run of it, so that nobody can make the host test itself by scraping.

@@ -102,6 +102,7 @@ xdpallow_packets_total{family="ipv6",interface="eth0",layer="xdp",reason="not_li
 # TYPE xdpallow_repairs_total counter
 xdpallow_repairs_total{what="backstop"} 0
 xdpallow_repairs_total{what="current"} 0
+xdpallow_repairs_total{what="driver"} 0
 xdpallow_repairs_total{what="entry"} 3
 xdpallow_repairs_total{what="link"} 0
 xdpallow_repairs_total{what="map"} 0
