@@ -21,7 +21,7 @@ TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo \
 	lintian:lintian rpm:rpm
 
-.PHONY: help build demo test test-kernels disguises fuzz soak tools root generate bench lint install uninstall stage packages release vuln clean
+.PHONY: help build demo test test-kernels test-machines test-machines-all disguises fuzz soak tools root generate bench lint install uninstall stage packages release vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,15 @@ test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
 	go run ./cmd/kernels -cpus 1 -dir /src -copy testdata=/testdata \
 		-modules veth,8021q,macvlan,bonding,bridge -env XDPALLOW_KINDS=vlan,macvlan,bond,bridge \
 		$(KERNELS) -- build/bpf.test -test.skip '$(HERE_ONLY)' + build/maps.test -test.run '$(MAPS_TESTS)' + build/loader.test
+
+# A processor for each of two machines at a time.
+MACHINES := CGO_ENABLED=0 go test -count=1 -timeout 90m -parallel 2 -v ./cmd/kernels
+
+test-machines: root ## the package on machines that are booted, damaged and rebooted, in QEMU (root)
+	XDPALLOW_MACHINES=ci $(MACHINES)
+
+test-machines-all: root ## test-machines with every suite, kernel and driver (root)
+	XDPALLOW_MACHINES=all $(MACHINES)
 
 disguises: root tools ## 50,000 random disguises of a SYN against the filter (root)
 	XDPALLOW_DISGUISES=50000 go test -count=1 -timeout 30m -run Disguise ./cmd/xdpallow/internal/e2e -v

@@ -28,10 +28,10 @@ var tools = map[string]string{
 	"zstd":               "zstd",
 }
 
-// installTools installs what is missing.
-func installTools(ctx context.Context) error {
+// installTools installs those programs, each with its package, that are missing.
+func installTools(ctx context.Context, programs map[string]string) error {
 	var missing []string
-	for program, pkg := range tools {
+	for program, pkg := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			missing = append(missing, pkg)
 		}

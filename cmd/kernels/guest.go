@@ -28,11 +28,9 @@ func runGuest() {
 	os.Exit(1) // process 1 ends: the kernel panics, and QEMU with it
 }
 
-// guest returns the exit status of the first command that failed, or 0.
+// guest returns the exit status of the first command that failed, or 0. Where a disk is
+// to be booted it does not return.
 func guest() (code int, err error) {
-	if err := mountAll(); err != nil {
-		return 0, err
-	}
 	content, err := os.ReadFile("/" + instructionsFile)
 	if err != nil {
 		return 0, err
@@ -40,6 +38,12 @@ func guest() (code int, err error) {
 	var todo instructions
 	if err := json.Unmarshal(content, &todo); err != nil {
 		return 0, fmt.Errorf("read instructions: %w", err)
+	}
+	if todo.Disk != "" {
+		return 0, switchRoot(todo)
+	}
+	if err := mountAll(); err != nil {
+		return 0, err
 	}
 	for _, module := range todo.Modules {
 		if err := load(module); err != nil {

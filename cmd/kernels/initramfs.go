@@ -22,6 +22,7 @@ type instructions struct {
 	Commands [][]string
 	Env      []string
 	Dir      string
+	Disk     string // device of an ext4 root to boot instead of all that, like /dev/vda
 }
 
 const instructionsFile = "etc/instructions.json"
@@ -34,7 +35,7 @@ func writeInitramfs(ctx context.Context, out io.Writer, k *kernel, opts *options
 	}
 	buffered := bufio.NewWriterSize(out, 1<<20)
 	archive := &cpio{out: buffered, made: make(map[string]bool)}
-	todo := instructions{Env: opts.env, Dir: opts.dir}
+	todo := instructions{Env: opts.env, Dir: opts.dir, Disk: opts.disk}
 	for _, dir := range []string{"dev", "proc", "sys", "tmp", "run"} {
 		archive.dir(dir)
 	}

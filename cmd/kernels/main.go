@@ -38,6 +38,7 @@ type options struct {
 	env      []string
 	copies   []string // "HOSTPATH=GUESTPATH"
 	dir      string
+	disk     string // device of a root to boot, for the tests of machines
 	timeout  time.Duration
 	accel    string
 	nic      string // model of two NICs, "" is none
@@ -88,7 +89,7 @@ func runAll(ctx context.Context, opts *options) (failed bool) {
 
 // runOne returns the exit status of the first binary that failed, or 0.
 func runOne(ctx context.Context, opts *options, version string) (release string, code int, err error) {
-	if err := installTools(ctx); err != nil {
+	if err := installTools(ctx, tools); err != nil {
 		return version, 0, err
 	}
 	kernel, err := fetch(ctx, version, opts.generic)
