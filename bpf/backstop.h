@@ -13,7 +13,6 @@
 #include "verdict.h"
 
 #define AF_INET 2
-#define IFINDEX_LOOPBACK 1
 #define LOOPBACK4 127 /* the first byte */
 
 struct endpoints {
@@ -67,14 +66,15 @@ static __always_inline int is_own(const struct endpoints *e, __u32 ifindex)
  * The interface matters for link-local addresses: on another link somebody else may have
  * the same one, and he is answered there. An answer to any other own address stays in
  * the host, so whoever fakes one gets no connection.
+ *
+ * lo is an interface like others: a SYN proxy sends a stranger's SYN to a server on lo, and
+ * a redirect leads there. What else is own on lo, the map says.
  */
 static __always_inline int is_local(const struct endpoints *e)
 {
 	const __u32 *words = (const __u32 *)e->remote.address;
 	const __u32 *here = (const __u32 *)e->local.address;
 
-	if (e->ifindex == IFINDEX_LOOPBACK)
-		return 1;
 	if (e->family == FAMILY_IPV4 && e->remote.address[0] == LOOPBACK4)
 		return 1;
 	if (e->family == FAMILY_IPV6 && !words[0] && !words[1] && !words[2] &&

@@ -30,7 +30,7 @@ func (h *openHost) onLoopback() (api netip.AddrPort) {
 func (h *openHost) opened(client netip.Addr, api netip.AddrPort) bool {
 	h.tb.Helper()
 	conn, err := h.lab.Wire.DialContext(context.Background(), "tcp", client, api.String())
-	if errors.Is(err, unix.ECONNREFUSED) {
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET) {
 		return false
 	}
 	if err != nil {
@@ -93,4 +93,20 @@ func TestStrangersOnLoopback(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Documented: what a SNAT in input makes of a stranger is what the backstop sees.
+func TestStrangersTranslatedOnInput(t *testing.T) {
+	t.Parallel()
+	h := newOpenHost(t)
+	api := h.onLoopback()
+	h.nft(`table ip translate {
+		chain in {
+			type nat hook input priority 100;
+			iifname "eth1" ip saddr 198.51.100.7 tcp dport 8443 snat to 10.80.1.1;
+		}
+	}`)
+	h.run(allowed...)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api, netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4.Next(), api, netlab.Refused)
 }
