@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,9 +19,9 @@ import (
 func addCommand(e env) *cli.Command {
 	return e.command("add", "Let prefixes open connections", "PREFIX|ADDR...|-", []cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "`OWNER`, the organisation that the prefixes belong to"},
-		&cli.StringSliceFlag{Name: "service", Usage: "only to `SERVICE`, repeated or with commas; every service without it"},
+		&cli.StringSliceFlag{Name: "service", Usage: "only to `SERVICE`, repeated or with commas; all, as without it at first, is every service"},
 		&cli.StringFlag{Name: "for", Usage: "end after `DURATION`, as 90d, 1w2d, 36h or 90s"},
-		&cli.StringFlag{Name: "until", Usage: "end at `TIME`, as 2027-01-31, to its end in UTC, or 2027-01-31T18:00:00Z"},
+		&cli.StringFlag{Name: "until", Usage: "end at `TIME`, as 2027-01-31, to its end in UTC, or 2027-01-31T18:00:00Z; or never"},
 		&cli.StringFlag{Name: "note", Usage: "`TEXT` that says why, for whoever reads the list next"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 		reasonFlag(),
@@ -46,11 +47,18 @@ func add(ctx context.Context, c *call) error {
 	if err != nil {
 		return c.existing(err)
 	}
-	return c.printChange(listing, "added", func(e reconcile.Entry) string {
-		if e.Until == nil {
-			return e.Owner
+	was := formerly(listing.Was)
+	return c.printChange(listing, func(e reconcile.Entry) (verb, more string) {
+		before, found := was[e.Prefix]
+		switch {
+		case found && difference(before, e) == "":
+			return "unchanged", e.Owner
+		case found:
+			return "changed", described(was, e)
+		case e.Until == nil:
+			return "added", e.Owner
 		}
-		return strings.TrimSpace(e.Owner + " until " + moment(e.Until))
+		return "added", strings.TrimSpace(e.Owner + " until " + moment(e.Until))
 	})
 }
 
@@ -59,7 +67,9 @@ func (c *call) wishes() (reconcile.AddRequest, error) {
 	f := c.flags
 	req := reconcile.AddRequest{
 		Owner: f.String("owner"), Note: f.String("note"), For: f.String("for"), Until: f.String("until"),
+		NoNote:   f.IsSet("note") && f.String("note") == "",
 		AllowAny: f.Bool("allow-any"), Sessions: c.sessions(),
+		Whole: slices.Equal(f.Args().Slice(), []string{"-"}),
 	}
 	if f.IsSet("owner") {
 		if err := policy.ParseName("owner", req.Owner); err != nil {
@@ -74,7 +84,7 @@ func (c *call) wishes() (reconcile.AddRequest, error) {
 			return req, c.retyped("for", req.For, "90d", err)
 		}
 	}
-	if f.IsSet("until") {
+	if f.IsSet("until") && req.Until != reconcile.Never {
 		soon := time.Now().UTC().AddDate(0, 0, 90).Format(time.DateOnly)
 		until, err := policy.ParseUntil(req.Until)
 		if err == nil && !until.After(time.Now()) {

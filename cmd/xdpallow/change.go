@@ -100,15 +100,16 @@ func (c *call) stdinClaims() ([]policy.Claim, error) {
 	return claims, nil
 }
 
-// printChange prints a line a prefix: verb, prefix, and what row adds.
-func (c *call) printChange(listing reconcile.Listing, verb string, row func(reconcile.Entry) string) error {
+// printChange prints a line a prefix: the verb and what more row says, around the prefix.
+func (c *call) printChange(listing reconcile.Listing, row func(reconcile.Entry) (verb, more string)) error {
 	slices.SortStableFunc(listing.Entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	if c.json {
 		return c.printListing(listing)
 	}
 	var lines iter.Seq[[]string] = func(yield func([]string) bool) {
 		for _, e := range listing.Entries {
-			if !yield([]string{verb + " " + e.Prefix.String(), row(e)}) {
+			verb, more := row(e)
+			if !yield([]string{verb + " " + e.Prefix.String(), more}) {
 				return
 			}
 		}

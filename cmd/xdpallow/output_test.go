@@ -308,7 +308,7 @@ func TestTextRoundTrips(t *testing.T) {
 	if code, _, stderr := w.sh("add -"); code != 0 {
 		t.Fatalf("add -: exit %d, %s", code, stderr)
 	}
-	want := reconcile.AddRequest{Prefixes: strings.Split(strings.TrimSpace(text), "\n")}
+	want := reconcile.AddRequest{Prefixes: strings.Split(strings.TrimSpace(text), "\n"), Whole: true}
 	if diff := cmp.Diff(any(want), w.asked[len(w.asked)-1]); diff != "" {
 		t.Errorf("add - (-want +got):\n%s", diff)
 	}

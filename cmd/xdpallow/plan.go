@@ -116,10 +116,11 @@ func refusal(f reconcile.Foreseen) error {
 // changes are the rows of a plan: what is added, changed and removed.
 func changes(verbs [3]string, plan reconcile.Plan) iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
+		was := formerly(plan.Was)
 		for i, entries := range [][]reconcile.Entry{plan.Added, plan.Changed, plan.Removed} {
 			slices.SortStableFunc(entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 			for _, e := range entries {
-				if !yield([]string{verbs[i] + e.Prefix.String(), e.Owner}) {
+				if !yield([]string{verbs[i] + e.Prefix.String(), described(was, e)}) {
 					return
 				}
 			}

@@ -57,11 +57,11 @@ func remove(ctx context.Context, c *call) error {
 	c.warnOfCuts(listing.Cuts)
 	if listing.Cut == nil {
 		// Filtering begins at the opening: whoever is connected stays so.
-		return c.printChange(listing, "removed", func(e reconcile.Entry) string {
-			return strings.TrimSpace(e.Owner + " (open connections live on)")
+		return c.printChange(listing, func(e reconcile.Entry) (string, string) {
+			return "removed", strings.TrimSpace(e.Owner + " (open connections live on)")
 		})
 	}
-	err = c.printChange(listing, "removed", func(e reconcile.Entry) string { return e.Owner })
+	err = c.printChange(listing, func(e reconcile.Entry) (string, string) { return "removed", e.Owner })
 	if err != nil || c.json {
 		return err
 	}

@@ -11,6 +11,7 @@ type Plan struct {
 	Added           []Entry
 	Removed         []Entry // as they were
 	Changed         []Entry // as they are afterwards
+	Was             []Entry // those of Changed as they were, in the same order
 	ServicesChanged bool    // ports, modes or scopes; says nothing about entries
 
 	SuspendedChanged bool // likewise: who is suspended
@@ -38,7 +39,7 @@ func Diff(old, new State) Plan {
 			plan.Added, after = append(plan.Added, *after[0]), after[1:]
 		default:
 			if before[0] != after[0] && !before[0].Equal(*after[0]) {
-				plan.Changed = append(plan.Changed, *after[0])
+				plan.Changed, plan.Was = append(plan.Changed, *after[0]), append(plan.Was, *before[0])
 			}
 			before, after = before[1:], after[1:]
 		}

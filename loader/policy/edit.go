@@ -57,7 +57,7 @@ func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 		if !found {
 			plan.Added = append(plan.Added, entry)
 		} else if !old.Equal(entry) {
-			plan.Changed = append(plan.Changed, entry)
+			plan.Changed, plan.Was = append(plan.Changed, entry), append(plan.Was, *old)
 		}
 	}
 	return after, plan, nil
@@ -98,7 +98,8 @@ func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 		next = Sooner(next, NextEnd(old.Claims, now))
 		// That owners agree was asked of ended claims, too.
 		if entry := mergeOne(old.Claims, now); !old.Equal(entry) {
-			plan.Changed, after.Entries = append(plan.Changed, entry), after.Entries.with(&entry)
+			plan.Changed, plan.Was = append(plan.Changed, entry), append(plan.Was, *old)
+			after.Entries = after.Entries.with(&entry)
 		}
 	}
 	return after, plan, next

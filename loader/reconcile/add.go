@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,21 +20,84 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 		return Listing{}, &policy.InputError{What: "no prefix to add", Hint: "xdpallow add 192.0.2.0/24 --owner acme"}
 	}
 	now := e.view.clock.now()
-	claims, err := addedClaims(r, now)
+	every, err := e.everyService(r.Services)
+	if every {
+		r.Services = nil
+	}
+	var claims []policy.Claim
+	if err == nil {
+		claims, err = addedClaims(r, now)
+	}
+	if err == nil && !r.Whole {
+		err = e.keep(claims, r, every, now)
+	}
 	if err == nil {
 		err = e.servicesExist(claims)
 	}
 	if err != nil {
 		return Listing{}, err
 	}
-	_, err = e.make(change{
-		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: claims}, lasting: r.lasting(claims, now), peers: r.Sessions,
+	news := slices.DeleteFunc(slices.Clone(claims), func(c policy.Claim) bool {
+		old := e.view.claimed(c.Prefix)
+		return old != nil && policy.SameWords(*old, c)
+	})
+	plan, err := e.make(change{
+		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: news}, lasting: r.lasting(news, now), peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
 	}
-	e.options.Log.Info(fmt.Sprintf("added %s: generation %d", plural(len(claims), "prefix", "prefixes"), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
-	return e.changed(claims), nil
+	if len(news) > 0 {
+		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", plural(len(news), "prefix", "prefixes"), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+	}
+	entries := e.standing(claims)
+	listing, changed := e.listing(entries), !plan.Empty()
+	listing.Changed, listing.Was = &changed, were(entries, plan)
+	return listing, nil
+}
+
+// EveryService is the word that stands for every service, unless one has that name.
+const EveryService = "all"
+
+// everyService reports whether names say that an entry is for every service.
+func (e *Engine) everyService(names []string) (bool, error) {
+	named := func(s policy.Service) bool { return s.Name == EveryService }
+	if !slices.Contains(names, EveryService) || slices.ContainsFunc(e.view.state.Services, named) {
+		return false, nil
+	}
+	if len(names) > 1 {
+		return false, &policy.InputError{What: EveryService + " is every service, and stands alone", Hint: "--service " + EveryService}
+	}
+	return true, nil
+}
+
+// keep fills in, from what the CLI claims of each prefix now, what r does not say. A
+// time that has passed is not kept: the prefix would be added and shut out all the same.
+func (e *Engine) keep(claims []policy.Claim, r AddRequest, every bool, now time.Time) error {
+	for i := range claims {
+		claim := &claims[i]
+		old := e.view.claimed(claim.Prefix)
+		if old == nil {
+			continue
+		}
+		claim.Owner = cmp.Or(claim.Owner, old.Owner)
+		if !r.NoNote {
+			claim.Note = cmp.Or(claim.Note, old.Note)
+		}
+		if claim.Services == nil && !every {
+			claim.Services = old.Services
+		}
+		if r.For != "" || r.Until != "" || !claim.Until.IsZero() || old.Until.IsZero() {
+			continue
+		}
+		if claim.Until = old.Until; !old.Until.After(now) {
+			return &policy.Refused{
+				What: fmt.Sprintf("%s ended at %s: say how long it is let in now", claim.Prefix, old.Until.Format(time.RFC3339)),
+				Hint: "--for 90d",
+			}
+		}
+	}
+	return nil
 }
 
 // addedClaims parses the request by the grammar of a list file, so that what list -o
@@ -93,6 +157,9 @@ func (r AddRequest) lasting(claims []policy.Claim, now time.Time) (lasting []pol
 	return lasting
 }
 
+// Never is the until of what does not end.
+const Never = "never"
+
 // deadline is when what r adds ends; zero is never.
 func deadline(r AddRequest, now time.Time) (time.Time, error) {
 	switch {
@@ -104,6 +171,8 @@ func deadline(r AddRequest, now time.Time) (time.Time, error) {
 			return time.Time{}, err
 		}
 		return now.Add(lasts).Truncate(time.Millisecond), nil
+	case r.Until == Never:
+		return time.Time{}, nil
 	case r.Until != "":
 		until, err := policy.ParseUntil(r.Until)
 		if err == nil && !until.After(now) {
@@ -133,18 +202,18 @@ func unplaced(err error) error {
 	return err
 }
 
-// changed lists the entries of the claims as they are now.
-func (e *Engine) changed(claims []policy.Claim) Listing {
+// standing are the entries of the claims as they are now, sorted.
+func (e *Engine) standing(claims []policy.Claim) []policy.Entry {
 	var entries []policy.Entry
 	for _, claim := range claims {
 		if entry, found := e.view.state.Entries.Find(claim.Prefix); found {
 			entries = append(entries, *entry)
 		}
 	}
-	return e.listing(entries)
+	slices.SortFunc(entries, func(a, b policy.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	return entries
 }
 
 func (e *Engine) listing(entries []policy.Entry) Listing {
-	slices.SortFunc(entries, func(a, b policy.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	return Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.state.Entries.Len(), Entries: e.view.entries(entries)}
 }

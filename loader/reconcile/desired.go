@@ -51,11 +51,18 @@ func (d desired) origins(made int) map[policy.Origin]int {
 
 // makes reports whether the CLI claims prefix.
 func (d desired) makes(prefix netip.Prefix) bool {
-	if _, orphan := d.orphans[prefix]; orphan {
-		return true
+	return d.claimed(prefix) != nil
+}
+
+// claimed is what the CLI claims of prefix; nil is nothing.
+func (d desired) claimed(prefix netip.Prefix) *policy.Claim {
+	if claim, orphan := d.orphans[prefix]; orphan {
+		return &claim
 	}
-	entry, found := d.state.Entries.Find(prefix)
-	return found && madeBy(entry) != nil
+	if entry, found := d.state.Entries.Find(prefix); found {
+		return madeBy(entry)
+	}
+	return nil
 }
 
 // madeBy is the claim of the CLI among those of entry, or nil.

@@ -54,7 +54,7 @@ func Preview(o Options) (Plan, error) {
 	}
 	return Plan{
 		Generation: last.Generation, Total: next.state.Entries.Len(),
-		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed),
+		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: formers(plan.Was),
 	}, nil
 }
 

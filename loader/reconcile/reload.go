@@ -62,7 +62,7 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 func (e *Engine) planned(plan policy.Plan, ahead *outlook) Plan {
 	return Plan{
 		Generation: e.view.gate.Tables.Generation(), Total: ahead.after.Entries.Len(),
-		Added: e.view.entries(plan.Added), Removed: e.view.entries(plan.Removed), Changed: e.view.entries(plan.Changed),
+		Added: e.view.entries(plan.Added), Removed: e.view.entries(plan.Removed), Changed: e.view.entries(plan.Changed), Was: formers(plan.Was),
 		Warnings: ahead.warnings, Foreseen: ahead.foreseen(),
 	}
 }

@@ -66,6 +66,8 @@ func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
 	if r.DryRun {
 		return listing, nil
 	}
+	changed := true
+	listing.Changed = &changed
 	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", plural(len(prefixes), "prefix", "prefixes"), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
 	return listing, nil
 }

@@ -138,6 +138,9 @@ type Listing struct {
 	// Of list --unused: left out of Entries, because somebody is connected now.
 	Connected []netip.Prefix `json:"connected,omitempty"`
 
+	Changed *bool    `json:"changed,omitempty"` // of add and remove: false when all was so before
+	Was     []Former `json:"was,omitempty"`     // of add: those of Entries that were there before, as they were
+
 	Foreseen // of remove
 }
 
@@ -163,6 +166,16 @@ type Entry struct {
 	FirstEnforced *time.Time `json:"first_enforced"` // whence "not seen for" counts; nil where that is not known yet
 }
 
+// Former is an entry as it was before a change.
+type Former struct {
+	Prefix   netip.Prefix    `json:"prefix"`
+	Owner    string          `json:"owner"`
+	Services []string        `json:"services"` // [] is every service
+	Until    *time.Time      `json:"until"`
+	Note     string          `json:"note"`
+	Origins  []policy.Origin `json:"origins"`
+}
+
 // Plan is what a reload or a replace would do or did.
 type Plan struct {
 	Generation uint64  `json:"generation"` // after it; unchanged by a dry run
@@ -170,6 +183,8 @@ type Plan struct {
 	Added      []Entry `json:"added"`
 	Removed    []Entry `json:"removed"`
 	Changed    []Entry `json:"changed"` // as they are afterwards
+
+	Was []Former `json:"was,omitempty"` // those of Changed as they were
 
 	Entries []Entry `json:"entries,omitzero"` // of a replace: those that its list names, as they are afterwards
 	Kept    []Entry `json:"kept,omitzero"`    // of a replace: those that are declared, and not in its list
@@ -227,9 +242,14 @@ type AddRequest struct {
 	Owner    string   `json:"owner"`
 	Services []string `json:"services,omitempty"` // none is every service
 	For      string   `json:"for,omitempty"`      // a duration; this or Until, none is for ever
-	Until    string   `json:"until,omitempty"`    // a date or RFC 3339
+	Until    string   `json:"until,omitempty"`    // a date or RFC 3339; "never" is for ever
 	Note     string   `json:"note"`
+	NoNote   bool     `json:"no_note,omitempty"` // takes away the note that is there
 	AllowAny bool     `json:"allow_any"`
+
+	// What neither a line nor the request says stays as the CLI's own claim has it, if
+	// there is one; with Whole it is the default: no owner, every service, for ever.
+	Whole bool `json:"whole,omitempty"`
 
 	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }

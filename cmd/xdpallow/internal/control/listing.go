@@ -24,22 +24,19 @@ func WriteListing(w io.Writer, listing reconcile.Listing) error {
 		}
 		fmt.Fprintf(buffered, "\"connected\":%s,", text)
 	}
-	buffered.WriteString(`"entries":[`)
-	for i, entry := range listing.Entries {
-		text, err := json.Marshal(entry)
-		if err != nil {
-			return fmt.Errorf("write entry %s: %w", entry.Prefix, err)
-		}
-		if i > 0 {
-			buffered.WriteByte(',')
-		}
-		buffered.WriteByte('\n')
-		buffered.Write(text)
+	buffered.WriteString(`"entries":`)
+	if err := writeArray(buffered, listing.Entries); err != nil {
+		return err
 	}
-	if len(listing.Entries) > 0 {
-		buffered.WriteByte('\n')
+	if listing.Changed != nil {
+		fmt.Fprintf(buffered, `,"changed":%v`, *listing.Changed)
 	}
-	buffered.WriteByte(']')
+	if len(listing.Was) > 0 {
+		buffered.WriteString(`,"was":`)
+		if err := writeArray(buffered, listing.Was); err != nil {
+			return err
+		}
+	}
 	if err := writeForeseen(buffered, listing.Foreseen); err != nil {
 		return err
 	}
@@ -48,6 +45,26 @@ func WriteListing(w io.Writer, listing reconcile.Listing) error {
 	}
 	buffered.WriteString("}\n")
 	return buffered.Flush() // carries the first error of the writes above
+}
+
+// writeArray writes an element a line.
+func writeArray[T any](w *bufio.Writer, all []T) error {
+	w.WriteByte('[')
+	for i := range all {
+		text, err := json.Marshal(all[i])
+		if err != nil {
+			return fmt.Errorf("write entry %d of %d: %w", i+1, len(all), err)
+		}
+		if i > 0 {
+			w.WriteByte(',')
+		}
+		w.WriteByte('\n')
+		w.Write(text)
+	}
+	if len(all) > 0 {
+		w.WriteByte('\n')
+	}
+	return w.WriteByte(']')
 }
 
 // writeForeseen continues an object with what was foreseen of a change; of what only
@@ -88,7 +105,11 @@ func readListing(r io.Reader) (reconcile.Listing, error) {
 		case "cut":
 			err = in.Decode(&listing.Cut)
 		case "entries":
-			err = readEntries(in, &listing.Entries)
+			err = readArray(in, &listing.Entries)
+		case "changed":
+			err = in.Decode(&listing.Changed)
+		case "was":
+			err = readArray(in, &listing.Was)
 		default:
 			var skipped json.RawMessage
 			err = in.Decode(&skipped)
@@ -103,16 +124,16 @@ func readListing(r io.Reader) (reconcile.Listing, error) {
 	return listing, nil
 }
 
-func readEntries(in *json.Decoder, entries *[]reconcile.Entry) error {
+func readArray[T any](in *json.Decoder, all *[]T) error {
 	if err := expect(in, json.Delim('[')); err != nil {
 		return err
 	}
 	for in.More() {
-		var entry reconcile.Entry
-		if err := in.Decode(&entry); err != nil {
+		var one T
+		if err := in.Decode(&one); err != nil {
 			return err
 		}
-		*entries = append(*entries, entry)
+		*all = append(*all, one)
 	}
 	return expect(in, json.Delim(']'))
 }
