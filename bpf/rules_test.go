@@ -226,3 +226,47 @@ func TestHeaderBehindTheFirstBuffer(t *testing.T) {
 	// His source can be read, and Linux can read the rest: no client regresses.
 	expect(t, twin, "two, listed", extended(listed[1], 2), maps.Listed)
 }
+
+// Strict promises that routers and keepalived pairs go on talking, also where they sign
+// what they say with an authentication header. One that holds TCP or UDP, or that we
+// cannot read, could hide a connection to a port of ours.
+func TestStrictReadsAuthenticationHeaders(t *testing.T) {
+	const ah, tcp, udp, ospf, vrrp, ipip = 51, 6, 17, 89, 112, 4
+	strict := mapstest.Load(t, mapstest.Tables(t, casesPolicy(true, maps.ScopeStrict)), true)
+	syn := rulesTwin(t)
+	header := func(next, words byte) []byte {
+		return append([]byte{next, words}, make([]byte, 4*(int(words)+2)-2)...)
+	}
+	for _, c := range []struct {
+		what     string
+		payload  []byte
+		fragment uint16 // as it stands in the header
+		unlisted maps.Reason
+	}{
+		{"VRRP", append(header(vrrp, 4), make([]byte, 20)...), 0, maps.OtherProtocol},
+		{"OSPF", append(header(ospf, 4), make([]byte, 20)...), 0, maps.OtherProtocol},
+		{"OSPF, the first fragment", append(header(ospf, 4), make([]byte, 16)...), 0x2000, maps.OtherProtocol},
+		{"OSPF, a later fragment", bytes.Repeat([]byte{tcp}, 24), 5, maps.OtherProtocol},
+		{"TCP", append(header(tcp, 4), make([]byte, 20)...), 0, maps.UnknownProto},
+		{"TCP, the first fragment", append(header(tcp, 4), make([]byte, 16)...), 0x2000, maps.UnknownProto},
+		{"UDP", append(header(udp, 4), make([]byte, 20)...), 0, maps.UnknownProto},
+		{"IP in IP", append(header(ipip, 4), make([]byte, 20)...), 0, maps.Tunnel},
+		{"another one", append(header(ah, 4), header(vrrp, 4)...), 0, maps.UnknownProto},
+		{"VRRP, cut", header(vrrp, 4)[:20], 0, maps.UnknownProto},
+		{"VRRP, cut before its length", header(vrrp, 4)[:4], 0, maps.UnknownProto},
+	} {
+		for _, source := range []netip.Addr{listed[0], unlisted[0]} {
+			frame := mapstest.Opening(source, guarded).Bytes()[:34]
+			frame[14+9] = ah
+			binary.BigEndian.PutUint16(frame[14+6:], c.fragment)
+			binary.BigEndian.PutUint16(frame[14+2:], uint16(20+len(c.payload)))
+			frame = append(frame, c.payload...)
+			want := c.unlisted
+			if source == listed[0] && !want.Passes() {
+				want = maps.Listed
+			}
+			expect(t, strict, fmt.Sprintf("strict, %s from %v", c.what, source), frame, want)
+			expect(t, syn, fmt.Sprintf("syn, %s from %v", c.what, source), frame, maps.OtherProtocol)
+		}
+	}
+}

@@ -5,6 +5,7 @@ package oracle
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 )
 
 // Generator makes frames around the edges of a policy. It is not safe for concurrent
@@ -32,7 +33,8 @@ func (g Generator) Generate() []byte {
 			0x0806, 0x88cc, 0x8809, 0x888e, 0x88f7, 0x8847, 0x8848, 0x8864, 0x88e5,
 			0x9100, 0x8863, 0x0022, 0x05dc, uint16(g.Uint32()),
 		}
-		frame = append(binary.BigEndian.AppendUint16(frame, pick(g, types...)), g.bytes(g.IntN(60))...)
+		frame = append(binary.BigEndian.AppendUint16(frame, pick(g, types...)), g.llc()...)
+		frame = append(frame, g.bytes(g.IntN(60))...)
 	}
 	if g.often(6) {
 		frame = append(frame, g.bytes(g.IntN(50))...) // behind what the lengths say
@@ -41,6 +43,17 @@ func (g Generator) Generate() []byte {
 		frame = frame[:14+g.IntN(len(frame)-13)]
 	}
 	return frame
+}
+
+// llc is how a frame with a length begins, mostly: right, or nearly so.
+func (g Generator) llc() []byte {
+	start := pick(g, nil, []byte{0x42, 0x42, 3, 0}, []byte{0xfe, 0xfe, 3, 0x83}, []byte{0xfe, 0xfe, 3, 0x82},
+		[]byte{0xfe, 0xfe, 3, 0xcc}, []byte{0xaa, 0xaa, 3, 0, 0, 0x0c}, []byte{0xaa, 0xaa, 3, 0, 0, 0, 8, 0})
+	start = slices.Clone(start)
+	if len(start) > 0 && g.often(20) {
+		start[g.IntN(len(start))] ^= 1 << g.IntN(8)
+	}
+	return start
 }
 
 // often is true in n of 100 cases.

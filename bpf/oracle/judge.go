@@ -3,6 +3,7 @@
 package oracle
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 )
@@ -51,19 +52,42 @@ func (p Policy) judgeLink(packet Packet) Reason {
 	case mpls, mplsUp, session, macsec:
 		return Tunnel // to whatever MAC, as IP is judged to whatever MAC
 	}
-	if packet.LinkLocal {
+	if packet.LinkLocal || packet.EtherType < 0x600 && isNeighbourly(packet.Link) {
 		return NotIP
 	}
 	return Unknown
 }
 
+// isNeighbourly reports whether what is behind a length of IEEE 802.3 is spanning tree,
+// IS-IS or ES-IS (each by the protocol that it names, since the same addresses can carry
+// IP), or of Cisco's own. SNAP of anybody else's can carry any ethertype.
+func isNeighbourly(link []byte) bool {
+	for _, start := range [][]byte{
+		{0x42, 0x42, 3, 0}, {0xfe, 0xfe, 3, 0x83}, {0xfe, 0xfe, 3, 0x82}, {0xaa, 0xaa, 3, 0, 0, 0x0c},
+	} {
+		if len(link) >= 6 && bytes.HasPrefix(link, start) {
+			return true
+		}
+	}
+	return false
+}
+
 // judgeProtocol judges what is neither TCP nor a datagram with its ports.
 func (p Policy) judgeProtocol(packet Packet) Reason {
-	const igmp, gre, esp, icmp6, none, ospf, pim, vrrp, mplsInIP = 2, 47, 50, 58, 59, 89, 103, 112, 137
+	const igmp, gre, esp, none, ospf, pim, mplsInIP = 2, 47, 50, 59, 89, 103, 137
 	if p.scope(0) != Strict {
 		return OtherProtocol
 	}
-	switch packet.Protocol {
+	protocol := packet.Protocol
+	if packet.Family == IPv4 && protocol == ah {
+		if packet.LaterFragment {
+			return OtherProtocol // nothing without its first
+		}
+		if protocol = packet.Authenticated; protocol == udp {
+			return p.portless(packet, Unknown)
+		}
+	}
+	switch protocol {
 	case udp, esp, ospf, pim, vrrp: // udp: not its first fragment
 		return OtherProtocol
 	case icmp, igmp:

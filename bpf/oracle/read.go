@@ -27,10 +27,15 @@ type Packet struct {
 	Family      Family
 	EtherType   uint16     // behind the tags; 0 when it was not reached
 	LinkLocal   bool       // to 01:80:c2:00:00:00-0f, which no bridge forwards
+	Link        []byte     // what is behind the ethertype, of a frame that is not IP
 	Source      netip.Addr // not valid when it was not reached
 	Destination netip.Addr
 	Protocol    int  // above IP; -1 when it was not reached
 	SourceRoute bool // an IPv4 option 131 or 137
+	// Authenticated is the protocol behind an authentication header of IPv4, -1 where
+	// there is none or it is cut. Linux takes it off with a key alone.
+	Authenticated int
+	LaterFragment bool // one that is not the first
 
 	// Finding is what ended the walk before the ports: not_ip, malformed, too_deep,
 	// fragment, tunnel, other_protocol. Empty means TCP or UDP, and the rest holds.
@@ -43,7 +48,7 @@ type Packet struct {
 
 // Read reads an Ethernet frame.
 func Read(frame []byte) Packet {
-	p := Packet{Family: Other, Protocol: -1}
+	p := Packet{Family: Other, Protocol: -1, Authenticated: -1}
 	p.Finding = p.readLink(frame)
 	return p
 }
@@ -77,6 +82,7 @@ func (p *Packet) readLink(frame []byte) Reason {
 		p.Family = IPv6
 		return p.readIPv6(rest)
 	}
+	p.Link = rest
 	return NotIP
 }
 
@@ -91,8 +97,12 @@ func (p *Packet) readIPv4(b []byte) Reason {
 	}
 	p.SourceRoute = hasSourceRoute(b[20:header])
 	p.Protocol = int(b[9])
-	field := binary.BigEndian.Uint16(b[6:])
-	return p.readUpper(b[header:total], field&0x3fff != 0, field&0x1fff == 0)
+	field, upper := binary.BigEndian.Uint16(b[6:]), b[header:total]
+	p.LaterFragment = field&0x1fff != 0
+	if p.Protocol == ah && len(upper) >= 8 && len(upper) >= (int(upper[1])+2)*4 {
+		p.Authenticated = int(upper[0])
+	}
+	return p.readUpper(upper, field&0x3fff != 0, !p.LaterFragment)
 }
 
 // hasSourceRoute walks options as Linux does. An option of a bad length ends the

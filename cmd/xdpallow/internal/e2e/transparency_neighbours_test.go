@@ -231,6 +231,31 @@ func (s *scene) sayings() (list []saying) {
 			add(fmt.Sprintf("protocol %d to %s", p.protocol, to), nil, s.ethernet(p.mac, layers.EthernetTypeIPv6), s.ipv6(to, p.protocol), said)
 		}
 	}
+	for _, p := range []struct {
+		protocol layers.IPProtocol
+		group    string
+		mac      net.HardwareAddr
+	}{
+		{layers.IPProtocolVRRP, "224.0.0.18", net.HardwareAddr{1, 0, 0x5e, 0, 0, 18}},
+		{layers.IPProtocolOSPF, "224.0.0.5", net.HardwareAddr{1, 0, 0x5e, 0, 0, 5}},
+	} {
+		add(fmt.Sprintf("protocol %d in an authentication header", p.protocol), nil,
+			s.ethernet(p.mac, layers.EthernetTypeIPv4), s.ipv4(netip.MustParseAddr(p.group), layers.IPProtocolAH),
+			gopacket.Payload(append([]byte{byte(p.protocol), 4, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}, make([]byte, 12+20)...)))
+	}
+	for name, l := range map[string]struct {
+		mac net.HardwareAddr
+		llc []byte
+	}{
+		"IS-IS":            {net.HardwareAddr{0x01, 0x80, 0xc2, 0, 0, 0x15}, []byte{0xfe, 0xfe, 3, 0x83}},
+		"ES-IS":            {net.HardwareAddr{0x09, 0, 0x2b, 0, 0, 5}, []byte{0xfe, 0xfe, 3, 0x82}},
+		"PVST+":            {net.HardwareAddr{0x01, 0, 0x0c, 0xcc, 0xcc, 0xcd}, []byte{0xaa, 0xaa, 3, 0, 0, 0x0c, 1, 0x0b}},
+		"CDP":              {net.HardwareAddr{0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc}, []byte{0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0}},
+		"STP of providers": {net.HardwareAddr{0x01, 0x80, 0xc2, 0, 0, 8}, []byte{0x42, 0x42, 3, 0}},
+	} {
+		add(name, nil, &layers.Ethernet{SrcMAC: k.WireMAC, DstMAC: l.mac, EthernetType: layers.EthernetTypeLLC, Length: 46},
+			gopacket.Payload(append(l.llc, make([]byte, 46-len(l.llc))...)))
+	}
 	bridges := net.HardwareAddr{0x01, 0x80, 0xc2, 0, 0, 0}
 	for name, ethertype := range map[string]layers.EthernetType{
 		"LLDP": layers.EthernetTypeLinkLayerDiscovery, "LACP": 0x8809, "EAPOL": layers.EthernetTypeEAPOL, "PTP": 0x88f7,
