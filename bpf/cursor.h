@@ -29,7 +29,14 @@ struct cursor {
 	__u32 at;   /* offset of the next header in the frame */
 	__u32 end;  /* offset where the packet ends: the frame, or what IP cuts off */
 	__u32 next; /* what the next header is: ethertype or protocol */
-	__u32 fragment; /* of a datagram */
+	__u32 fragment; /* enum piece */
+};
+
+/* What the IP header says of what it carries. */
+enum piece {
+	PIECE_WHOLE,
+	PIECE_FIRST, /* begins with the headers above IP */
+	PIECE_LATER, /* begins anywhere */
 };
 
 /* No walk within our bounds gets further than this mask; it tells the verifier so. */

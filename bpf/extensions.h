@@ -81,7 +81,8 @@ __noinline enum reason skip_extensions(struct xdp_md *ctx, struct cursor *cursor
 			__be16 offset = *(__be16 *)(header + 2);
 
 			finding = parse_fragment(header[0], offset);
-			c.fragment |= (offset & bpf_htons(IPV6_FRAGMENT)) != 0;
+			if (offset & bpf_htons(IPV6_FRAGMENT))
+				c.fragment = offset & bpf_htons(IPV6_OFFSET) ? PIECE_LATER : PIECE_FIRST;
 		}
 		if (c.next == NEXT_ROUTING)
 			routed = 1;

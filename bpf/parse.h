@@ -117,12 +117,14 @@ static __always_inline enum reason parse_ipv4(struct packet *p)
 	/* Later fragments carry no port and first ones can be overlapped or cut
 	 * before the flags, so every fragment of TCP is one finding. */
 	if (ip->fragment & bpf_htons(IPV4_FRAGMENT)) {
-		p->cursor.fragment = 1;
+		int later = (ip->fragment & bpf_htons(IPV4_OFFSET)) != 0;
+
+		p->cursor.fragment = later ? PIECE_LATER : PIECE_FIRST;
 		if (ip->protocol == IPPROTO_TCP)
 			return REASON_FRAGMENT;
 		/* A datagram opens nothing without its first fragment, which
 		 * has the ports and is judged. */
-		if (ip->fragment & bpf_htons(IPV4_OFFSET))
+		if (later)
 			return REASON_OTHER_PROTOCOL;
 	}
 	return UNDECIDED;

@@ -27,6 +27,14 @@
 #define PORT_GENEVE 6081
 #define PORT_VXLAN_LINUX 8472 /* Linux's own default, older than the registry's */
 
+#define MIN_ETHERTYPE 0x600 /* less is the length of an IEEE 802.3 frame */
+
+#define LLC_STP 0x42420300    /* both addresses, control, and what follows */
+#define LLC_ES_IS 0xfefe0382
+#define LLC_IS_IS 0xfefe0383
+#define LLC_SNAP 0xaaaa0300   /* the last byte is the first of who defines the protocol */
+#define SNAP_CISCO 0x000c
+
 /* 01:80:c2:00:00:00 to 0f never leave the link, STP among them: without them a bridge
  * loops. Only for frames that are not IP; a MAC is never a reason to pass those. */
 static __always_inline int is_link_local(const struct packet *p)
@@ -37,6 +45,23 @@ static __always_inline int is_link_local(const struct packet *p)
 		return 0;
 	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && !mac[3] && !mac[4] &&
 	       mac[5] < 0x10;
+}
+
+/*
+ * What bridges and routers say in frames that have a length: spanning tree, IS-IS, and what
+ * Cisco defines (CDP, UDLD, per-VLAN spanning tree). Each by the protocol that it names: by
+ * the same addresses, and in the SNAP of others, IP can be sent.
+ */
+static __always_inline int is_llc_control(const struct packet *p)
+{
+	__be16 *llc = peek(p->data, p->data_end, &p->cursor, 6);
+	__u32 begins;
+
+	if (!llc)
+		return 0;
+	begins = (__u32)bpf_ntohs(llc[0]) << 16 | bpf_ntohs(llc[1]);
+	return begins == LLC_STP || begins == LLC_ES_IS || begins == LLC_IS_IS ||
+	       (begins == LLC_SNAP && bpf_ntohs(llc[2]) == SNAP_CISCO);
 }
 
 static __always_inline enum reason hidden_in_link(const struct packet *p)
@@ -54,14 +79,37 @@ static __always_inline enum reason hidden_in_link(const struct packet *p)
 	case ETH_P_MACSEC:
 		return REASON_TUNNEL;
 	}
+	if (p->cursor.next < MIN_ETHERTYPE && is_llc_control(p))
+		return REASON_NOT_IP;
 	return is_link_local(p) ? REASON_NOT_IP : REASON_UNKNOWN_PROTOCOL;
+}
+
+/*
+ * What an authentication header of IPv4 holds, or itself where that cannot be read. Linux
+ * takes it off for whoever has a key; strict takes no sender's word for that, so TCP and
+ * UDP in one stay unknown. Of IPv6 the walk of the extension headers goes through it.
+ */
+static __always_inline __u32 authenticated(const struct packet *p)
+{
+	const __u8 *header = peek(p->data, p->data_end, &p->cursor, 8);
+
+	if (!header || p->cursor.at + (header[1] + 2) * 4 > p->cursor.end || header[0] == IPPROTO_UDP)
+		return IPPROTO_AH;
+	return header[0];
 }
 
 static __always_inline enum reason hidden_in_ip(const struct packet *p)
 {
 	int ipv4 = p->family == FAMILY_IPV4;
+	__u32 protocol = p->cursor.next;
 
-	switch (p->cursor.next) {
+	if (ipv4 && protocol == IPPROTO_AH) {
+		/* Harmless without its first, which is judged by what it holds. */
+		if (p->cursor.fragment == PIECE_LATER)
+			return REASON_OTHER_PROTOCOL;
+		protocol = authenticated(p);
+	}
+	switch (protocol) {
 	case IPPROTO_UDP: /* a later fragment, harmless without its first */
 	case IPPROTO_ESP:
 	case IPPROTO_PIM:
