@@ -53,7 +53,7 @@ func TestForeseen(t *testing.T) {
 	engine.plan = reconcile.Plan{Generation: 3, Total: 1, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")}, Foreseen: foreseen}
 	engine.listing = reconcile.Listing{Generation: 3, Total: 1, Entries: []reconcile.Entry{entry("10.0.0.0/8", "globex")}, Foreseen: foreseen}
 	w := newWorld(t).serve(t, engine)
-	want := "xdpallow: warning: cut off: - (1 prefix in use, 1 open connection), globex (1 prefix in use, 4 open connections)\n"
+	want := "xdpallow: warning: cut off: globex (1 prefix in use, 4 open connections); 192.0.2.9 (not listed): 1 connection to tcp/25\n"
 	for _, line := range []string{"replace -", "reload", "remove 10.0.0.0/8", "reload -o json", "remove 10.0.0.0/8 -o json"} {
 		if code, out, stderr := w.sh(line); code != 0 || stderr != want || strings.Contains(line, "json") != strings.Contains(out, `"cuts":`) {
 			t.Errorf("%s: exit %d, %s%s, want %s", line, code, out, stderr, want)
@@ -127,6 +127,22 @@ PREFIX            OWNER  SERVICES  UNTIL                 LAST-SEEN             O
 203.0.113.0/24 owner=acme service=api until=2027-01-31T18:00:00Z note="main \"office\""
 2001:db8:42::/48
 `},
+		{name: "list of nothing", line: "list acme", prepare: func(f *fakeEngine) { f.listing.Entries = nil }, want: `
+nobody listed
+`},
+		{name: "list of nothing, text", line: "list -o text", prepare: func(f *fakeEngine) { f.listing.Entries = nil }, want: ""},
+		{name: "owners of nothing", line: "owners", want: `
+no owners
+`},
+		{name: "history of nothing", line: "history", prepare: func(f *fakeEngine) { f.history.Changes = nil }, want: `
+no changes
+`},
+		{name: "events of nothing", line: "events", want: `
+nobody refused
+`},
+		{name: "stats of nothing", line: "stats", prepare: func(f *fakeEngine) { f.stats.Counters = f.stats.Counters[1:2] }, want: `
+nothing counted
+`},
 		{name: "list of nothing, json", line: "list -o json", prepare: func(f *fakeEngine) { f.listing.Entries = nil }, want: `
 {"generation":2,"total":3,"entries":[]}
 `},
@@ -150,6 +166,22 @@ expiring:     1 prefix ends within 14 days: xdpallow list --expiring 14d --socke
 origin:       cli, 2 prefixes
 origin:       file:/etc/a.list, 1 prefix of its last good content: /etc/a.list:3: 10.0.0.5/8 has host bits set
 last change:  2026-11-21T09:00:00Z by uid 0 (pid 7): add, generation 2
+`},
+		{name: "status, many files", line: "status", prepare: func(f *fakeEngine) {
+			f.status = reconcile.Status{Origins: []reconcile.OriginStatus{
+				{Name: "cli", Entries: 2}, {Name: "file:/etc/allow.d/a.list", Entries: 20}, {Name: "file:/etc/allow.d/b.list", Entries: 31},
+				{Name: "file:/etc/allow.d/c.list", Entries: 7, Error: "/etc/allow.d/c.list:3: x"}, {Name: "file:/etc/one.list", Entries: 1}, {Name: "flag", Entries: 1},
+			}}
+		}, want: `
+enforcing:  no
+daemon:     not running
+backstop:   off
+policy:     generation 0, 0 prefixes, 0 owners
+origin:     cli, 2 prefixes
+origin:     /etc/allow.d: 2 files, 51 prefixes
+origin:     file:/etc/allow.d/c.list, 7 prefixes of its last good content: /etc/allow.d/c.list:3: x
+origin:     file:/etc/one.list, 1 prefix
+origin:     flag, 1 prefix
 `},
 		{name: "status, backstop gone", line: "status", prepare: func(f *fakeEngine) {
 			f.status = reconcile.Status{Backstop: &reconcile.Backstop{LinkID: 5}}
@@ -219,16 +251,25 @@ policy:     generation 0, 0 prefixes, 0 owners
 + 192.0.2.0/24     b
 ~ 198.51.100.0/24  b
 - 10.0.0.0/8
-= 203.0.113.0/24  acme stays: flag
+= 1 prefix stays, which flags and files declare (-v lists them)
 ! 10.0.0.0/8  globex is cut off from api: last seen 2026-11-21T09:00:00Z, 4 connections (10.0.0.9 to tcp/443, your own session; and 1 more)
-! not listed now is cut off from api,mail: 1 connection (192.0.2.9 to tcp/25)
+! 192.0.2.9 (not listed) is cut off from api,mail: 1 connection to tcp/25
 1 added, 1 removed, 1 changed: generation 2, 3 prefixes (dry run: nothing was changed)
+`},
+		{name: "replace, verbose", line: "replace - --dry-run -v", prepare: func(f *fakeEngine) {
+			f.plan = reconcile.Plan{Generation: 2, Total: 3, Kept: []reconcile.Entry{
+				entry("203.0.113.0/24", "acme", "flag"), entry("2001:db8::/32", "", "file:/etc/a.list"),
+			}}
+		}, want: `
+= 203.0.113.0/24  acme stays: flag
+= 2001:db8::/32   stays: file:/etc/a.list
+0 added, 0 removed, 0 changed: generation 2, 3 prefixes (dry run: nothing was changed)
 `},
 		{name: "remove, dry run", line: "remove 10.0.0.0/8 --dry-run", prepare: func(f *fakeEngine) {
 			f.listing = reconcile.Listing{Generation: 2, Total: 3, Entries: []reconcile.Entry{entry("10.0.0.0/8", "globex")}, Foreseen: reconcile.Foreseen{Cuts: foreseen.Cuts[1:]}}
 		}, want: `
 - 10.0.0.0/8  globex
-! not listed now is cut off from api,mail: 1 connection (192.0.2.9 to tcp/25)
+! 192.0.2.9 (not listed) is cut off from api,mail: 1 connection to tcp/25
 0 added, 1 removed, 0 changed: generation 2, 3 prefixes (dry run: nothing was changed)
 `},
 		{name: "history", line: "history", want: `

@@ -88,6 +88,9 @@ func (f *fakeEngine) List(_ context.Context, r reconcile.ListRequest) (reconcile
 	if r.Expiring != 0 {
 		question += " expiring " + r.Expiring.String()
 	}
+	if r.Prefix.IsValid() {
+		question += " prefix " + r.Prefix.String()
+	}
 	return answer(f, question, f.listing)
 }
 

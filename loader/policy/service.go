@@ -92,6 +92,9 @@ type Service struct {
 	Scope Scope  `json:"drop"`
 }
 
+// NoService says that there is no service of this name, and which there are.
+func NoService(name string, services []Service) string { return "there is no service " + name }
+
 // Equal reports whether a and b are the same service.
 func (a Service) Equal(b Service) bool {
 	return a.Name == b.Name && a.Mode == b.Mode && a.Scope == b.Scope && slices.Equal(a.Ports, b.Ports)

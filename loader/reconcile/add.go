@@ -202,6 +202,9 @@ func unplaced(err error) error {
 	return err
 }
 
+// namedClaims is for the log: whose prefixes claims are about.
+func namedClaims(claims []policy.Claim) string { return plural(len(claims), "prefix", "prefixes") }
+
 // standing are the entries of the claims as they are now, sorted.
 func (e *Engine) standing(claims []policy.Claim) []policy.Entry {
 	var entries []policy.Entry

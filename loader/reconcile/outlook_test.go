@@ -41,6 +41,52 @@ func TestCutsAreBounded(t *testing.T) {
 	}
 }
 
+// Promise: the line about a change that was made names who was cut off, also a peer whom
+// no entry lets in.
+func TestSumCuts(t *testing.T) {
+	at := netip.MustParsePrefix("10.0.0.0/8")
+	peer := func(address string, port uint16, connections int) CutPeer {
+		return CutPeer{Address: netip.MustParseAddr(address), Port: policy.Port{Protocol: policy.TCP, Number: port}, Connections: connections}
+	}
+	stranger := Cut{Connections: 1, Peers: []CutPeer{peer("203.0.113.99", 443, 1)}}
+	both := Cut{Connections: 3, Peers: []CutPeer{peer("2001:db8::9", 443, 1), peer("2001:db8::9", 8443, 2)}}
+	for want, cuts := range map[string][]Cut{
+		"cut off: 203.0.113.99 (not listed): 1 connection to tcp/443":           {stranger},
+		"cut off: 2001:db8::9 (not listed): 3 connections to tcp/443, tcp/8443": {both},
+		"cut off: acme (1 prefix in use, 2 open connections), no owner (1 prefix in use); 203.0.113.99 (not listed): 1 connection to tcp/443": {
+			{Prefix: &at, Owner: "acme", Connections: 2}, stranger, {Prefix: &at},
+		},
+		"cut off: a (1 prefix in use), b (1 prefix in use), c (1 prefix in use), d (1 prefix in use); 203.0.113.99 (not listed): 1 connection to tcp/443; and 2 more": {
+			{Prefix: &at, Owner: "a"}, {Prefix: &at, Owner: "b"}, {Prefix: &at, Owner: "c"}, {Prefix: &at, Owner: "d"}, stranger, stranger, both,
+		},
+	} {
+		if got := SumCuts(cuts); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+}
+
+// Promise: the log names what was added and removed, and of many the first.
+func TestNamedInTheLog(t *testing.T) {
+	var claims []policy.Claim
+	for i, want := range []string{
+		"192.0.2.0/32 (acme)",
+		"192.0.2.0/32 (acme) and 192.0.2.1/32",
+		"192.0.2.0/32 (acme), 192.0.2.1/32 and 192.0.2.2/32 (acme)",
+		"192.0.2.0/32 (acme), 192.0.2.1/32, 192.0.2.2/32 (acme) and 1 more",
+		"192.0.2.0/32 (acme), 192.0.2.1/32, 192.0.2.2/32 (acme) and 2 more",
+	} {
+		claim := policy.Claim{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32)}
+		if i%2 == 0 {
+			claim.Owner = "acme"
+		}
+		claims = append(claims, claim)
+		if got := namedClaims(claims); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 // Who is suspended is cut off as who is removed is, by prefix and by owner; a peer that
 // another entry goes on letting in is not.
 func TestSuspensionsCut(t *testing.T) {
