@@ -60,12 +60,20 @@ func (c *call) claims() ([]policy.Claim, error) {
 			bad = append(bad, c.corrected(arg, err))
 			continue
 		}
-		if warning != "" {
-			c.note("warning: %s", warning)
-		}
+		c.warnOfPrefix(arg, prefix, warning)
 		claims = append(claims, policy.Claim{Prefix: prefix})
 	}
 	return claims, errors.Join(bad...)
+}
+
+// warnOfPrefix says how arg was read, if that may not be how it was meant.
+func (c *call) warnOfPrefix(arg string, read netip.Prefix, warning string) {
+	if warning != "" {
+		c.note("warning: %s", warning)
+	}
+	if !strings.Contains(arg, "/") && policy.LooksLikeNetwork(read.Addr()) {
+		c.note("warning: %s is read as %s, one address", arg, read)
+	}
 }
 
 // corrected turns the hint "what you meant by arg" into a command line.

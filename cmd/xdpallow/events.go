@@ -34,8 +34,8 @@ func showEvents(ctx context.Context, c *call) error {
 		show = func(e events.Event) error { return out.Encode(e) }
 	}
 	err := c.client().Events(ctx, n, c.flags.Bool("follow"), show)
-	if err == nil && !c.json {
-		err = lines.head() // of a table without a row
+	if err == nil && !c.json && !lines.headed {
+		err = c.nothing("nobody refused")
 	}
 	return err
 }

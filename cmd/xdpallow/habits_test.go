@@ -191,3 +191,27 @@ func TestHintsCarryTheSocket(t *testing.T) {
 		t.Errorf("status:\n%s", out)
 	}
 }
+
+// Promise: an address that looks like a network is listed as the one address that it is,
+// and whoever typed it is told.
+func TestForgottenLength(t *testing.T) {
+	w := newWorld(t).serve(t, sampleEngine())
+	for line, want := range map[string]string{
+		"add 10.0.0.0":              "10.0.0.0 is read as 10.0.0.0/32, one address",
+		"remove 10.0.0.0":           "10.0.0.0 is read as 10.0.0.0/32, one address",
+		"suspend 192.0.2.0":         "192.0.2.0 is read as 192.0.2.0/32, one address",
+		"list 2001:db8::":           "2001:db8:: is read as 2001:db8::/128, one address",
+		"add 10.0.0.0/32":           "",
+		"add 10.0.0.10 2001:db8::1": "",
+	} {
+		if want != "" {
+			want = "xdpallow: warning: " + want + "\n"
+		}
+		if code, _, stderr := w.sh(line); code != 0 || stderr != want {
+			t.Errorf("%s: exit %d, %q, want %q", line, code, stderr, want)
+		}
+	}
+	if _, _, stderr := w.run("run", "--interface", "eth0", "--port", "443", "--allow", "10.0.0.0"); !strings.Contains(stderr, "10.0.0.0 is read as 10.0.0.0/32, one address") {
+		t.Errorf("run: %q", stderr)
+	}
+}

@@ -36,6 +36,9 @@ func history(ctx context.Context, c *call) error {
 	if c.json {
 		return c.printJSON(h)
 	}
+	if len(h.Changes) == 0 {
+		return c.nothing("no changes")
+	}
 	return table(c.out, 0, historyRows(h))
 }
 

@@ -3,6 +3,7 @@ package main
 // This file is `list`: who may connect, and who says so.
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -19,8 +20,8 @@ import (
 )
 
 func listCommand(e env) *cli.Command {
-	return e.command("list", "Show who may connect", "", append([]cli.Flag{
-		&cli.StringFlag{Name: "owner", Usage: "only the prefixes of `OWNER`"},
+	return e.command("list", "Show who may connect", "[OWNER|PREFIX|ADDR]", append([]cli.Flag{
+		&cli.StringFlag{Name: "owner", Usage: "only the prefixes of `OWNER`; - is those of none"},
 		&cli.StringFlag{Name: "unused", Usage: "only what was not seen for `DURATION`, as 90d, counted from when it was first enforced, and has no connection open now"},
 		&cli.StringFlag{Name: "expiring", Usage: "only what ends within `DURATION`, as 14d"},
 	}, offlineFlags()...), list)
@@ -42,6 +43,8 @@ func list(ctx context.Context, c *call) error {
 	}
 	slices.SortStableFunc(listing.Entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	switch {
+	case len(listing.Entries) == 0 && !c.json && !c.text:
+		return c.nothing("nobody listed")
 	case c.json:
 		return c.printListing(listing)
 	case c.text:
@@ -53,7 +56,21 @@ func list(ctx context.Context, c *call) error {
 // listed reads which entries are asked for.
 func (c *call) listed() (reconcile.ListRequest, error) {
 	req := reconcile.ListRequest{Owner: c.flags.String("owner")}
-	if c.flags.IsSet("owner") {
+	switch c.flags.NArg() {
+	case 0:
+	case 1:
+		subject, err := c.subject()
+		if err != nil {
+			return req, err
+		}
+		if subject.Owner != "" && c.flags.IsSet("owner") {
+			return req, &policy.InputError{What: fmt.Sprintf("list takes one owner, and %s and --owner %s are two", subject.Owner, req.Owner), Hint: "xdpallow list " + subject.Owner}
+		}
+		req.Owner, req.Prefix = cmp.Or(subject.Owner, req.Owner), subject.Prefix
+	default:
+		return req, &policy.InputError{What: "list takes one owner or one prefix", Hint: "xdpallow list " + quote(c.flags.Args().First())}
+	}
+	if c.flags.IsSet("owner") && req.Owner != reconcile.NoOwner {
 		if err := policy.ParseName("owner", req.Owner); err != nil {
 			return req, c.renamed("owner", req.Owner, err)
 		}

@@ -27,6 +27,9 @@ func owners(ctx context.Context, c *call) error {
 	if c.json {
 		return c.printJSON(answer)
 	}
+	if len(answer.Owners) == 0 {
+		return c.nothing("no owners")
+	}
 	return table(c.out, 0, ownerRows(answer))
 }
 

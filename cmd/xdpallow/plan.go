@@ -79,10 +79,8 @@ func (c *call) printWould(plan reconcile.Plan) error {
 			return err
 		}
 	}
-	for _, e := range plan.Kept {
-		if _, err := fmt.Fprintf(c.out, "= %s  %s\n", e.Prefix, strings.TrimSpace(e.Owner+" stays: "+joined(e.Origins))); err != nil {
-			return err
-		}
+	if err := c.printKept(plan.Kept); err != nil {
+		return err
 	}
 	if err := c.printCuts(plan.Cuts); err != nil {
 		return err
@@ -94,6 +92,22 @@ func (c *call) printWould(plan reconcile.Plan) error {
 		return err
 	}
 	return refusal(plan.Foreseen)
+}
+
+// printKept counts what stays because flags and files declare it, or lists it with -v:
+// beside a long list a replace changes little.
+func (c *call) printKept(kept []reconcile.Entry) error {
+	if !c.flags.Bool("verbose") && len(kept) > 0 {
+		_, err := fmt.Fprintf(c.out, "= %s, which flags and files declare (-v lists them)\n", count(len(kept), "prefix stays", "prefixes stay"))
+		return err
+	}
+	return table(c.out, 0, func(yield func([]string) bool) {
+		for _, e := range kept {
+			if !yield([]string{"= " + e.Prefix.String(), strings.TrimSpace(e.Owner + " stays: " + joined(e.Origins))}) {
+				return
+			}
+		}
+	})
 }
 
 func (c *call) printCuts(cuts []reconcile.Cut) error {
@@ -128,9 +142,14 @@ func changes(verbs [3]string, plan reconcile.Plan) iter.Seq[[]string] {
 	}
 }
 
-// cutLine is "203.0.113.0/24  acme would be cut off from api: last seen …, 2 connections
+// cutLine is "192.0.2.9 (not listed) is cut off from api: 1 connection to tcp/443", or of
+// an entry "203.0.113.0/24  acme would be cut off from api: last seen …, 2 connections
 // (203.0.113.7 to tcp/443)".
 func cutLine(cut reconcile.Cut) string {
+	services := strings.Join(cut.Services, ",")
+	if cut.Prefix == nil {
+		return fmt.Sprintf("%s is cut off from %s: %s", cut.Who(), services, cut.To())
+	}
 	var facts, peers []string
 	if cut.LastSeen != nil {
 		facts = append(facts, "last seen "+moment(cut.LastSeen))
@@ -149,11 +168,7 @@ func cutLine(cut reconcile.Cut) string {
 		}
 		facts = append(facts, fmt.Sprintf("%s (%s%s)", count(cut.Connections, "connection", "connections"), strings.Join(peers, "; "), more))
 	}
-	who := "not listed now"
-	if cut.Prefix != nil {
-		who = strings.TrimSpace(cut.Prefix.String() + "  " + cut.Owner)
-	}
-	return fmt.Sprintf("%s is cut off from %s: %s", who, strings.Join(cut.Services, ","), strings.Join(facts, ", "))
+	return fmt.Sprintf("%s is cut off from %s: %s", cut.Who(), services, strings.Join(facts, ", "))
 }
 
 func connections(peers []reconcile.CutPeer) (n int) {

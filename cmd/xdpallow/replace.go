@@ -22,6 +22,7 @@ func replaceCommand(e env) *cli.Command {
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "with --dry-run list also what stays because flags and files declare it"},
 	}, replace)
 }
 

@@ -110,9 +110,11 @@ func (c *call) options() (options, error) {
 		return o, err
 	}
 	for _, p := range o.Allow {
-		if _, _, err := policy.ParsePrefix(p); err != nil {
+		prefix, _, err := policy.ParsePrefix(p)
+		if err != nil {
 			return o, c.corrected(p, err)
 		}
+		c.warnOfPrefix(p, prefix, "") // the daemon's log has the other warning
 	}
 	if metrics := f.String("metrics"); metrics != "" {
 		if _, port, err := net.SplitHostPort(metrics); err != nil || port == "" {

@@ -45,6 +45,9 @@ func stats(ctx context.Context, c *call) error {
 	if c.json {
 		return c.printJSON(stats)
 	}
+	if !slices.ContainsFunc(stats.Counters, func(counter reconcile.Counter) bool { return counter.Packets > 0 }) {
+		return c.nothing("nothing counted")
+	}
 	return table(c.out, 2, counterRows(stats.Counters))
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -65,11 +66,7 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 	if s.Expiring > 0 {
 		rows = append(rows, []string{"expiring:", count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: " + c.reaching("xdpallow list --expiring 14d")})
 	}
-	for _, o := range s.Origins {
-		text := string(o.Name) + ", " + count(o.Entries, "prefix", "prefixes")
-		if o.Error != "" {
-			text += " of its last good content: " + o.Error
-		}
+	for _, text := range describeOrigins(s.Origins) {
 		rows = append(rows, []string{"origin:", text})
 	}
 	for i, one := range s.Suspended {
@@ -98,6 +95,40 @@ func describeInterface(i reconcile.Interface) string {
 		return fmt.Sprintf("%s, %s (%s)", i.Name, i.Attach, i.Reason)
 	}
 	return i.Name + ", " + i.Attach
+}
+
+// describeOrigins is a line an origin, and one for all files of a directory that could be
+// read: a screen has no room for a file a customer.
+func describeOrigins(origins []reconcile.OriginStatus) (lines []string) {
+	type sum struct{ files, prefixes int }
+	directories := map[string]sum{}
+	directory := func(o reconcile.OriginStatus) string {
+		file, isFile := strings.CutPrefix(string(o.Name), "file:")
+		if !isFile || o.Error != "" {
+			return ""
+		}
+		return filepath.Dir(file)
+	}
+	for _, o := range origins {
+		at := directory(o)
+		directories[at] = sum{directories[at].files + 1, directories[at].prefixes + o.Entries}
+	}
+	for _, o := range origins {
+		at := directory(o)
+		all := directories[at]
+		switch {
+		case at == "" || all.files == 1:
+			text := string(o.Name) + ", " + count(o.Entries, "prefix", "prefixes")
+			if o.Error != "" {
+				text += " of its last good content: " + o.Error
+			}
+			lines = append(lines, text)
+		case all.files > 1: // the first of them
+			lines = append(lines, fmt.Sprintf("%s: %d files, %s", at, all.files, count(all.prefixes, "prefix", "prefixes")))
+			directories[at] = sum{}
+		}
+	}
+	return lines
 }
 
 func describeBackstop(b *reconcile.Backstop) string {

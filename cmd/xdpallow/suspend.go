@@ -108,9 +108,7 @@ func (c *call) subject() (reconcile.Subject, error) {
 		if err != nil {
 			return reconcile.Subject{}, c.corrected(arg, err)
 		}
-		if warning != "" {
-			c.note("warning: %s", warning)
-		}
+		c.warnOfPrefix(arg, prefix, warning)
 		return reconcile.Subject{Prefix: prefix}, nil
 	}
 	return reconcile.Subject{Owner: arg}, c.owner(arg)

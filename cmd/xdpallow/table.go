@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"iter"
 	"strings"
@@ -44,6 +45,13 @@ func table(w io.Writer, right int, rows iter.Seq[[]string]) error {
 		out.WriteByte('\n')
 	}
 	return out.Flush() // carries the first error of the writes above
+}
+
+// nothing is what stands in the place of a table that has no row: a header alone looks
+// like an answer that is still to come.
+func (c *call) nothing(what string) error {
+	_, err := fmt.Fprintln(c.out, what)
+	return err
 }
 
 // printable keeps what others wrote (a note, a kernel message) from moving

@@ -98,7 +98,7 @@ func CheckServices(claims []Claim, services []Service) error {
 		}
 		for _, name := range c.Services {
 			if !known[name] {
-				bad.add(inputErrorf(c.place(), hint, "%s is for service %s, which does not exist beside %s", c.Prefix, name, there))
+				bad.add(inputErrorf(c.place(), hint, "%s: %s", c.Prefix, NoService(name, services)))
 			}
 		}
 	}

@@ -72,10 +72,10 @@ func TestCheckServices(t *testing.T) {
 	}
 	bad := claim(t, file, "a.list:3", "service=api,maill")
 	err := CheckServices([]Claim{good, bad}, services)
-	wantInput(t, err, "a.list:3: 203.0.113.0/24 is for service maill, which does not exist beside api,mail", "")
+	wantInput(t, err, "a.list:3: 203.0.113.0/24: no service maill; there are api, mail", "")
 	typed := claim(t, OriginCLI, "", "service=api,maill")
 	err = CheckServices([]Claim{good, typed}, services)
-	wantInput(t, err, "cli: 203.0.113.0/24 is for service maill, which does not exist beside api,mail", "service=api,mail")
+	wantInput(t, err, "cli: 203.0.113.0/24: no service maill; there are api, mail", "service=api,mail")
 	if got := flatten(CheckServices([]Claim{bad, bad}, services)); len(got) != 2 {
 		t.Errorf("two bad claims are told as %q", got)
 	}

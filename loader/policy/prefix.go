@@ -57,6 +57,16 @@ func ParsePrefix(s string) (p netip.Prefix, warning string, err error) {
 	return p, warning, nil
 }
 
+// LooksLikeNetwork reports whether addr ends as the address of a network does: who types
+// it alone may have forgotten the length.
+func LooksLikeNetwork(addr netip.Addr) bool {
+	if addr.Is4() {
+		return addr.As4()[3] == 0
+	}
+	all := addr.As16()
+	return [8]byte(all[8:]) == [8]byte{} // the interface's half
+}
+
 // notPrefix names the two mistakes that deserve better than "not a prefix".
 func notPrefix(s string) error {
 	if addr, rest, found := strings.Cut(s, "%"); found {

@@ -29,7 +29,7 @@ func ParseRate(s string) (perSecond float64, err error) {
 }
 
 // FormatRate is the inverse of ParseRate, in the shortest unit that makes it a whole
-// number.
+// number, or else one over 1.
 func FormatRate(perSecond float64) string {
 	for _, u := range rateUnits {
 		n := perSecond * u.each.Seconds()
@@ -37,5 +37,10 @@ func FormatRate(perSecond float64) string {
 			return strconv.FormatFloat(whole, 'f', -1, 64) + "/" + u.name
 		}
 	}
-	return strconv.FormatFloat(perSecond, 'g', 6, 64) + "/s"
+	for _, u := range rateUnits {
+		if n := perSecond * u.each.Seconds(); n >= 1 || u.each == 24*time.Hour {
+			return strconv.FormatFloat(n, 'g', 6, 64) + "/" + u.name
+		}
+	}
+	return "0/s"
 }

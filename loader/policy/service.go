@@ -93,7 +93,20 @@ type Service struct {
 }
 
 // NoService says that there is no service of this name, and which there are.
-func NoService(name string, services []Service) string { return "there is no service " + name }
+func NoService(name string, services []Service) string {
+	var names []string
+	for _, s := range services {
+		names = append(names, s.Name)
+	}
+	there := "there are " + strings.Join(names, ", ")
+	switch len(names) {
+	case 0:
+		there = "there is none"
+	case 1:
+		there = "there is " + names[0]
+	}
+	return "no service " + name + "; " + there
+}
 
 // Equal reports whether a and b are the same service.
 func (a Service) Equal(b Service) bool {

@@ -48,7 +48,7 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 		return Listing{}, err
 	}
 	if len(news) > 0 {
-		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", plural(len(news), "prefix", "prefixes"), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(news), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
 	}
 	entries := e.standing(claims)
 	listing, changed := e.listing(entries), !plan.Empty()
@@ -203,7 +203,25 @@ func unplaced(err error) error {
 }
 
 // namedClaims is for the log: whose prefixes claims are about.
-func namedClaims(claims []policy.Claim) string { return plural(len(claims), "prefix", "prefixes") }
+func namedClaims(claims []policy.Claim) string {
+	const most = 3
+	var names []string
+	for _, claim := range claims[:min(len(claims), most)] {
+		name := claim.Prefix.String()
+		if claim.Owner != "" {
+			name += " (" + claim.Owner + ")"
+		}
+		names = append(names, name)
+	}
+	if more := len(claims) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
 
 // standing are the entries of the claims as they are now, sorted.
 func (e *Engine) standing(claims []policy.Claim) []policy.Entry {

@@ -32,7 +32,7 @@ func (e *Engine) Limit(_ context.Context, by Caller, r LimitRequest) (LimitResul
 	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: e.view.limit(r.Owner)}
 	what := "no limit"
 	if l := result.Limit; l != nil {
-		what = fmt.Sprintf("%g openings a second, %d at once", l.PerSecond, l.Burst)
+		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
 	}
 	e.options.Log.Info(fmt.Sprintf("limited %s to %s: generation %d", r.Owner, what, result.Generation), "uid", by.UID, "pid", by.PID)
 	return result, nil
@@ -55,8 +55,10 @@ func (e *Engine) limiting(r LimitRequest) (overriding, error) {
 	}
 	const year = 365 * 24 * time.Hour
 	switch {
-	case !(r.PerSecond > 0 && r.PerSecond <= mostPerSecond):
-		return overriding{}, &policy.InputError{What: fmt.Sprintf("%g a second is not over 0 and at most %d", r.PerSecond, mostPerSecond)}
+	case !(r.PerSecond > 0):
+		return overriding{}, &policy.InputError{What: fmt.Sprintf("%s is not over 0", policy.FormatRate(r.PerSecond))}
+	case r.PerSecond > mostPerSecond:
+		return overriding{}, &policy.InputError{What: fmt.Sprintf("%s is over %s", policy.FormatRate(r.PerSecond), policy.FormatRate(mostPerSecond))}
 	case float64(burst)/r.PerSecond > year.Seconds():
 		return overriding{}, &policy.InputError{What: fmt.Sprintf("a burst of %d is more than a year of this rate", burst)}
 	}

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -30,6 +31,28 @@ func (r ListRequest) picked(e Entry, now time.Time) bool {
 		since = e.LastSeen
 	}
 	return since != nil && now.Sub(*since) >= r.Unused
+}
+
+// NoOwner stands for entries that have none; no owner can be called so.
+const NoOwner = "-"
+
+// among yields the entries that lie in the prefix of r or cover it; all without one.
+func (r ListRequest) among(entries policy.Entries) iter.Seq[*policy.Entry] {
+	if !r.Prefix.IsValid() {
+		return entries.All()
+	}
+	return func(yield func(*policy.Entry) bool) {
+		for e := range entries.Covering(r.Prefix) {
+			if e.Prefix != r.Prefix && !yield(e) {
+				return
+			}
+		}
+		for e := range entries.Under(r.Prefix) {
+			if !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 func endsWithin(until *time.Time, now time.Time, within time.Duration) bool {
@@ -62,8 +85,12 @@ func (v *view) list(r ListRequest) (Listing, error) {
 		some = some[:0]
 		return err
 	}
-	for e := range v.state.Entries.All() {
-		if r.Owner != "" && e.Owner != r.Owner {
+	owner := r.Owner
+	if owner == NoOwner {
+		owner = ""
+	}
+	for e := range r.among(v.state.Entries) {
+		if r.Owner != "" && e.Owner != owner {
 			continue
 		}
 		if some = append(some, e); len(some) == chunk {

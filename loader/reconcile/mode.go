@@ -124,7 +124,7 @@ func (e *Engine) servicesNamed(names []string) ([]policy.Service, error) {
 	for _, name := range names {
 		at := slices.IndexFunc(e.view.state.Services, func(s policy.Service) bool { return s.Name == name })
 		if at < 0 {
-			return nil, &policy.InputError{What: fmt.Sprintf("there is no service %s", name), Hint: "xdpallow mode"}
+			return nil, &policy.InputError{What: policy.NoService(name, e.view.state.Services), Hint: "xdpallow mode"}
 		}
 		named = append(named, e.view.state.Services[at])
 	}

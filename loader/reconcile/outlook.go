@@ -79,8 +79,13 @@ func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time
 func SumCuts(cuts []Cut) string {
 	type sum struct{ prefixes, connections int }
 	owners := map[string]sum{}
+	var strangers []Cut
 	for _, cut := range cuts {
-		owner := cmp.Or(cut.Owner, "-")
+		if cut.Prefix == nil {
+			strangers = append(strangers, cut)
+			continue
+		}
+		owner := cmp.Or(cut.Owner, "no owner")
 		owners[owner] = sum{owners[owner].prefixes + 1, owners[owner].connections + cut.Connections}
 	}
 	var words []string
@@ -95,7 +100,43 @@ func SumCuts(cuts []Cut) string {
 		}
 		words = append(words, text+")")
 	}
-	return "cut off: " + strings.Join(words, ", ")
+	all := []string{}
+	if len(words) > 0 {
+		all = append(all, strings.Join(words, ", "))
+	}
+	room := max(1, maxOwnersTold-len(words))
+	for i, cut := range strangers {
+		if i == room {
+			all = append(all, fmt.Sprintf("and %d more", len(strangers)-i))
+			break
+		}
+		all = append(all, cut.Who()+": "+cut.To())
+	}
+	return "cut off: " + strings.Join(all, "; ")
+}
+
+// Who is the entry and its owner, or the peer that no entry lets in.
+func (c Cut) Who() string {
+	switch {
+	case c.Prefix != nil:
+		return strings.TrimSpace(c.Prefix.String() + "  " + c.Owner)
+	case len(c.Peers) == 0:
+		return "not listed"
+	}
+	return c.Peers[0].Address.String() + " (not listed)"
+}
+
+// To is how many connections a peer that no entry lets in has, and to which ports.
+func (c Cut) To() string {
+	var ports []string
+	for _, peer := range c.Peers {
+		text := peer.Port.String()
+		if peer.Session {
+			text += " (your own session)"
+		}
+		ports = append(ports, text)
+	}
+	return plural(c.Connections, "connection", "connections") + " to " + strings.Join(ports, ", ")
 }
 
 // maxOwnersTold keeps a warning one line.

@@ -39,6 +39,7 @@ func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
 		return Listing{}, err
 	}
 	var gone []policy.Entry
+	var taken []policy.Claim // for the log
 	edit := policy.Edit{}
 	for _, prefix := range prefixes {
 		edit.Remove = append(edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: prefix})
@@ -48,6 +49,9 @@ func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
 			c := e.view.orphans[prefix]
 			gone = append(gone, policy.Entry{Prefix: prefix, Owner: c.Owner, Services: c.Services, Until: c.Until, Note: c.Note, Claims: []policy.Claim{c}})
 		}
+	}
+	for _, entry := range gone {
+		taken = append(taken, policy.Claim{Prefix: entry.Prefix, Owner: entry.Owner})
 	}
 	ahead, err := newOutlook(r.Seen)
 	if err != nil {
@@ -68,7 +72,7 @@ func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
 	}
 	changed := true
 	listing.Changed = &changed
-	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", plural(len(prefixes), "prefix", "prefixes"), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", namedClaims(taken), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
 	return listing, nil
 }
 

@@ -146,8 +146,8 @@ type Listing struct {
 
 // ListRequest says which entries to list: those that meet every wish that is not zero.
 type ListRequest struct {
-	Owner    string        // "-" is no owner
-	Prefix   netip.Prefix  // lies in it or covers it
+	Owner    string        // NoOwner is that of entries without one
+	Prefix   netip.Prefix  // that lie in it or cover it
 	Unused   time.Duration // not seen for so long, counted from when they were first enforced
 	Expiring time.Duration // that end within so long
 }

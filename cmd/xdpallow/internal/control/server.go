@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -198,6 +199,18 @@ func reply(w http.ResponseWriter, answer any, err error) {
 
 func listRequest(query url.Values) (reconcile.ListRequest, error) {
 	req := reconcile.ListRequest{Owner: query.Get("owner")}
+	for key := range query {
+		if !slices.Contains([]string{"owner", "prefix", "unused", "expiring"}, key) {
+			// Of a newer command: what it asks for is less than everything.
+			return req, &policy.InputError{What: fmt.Sprintf("this daemon cannot list by %s: it is older than the command", key), Hint: "systemctl restart xdpallow"}
+		}
+	}
+	if text := query.Get("prefix"); text != "" {
+		var err error
+		if req.Prefix, _, err = policy.ParsePrefix(text); err != nil {
+			return req, err
+		}
+	}
 	for key, into := range map[string]*time.Duration{"unused": &req.Unused, "expiring": &req.Expiring} {
 		text := query.Get(key)
 		if text == "" {
