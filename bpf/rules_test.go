@@ -270,3 +270,36 @@ func TestStrictReadsAuthenticationHeaders(t *testing.T) {
 		}
 	}
 }
+
+// In generic mode the program sees segments that Linux has joined, which may be longer
+// than the length field of IP can say: it is 0 then, and means all that is left. Up to
+// 65,535 bytes a 0 is a lie.
+func TestLongerThanTheLengthField(t *testing.T) {
+	const most = 0xffff
+	twin := rulesTwin(t)
+	for family := range listed {
+		header := []int{14, 14 + 40}[family] // what the length does not count
+		for _, c := range []struct {
+			length           int // that the field should say
+			port             uint16
+			flags            uint8
+			listed, unlisted maps.Reason
+		}{
+			{most + 1, guarded, mapstest.ACK, maps.NotOpening, maps.NotOpening},
+			{most + 1, other, mapstest.ACK, maps.OtherPort, maps.OtherPort},
+			{most + 1, guarded, mapstest.SYN, maps.Listed, maps.NotListed},
+			{most, guarded, mapstest.ACK, maps.Listed, maps.Malformed},
+			{most, other, mapstest.ACK, maps.Listed, maps.Malformed},
+		} {
+			for source, want := range map[netip.Addr]maps.Reason{listed[family]: c.listed, unlisted[family]: c.unlisted} {
+				frame := mapstest.Opening(source, c.port)
+				frame.Flags = c.flags
+				frame.Payload = header + c.length - len(frame.Bytes())
+				b := frame.Bytes()
+				at := []int{14 + 2, 14 + 4}[family]
+				b[at], b[at+1] = 0, 0
+				expect(t, twin, fmt.Sprintf("%d bytes to %d, flags %#x, from %v", c.length, c.port, c.flags, source), b, want)
+			}
+		}
+	}
+}

@@ -91,7 +91,7 @@ func (p *Packet) readIPv4(b []byte) Reason {
 		return Malformed
 	}
 	p.Source, p.Destination = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
-	header, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
+	header, total := int(b[0]&15)*4, lengthOf(b[2:], len(b))
 	if header < 20 || header > total || total > len(b) {
 		return Malformed
 	}
@@ -103,6 +103,16 @@ func (p *Packet) readIPv4(b []byte) Reason {
 		p.Authenticated = int(upper[0])
 	}
 	return p.readUpper(upper, field&0x3fff != 0, !p.LaterFragment)
+}
+
+// lengthOf reads a length of which left bytes are there. More than the field can say is
+// said as 0: segments that Linux has joined, which generic mode sees.
+func lengthOf(field []byte, left int) int {
+	length := int(binary.BigEndian.Uint16(field))
+	if length == 0 && left > 0xffff {
+		return left
+	}
+	return length
 }
 
 // hasSourceRoute walks options as Linux does. An option of a bad length ends the
@@ -132,7 +142,7 @@ func (p *Packet) readIPv6(b []byte) Reason {
 		return Malformed
 	}
 	p.Source, p.Destination = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
-	length, next := int(binary.BigEndian.Uint16(b[4:])), b[6]
+	length, next := lengthOf(b[4:], len(b)-40), b[6]
 	if b = b[40:]; length > len(b) {
 		return Malformed
 	}
