@@ -36,6 +36,8 @@ var mutants = []struct{ name, file, old, new string }{
 	{"version 4 not looked at", "parse.h", "!ip || ip->version_ihl >> 4 != 4", "!ip"},
 	{"version 6 not looked at", "parse.h", "!ip || ip->version_class >> 4 != 6", "!ip"},
 	{"total length beyond the frame", "parse.h", " || total > p->cursor.end - p->cursor.at)", ")"},
+	{"a length of 0 is never the rest", "parse.h", "!field && left > MAX_LENGTH ?", "0 ?"},
+	{"a length of 0 is always the rest", "parse.h", "!field && left > MAX_LENGTH ?", "!field ?"},
 	{"bytes behind the total length", "parse.h", "p->cursor.end = p->cursor.at + total;", ""},
 	{"bytes behind the payload length", "parse.h", "p->cursor.end = p->cursor.at + payload;", ""},
 	{"the length of AH in units of 8", "extensions.h", "(header[1] + 2) * 4", "(header[1] + 1) * 8"},
@@ -127,6 +129,11 @@ func kill(t *testing.T, object []byte, policies []oracle.Policy, tables []*maps.
 				if frame, err := hex.DecodeString(text); err == nil && differs(frame) {
 					return c.ID
 				}
+			}
+		}
+		for _, source := range unlisted {
+			if frame := longFrame(source, guarded, mapstest.ACK, 1<<16); differs(frame) {
+				return hex.EncodeToString(frame[:64])
 			}
 		}
 		g := oracle.NewGenerator(seed, policy)

@@ -81,6 +81,15 @@ static __always_inline enum reason parse_link(struct xdp_md *ctx, struct packet 
 	return UNDECIDED;
 }
 
+#define MAX_LENGTH 0xffff /* what a length field of IP can say */
+
+/* The bytes that a length field says, of left that are there. Generic mode runs behind GRO,
+ * which may join segments to more than the field can say, and leaves it 0. */
+static __always_inline __u32 length_of(__be16 field, __u32 left)
+{
+	return !field && left > MAX_LENGTH ? left : bpf_ntohs(field);
+}
+
 /*
  * A version that is not 4 leaves no source to read. Everything behind the fixed
  * header has one, so a listed source's broken packet still passes: the stack
@@ -103,7 +112,7 @@ static __always_inline enum reason parse_ipv4(struct packet *p)
 	p->has_source = 1;
 
 	header = (ip->version_ihl & 0xf) * 4;
-	total = bpf_ntohs(ip->total_length);
+	total = length_of(ip->total_length, p->cursor.end - p->cursor.at);
 	if (header < sizeof(*ip) || total < header || total > p->cursor.end - p->cursor.at)
 		return REASON_MALFORMED;
 	p->cursor.end = p->cursor.at + total;
@@ -146,7 +155,7 @@ static __always_inline enum reason parse_ipv6(struct xdp_md *ctx, struct packet 
 	p->has_source = 1;
 
 	p->cursor.at += sizeof(*ip);
-	payload = bpf_ntohs(ip->payload_length);
+	payload = length_of(ip->payload_length, p->cursor.end - p->cursor.at);
 	if (payload > p->cursor.end - p->cursor.at)
 		return REASON_MALFORMED;
 	p->cursor.end = p->cursor.at + payload;

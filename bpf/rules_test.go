@@ -278,7 +278,6 @@ func TestLongerThanTheLengthField(t *testing.T) {
 	const most = 0xffff
 	twin := rulesTwin(t)
 	for family := range listed {
-		header := []int{14, 14 + 40}[family] // what the length does not count
 		for _, c := range []struct {
 			length           int // that the field should say
 			port             uint16
@@ -292,14 +291,23 @@ func TestLongerThanTheLengthField(t *testing.T) {
 			{most, other, mapstest.ACK, maps.Listed, maps.Malformed},
 		} {
 			for source, want := range map[netip.Addr]maps.Reason{listed[family]: c.listed, unlisted[family]: c.unlisted} {
-				frame := mapstest.Opening(source, c.port)
-				frame.Flags = c.flags
-				frame.Payload = header + c.length - len(frame.Bytes())
-				b := frame.Bytes()
-				at := []int{14 + 2, 14 + 4}[family]
-				b[at], b[at+1] = 0, 0
-				expect(t, twin, fmt.Sprintf("%d bytes to %d, flags %#x, from %v", c.length, c.port, c.flags, source), b, want)
+				frame := longFrame(source, c.port, c.flags, c.length)
+				expect(t, twin, fmt.Sprintf("%d bytes to %d, flags %#x, from %v", c.length, c.port, c.flags, source), frame, want)
 			}
 		}
 	}
+}
+
+// longFrame is a segment whose length field should say length, and says 0.
+func longFrame(source netip.Addr, port uint16, flags uint8, length int) []byte {
+	uncounted, at := 14, 14+2
+	if source.Is6() {
+		uncounted, at = 14+40, 14+4
+	}
+	frame := mapstest.Opening(source, port)
+	frame.Flags = flags
+	frame.Payload = uncounted + length - len(frame.Bytes())
+	b := frame.Bytes()
+	b[at], b[at+1] = 0, 0
+	return b
 }
