@@ -156,9 +156,9 @@ func verdict(err error) string {
 	return "failed:" + err.Error()
 }
 
-// askAsNobody asks from a process of uid and gid nobody; the answer is what
-// it could read and write.
-func askAsNobody(t *testing.T, socket string) (answer string, pid int) {
+// askAsNobody asks from a process of uid and gid nobody and of more groups; the answer is
+// what it could read and write.
+func askAsNobody(t *testing.T, socket string, groups ...uint32) (answer string, pid int) {
 	t.Helper()
 	binary := filepath.Join(openDir(t), "ask") // go test's own directory is closed to others
 	in, err := os.Open("/proc/self/exe")
@@ -178,7 +178,7 @@ func askAsNobody(t *testing.T, socket string) (answer string, pid int) {
 	}
 	cmd := exec.Command(binary)
 	cmd.Env = []string{"CONTROL_TEST_SOCKET=" + socket}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: groups}}
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("ask as nobody: %v\n%s", err, text)

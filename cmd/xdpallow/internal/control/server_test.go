@@ -29,20 +29,19 @@ import (
 func TestRights(t *testing.T) {
 	own := strconv.Itoa(nobody)
 	for _, test := range []struct {
-		name string
-		who  directory
-		mode os.FileMode
-		want string // read, write
+		name   string
+		who    directory
+		member []uint32 // supplementary groups of the process, which no file knows
+		mode   os.FileMode
+		want   string // read, write
 	}{
-		{"by the socket's mode", groups(nil), 0o600, "forbidden forbidden"},
-		{"in no group", groups(nil), 0o666, "forbidden forbidden"},
-		{"in another group", groups(map[string]string{ReadGroup: "1", AdminGroup: "2"}), 0o666, "forbidden forbidden"},
-		{"reader", groups(map[string]string{ReadGroup: own}), 0o666, "yes forbidden"},
-		{"admin", groups(map[string]string{AdminGroup: own}), 0o666, "yes yes"},
-		{"admin by supplementary group", directory{
-			groupID: groups(map[string]string{ReadGroup: "1", AdminGroup: "2"}).groupID,
-			groups:  func(uid uint32) []string { return map[uint32][]string{nobody: {"7", "2"}}[uid] },
-		}, 0o666, "yes yes"},
+		{"by the socket's mode", groups(nil), nil, 0o600, "forbidden forbidden"},
+		{"in no group", groups(nil), nil, 0o666, "forbidden forbidden"},
+		{"in another group", groups(map[string]string{ReadGroup: "1", AdminGroup: "2"}), []uint32{3, 4}, 0o666, "forbidden forbidden"},
+		{"reader", groups(map[string]string{ReadGroup: own}), nil, 0o666, "yes forbidden"},
+		{"admin", groups(map[string]string{AdminGroup: own}), nil, 0o666, "yes yes"},
+		{"reader by supplementary group", groups(map[string]string{ReadGroup: "1", AdminGroup: "2"}), []uint32{7, 1}, 0o666, "yes forbidden"},
+		{"admin by supplementary group", groups(map[string]string{ReadGroup: "1", AdminGroup: "2"}), []uint32{7, 2}, 0o666, "yes yes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := &engine{}
@@ -50,7 +49,7 @@ func TestRights(t *testing.T) {
 			if err := os.Chmod(socket, test.mode); err != nil {
 				t.Fatal(err)
 			}
-			got, pid := askAsNobody(t, socket)
+			got, pid := askAsNobody(t, socket, test.member...)
 			if got != test.want {
 				t.Errorf("uid %d may read and write: %s, want %s", nobody, got, test.want)
 			}
