@@ -123,11 +123,10 @@ func start(t *testing.T, e Engine, who directory) (socket string, end func()) {
 	return socket, end
 }
 
-// groups is a directory with these groups, and nobody in them but by primary group.
+// groups is a directory with these groups.
 func groups(gids map[string]string) directory {
 	return directory{
 		groupID: func(name string) (string, bool) { gid, ok := gids[name]; return gid, ok },
-		groups:  func(uint32) []string { return nil },
 	}
 }
 

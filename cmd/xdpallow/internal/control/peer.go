@@ -1,7 +1,7 @@
 package control
 
 // This file decides who may do what: the kernel says which process is at the
-// other end, the group database says what its user may ask for.
+// other end and which groups it is in, wherever those come from.
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -42,7 +43,7 @@ func (d directory) withPeer(ctx context.Context, conn net.Conn) context.Context 
 		p.err = err
 	} else {
 		p.Caller = reconcile.Caller{UID: cred.Uid, PID: cred.Pid}
-		p.read, p.write = d.rights(cred)
+		p.read, p.write = d.rights(cred, supplementary(conn))
 	}
 	return context.WithValue(ctx, peerKey{}, p)
 }
@@ -72,10 +73,43 @@ func credentials(conn net.Conn) (*unix.Ucred, error) {
 	return cred, nil
 }
 
-// directory looks users and groups up.
+// supplementary returns the groups of the process that opened the other end, beside its
+// primary one: those that it had from its login or its unit. Without an answer there
+// are none.
+func supplementary(conn net.Conn) (gids []uint32) {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	// The kernel says how many there are when there is no room for them.
+	gids = make([]uint32, 64)
+	for {
+		size := uint32(len(gids) * 4)
+		var errno unix.Errno
+		err := raw.Control(func(fd uintptr) {
+			_, _, errno = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+				uintptr(unsafe.Pointer(unsafe.SliceData(gids))), uintptr(unsafe.Pointer(&size)), 0)
+		})
+		switch {
+		case err != nil:
+			return nil
+		case errno == unix.ERANGE && int(size/4) > len(gids):
+			gids = make([]uint32, size/4)
+		case errno != 0:
+			return nil
+		default:
+			return gids[:size/4]
+		}
+	}
+}
+
+// directory looks groups up: the gid of a name.
 type directory struct {
 	groupID func(group string) (gid string, ok bool)
-	groups  func(uid uint32) []string // gids; nil for a user that is not there
 }
 
 // system is the host's own directory.
@@ -87,29 +121,18 @@ var system = directory{
 		}
 		return g.Gid, true
 	},
-	groups: func(uid uint32) []string {
-		u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
-		if err != nil {
-			return nil
-		}
-		gids, err := u.GroupIds()
-		if err != nil {
-			return nil
-		}
-		return gids
-	},
 }
 
 // rights errs on the side of refusing: a lookup that fails grants nothing.
-func (d directory) rights(cred *unix.Ucred) (read, write bool) {
+func (d directory) rights(cred *unix.Ucred, supplementary []uint32) (read, write bool) {
 	if cred.Uid == 0 {
 		return true, true
 	}
-	// SO_PEERCRED carries only the primary group; the others come from the database.
-	gids := append(d.groups(cred.Uid), strconv.FormatUint(uint64(cred.Gid), 10))
+	gids := append(supplementary, cred.Gid)
 	member := func(group string) bool {
-		gid, ok := d.groupID(group)
-		return ok && slices.Contains(gids, gid)
+		text, ok := d.groupID(group)
+		gid, err := strconv.ParseUint(text, 10, 32)
+		return ok && err == nil && slices.Contains(gids, uint32(gid))
 	}
 	write = member(AdminGroup)
 	return write || member(ReadGroup), write
