@@ -178,12 +178,7 @@ func foreign(name string, err error) error {
 	if device, err := netlink.LinkByName(name); err == nil && device.Attrs().Xdp != nil {
 		e.ProgramID = device.Attrs().Xdp.ProgId
 	}
-	if program, err := ebpf.NewProgramFromID(ebpf.ProgramID(e.ProgramID)); err == nil {
-		defer program.Close()
-		if info, err := program.Info(); err == nil {
-			e.Name = info.Name
-		}
-	}
+	e.Name = programName(e.ProgramID)
 	return e
 }
 

@@ -61,7 +61,24 @@ func (v *view) probeBackstop() []Problem {
 			}
 		}
 	}
-	return nil
+	return v.probeLookups()
+}
+
+// probeLookups names the programs that can overrule the backstop. What they do cannot be
+// seen from outside, so each of them is a problem.
+func (v *view) probeLookups() (problems []Problem) {
+	others, err := v.gate.OtherLookups()
+	if err != nil {
+		return []Problem{{Code: "backstop", Subject: "backstop", Text: fmt.Sprintf("cannot be asked: %v", err), Hint: "xdpallow status"}}
+	}
+	for _, other := range others {
+		problems = append(problems, Problem{
+			Code: "backstop_shared", Subject: "backstop",
+			Text: fmt.Sprintf("%s is at the socket lookups too: whom it selects a socket for, the backstop does not stop", other),
+			Hint: fmt.Sprintf("bpftool prog show id %d", other.ProgramID),
+		})
+	}
+	return problems
 }
 
 // backstop reports the second door; nil when there is none.

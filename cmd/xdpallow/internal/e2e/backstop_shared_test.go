@@ -119,7 +119,7 @@ func TestOthersAtTheSocketLookups(t *testing.T) {
 					t.Errorf("hint %q, want %q", p.Hint, want)
 				}
 			}
-			b.run(allowed...)
+			b.start(binary, allowed...).await("at the socket lookups too")
 			if err := attached.Detach(); err != nil {
 				t.Fatal(err)
 			}

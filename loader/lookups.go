@@ -1,0 +1,86 @@
+package loader
+
+// This file looks for other programs at the socket lookups. The kernel runs all of them,
+// and a socket that one selects is reached though the backstop refuses.
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// Lookup is a program at the socket lookups of this network namespace.
+type Lookup struct {
+	ProgramID uint32
+	Name      string // "" where the caller may not ask
+}
+
+func (l Lookup) String() string {
+	if l.Name == "" {
+		return fmt.Sprintf("program %d", l.ProgramID)
+	}
+	return fmt.Sprintf("program %d (%s)", l.ProgramID, l.Name)
+}
+
+// OtherLookups returns the programs at the socket lookups of this network namespace that
+// are no backstop: not of this gate, and not of another one that is pinned beside it.
+func (g *Gate) OtherLookups() ([]Lookup, error) {
+	ns, err := os.Open(netns)
+	if err != nil {
+		return nil, fmt.Errorf("open the network namespace: %w", err)
+	}
+	defer ns.Close()
+	found, err := link.QueryPrograms(link.QueryOptions{Target: int(ns.Fd()), Attach: ebpf.AttachSkLookup})
+	if err != nil {
+		return nil, fmt.Errorf("list the programs at the socket lookups: %w", err)
+	}
+	ours, err := g.Backstop()
+	if err != nil {
+		return nil, err
+	}
+	known := append(g.neighbours(), ours.ProgramID)
+	var others []Lookup
+	for _, program := range found.Programs {
+		if id := uint32(program.ID); !slices.Contains(known, id) {
+			others = append(others, Lookup{id, programName(id)})
+		}
+	}
+	return others, nil
+}
+
+// neighbours are the programs of the backstops whose pin roots lie beside ours. Without
+// CAP_SYS_ADMIN the kernel tells no more of a program than its id, but whoever owns a pin
+// can open it.
+func (g *Gate) neighbours() (programs []uint32) {
+	parent := filepath.Dir(g.root)
+	roots, _ := os.ReadDir(parent) // none that can be read is none that we know
+	for _, root := range roots {
+		pinned, err := link.LoadPinnedLink(filepath.Join(parent, root.Name(), "links", filepath.Base(g.link(backstop))), nil)
+		if err != nil {
+			continue // no gate, or one without a backstop
+		}
+		if info, err := pinned.Info(); err == nil {
+			programs = append(programs, uint32(info.Program))
+		}
+		pinned.Close()
+	}
+	return programs
+}
+
+// programName asks the kernel what a program is called; "" where the caller may not ask.
+func programName(id uint32) string {
+	program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if err != nil {
+		return ""
+	}
+	defer program.Close()
+	info, err := program.Info()
+	if err != nil {
+		return ""
+	}
+	return info.Name
+}
