@@ -103,6 +103,23 @@ added 192.0.2.1/32     until 2027-01-31T18:00:00Z
 added 198.51.100.0/28  acme until 2027-01-31T18:00:00Z
 generation 2, 3 prefixes
 `},
+		{name: "add, dry run", line: "add 198.51.100.0/28 192.0.2.1 203.0.113.0/24 --owner acme --dry-run", prepare: func(f *fakeEngine) {
+			same := f.listing.Entries[2]
+			until := *same.Until
+			changed, added := entry("198.51.100.0/28", "acme"), entry("192.0.2.1/32", "acme")
+			changed.Until = &until
+			f.listing.Entries = []reconcile.Entry{added, changed, same}
+			f.listing.Was = []reconcile.Former{
+				{Prefix: changed.Prefix, Owner: "acme", Services: []string{}},
+				{Prefix: same.Prefix, Owner: same.Owner, Services: same.Services, Until: same.Until, Note: same.Note, Origins: same.Origins},
+			}
+			f.listing.Foreseen = reconcile.Foreseen{Cuts: foreseen.Cuts[1:]}
+		}, want: `
++ 192.0.2.1/32     acme
+~ 198.51.100.0/28  acme (until never → 2027-01-31T18:00:00Z)
+! 192.0.2.9 (not listed) is cut off from api,mail: 1 connection to tcp/25
+1 added, 0 removed, 1 changed: generation 2, 3 prefixes (dry run: nothing was changed)
+`},
 		{name: "remove", line: "remove 198.51.100.0/28", prepare: func(f *fakeEngine) {
 			f.listing = reconcile.Listing{Generation: 4, Total: 1, Entries: []reconcile.Entry{entry("198.51.100.0/28", "acme")}}
 		}, want: `

@@ -247,6 +247,7 @@ type AddRequest struct {
 	Note     string   `json:"note"`
 	NoNote   bool     `json:"no_note,omitempty"` // takes away the note that is there
 	AllowAny bool     `json:"allow_any"`
+	DryRun   bool     `json:"dry_run,omitempty"`
 
 	// What neither a line nor the request says stays as the CLI's own claim has it, if
 	// there is one; with Whole it is the default: no owner, every service, for ever.
