@@ -24,7 +24,7 @@ func addCommand(e env) *cli.Command {
 		&cli.StringFlag{Name: "until", Usage: "end at `TIME`, as 2027-01-31, to its end in UTC, or 2027-01-31T18:00:00Z; or never"},
 		&cli.StringFlag{Name: "note", Usage: "`TEXT` that says why, for whoever reads the list next"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
-		reasonFlag(),
+		dryRunFlag(), reasonFlag(),
 	}, add)
 }
 
@@ -47,6 +47,9 @@ func add(ctx context.Context, c *call) error {
 	if err != nil {
 		return c.existing(err)
 	}
+	if req.DryRun {
+		return c.printAddition(listing)
+	}
 	was := formerly(listing.Was)
 	return c.printChange(listing, func(e reconcile.Entry) (verb, more string) {
 		before, found := was[e.Prefix]
@@ -62,13 +65,35 @@ func add(ctx context.Context, c *call) error {
 	})
 }
 
+// printAddition prints what a dry run found; what would stay as it is needs no line.
+func (c *call) printAddition(listing reconcile.Listing) error {
+	if c.json {
+		if err := c.printListing(listing); err != nil {
+			return err
+		}
+		return refusal(listing.Foreseen)
+	}
+	plan := reconcile.Plan{Generation: listing.Generation, Total: listing.Total, Was: listing.Was, Foreseen: listing.Foreseen}
+	was := formerly(listing.Was)
+	for _, e := range listing.Entries {
+		before, found := was[e.Prefix]
+		switch {
+		case !found:
+			plan.Added = append(plan.Added, e)
+		case difference(before, e) != "":
+			plan.Changed = append(plan.Changed, e)
+		}
+	}
+	return c.printWould(plan)
+}
+
 // wishes reads the flags, so that a mistake needs no daemon to be found.
 func (c *call) wishes() (reconcile.AddRequest, error) {
 	f := c.flags
 	req := reconcile.AddRequest{
 		Owner: f.String("owner"), Note: f.String("note"), For: f.String("for"), Until: f.String("until"),
 		NoNote:   f.IsSet("note") && f.String("note") == "",
-		AllowAny: f.Bool("allow-any"), Sessions: c.sessions(),
+		AllowAny: f.Bool("allow-any"), DryRun: f.Bool("dry-run"), Sessions: c.sessions(),
 		Whole: slices.Equal(f.Args().Slice(), []string{"-"}),
 	}
 	if f.IsSet("owner") {

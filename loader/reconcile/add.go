@@ -41,17 +41,30 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 		old := e.view.claimed(c.Prefix)
 		return old != nil && policy.SameWords(*old, c)
 	})
+	var ahead *outlook // an addition cuts hardly anybody off: only who asks is told
+	if r.DryRun {
+		if ahead, err = newOutlook(DefaultSeen); err != nil {
+			return Listing{}, err
+		}
+	}
 	plan, err := e.make(change{
-		by: by, command: "add", verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: news}, lasting: r.lasting(news, now), peers: r.Sessions,
+		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: news}, lasting: r.lasting(news, now), peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
 	}
+	changed := !plan.Empty()
+	if r.DryRun {
+		entries := standing(claims, ahead.after)
+		listing := e.listing(entries)
+		listing.Total, listing.Changed, listing.Was, listing.Foreseen = ahead.after.Entries.Len(), &changed, were(entries, plan), ahead.foreseen()
+		return listing, nil
+	}
 	if len(news) > 0 {
 		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(news), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
 	}
-	entries := e.standing(claims)
-	listing, changed := e.listing(entries), !plan.Empty()
+	entries := standing(claims, e.view.state)
+	listing := e.listing(entries)
 	listing.Changed, listing.Was = &changed, were(entries, plan)
 	return listing, nil
 }
@@ -223,11 +236,11 @@ func namedClaims(claims []policy.Claim) string {
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
-// standing are the entries of the claims as they are now, sorted.
-func (e *Engine) standing(claims []policy.Claim) []policy.Entry {
+// standing are the entries of state that claims are part of, sorted.
+func standing(claims []policy.Claim, state policy.State) []policy.Entry {
 	var entries []policy.Entry
 	for _, claim := range claims {
-		if entry, found := e.view.state.Entries.Find(claim.Prefix); found {
+		if entry, found := state.Entries.Find(claim.Prefix); found {
 			entries = append(entries, *entry)
 		}
 	}

@@ -88,14 +88,7 @@ func (e *Engine) replacing(claims []policy.Claim, named map[netip.Prefix]string)
 
 // named are the entries of state that claims are part of.
 func (e *Engine) named(claims []policy.Claim, state policy.State) []Entry {
-	entries := make([]policy.Entry, 0, len(claims))
-	for _, claim := range claims {
-		if entry, found := state.Entries.Find(claim.Prefix); found {
-			entries = append(entries, *entry)
-		}
-	}
-	slices.SortFunc(entries, func(a, b policy.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	return e.view.entries(entries)
+	return e.view.entries(standing(claims, state))
 }
 
 // kept are the entries that are declared, and not among those named.
