@@ -2,8 +2,9 @@
 /*
  * The second door: traffic that never met the XDP program (another NIC, a tunnel that
  * the host ends, a redirect in nftables, a SYN cookie) still has to find a socket. For
- * TCP this runs for new connections only, for UDP for every datagram to a socket that
- * is not connected. It decides by the tries and writes nothing but its counters.
+ * TCP this runs for new connections only, for UDP for each datagram to a socket that
+ * is not connected; datagrams to broadcast and multicast addresses are given to all
+ * sockets without a lookup. It decides by the tries and writes nothing but its counters.
  */
 #ifndef XDPALLOW_BACKSTOP_H
 #define XDPALLOW_BACKSTOP_H
