@@ -54,6 +54,39 @@ func TestDriverThatForgets(t *testing.T) {
 	}
 }
 
+// Promise: where the backstop stands, one stranger is enough to find such a driver: he was
+// refused at the socket, came in by a guarded interface, and its program saw nobody.
+func TestDriverThatForgetsBeforeTheBackstop(t *testing.T) {
+	if os.Getenv("XDPALLOW_NIC_FORGETS") != "yes" {
+		t.Skip("no NIC that forgets: kernels -nic vmxnet3 -env XDPALLOW_NIC=native -env XDPALLOW_NIC_FORGETS=yes")
+	}
+	g := newGate(t, 1)
+	g.options.Backstop = "on"
+	if err := g.lab.DeleteLink("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	link := labtest.Must(g.lab.AddPair("eth0", "eth0", "eth1"))(t)
+	g.start()
+	g.probed()
+	if err := g.lab.Host.SetMTU("eth0", 1400); err != nil {
+		t.Fatal(err)
+	}
+	g.inHost(g.engine.Follow)
+	refused := labtest.Must(g.lab.Host.Counter("Tcp:OutRsts"))(t)
+	labtest.Must(link.Flood(context.Background(), netlab.Flood{
+		Sources: netip.MustParsePrefix("198.18.0.0/15"), Target: netip.AddrPortFrom(link.Host4, 8443), Count: 1,
+	}))(t)
+	for deadline := time.Now().Add(20 * time.Second); labtest.Must(g.lab.Host.Counter("Tcp:OutRsts"))(t) == refused; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the stranger met neither the program nor the backstop")
+		}
+	}
+	if p := g.probed(); !slices.ContainsFunc(p, notRun) {
+		t.Errorf("a stranger met the backstop and not the program, and the problems are %+v", p)
+	}
+	g.flooded("linked again", true)
+}
+
 func notRun(p reconcile.Problem) bool { return p.Code == "not_run" }
 
 func (g *gate) inHost(fn func()) {
