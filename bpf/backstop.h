@@ -2,9 +2,14 @@
 /*
  * The second door: traffic that never met the XDP program (another NIC, a tunnel that
  * the host ends, a redirect in nftables, a SYN cookie) still has to find a socket. For
+<<<<<<< HEAD
  * TCP this runs for new connections only, for UDP for each datagram to a socket that
  * is not connected; datagrams to broadcast and multicast addresses are given to all
  * sockets without a lookup. It decides by the tries and writes nothing but its counters.
+=======
+ * TCP this runs for new connections only, for UDP for every datagram to a socket that
+ * is not connected. It decides by the tries and writes nothing but its counters and ingress.
+>>>>>>> e8f6cca (bpf, maps, loader: the backstop tells by which guarded interface came what it refused)
  */
 #ifndef XDPALLOW_BACKSTOP_H
 #define XDPALLOW_BACKSTOP_H
@@ -86,6 +91,14 @@ static __always_inline int is_local(const struct endpoints *e)
 	return is_own(e, 0) || is_own(e, e->ifindex);
 }
 
+static __always_inline void note_ingress(__u32 ifindex)
+{
+	__u64 *refusals = dry ? NULL : bpf_map_lookup_elem(&ingress, &ifindex);
+
+	if (refusals)
+		__sync_fetch_and_add(refusals, 1);
+}
+
 SEC("sk_lookup")
 int backstop(struct bpf_sk_lookup *ctx)
 {
@@ -109,6 +122,8 @@ int backstop(struct bpf_sk_lookup *ctx)
 	reason = judge_source(&e.remote, slot, e.family, service, 0);
 	verdict = judge(reason, rules, service);
 	count(verdict, reason, e.family, 0);
+	if (verdict != VERDICT_PASS)
+		note_ingress(e.ifindex);
 	return verdict == VERDICT_DROP ? SK_DROP : SK_PASS;
 }
 

@@ -130,6 +130,18 @@ struct {
 	__type(value, __u8);
 } local SEC(".maps");
 
+/*
+ * Refusals of the backstop by the index of the interface that they came in by, for those
+ * that user space put here: the guarded ones. A driver that forgot the XDP program lets
+ * strangers come so far, while that program counts nothing.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u64);
+} ingress SEC(".maps");
+
 /* Not 0 while the XDP program of this CPU looks a socket up, which runs the backstop:
  * that lookup is no packet, and refusing it would hide the listener. */
 struct {

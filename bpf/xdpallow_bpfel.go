@@ -168,6 +168,7 @@ const (
 	XdpallowMapEvents     = "events"
 	XdpallowMapExact4     = "exact4"
 	XdpallowMapExact6     = "exact6"
+	XdpallowMapIngress    = "ingress"
 	XdpallowMapLocal      = "local"
 	XdpallowMapLooking    = "looking"
 	XdpallowMapLost       = "lost"
@@ -239,6 +240,7 @@ type XdpallowMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
 	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
+	Ingress    *ebpf.MapSpec `ebpf:"ingress"`
 	Local      *ebpf.MapSpec `ebpf:"local"`
 	Looking    *ebpf.MapSpec `ebpf:"looking"`
 	Lost       *ebpf.MapSpec `ebpf:"lost"`
@@ -284,6 +286,7 @@ type XdpallowMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	Exact4     *ebpf.Map `ebpf:"exact4"`
 	Exact6     *ebpf.Map `ebpf:"exact6"`
+	Ingress    *ebpf.Map `ebpf:"ingress"`
 	Local      *ebpf.Map `ebpf:"local"`
 	Looking    *ebpf.Map `ebpf:"looking"`
 	Lost       *ebpf.Map `ebpf:"lost"`
@@ -303,6 +306,7 @@ func (m *XdpallowMaps) Close() error {
 		m.Events,
 		m.Exact4,
 		m.Exact6,
+		m.Ingress,
 		m.Local,
 		m.Looking,
 		m.Lost,

@@ -35,6 +35,7 @@ type Attachment struct {
 	Ours      bool   // and it is what we loaded, together with its twin
 	Adopted   bool   // by Attach: the link was there already
 	Late      int    // queues that were added after the program and may run none
+	Refused   uint64 // packets that came in by it and passed the program, by the backstop
 }
 
 // ForeignError says that another XDP program holds the interface.
@@ -217,6 +218,9 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 	// index than the link.
 	if x := info.XDP(); x == nil || int(x.Ifindex) != device.Attrs().Index {
 		return at, nil
+	}
+	if at.Refused, err = g.Tables.RefusedFrom(device.Attrs().Index); err != nil {
+		return at, fmt.Errorf("%s: %w", name, err)
 	}
 	if at.Mode = modeOf(device); at.Mode == Native {
 		at.Late = int(max(0, receives(name)-a.queues.Load()))

@@ -25,6 +25,8 @@ func TestRuns(t *testing.T) {
 		{"dropped frames are not received, to some drivers", loader.Traffic{LinkID: 7, Received: 1000, Counted: 5000}, true, false},
 		{"few came in", loader.Traffic{LinkID: 7, Received: 1100, Counted: 900}, false, false},
 		{"many came in and none was counted", loader.Traffic{LinkID: 7, Received: 1101, Counted: 900}, false, true},
+		{"one came in and was refused by the backstop", loader.Traffic{LinkID: 7, Received: 1001, Counted: 900, Refused: 1}, false, true},
+		{"one was counted, and the backstop refused what a redirect made of it", loader.Traffic{LinkID: 7, Received: 1001, Counted: 901, Refused: 1}, true, false},
 		{"another link", loader.Traffic{LinkID: 8, Received: 9000, Counted: 900}, false, false},
 		{"the device counts from 0 again", loader.Traffic{LinkID: 7, Received: 300, Counted: 900}, false, false},
 		{"the counters ended with a detach", loader.Traffic{LinkID: 7, Received: 9000, Counted: 0}, false, false},

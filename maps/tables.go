@@ -36,6 +36,7 @@ type Tables struct {
 	near     *ebpf.Map    // the first level of the prefilter, both slots
 	exact    [2]*ebpf.Map // the outer maps of its second level
 	local    *ebpf.Map    // see SetLocal
+	ingress  *ebpf.Map    // see SetIngress
 	looking  *ebpf.Map    // between the programs only
 	owners   *ebpf.Map    // see SetOwner
 	openings *ebpf.Map    // see Openings
@@ -99,7 +100,7 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
 		bpf.XdpallowMapNear:   &t.near,
 		bpf.XdpallowMapExact4: &t.exact[0], bpf.XdpallowMapExact6: &t.exact[1],
-		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapLooking: &t.looking,
+		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapLooking: &t.looking, bpf.XdpallowMapIngress: &t.ingress,
 		bpf.XdpallowMapOwners: &t.owners, bpf.XdpallowMapOpeningsOf: &t.openings,
 		bpf.XdpallowMapEvents: &t.events, bpf.XdpallowMapLost: &t.lost,
 	} {
@@ -175,7 +176,7 @@ func (t *Tables) Replacements() map[string]*ebpf.Map {
 		bpf.XdpallowMapAllow4: t.allow[0], bpf.XdpallowMapAllow6: t.allow[1],
 		bpf.XdpallowMapNear:   t.near,
 		bpf.XdpallowMapExact4: t.exact[0], bpf.XdpallowMapExact6: t.exact[1],
-		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapLooking: t.looking,
+		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapLooking: t.looking, bpf.XdpallowMapIngress: t.ingress,
 		bpf.XdpallowMapOwners: t.owners, bpf.XdpallowMapOpeningsOf: t.openings,
 		bpf.XdpallowMapEvents: t.events, bpf.XdpallowMapLost: t.lost,
 	}

@@ -22,6 +22,7 @@ const (
 	FloorMapEvents     = "events"
 	FloorMapExact4     = "exact4"
 	FloorMapExact6     = "exact6"
+	FloorMapIngress    = "ingress"
 	FloorMapLocal      = "local"
 	FloorMapLooking    = "looking"
 	FloorMapLost       = "lost"
@@ -93,6 +94,7 @@ type FloorMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
 	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
+	Ingress    *ebpf.MapSpec `ebpf:"ingress"`
 	Local      *ebpf.MapSpec `ebpf:"local"`
 	Looking    *ebpf.MapSpec `ebpf:"looking"`
 	Lost       *ebpf.MapSpec `ebpf:"lost"`
@@ -138,6 +140,7 @@ type FloorMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	Exact4     *ebpf.Map `ebpf:"exact4"`
 	Exact6     *ebpf.Map `ebpf:"exact6"`
+	Ingress    *ebpf.Map `ebpf:"ingress"`
 	Local      *ebpf.Map `ebpf:"local"`
 	Looking    *ebpf.Map `ebpf:"looking"`
 	Lost       *ebpf.Map `ebpf:"lost"`
@@ -157,6 +160,7 @@ func (m *FloorMaps) Close() error {
 		m.Events,
 		m.Exact4,
 		m.Exact6,
+		m.Ingress,
 		m.Local,
 		m.Looking,
 		m.Lost,

@@ -88,13 +88,17 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 }
 
 func describeInterface(i reconcile.Interface) string {
-	switch {
-	case !i.Attached:
+	if !i.Attached {
 		return i.Name + " is not attached"
-	case i.Reason != "":
-		return fmt.Sprintf("%s, %s (%s)", i.Name, i.Attach, i.Reason)
 	}
-	return i.Name + ", " + i.Attach
+	text := i.Name + ", " + i.Attach
+	if i.Reason != "" {
+		text += fmt.Sprintf(" (%s)", i.Reason)
+	}
+	if i.BackstopRefused > 0 {
+		text += fmt.Sprintf("; the backstop refused %s that it let by (tunnel, redirect)", count(int(i.BackstopRefused), "packet", "packets"))
+	}
+	return text
 }
 
 // describeOrigins is a line an origin, and one for all files of a directory that could be

@@ -106,6 +106,9 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 		return at, err
 	}
 	e.drift.indexes[name] = index(name)
+	if err := e.countIngress(); err != nil {
+		return at, err
+	}
 	line := fmt.Sprintf("%s: attached (%s)", name, at.Mode)
 	if at.Adopted {
 		line = fmt.Sprintf("%s: adopted (%s), no gap", name, at.Mode)

@@ -31,6 +31,18 @@ func (e *Engine) knowAddresses() error {
 	return e.view.gate.Tables.SetLocal(own)
 }
 
+// countIngress makes the backstop tell what it refuses of that which came in by a guarded
+// interface.
+func (e *Engine) countIngress() error {
+	var indexes []int
+	for _, name := range e.view.gate.Attached() {
+		if at := e.drift.indexes[name]; at != 0 {
+			indexes = append(indexes, at)
+		}
+	}
+	return e.view.gate.Tables.SetIngress(indexes)
+}
+
 // probeBackstop proves that the second door is shut, where there is one.
 func (v *view) probeBackstop() []Problem {
 	problem := func(code, hint, format string, args ...any) []Problem {

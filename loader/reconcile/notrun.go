@@ -23,6 +23,7 @@ type sight struct {
 	last    loader.Traffic
 	since   time.Time // when it was read
 	missed  uint64    // frames that were received and not counted, of the latest evidence; 0 is none
+	refused uint64    // and of them, by the backstop
 	over    time.Duration
 	relinks int
 	next    time.Time // no relink before
@@ -56,13 +57,13 @@ func (e *Engine) lookAt(name string) {
 	if s.last.LinkID != now.LinkID {
 		*s = sight{wait: firstRelink}
 	}
-	missed, over := now.Received-s.last.Received, time.Since(s.since)
+	missed, refused, over := max(1, now.Received-s.last.Received), now.Refused-s.last.Refused, time.Since(s.since)
 	s.last, s.since = now, time.Now()
 	switch {
 	case ran:
 		e.runsAgain(name, s)
 	case forgotten:
-		s.missed, s.over = missed, over
+		s.missed, s.refused, s.over = missed, refused, over
 		e.linkAgain(name, s)
 	}
 }
@@ -71,7 +72,7 @@ func (e *Engine) lookAt(name string) {
 func (e *Engine) runsAgain(name string, s *sight) {
 	if s.missed != 0 {
 		e.drift.repaired[name] = repair{at: time.Now(), text: fmt.Sprintf(
-			"the driver had forgotten our program, and %d frames came in unseen; it has run again since %s", s.missed, time.Now().UTC().Format(time.RFC3339))}
+			"the driver had forgotten our program, and %s unseen; it has run again since %s", plural(int(s.missed), "frame came in", "frames came in"), time.Now().UTC().Format(time.RFC3339))}
 	}
 	s.missed, s.relinks, s.failed, s.wait = 0, 0, nil, firstRelink
 }
@@ -94,7 +95,11 @@ func (e *Engine) linkAgain(name string, s *sight) {
 }
 
 func (s *sight) evidence() string {
-	return fmt.Sprintf("%d frames were received in %s and our program was given none: the driver has forgotten it", s.missed, s.over.Round(time.Second))
+	text := plural(int(s.missed), "frame was", "frames were") + " received in " + s.over.Round(time.Second).String()
+	if s.refused > 0 {
+		text += fmt.Sprintf(", of which the backstop refused %d,", s.refused)
+	}
+	return text + " and our program was given none: the driver has forgotten it"
 }
 
 // notRun are the problems of interfaces whose driver does not run our program.

@@ -69,6 +69,8 @@ type Interface struct {
 	LinkID    uint32 `json:"link_id"`
 	ProgramID uint32 `json:"program_id"`
 	Attached  bool   `json:"attached"`
+
+	BackstopRefused uint64 `json:"backstop_refused"` // packets that came in by it and passed our program: by a tunnel, a redirect, or a driver that does not run it
 }
 
 // Backstop is the second program, at the socket lookup.

@@ -104,7 +104,7 @@ func (v *view) interfaces() []Interface {
 		at, _ := v.gate.Inspect(name) // what cannot be read is not attached
 		all = append(all, Interface{
 			Name: name, Attach: string(at.Mode), Reason: at.Reason,
-			LinkID: at.LinkID, ProgramID: at.ProgramID, Attached: at.Mode != "",
+			LinkID: at.LinkID, ProgramID: at.ProgramID, Attached: at.Mode != "", BackstopRefused: at.Refused,
 		})
 	}
 	return all
