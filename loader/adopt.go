@@ -9,7 +9,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,11 +29,12 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 			pinned.Close()
 		}
 	}()
-	device, alive, err := deviceOf(name, pinned)
+	device, _, err := carrier(pinned)
 	if err != nil {
-		return Attachment{}, err
+		return Attachment{}, fmt.Errorf("%s: %w", name, err)
 	}
-	if !alive {
+	// A new interface of the same name is another interface.
+	if device == nil || device.Attrs().Name != name {
 		return Attachment{}, remove(g.link(name))
 	}
 	if have := modeOf(device); mode != Auto && have != mode {
@@ -90,27 +90,19 @@ func (g *Gate) FollowRenames() error {
 }
 
 // deviceName is the name that the interface of a pinned link has now, "" when it is
-// gone.
+// gone, or in another namespace.
 func (g *Gate) deviceName(name string) (string, error) {
 	pinned, err := link.LoadPinnedLink(g.link(name), nil)
 	if err != nil {
 		return "", fmt.Errorf("%s: load pinned link: %w", name, err)
 	}
 	defer pinned.Close()
-	info, err := pinned.Info()
+	device, _, err := carrier(pinned)
 	if err != nil {
-		return "", fmt.Errorf("%s: read pinned link: %w", name, err)
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	if info.XDP() == nil || info.XDP().Ifindex == 0 {
+	if device == nil {
 		return "", nil
-	}
-	device, err := netlink.LinkByIndex(int(info.XDP().Ifindex))
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("%s: look up its interface: %w", name, err)
 	}
 	return device.Attrs().Name, nil
 }
@@ -131,25 +123,6 @@ func (g *Gate) movePins(from, to string) error {
 		return fmt.Errorf("rename pins: %w", err)
 	}
 	return nil
-}
-
-// deviceOf returns the interface of a pinned link; alive is false when the link
-// outlived it. A new interface of the same name is another interface.
-func deviceOf(name string, pinned link.Link) (device netlink.Link, alive bool, err error) {
-	info, err := pinned.Info()
-	if err != nil {
-		return nil, false, fmt.Errorf("%s: read pinned link: %w", name, err)
-	}
-	device, err = netlink.LinkByName(name)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("look up interface %s: %w", name, err)
-	}
-	x := info.XDP()
-	return device, x != nil && int(x.Ifindex) == device.Attrs().Index, nil
 }
 
 // swap updates the link, expecting the program that was pinned with it, so that

@@ -109,12 +109,8 @@ func (g *Gate) hasBackstop() bool {
 }
 
 func inThisNamespace(l link.Link) bool {
-	info, err := l.Info()
-	var stat unix.Stat_t
-	if err != nil || info.NetNs() == nil || unix.Stat(netns, &stat) != nil {
-		return false
-	}
-	return uint64(info.NetNs().NetnsInode) == stat.Ino
+	inode, err := namespaceOf(l)
+	return err == nil && inode != 0 && inode == thisNamespace()
 }
 
 // Backstop asks the kernel how the socket lookups are guarded now; the zero Backstop

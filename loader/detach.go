@@ -90,7 +90,8 @@ func (g *Gate) Remove() error {
 
 // DetachRoot is detach without a daemon: it opens the gate on the named interfaces,
 // on all when none is named, and returns what was detached and what is left. Returns
-// *lock.HeldError while a daemon is the owner, ErrNoPins when there is no gate.
+// *lock.HeldError while a daemon is the owner, ErrNoPins when there is no gate, and
+// *NamespaceError when it is of another network namespace.
 func DetachRoot(root string, names []string) (detached, left []string, err error) {
 	held, err := lock.Take(root)
 	if errors.Is(err, os.ErrNotExist) {
@@ -107,6 +108,9 @@ func DetachRoot(root string, names []string) (detached, left []string, err error
 	}
 	if len(linked) == 0 && !g.hasBackstop() {
 		return nil, nil, fmt.Errorf("%w under %s", ErrNoPins, root)
+	}
+	if err := g.checkNamespace(); err != nil {
+		return nil, nil, err
 	}
 	for _, name := range names {
 		if !slices.Contains(linked, name) {

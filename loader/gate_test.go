@@ -55,7 +55,7 @@ func (h *host) shut(mode loader.Mode) loader.Attachment {
 // flood of which not one frame may reach TCP, and every one is counted, once.
 func (h *host) handOver(linkID, programID uint32, mode loader.Mode) (*loader.Gate, loader.Attachment) {
 	h.Helper()
-	reader := labtest.Must(loader.OpenReader(h.root))(h.T)
+	reader := labtest.Must(h.read())(h.T)
 	defer reader.Close()
 	before := h.counted(reader, "eth0")
 	segments := labtest.TCPInSegs(h, h.lab.Host)

@@ -77,9 +77,23 @@ func (h *host) do(fn func() error) {
 }
 
 // open opens the gate as its owner; the test closes it.
-func (h *host) open() *loader.Gate {
+func (h *host) open() (gate *loader.Gate) {
 	h.Helper()
-	return labtest.Must(loader.Open(h.root))(h.T)
+	h.do(func() (err error) {
+		gate, err = loader.Open(h.root)
+		return err
+	})
+	return gate
+}
+
+// read opens the gate as a reader; the test closes it.
+func (h *host) read() (reader *loader.Gate, err error) {
+	h.Helper()
+	err = h.lab.Host.Do(func() (err error) {
+		reader, err = loader.OpenReader(h.root)
+		return err
+	})
+	return reader, err
 }
 
 // published is open, and the policy is published.

@@ -35,8 +35,8 @@ type Gate struct {
 
 // Open makes the caller the one owner of root and adopts the tables pinned there,
 // or makes new ones. Links are left alone until Adopt. Returns *lock.HeldError
-// when another process is the owner, *PrivateMountError, or an error that is
-// os.ErrPermission.
+// when another process is the owner, *NamespaceError when the gate is of another network
+// namespace, *PrivateMountError, or an error that is os.ErrPermission.
 func Open(root string) (_ *Gate, err error) {
 	defer func() { err = explain(err) }()
 	// Charged to RLIMIT_MEMLOCK before 5.11; nothing to do, and no error, since.
@@ -51,6 +51,10 @@ func Open(root string) (_ *Gate, err error) {
 		return nil, err
 	}
 	g := &Gate{root: root, lock: held, attached: map[string]*attachment{}}
+	if err := g.checkNamespace(); err != nil {
+		held.Close()
+		return nil, err
+	}
 	if err := g.makeDirectories(); err != nil {
 		held.Close()
 		return nil, err
@@ -77,7 +81,8 @@ func (g *Gate) makeDirectories() error {
 
 // OpenReader opens what is pinned under root to look at it; it makes and changes
 // nothing, so that something missing is an error, and works beside an owner. The gate
-// can be asked and not be written to. Returns ErrNoPins when there is none.
+// can be asked and not be written to. Returns ErrNoPins when there is none, and
+// *NamespaceError when it is of another network namespace.
 func OpenReader(root string) (*Gate, error) {
 	g := &Gate{root: root, attached: map[string]*attachment{}}
 	linked, err := g.Linked()
@@ -89,6 +94,9 @@ func OpenReader(root string) (*Gate, error) {
 	}
 	if len(linked) == 0 {
 		return nil, fmt.Errorf("%w under %s", ErrNoPins, root)
+	}
+	if err := g.checkNamespace(); err != nil {
+		return nil, err
 	}
 	if _, err := os.Stat(g.schema("current")); err != nil {
 		return nil, fmt.Errorf("the gate under %s was put up by another release: %w", root, err)

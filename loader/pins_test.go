@@ -42,7 +42,7 @@ func TestReaderMakesNothing(t *testing.T) {
 	gate.Close()
 
 	whole := h.pinned()
-	reader := labtest.Must(loader.OpenReader(h.root))(t)
+	reader := labtest.Must(h.read())(t)
 	h.ask(reader, "eth0")
 	reader.Close()
 	if got := h.pinned(); !slices.Equal(got, whole) {
@@ -55,7 +55,7 @@ func TestReaderMakesNothing(t *testing.T) {
 		}
 		before := h.pinned()
 		for range 2 {
-			if reader, err := loader.OpenReader(h.root); !errors.Is(err, os.ErrNotExist) {
+			if reader, err := h.read(); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("without %s: %v, %v", path, reader, err)
 			}
 		}
@@ -66,7 +66,7 @@ func TestReaderMakesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	labtest.Must(loader.OpenReader(h.root))(t).Close()
+	labtest.Must(h.read())(t).Close()
 }
 
 // Promise: an attachment that cannot be pinned is none, whatever of it could be pinned

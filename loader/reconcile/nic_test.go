@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -106,7 +105,7 @@ func (g *gate) probed() []reconcile.Problem {
 // flooded sends strangers, and expects the program to refuse all of them or to see none.
 func (g *gate) flooded(when string, refused bool) {
 	g.Helper()
-	reader := labtest.Must(loader.OpenReader(g.options.Root))(g.T)
+	reader := g.reader()
 	defer reader.Close()
 	count := func() (n uint64) {
 		counters := labtest.Must(reader.Counters("eth0"))(g.T)

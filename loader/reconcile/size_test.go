@@ -121,8 +121,12 @@ func newGate(t *testing.T, entries int) *gate {
 func (g *gate) start() time.Duration {
 	g.Helper()
 	begin := time.Now()
-	g.engine = labtest.Must(reconcile.Open(g.options))(g.T)
-	if err := g.lab.Host.Do(func() error { return g.engine.Start(context.Background()) }); err != nil {
+	if err := g.lab.Host.Do(func() (err error) {
+		if g.engine, err = reconcile.Open(g.options); err != nil {
+			return err
+		}
+		return g.engine.Start(context.Background())
+	}); err != nil {
 		g.Fatal(err)
 	}
 	took := time.Since(begin)
@@ -130,6 +134,18 @@ func (g *gate) start() time.Duration {
 		g.Fatalf("%d entries, want %d", status.Entries, g.entries)
 	}
 	return took
+}
+
+// reader opens what is pinned; the test closes it.
+func (g *gate) reader() (reader *loader.Gate) {
+	g.Helper()
+	if err := g.lab.Host.Do(func() (err error) {
+		reader, err = loader.OpenReader(g.options.Root)
+		return err
+	}); err != nil {
+		g.Fatal(err)
+	}
+	return reader
 }
 
 func (g *gate) stop() {

@@ -95,7 +95,7 @@ func newSoaked(t *testing.T, changes int) *soaked {
 	s.write(t, "")
 	s.options.Files = []string{s.file}
 	s.start()
-	s.reader = labtest.Must(loader.OpenReader(s.options.Root))(t)
+	s.reader = s.gate.reader()
 	t.Cleanup(func() { s.reader.Close() })
 	s.replace(0)
 	s.reload(0)

@@ -1,0 +1,147 @@
+package loader
+
+// This file keeps a gate in its network namespace. Names and indexes of interfaces are of
+// one namespace only: to a daemon in another one, with the same pin root, they are other
+// interfaces, and it would take the gate off those that it guards.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// NamespaceError says that the gate under Root guards another network namespace than the
+// caller's.
+type NamespaceError struct {
+	Root       string
+	Interfaces []string // that it guards there
+	Namespace  string   // as `ip netns` names it, or net:[INODE]; "" where that is not known
+}
+
+func (e *NamespaceError) Error() string {
+	where := ""
+	if e.Namespace != "" {
+		where = " (" + e.Namespace + ")"
+	}
+	return fmt.Sprintf("the gate under %s guards %v of another network namespace%s; a gate of this one needs a --bpffs of its own", e.Root, e.Interfaces, where)
+}
+
+// Hint is how to reach the namespace of the gate, where it has a name.
+func (e *NamespaceError) Hint() string {
+	if !filepath.IsAbs(e.Namespace) {
+		return "lsns -t net"
+	}
+	return "nsenter --net=" + e.Namespace + " xdpallow status --bpffs " + e.Root
+}
+
+// checkNamespace returns *NamespaceError when the gate under root is of another network
+// namespace. The backstop knows its own; without it, an interface that a link still has
+// must be here, or another one must.
+func (g *Gate) checkNamespace() error {
+	linked, err := g.Linked()
+	if err != nil {
+		return err
+	}
+	if inode, err := g.backstopNamespace(); err != nil || inode != 0 {
+		if err == nil && inode != thisNamespace() {
+			return &NamespaceError{Root: g.root, Interfaces: linked, Namespace: namespaceName(inode)}
+		}
+		return err
+	}
+	var away []string
+	for _, name := range linked {
+		pinned, err := link.LoadPinnedLink(g.link(name), nil)
+		if err != nil {
+			continue // is told by whoever needs it
+		}
+		device, attached, err := carrier(pinned)
+		pinned.Close()
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", name, err)
+		case device != nil:
+			return nil
+		case attached:
+			away = append(away, name)
+		}
+	}
+	if len(away) > 0 {
+		return &NamespaceError{Root: g.root, Interfaces: away}
+	}
+	return nil
+}
+
+// carrier returns the interface of this namespace that a link is attached to: the one with
+// its index that runs its program. It is nil when there is none; attached is false when
+// the link has outlived its interface, wherever that was.
+func carrier(l link.Link) (device netlink.Link, attached bool, err error) {
+	info, err := l.Info()
+	if err != nil {
+		return nil, false, fmt.Errorf("read pinned link: %w", err)
+	}
+	x := info.XDP()
+	if x == nil || x.Ifindex == 0 {
+		return nil, false, nil
+	}
+	device, err = netlink.LinkByIndex(int(x.Ifindex))
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil, true, nil
+	}
+	if err != nil {
+		return nil, true, fmt.Errorf("look up interface %d: %w", x.Ifindex, err)
+	}
+	if runs := device.Attrs().Xdp; runs == nil || runs.ProgId != uint32(info.Program) {
+		return nil, true, nil
+	}
+	return device, true, nil
+}
+
+// backstopNamespace is the inode of the namespace that the pinned backstop guards; 0 when
+// there is no backstop, or its namespace has ended.
+func (g *Gate) backstopNamespace() (inode uint64, err error) {
+	pinned, err := link.LoadPinnedLink(g.link(backstop), nil)
+	if err != nil {
+		return 0, nil // none, or is told by whoever needs it
+	}
+	defer pinned.Close()
+	return namespaceOf(pinned)
+}
+
+func namespaceOf(l link.Link) (inode uint64, err error) {
+	info, err := l.Info()
+	if err != nil {
+		return 0, fmt.Errorf("read link of the backstop: %w", err)
+	}
+	if info.NetNs() == nil {
+		return 0, nil
+	}
+	return uint64(info.NetNs().NetnsInode), nil
+}
+
+// thisNamespace is the inode of the calling thread's network namespace.
+func thisNamespace() uint64 {
+	var stat unix.Stat_t
+	if err := unix.Stat(netns, &stat); err != nil {
+		return 0
+	}
+	return stat.Ino
+}
+
+// namespaceName is the file that a namespace is mounted on.
+func namespaceName(inode uint64) string {
+	const dir = "/run/netns"
+	files, _ := os.ReadDir(dir)
+	for _, f := range files {
+		var stat unix.Stat_t
+		if path := filepath.Join(dir, f.Name()); unix.Stat(path, &stat) == nil && stat.Ino == inode {
+			return path
+		}
+	}
+	return fmt.Sprintf("net:[%d]", inode)
+}
