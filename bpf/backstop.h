@@ -2,14 +2,10 @@
 /*
  * The second door: traffic that never met the XDP program (another NIC, a tunnel that
  * the host ends, a redirect in nftables, a SYN cookie) still has to find a socket. For
-<<<<<<< HEAD
  * TCP this runs for new connections only, for UDP for each datagram to a socket that
  * is not connected; datagrams to broadcast and multicast addresses are given to all
- * sockets without a lookup. It decides by the tries and writes nothing but its counters.
-=======
- * TCP this runs for new connections only, for UDP for every datagram to a socket that
- * is not connected. It decides by the tries and writes nothing but its counters and ingress.
->>>>>>> e8f6cca (bpf, maps, loader: the backstop tells by which guarded interface came what it refused)
+ * sockets without a lookup. It decides by the tries and writes nothing but its counters
+ * and ingress.
  */
 #ifndef XDPALLOW_BACKSTOP_H
 #define XDPALLOW_BACKSTOP_H
