@@ -4,12 +4,19 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Promise (issue 5): completion knows commands, flags, owners and prefixes, asks nobody
 // who does not answer, and never says a word that is no candidate.
 func TestCompletion(t *testing.T) {
-	w := newWorld(t).serve(t, sampleEngine())
+	engine := sampleEngine()
+	engine.owners.Owners = []reconcile.Owner{{Owner: "acme"}, {Owner: "umbrella"}}
+	engine.status.Suspended = []reconcile.Suspension{{Subject: "192.0.2.0/24"}, {Subject: "umbrella"}}
+	engine.status.Services = append(engine.status.Services, reconcile.Service{Service: policy.Service{Name: "admin", Ports: []policy.Port{{Protocol: policy.TCP, Number: 22}}}})
+	w := newWorld(t).serve(t, engine)
 	complete := func(line string) string {
 		t.Helper()
 		words := []string{"completion", "complete", "--socket", w.socket, "--"}
@@ -23,11 +30,29 @@ func TestCompletion(t *testing.T) {
 		"re":                        "reload remove replace resume",
 		"nonsense x":                "",
 		"list --":                   "--expiring --bpffs --output --owner --quiet --socket --state --unused",
-		"list --owner ":             "acme",
+		"list --owner ":             "- acme umbrella",
+		"list ":                     "acme umbrella",
+		"add --owner ":              "acme umbrella",
+		"add --service ":            "admin api",
+		"mode audit --service a":    "admin api",
+		"check --port ":             "tcp/22 tcp/443 udp/443",
+		"detach --interface ":       "eth0",
+		"run --interface l":         "", // nobody guards lo
+		"list -o ":                  "json table text",
+		"stats --output ":           "json prometheus table",
+		"status -o ":                "json table",
+		"resume ":                   "192.0.2.0/24 umbrella",
+		"he":                        "help",
+		"help su":                   "suspend",
+		"--socket ":                 "",
+		"--socket s resu":           "resume",
+		"-o json list --own":        "--owner",
 		"add 192.0.2.0/24 --owner=": "",
-		"remove 2":                  "2001:db8:42::/48 203.0.113.0/24",
-		"suspend ":                  "198.51.100.0/28 2001:db8:42::/48 203.0.113.0/24 acme",
-		"limit ":                    "acme",
+		"remove 2":                  "2001:db8:42::/48", // 203.0.113.0/24 was not made by add
+		"suspend ":                  "198.51.100.0/28 2001:db8:42::/48 203.0.113.0/24 acme umbrella",
+		"suspend u":                 "umbrella",
+		"limit ":                    "acme umbrella",
+		"limit acme ":               "none",
 		"run --mode e":              "enforce",
 		"completion ":               "bash fish zsh",
 	} {
@@ -42,6 +67,16 @@ func TestCompletion(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+	// An owner is not looked for in a list of a million prefixes.
+	w.asked = nil
+	for _, line := range []string{"list --owner ", "limit ", "suspend um", "resume ", "add --service ", "check --port "} {
+		complete(line)
+	}
+	for _, asked := range w.asked {
+		if asked == "list " {
+			t.Errorf("the whole list was asked for: %v", w.asked)
 		}
 	}
 	w.err = errDropped
