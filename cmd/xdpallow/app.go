@@ -69,13 +69,7 @@ type call struct {
 // command builds a leaf: the flags that every command takes, the checks that
 // every command needs, and act. args is "" for a command without arguments.
 func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx context.Context, c *call) error) *cli.Command {
-	formats := []string{"table", "json"}
-	switch name {
-	case "list":
-		formats = append(formats, "text")
-	case "stats":
-		formats = append(formats, "prometheus")
-	}
+	formats := formatsOf(name)
 	all := append(slices.Clone(flags), commonFlags(formats...)...)
 	for _, flag := range all {
 		if b, ok := flag.(*cli.BoolFlag); ok {
@@ -112,6 +106,18 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 			return act(flags.Context, c)
 		},
 	}
+}
+
+// formatsOf are what -o of a command may be.
+func formatsOf(command string) []string {
+	formats := []string{"table", "json"}
+	switch command {
+	case "list":
+		formats = append(formats, "text")
+	case "stats":
+		formats = append(formats, "prometheus")
+	}
+	return formats
 }
 
 // commonFlags are those of every command.

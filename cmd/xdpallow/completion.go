@@ -7,7 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -86,19 +86,27 @@ func (c *call) complete(ctx context.Context, words []string) (found []string) {
 // candidates are the words for the place behind words.
 func (c *call) candidates(ctx context.Context, words []string, last string) []string {
 	app := newApp(c.env)
-	if len(words) == 0 {
-		var names []string
+	for len(words) > 0 && isOneOf(commonFlags(), words[0]) { // before the command
+		n := width(commonFlags(), words[0])
+		if n > len(words) {
+			return nil // the value of --socket
+		}
+		words = words[n:]
+	}
+	if len(words) == 0 || len(words) == 1 && words[0] == "help" {
+		names := []string{"help"}
 		for _, command := range app.Commands {
 			names = append(names, command.Name)
 		}
-		return names
+		return names[len(words):]
 	}
 	command := app.Command(words[0])
 	if command == nil {
 		return nil
 	}
+	known := c.known(words)
 	if before := words[len(words)-1]; isFlag(before) && width(command.Flags, before) == 2 {
-		return c.values(ctx, words, strings.TrimLeft(before, "-"))
+		return known.values(ctx, command.Name, strings.TrimLeft(before, "-"))
 	}
 	if strings.HasPrefix(last, "-") {
 		var names []string
@@ -113,14 +121,18 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 	}
 	switch command.Name {
 	case "remove":
-		_, prefixes := c.known(ctx, words)
-		return prefixes
+		return known.prefixes(ctx, last, madeByAdd)
+	case "list":
+		return known.owners(ctx)
 	case "limit":
-		owners, _ := c.known(ctx, words)
-		return owners
-	case "suspend", "resume", "cut":
-		owners, prefixes := c.known(ctx, words)
-		return slices.Concat(owners, prefixes)
+		if i := slices.Index(permute(app, append([]string{app.Name}, words...)), "--"); i >= 0 {
+			return []string{"none"} // the owner stands there
+		}
+		return known.owners(ctx)
+	case "suspend", "cut":
+		return slices.Concat(known.owners(ctx), known.prefixes(ctx, last, anyEntry))
+	case "resume":
+		return known.suspended(ctx)
 	case "completion", "assets":
 		return strings.Split(command.ArgsUsage, "|")
 	case "mode":
@@ -129,14 +141,49 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 	return nil
 }
 
-// values are what a flag may be given.
-func (c *call) values(ctx context.Context, words []string, flag string) []string {
+// known is the daemon, which is asked no longer than somebody waits who has pressed Tab.
+type known struct{ daemon *control.Client }
+
+const tabPatience = time.Second
+
+func (c *call) known(words []string) known {
+	socket, typed := socketIn(words)
+	if !typed {
+		socket = c.flags.Path("socket")
+	}
+	return known{control.NewClient(socket)}
+}
+
+// values are what a flag of a command may be given.
+func (k known) values(ctx context.Context, command, flag string) (values []string) {
 	switch flag {
 	case "owner":
-		owners, _ := c.known(ctx, words)
-		return owners
+		if values = k.owners(ctx); command == "list" {
+			values = append(values, reconcile.NoOwner)
+		}
+	case "service":
+		for _, s := range k.status(ctx).Services {
+			values = append(values, s.Name)
+		}
+	case "port":
+		if command == "check" {
+			for _, s := range k.status(ctx).Services {
+				for _, port := range s.Ports {
+					values = append(values, port.String())
+				}
+			}
+		}
+	case "interface":
+		if command == "run" {
+			return interfacesToGuard()
+		}
+		for _, i := range k.status(ctx).Interfaces {
+			if i.Attached {
+				values = append(values, i.Name)
+			}
+		}
 	case "o", "output":
-		return []string{"json", "table"}
+		return formatsOf(command)
 	case "mode":
 		return []string{"audit", "enforce"}
 	case "drop":
@@ -145,29 +192,76 @@ func (c *call) values(ctx context.Context, words []string, flag string) []string
 		return []string{"auto", "generic", "native"}
 	case "backstop":
 		return []string{"off", "on"}
+	case "log-format":
+		return []string{"json", "text"}
 	}
-	return nil
+	return values
 }
 
-// known are the owners and prefixes that the daemon knows, unless it takes longer than
-// somebody waits who has pressed Tab.
-func (c *call) known(ctx context.Context, words []string) (owners, prefixes []string) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	socket := c.flags.Path("socket")
-	if i := slices.Index(words, "--socket"); i >= 0 && i+1 < len(words) {
-		socket = words[i+1]
-	}
-	listing, err := control.NewClient(socket).List(ctx, reconcile.ListRequest{})
-	if err != nil {
-		return nil, nil
-	}
-	names := map[string]bool{}
-	for _, e := range listing.Entries {
-		prefixes = append(prefixes, e.Prefix.String())
-		if e.Owner != "" {
-			names[e.Owner] = true
+// interfacesToGuard are those of this host but lo.
+func interfacesToGuard() (names []string) {
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback == 0 {
+			names = append(names, i.Name)
 		}
 	}
-	return slices.Collect(maps.Keys(names)), prefixes
+	return names
+}
+
+// owners are the owners by name: a list of a million prefixes is not read for them.
+func (k known) owners(ctx context.Context) (names []string) {
+	ctx, cancel := context.WithTimeout(ctx, tabPatience)
+	defer cancel()
+	answer, err := k.daemon.Owners(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, o := range answer.Owners {
+		if o.Owner != "" {
+			names = append(names, o.Owner)
+		}
+	}
+	return names
+}
+
+// suspended is what resume may be given.
+func (k known) suspended(ctx context.Context) (subjects []string) {
+	for _, s := range k.status(ctx).Suspended {
+		subjects = append(subjects, s.Subject)
+	}
+	return subjects
+}
+
+func (k known) status(ctx context.Context) reconcile.Status {
+	ctx, cancel := context.WithTimeout(ctx, tabPatience)
+	defer cancel()
+	status, _ := k.daemon.Status(ctx) // what cannot be found out is not offered
+	return status
+}
+
+// prefixes are those of the entries that fit, where last may be the beginning of one.
+func (k known) prefixes(ctx context.Context, last string, fits func(reconcile.Entry) bool) (prefixes []string) {
+	if strings.Trim(last, "0123456789abcdef.:/") != "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, tabPatience)
+	defer cancel()
+	listing, err := k.daemon.List(ctx, reconcile.ListRequest{})
+	if err != nil {
+		return nil
+	}
+	for _, e := range listing.Entries {
+		if fits(e) {
+			prefixes = append(prefixes, e.Prefix.String())
+		}
+	}
+	return prefixes
+}
+
+func anyEntry(reconcile.Entry) bool { return true }
+
+// madeByAdd reports whether remove can take e away.
+func madeByAdd(e reconcile.Entry) bool {
+	return slices.Equal(e.Origins, []policy.Origin{policy.OriginCLI})
 }
