@@ -3,6 +3,7 @@
 package bpf_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/xdpallow/xdpallow/bpf/oracle"
 	"github.com/xdpallow/xdpallow/maps"
@@ -106,6 +108,26 @@ func TestMutantsAreKilled(t *testing.T) {
 				t.Errorf("survives: %s: %q -> %q", m.file, m.old, m.new)
 			}
 		})
+	}
+}
+
+// Promise: 0 leaks, also by a mistake of ours. A walk that ends without a reason has
+// cleared nothing, so that the packet is dropped as malformed and counted as that.
+func TestWhatIsNotDecidedIsDropped(t *testing.T) {
+	object := compile(t, "xdpallow.bpf.c", "reason = decide(ctx, &p, &q, &service);", "decide(ctx, &p, &q, &service);\n\treason = UNDECIDED;")
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	if err != nil {
+		t.Fatal(err)
+	}
+	twin := mapstest.LoadTwin(t, mapstest.Tables(t, rulesPolicy()), spec)
+	frame := mapstest.Opening(unlisted[0], guarded)
+	frame.UDP = true // not plain, so that it is walked
+	expect(t, twin, "a packet of which nothing was decided", frame.Bytes(), maps.Malformed)
+	want := map[maps.Series]maps.Count{
+		{Verdict: maps.Drop, Reason: maps.Malformed, Family: maps.IPv4}: {Packets: 1, Bytes: uint64(len(frame.Bytes()))},
+	}
+	if diff := cmp.Diff(want, twin.Counted(t)); diff != "" {
+		t.Errorf("counters (-want +got)\n%s", diff)
 	}
 }
 

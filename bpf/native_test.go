@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,6 +180,32 @@ func TestHeadersNatively(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("the oracle and the headers (-want +got)\n%s%x", diff, f.bytes)
+		}
+	}
+}
+
+// Promise: 0 leaks. What passes is the reasons that Go and README know to pass, and never a
+// number that is no reason.
+func TestOnlyPassReasonsPass(t *testing.T) {
+	out, err := exec.Command(buildHarness(t, "."), "verdicts").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdicts := strings.Fields(string(out))
+	if len(verdicts) != 2*int(bpf.XdpallowReasonREASON_ROOM) {
+		t.Fatalf("%d verdicts of %d numbers", len(verdicts), 2*bpf.XdpallowReasonREASON_ROOM)
+	}
+	passing := []maps.Reason{maps.NotIP, maps.OtherProtocol, maps.OtherPort, maps.NotOpening, maps.Listed}
+	for number, text := range verdicts {
+		want := maps.Drop
+		if slices.Contains(passing, maps.Reason(number)) {
+			want = maps.Pass
+		}
+		if text != fmt.Sprint(int(want)) {
+			t.Errorf("the verdict of reason %d is %s, want %d (%v)", number, text, want, want)
+		}
+		if got := maps.Reason(number).Passes(); got != (want == maps.Pass) {
+			t.Errorf("Go says %t of whether reason %d passes", got, number)
 		}
 	}
 }

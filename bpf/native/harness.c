@@ -6,7 +6,8 @@
  * Each line of stdin is a frame: how many bytes it has, and those of its linear part
  * in hex ("-" is none). For each a line goes to stdout: finding, family, protocol,
  * ports, flags (-1: not read), source route, what strict makes of the finding, and
- * the addresses of the source and of the socket looked up. harness_test.go reads it.
+ * the addresses of the source and of the socket looked up. native_test.go reads it.
+ * With the argument "verdicts" it prints the verdict of each reason, one a line.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "../options.h"
 #include "../strict.h"
 #include "../socket.h"
+#include "../verdict.h"
 
 static void print_hex(const char *name, const void *bytes, size_t size)
 {
@@ -76,12 +78,27 @@ static unsigned char nibble(char c)
 	return c <= '9' ? c - '0' : c - 'a' + 10;
 }
 
-int main(void)
+/* The verdict of every number that a reason could have, where everything is enforced. */
+static void print_verdicts(void)
+{
+	static struct policy enforcing;
+
+	for (int service = 0; service < SERVICES; service++)
+		enforcing.services[service].refusal = VERDICT_DROP;
+	for (__u32 reason = 0; reason < 2 * REASON_ROOM; reason++)
+		printf("%d\n", judge(reason, &enforcing, 0));
+}
+
+int main(int arguments, char **argument)
 {
 	char *line = NULL;
 	size_t room = 0;
 	ssize_t got;
 
+	if (arguments > 1 && !strcmp(argument[1], "verdicts")) {
+		print_verdicts();
+		return 0;
+	}
 	setvbuf(stdout, NULL, _IOLBF, 0); /* a report comes behind the last good frame */
 	while ((got = getline(&line, &room, stdin)) > 0) {
 		char *hex;

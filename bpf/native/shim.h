@@ -80,6 +80,11 @@ static inline struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tup
 	return NULL;
 }
 
+static inline __u64 bpf_ktime_get_boot_ns(void)
+{
+	return 1;
+}
+
 static inline long bpf_sk_release(void *socket)
 {
 	return 0;
