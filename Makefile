@@ -41,7 +41,7 @@ test: root tools ## every test, here and on kernels 6.1 and 6.12 (root)
 # each XDP program, emulated CPUs can crash it.
 KERNELS    ?= 6.1 6.12
 # What needs a compiler, and what an emulated processor is too slow for.
-HERE_ONLY := Mutants|Natively|Sanitizer|AgreesWithOracle
+HERE_ONLY := Mutants|NotDecided|Natively|Sanitizer|AgreesWithOracle
 MAPS_TESTS := Adopt|Stale|BrokenBatches|Tries|Patches|NeverLost|Counters|FuzzPrefilter|RefusedPacket|FullRing|Burst|LimitHolds|OpeningsAre|AuditEnds
 
 test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU

@@ -115,7 +115,7 @@ int backstop(struct bpf_sk_lookup *ctx)
 	read_endpoints(ctx, &e);
 	if (is_local(&e))
 		return SK_PASS;
-	reason = judge_source(&e.remote, slot, e.family, service, 0);
+	reason = decided(judge_source(&e.remote, slot, e.family, service, 0));
 	verdict = judge(reason, rules, service);
 	count(verdict, reason, e.family, 0);
 	if (verdict != VERDICT_PASS)

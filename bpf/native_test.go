@@ -186,7 +186,7 @@ func TestHeadersNatively(t *testing.T) {
 
 // Promise: 0 leaks. What passes is the reasons that Go and README know to pass, and never a
 // number that is no reason.
-func TestOnlyPassReasonsPass(t *testing.T) {
+func TestPassReasonsNatively(t *testing.T) {
 	out, err := exec.Command(buildHarness(t, "."), "verdicts").Output()
 	if err != nil {
 		t.Fatal(err)

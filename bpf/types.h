@@ -36,6 +36,7 @@ enum reason {
 	REASON_ROOM = 32,
 };
 
+/* The reasons that pass whatever the mode, bit by bit; every other number is refused. */
 #define PASS_REASONS                                                          \
 	(1u << REASON_NOT_IP | 1u << REASON_OTHER_PROTOCOL |                  \
 	 1u << REASON_OTHER_PORT | 1u << REASON_NOT_OPENING |                 \
@@ -206,6 +207,7 @@ struct event {
 	__u8 unused[5];
 };
 
+_Static_assert(REASON_COUNT <= REASON_ROOM, "counters");
 _Static_assert(sizeof(struct counter) == 16, "schema");
 _Static_assert(sizeof(struct policy) == 512 + 2 * 65536, "schema");
 _Static_assert(sizeof(struct current) == 40, "schema");

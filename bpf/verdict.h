@@ -25,10 +25,22 @@ static __always_inline enum verdict refusal(const struct service *s)
 	return s->refusal;
 }
 
-static __always_inline enum verdict judge(enum reason reason, const struct policy *policy,
-					  __u32 service)
+static __always_inline int passes(__u32 reason)
 {
-	if (PASS_REASONS >> (reason & (REASON_ROOM - 1)) & 1)
+	return reason < REASON_ROOM && PASS_REASONS >> reason & 1;
+}
+
+_Static_assert(UNDECIDED >= REASON_ROOM, "it is no reason, and must not pass");
+
+/* A judgement that came to no end has cleared nothing. */
+static __always_inline enum reason decided(__u32 reason)
+{
+	return reason < REASON_COUNT ? reason : REASON_MALFORMED;
+}
+
+static __always_inline enum verdict judge(__u32 reason, const struct policy *policy, __u32 service)
+{
+	if (passes(reason))
 		return VERDICT_PASS;
 	return refusal(&policy->services[BOUNDED(service, SERVICES - 1)]);
 }

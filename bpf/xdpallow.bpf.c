@@ -108,7 +108,7 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, 
 {
 	const struct policy *policy = q->policy;
 	enum reason finding = parse(ctx, p), reason;
-	int tcp = p->cursor.next == IPPROTO_TCP, routed = finding >= REASON_MALFORMED && tcp;
+	int tcp = p->cursor.next == IPPROTO_TCP, routed = finding != UNDECIDED && !passes(finding) && tcp;
 	int tunneled = finding == REASON_TUNNEL; /* which the host takes out without a device */
 	__u32 opening = 0;
 
@@ -124,11 +124,11 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, 
 		else
 			routed = 1;
 	}
-	if (finding < REASON_MALFORMED) {
+	if (passes(finding)) {
 		if (policy->services[0].scope != SCOPE_STRICT)
 			return finding;
 		finding = look_closer(p, finding, policy, service);
-		if (finding < REASON_MALFORMED)
+		if (passes(finding))
 			return finding;
 		routed = 0;
 	}
@@ -266,7 +266,7 @@ int xdpallow(struct xdp_md *ctx)
 	if (action >= 0)
 		return action;
 	answer = action == NEARBY ? look_up_plain(ctx, slot, service, family) : walk(ctx, slot);
-	reason = answer & 0xff;
+	reason = decided(answer & 0xff);
 	service = answer >> 8 & 0xff;
 	return conclude(ctx, judge(reason, policy, service), reason, answer >> 16 & 0xff, answer >> 24);
 }
