@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xdpallow/xdpallow/bpf"
@@ -130,6 +131,51 @@ func TestChargesFollowTheEndOfAnAudit(t *testing.T) {
 	want := map[uint16]maps.Openings{1: {Dropped: once, Audited: once}}
 	if diff := cmp.Diff(want, charged(t, tables)); diff != "" {
 		t.Errorf("openings (-want +got)\n%s", diff)
+	}
+}
+
+// Each packet is judged once: what it was counted as is what its owner is charged with,
+// also where an audit ends meanwhile.
+func TestVerdictAndChargeAreOne(t *testing.T) {
+	const packets = 1 << 21
+	tables := mapstest.Tables(t, policyOf(1))
+	gate := mapstest.Load(t, tables, false)
+	setOwner(t, tables, 1, maps.Owner{Suspended: true})
+	policy := policyOf(2)
+	policy.Entries = []maps.Entry{owned("192.0.2.0/24", 1)}
+	policy.Services[0].Enforce = false
+	mapstest.Publish(t, tables, policy)
+	done := make(chan error)
+	go func() {
+		frame := mapstest.Opening(addr("192.0.2.1"), port).Bytes()
+		_, err := gate.Program.Run(&ebpf.RunOptions{Data: frame, Repeat: packets})
+		done <- err
+	}()
+	audits := 0
+	for running := true; running; audits++ {
+		policy.Services[0].AuditUntil = boottime(t) + 500e3
+		if err := tables.RestorePolicy(policy); err != nil {
+			t.Error(err)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			running = false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	_, charged := bucket(t, tables, 1)
+	counted := gate.Counted(t)
+	for verdict, owner := range map[maps.Verdict]uint64{maps.Audit: charged.Audited[maps.Suspended], maps.Drop: charged.Dropped[maps.Suspended]} {
+		if owner == 0 {
+			t.Errorf("none of %d packets met %v: this was no test", packets, verdict)
+		}
+		series := maps.Series{Verdict: verdict, Reason: maps.Suspended, Family: maps.IPv4}
+		if n := counted[series].Packets; n != owner {
+			t.Errorf("over the ends of %d audits %d packets were counted as %v, and their owner charged with %d", audits, n, verdict, owner)
+		}
 	}
 }
 
