@@ -51,10 +51,10 @@ static __always_inline int is_over_rate(__u32 number)
 	return 1;
 }
 
-static __always_inline void charge(__u32 number, enum reason reason, __u32 slot, __u32 service)
+/* Charges an owner with an opening and with what became of it. */
+static __always_inline void charge(__u32 number, enum reason reason, enum verdict verdict)
 {
-	struct openings *openings = number ? bpf_map_lookup_elem(&openings_of, &number) : NULL;
-	const struct policy *rules;
+	struct openings *openings = bpf_map_lookup_elem(&openings_of, &number);
 	__u64 *refused;
 	__u32 at;
 
@@ -65,14 +65,11 @@ static __always_inline void charge(__u32 number, enum reason reason, __u32 slot,
 		openings->last_seen = bpf_ktime_get_boot_ns() / NSEC_PER_SEC;
 		return;
 	}
-	rules = bpf_map_lookup_elem(&policy, &slot);
-	if (!rules)
-		return;
 	at = reason == REASON_EXPIRED	    ? CHARGE_EXPIRED :
 	     reason == REASON_WRONG_SERVICE ? CHARGE_WRONG_SERVICE :
 	     reason == REASON_SUSPENDED	    ? CHARGE_SUSPENDED :
 					      CHARGE_RATE_LIMITED;
-	refused = judge(reason, rules, service) == VERDICT_DROP ? openings->dropped : openings->audited;
+	refused = verdict == VERDICT_DROP ? openings->dropped : openings->audited;
 	refused[BOUNDED(at, CHARGE_COUNT - 1)]++;
 }
 

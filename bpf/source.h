@@ -15,13 +15,23 @@
 
 #define MAX_COVERING 129 /* /0 to /128 */
 
+/* How a source stands with the list. A word, because that is what a global function can
+ * return. */
+union standing {
+	struct {
+		__u16 reason;
+		__u16 owner; /* to be charged with the opening; 0 is nobody */
+	};
+	__u32 word;
+};
+
 struct walk {
 	struct key key;
 	__u32 slot;
 	enum family family;
 	__u32 service;
 	__u32 opening; /* of TCP, and in XDP: what limits and use are about */
-	enum reason reason;
+	union standing standing;
 };
 
 /* The longest entry of at most key.prefixlen bits that covers the source. */
@@ -63,18 +73,17 @@ static __always_inline void note_opening(struct entry *e)
 		e->last_seen = now;
 }
 
-/* The last word on a TCP opening that e decides: its owner's rate, and the bookkeeping,
- * which a twin leaves alone. */
-static __always_inline enum reason settle(struct entry *e, enum reason reason, const struct walk *w)
+/* What e decides. Of an opening it is the last word: the owner's rate counts, and so do
+ * people, whom a twin leaves alone. */
+static __always_inline union standing settle(struct entry *e, enum reason reason, __u32 opening)
 {
-	if (reason == REASON_LISTED && is_over_rate(e->owner))
+	if (opening && reason == REASON_LISTED && is_over_rate(e->owner))
 		reason = REASON_RATE_LIMITED;
-	if (dry)
-		return reason;
+	if (!opening || dry)
+		return (union standing){ .reason = reason };
 	if (reason == REASON_LISTED)
 		note_opening(e);
-	charge(e->owner, reason, w->slot, w->service);
-	return reason;
+	return (union standing){ .reason = reason, .owner = e->owner };
 }
 
 static long try_shorter(__u32 index, struct walk *w)
@@ -86,7 +95,7 @@ static long try_shorter(__u32 index, struct walk *w)
 		return 1;
 	reason = judge_entry(e, w->service);
 	if (is_final(reason)) {
-		w->reason = w->opening ? settle(e, reason, w) : reason;
+		w->standing = settle(e, reason, w->opening);
 		return 1;
 	}
 	if (!e->length)
@@ -96,12 +105,12 @@ static long try_shorter(__u32 index, struct walk *w)
 }
 
 /*
- * REASON_LISTED, or why the source is not listed for the service; service 0 asks
- * for any. An opening is charged to the owner of the entry that decides, and noted by
- * the one that grants. A global function, so that the verifier walks it once and not
- * once a caller.
+ * How the source stands: REASON_LISTED, or why it is not listed for the service; service
+ * 0 asks for any. An opening is to be charged to the owner of the entry that decides, and
+ * is noted by the one that grants. A global function, so that the verifier walks it once
+ * and not once a caller.
  */
-__noinline enum reason judge_source(const struct key *source, __u32 slot, enum family family,
+__noinline __u32 judge_source(const struct key *source, __u32 slot, enum family family,
 				    __u32 service, __u32 opening)
 {
 	struct walk w = { .slot = slot, .family = family, .service = service, .opening = opening };
@@ -119,13 +128,13 @@ __noinline enum reason judge_source(const struct key *source, __u32 slot, enum f
 	if (!is_final(reason) && e->length) {
 		/* If none grants, the longest match says why: it is the one that
 		 * the operator wrote for this source. */
-		w.reason = UNDECIDED;
+		w.standing.word = UNDECIDED;
 		w.key.prefixlen = e->length - 1;
 		bpf_loop(MAX_COVERING, try_shorter, &w, 0);
-		if (w.reason != UNDECIDED)
-			return w.reason;
+		if (w.standing.word != UNDECIDED)
+			return w.standing.word;
 	}
-	return opening ? settle(e, reason, &w) : reason;
+	return settle(e, reason, opening).word;
 }
 
 #endif

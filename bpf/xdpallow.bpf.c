@@ -49,17 +49,19 @@ static __always_inline enum reason look_closer(const struct packet *p, enum reas
 	return p->cursor.fragment ? REASON_OTHER_PROTOCOL : REASON_OTHER_PORT;
 }
 
-/* What is asked of the list, and whether the answer was no but for a neighbour. */
+/* What is asked of the list, and what it answers beside a reason. */
 struct question {
 	const struct policy *policy;
 	__u32 slot;
-	__u32 near; /* an answer: the source has a listed neighbour */
+	__u32 near;  /* the source has a listed neighbour */
+	__u32 owner; /* to be charged with the opening; 0 is nobody */
 };
 
 static __always_inline enum reason look_up_source(const struct packet *p, struct question *q,
 						  __u32 service, __u32 opening)
 {
 	const struct prefilter *prefilter = sizes(q->slot, p->family);
+	union standing standing;
 	struct key source;
 
 	read_source(p, &source);
@@ -72,7 +74,9 @@ static __always_inline enum reason look_up_source(const struct packet *p, struct
 		if (!(found & MAY_COVER))
 			return REASON_NOT_LISTED;
 	}
-	return judge_source(&source, q->slot, p->family, service, opening);
+	standing.word = judge_source(&source, q->slot, p->family, service, opening);
+	q->owner = standing.owner;
+	return standing.reason;
 }
 
 /* A segment that opens nothing, to a protected port. */
@@ -163,10 +167,29 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, 
 	return finding;
 }
 
-#define ANSWER(reason, service, family, near) ((reason) | (service) << 8 | (family) << 16 | !!(near) << 24)
+/* What is concluded from, in a word that a global function can return. */
+union answer {
+	struct {
+		__u8 reason;
+		__u8 service;
+		__u8 family;
+		__u8 near;
+		__u16 owner;
+	};
+	__u64 word;
+};
+
+static __always_inline __u64 answer(enum reason reason, __u32 service, __u32 family, const struct question *q)
+{
+	union answer a = {
+		.reason = reason, .service = service, .family = family, .near = !!q->near, .owner = q->owner,
+	};
+
+	return a.word;
+}
 
 /* Judges any packet. A global function, so that its registers are not the drop path's. */
-__noinline __u32 walk(struct xdp_md *ctx, __u32 slot)
+__noinline __u64 walk(struct xdp_md *ctx, __u32 slot)
 {
 	struct packet p = {
 		.data = (void *)(long)ctx->data,
@@ -179,12 +202,12 @@ __noinline __u32 walk(struct xdp_md *ctx, __u32 slot)
 	if (!q.policy)
 		return REASON_MALFORMED; /* cannot be: the caller found it */
 	reason = decide(ctx, &p, &q, &service);
-	return ANSWER(reason, service, p.family, q.near);
+	return answer(reason, service, p.family, &q);
 }
 
 /* Likewise the opening of a plain packet, which needs the list and no walk: a flood whose
  * sources are faked near listed ones comes here. */
-__noinline __u32 look_up_plain(struct xdp_md *ctx, __u32 slot, __u32 service, __u32 family)
+__noinline __u64 look_up_plain(struct xdp_md *ctx, __u32 slot, __u32 service, __u32 family)
 {
 	struct packet p = {
 		.data = (void *)(long)ctx->data,
@@ -195,7 +218,7 @@ __noinline __u32 look_up_plain(struct xdp_md *ctx, __u32 slot, __u32 service, __
 	struct question q = { .slot = slot };
 	__u32 reason = look_up_source(&p, &q, service, 1);
 
-	return ANSWER(reason, service, family, q.near);
+	return answer(reason, service, family, &q);
 }
 
 /* Counts the frame, samples it perhaps, and acts. */
@@ -250,8 +273,11 @@ SEC("xdp.frags")
 int xdpallow(struct xdp_md *ctx)
 {
 	const struct policy *policy;
-	__u32 slot, answer, reason, service = 0, family = FAMILY_IPV4;
+	__u32 slot, service = 0, family = FAMILY_IPV4;
 	int action = UNSETTLED;
+	enum verdict verdict;
+	enum reason reason;
+	union answer a;
 	struct plain p;
 
 	policy = live_policy(&slot);
@@ -265,10 +291,12 @@ int xdpallow(struct xdp_md *ctx)
 	}
 	if (action >= 0)
 		return action;
-	answer = action == NEARBY ? look_up_plain(ctx, slot, service, family) : walk(ctx, slot);
-	reason = decided(answer & 0xff);
-	service = answer >> 8 & 0xff;
-	return conclude(ctx, judge(reason, policy, service), reason, answer >> 16 & 0xff, answer >> 24);
+	a.word = action == NEARBY ? look_up_plain(ctx, slot, service, family) : walk(ctx, slot);
+	reason = decided(a.reason);
+	verdict = judge(reason, policy, a.service);
+	if (a.owner)
+		charge(a.owner, reason, verdict);
+	return conclude(ctx, verdict, reason, a.family, a.near);
 }
 
 #include "backstop.h"
