@@ -317,22 +317,34 @@ func TestConfigReload(t *testing.T) {
 		t.Errorf("after a bad reload: %s", got)
 	}
 
-	h.config(`interfaces: [eth0, eth7]
+	const opening = `interfaces: [eth0, eth7]
 backstop: off
 services:
   api: {ports: [8443], mode: audit}
   web: {ports: [8445], drop: strict}
 allow: [198.51.100.0/24 service=web]
-`)
-	for _, dry := range [][]string{{"run", "--config", path, "--dry-run"}, {"reload", "--dry-run"}} {
+`
+	h.config(opening)
+	for _, dry := range [][]string{{"run", "--config", path, "--dry-run", "--allow-open"}, {"reload", "--dry-run", "--allow-open"}} {
 		const want = "+ 198.51.100.0/24\n- 203.0.113.0/24\n"
 		if r := h.cli(dry...); r.code != 0 || !strings.HasPrefix(r.stdout, want) || h.status().Generation != generation {
 			t.Errorf("%v: exit %d, %s%s", dry, r.code, r.stdout, r.stderr)
 		}
 	}
+	// A signal cannot say that api may open: it changes nothing, until somebody says so.
 	if err := d.cmd.Process.Signal(unix.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
+	d.await("this would open what is shut: tcp/8443 opens to everybody (audit)")
+	if got := h.status().Generation; got != generation {
+		t.Errorf("a refused SIGHUP made generation %d of %d", got, generation)
+	}
+	h.must("reload", "--allow-open")
+	h.config(strings.Replace(opening, "allow: [198", "allow: [192.0.2.0/24, 198", 1))
+	if err := d.cmd.Process.Signal(unix.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	d.await("reloaded: 1 added, 0 removed, 0 changed")
 	d.await("services changed: api [tcp/8443] enforce, drop syn → api [tcp/8443] audit, drop syn; web [tcp/8445] enforce, drop strict")
 	d.await(path + ": interfaces, backstop changed; to take that over: systemctl restart xdpallow")
 	if got := h.asked(netlab.Unlisted4, strictPort); got != "listed" {
@@ -385,5 +397,79 @@ func TestBadConfigAtStart(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 		d.stop()
+	}
+}
+
+// Promise: a start that nobody watches opens nothing. What the config file was changed to
+// open while no daemon ran stays shut, after a reboot too, and is a problem with the
+// command that opens it; what shuts more is taken over at once.
+func TestStartOpensNothing(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.listenAll()
+	const extra = 8446
+	labtest.Listen(t, h.lab.Host, fmt.Sprintf(":%d", extra))
+	path := h.config(threeServices + "allow: [203.0.113.0/24]\n")
+	h.run("--config", path).stop()
+	changed := `interfaces: [eth0]
+services:
+  api: {ports: [8443], mode: audit}
+  web: {ports: [8445, 8446], drop: syn}
+allow: [203.0.113.0/24, 2001:db8:a::/48]
+`
+	h.config(changed)
+	if r := h.cli("run", "--config", path, "--dry-run"); r.code != 1 || !strings.Contains(r.stdout, "! tcp/8444 opens to everybody\n") || !strings.Contains(r.stderr, "--allow-open") {
+		t.Errorf("a dry run of such a start: %+v", r)
+	}
+	shut := func(when string) {
+		t.Helper()
+		s := h.status()
+		if len(s.Problems) != 1 || s.Problems[0].Code != "kept_shut" || !strings.HasPrefix(s.Problems[0].Hint, "xdpallow reload --allow-open") || !s.Enforcing {
+			t.Errorf("%s: enforcing %v, problems %+v", when, s.Enforcing, s.Problems)
+		}
+		for _, p := range []int{synPort, strayPort, strictPort, extra} {
+			if got := h.asked(netlab.Unlisted4, p); got != "not_listed" {
+				t.Errorf("%s: a stranger to %d: %s", when, p, got)
+			}
+			if got := h.asked(netlab.Listed6, p); got != "listed" {
+				t.Errorf("%s: who was listed meanwhile to %d: %s", when, p, got)
+			}
+		}
+		for _, service := range s.Services {
+			want := map[string]policy.Scope{"api": policy.ScopeSYN, "mail": policy.ScopeStray, "web": policy.ScopeStrict}[service.Name]
+			if service.Scope != want || service.Mode != policy.Enforce {
+				t.Errorf("%s: %+v", when, service)
+			}
+		}
+	}
+	d := h.run("--config", path)
+	shut("after a restart")
+	d.kill()
+	h.reboot()
+	d = h.run("--config", path)
+	shut("after a reboot")
+	h.refused(1, "this would open what is shut", "reload")
+	shut("after a reload without the flag")
+	h.must("reload", "--allow-open")
+	if got := h.asked(netlab.Unlisted4, synPort); got != "not_listed" && h.status().Enforcing {
+		t.Errorf("after reload --allow-open: %s", got)
+	}
+	if got := h.question(netlab.Unlisted4, strayPort); got.Verdict != "pass" {
+		t.Errorf("after reload --allow-open a port that left the gate: %+v", got)
+	}
+	for _, p := range h.status().Problems {
+		if p.Code == "kept_shut" {
+			t.Errorf("still a problem: %+v", p)
+		}
+	}
+
+	// What is typed is meant: flags are not asked, nor is a start that says so.
+	d.stop()
+	h.must("detach", "--yes")
+	d = h.run(append([]string{"--port", "8443,8444"}, allowed...)...)
+	d.stop()
+	d = h.run(append([]string{"--port", "8443"}, allowed...)...)
+	if got := h.question(netlab.Unlisted4, strayPort); got.Verdict != "pass" || len(h.status().Problems) > 0 {
+		t.Errorf("a port that --port no longer names: %+v, %+v", got, h.status().Problems)
 	}
 }
