@@ -128,6 +128,8 @@ func TestRequests(t *testing.T) {
 		"remove -":                                          reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}},
 		"reload --dry-run --force-shrink":                   reconcile.ReloadRequest{DryRun: true, ForceShrink: true},
 		"reload --allow-empty --allow-any":                  reconcile.ReloadRequest{AllowEmpty: true, AllowAny: true},
+		"reload --allow-open":                               reconcile.ReloadRequest{AllowOpen: true},
+		"rollback --allow-open --dry-run":                   reconcile.RollbackRequest{AllowOpen: true, DryRun: true},
 		"history":                                           "history 20",
 		"events -n 3":                                       "events 3 false",
 		"top -o json":                                       "live 50",

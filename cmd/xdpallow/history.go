@@ -4,6 +4,8 @@ package main
 // to the prompt, as a shell's history has it.
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -39,7 +41,27 @@ func history(ctx context.Context, c *call) error {
 	if len(h.Changes) == 0 {
 		return c.nothing("no changes")
 	}
-	return table(c.out, 0, historyRows(h))
+	return c.printHistory(h)
+}
+
+// printHistory prints a row a change, and below it what became of services.
+func (c *call) printHistory(h reconcile.History) error {
+	var rows bytes.Buffer
+	if err := table(&rows, 0, historyRows(h)); err != nil {
+		return err
+	}
+	out := bufio.NewWriter(c.out)
+	at := -1 // the first line is the heading
+	for line := range strings.Lines(rows.String()) {
+		out.WriteString(line)
+		if at++; at == 0 {
+			continue
+		}
+		for _, service := range h.Changes[at-1].Services {
+			fmt.Fprintf(out, "  %s\n", printable(service))
+		}
+	}
+	return out.Flush() // carries the first error of the writes above
 }
 
 func historyRows(h reconcile.History) iter.Seq[[]string] {

@@ -19,6 +19,10 @@ func dryRunFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "dry-run", Usage: "show what would change and whom it would cut off, and change nothing"}
 }
 
+func allowOpenFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "allow-open", Usage: "take over a config file that opens a port that is shut: it leaves the gate, its service goes to audit, or its scope drops less"}
+}
+
 func seenFlag() cli.Flag {
 	return &cli.StringFlag{Name: "seen", Value: reconcile.DefaultSeen, Usage: "tell of prefixes that are cut off if they were seen in the last `DURATION`"}
 }
@@ -43,6 +47,7 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 	switch {
 	case c.json:
 		if !dry {
+			c.warnOfOpenings(plan.Opens)
 			c.warnOfCuts(plan.Cuts)
 		}
 		if err := c.printJSON(plan); err != nil {
@@ -52,14 +57,21 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 	case dry:
 		return c.printWould(plan)
 	}
+	c.warnOfOpenings(plan.Opens)
 	c.warnOfCuts(plan.Cuts)
 	for _, line := range plan.Overrides {
 		if _, err := fmt.Fprintf(c.out, "did %s\n", line); err != nil {
 			return err
 		}
 	}
+	verbs := map[string]string{"+": "added", "~": "changed", "-": "removed"}
 	if err := table(c.out, 0, changes([3]string{"added ", "changed ", "removed "}, plan)); err != nil {
 		return err
+	}
+	for _, s := range plan.Services {
+		if _, err := fmt.Fprintf(c.out, "%s %s\n", verbs[s.Sign()], s); err != nil {
+			return err
+		}
 	}
 	if err := c.printGeneration(plan.Generation, plan.Total, ""); err != nil || plan.Confirm == nil {
 		return err
@@ -73,6 +85,16 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 func (c *call) printWould(plan reconcile.Plan) error {
 	if err := table(c.out, 0, changes([3]string{"+ ", "~ ", "- "}, plan)); err != nil {
 		return err
+	}
+	for _, s := range plan.Services {
+		if _, err := fmt.Fprintf(c.out, "%s %s\n", s.Sign(), s); err != nil {
+			return err
+		}
+	}
+	for _, o := range plan.Opens {
+		if _, err := fmt.Fprintf(c.out, "! %s\n", o); err != nil {
+			return err
+		}
 	}
 	for _, line := range plan.Overrides {
 		if _, err := fmt.Fprintf(c.out, "~ %s\n", line); err != nil {
@@ -176,6 +198,13 @@ func connections(peers []reconcile.CutPeer) (n int) {
 		n += peer.Connections
 	}
 	return n
+}
+
+// warnOfOpenings is one line for all that a change has opened.
+func (c *call) warnOfOpenings(opens []policy.Opening) {
+	if len(opens) > 0 {
+		c.note("warning: %s", policy.JoinOpenings(opens))
+	}
 }
 
 // warnOfCuts is one line for all that a change has cut off.

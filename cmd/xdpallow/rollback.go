@@ -15,6 +15,7 @@ func rollbackCommand(e env) *cli.Command {
 		dryRunFlag(), seenFlag(), reasonFlag(),
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
+		allowOpenFlag(),
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 	}, rollback)
 }
@@ -30,6 +31,7 @@ func rollback(ctx context.Context, c *call) error {
 		ForceShrink: c.flags.Bool("force-shrink"),
 		AllowEmpty:  c.flags.Bool("allow-empty"),
 		AllowAny:    c.flags.Bool("allow-any"),
+		AllowOpen:   c.flags.Bool("allow-open"),
 		Seen:        seen,
 		Sessions:    c.sessions(),
 	})

@@ -14,6 +14,9 @@ type Plan struct {
 	Was             []Entry // those of Changed as they were, in the same order
 	ServicesChanged bool    // ports, modes or scopes; says nothing about entries
 
+	Services []ServiceChange // sorted by name; none where only a timed audit has changed
+	Opens    []Opening       // what of Services opens, sorted by ComparePort
+
 	SuspendedChanged bool // likewise: who is suspended
 }
 
@@ -29,6 +32,7 @@ func Diff(old, new State) Plan {
 	plan := Plan{
 		ServicesChanged:  !slices.EqualFunc(old.Services, new.Services, Service.Equal),
 		SuspendedChanged: !old.Suspended.Equal(new.Suspended),
+		Services:         DiffServices(old.Services, new.Services), Opens: Openings(old.Services, new.Services),
 	}
 	before, after := slices.Collect(old.Entries.All()), slices.Collect(new.Entries.All())
 	for len(before) > 0 && len(after) > 0 {

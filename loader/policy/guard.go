@@ -30,6 +30,8 @@ const (
 // Force is what the caller said is meant.
 type Force struct {
 	AllowEmpty, AllowAny, ForceShrink bool
+
+	AllowOpen bool // see Openings
 }
 
 // Wider prefixes need --allow-any; from minShrink entries on, losing more
@@ -45,8 +47,14 @@ const (
 // has ended at now lets nobody in, and is no reason to think that the list is not
 // empty.
 func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) error {
+	// Services are read, too; at a start nothing opens that is not asked for, see KeptShut.
+	if !force.AllowOpen && (verb == VerbReload || verb == VerbRollback) {
+		if err := GuardOpen(plan); err != nil {
+			return err
+		}
+	}
 	if !force.AllowEmpty {
-		if err := guardEmpty(new, now); err != nil {
+		if err := guardEmpty(old, new, now); err != nil {
 			return err
 		}
 	}
@@ -94,22 +102,46 @@ func guardShrink(old State, plan Plan) error {
 	return nil
 }
 
-func guardEmpty(new State, now time.Time) error {
-	for e := range new.Entries.All() {
-		if !hasEnded(e.Until, now) {
-			return nil
-		}
+// GuardOpen refuses, as *Refused, a plan by which unlisted sources reach more than before.
+func GuardOpen(plan Plan) error {
+	if len(plan.Opens) == 0 {
+		return nil
 	}
-	what := "no prefix is left"
-	if new.Entries.Len() > 0 {
-		what = "every prefix has ended"
-	}
+	return refusedf("--allow-open", "this would open what is shut: %s", JoinOpenings(plan.Opens))
+}
+
+// guardEmpty looks at each service that enforces, and refuses one at which nobody could
+// connect, if that is this change's doing. A new service may wait for its first prefix
+// beside others that have some.
+func guardEmpty(old, new State, now time.Time) error {
 	for _, s := range new.Services {
-		if s.Mode == Enforce {
-			return refusedf("--allow-empty", "%s and service %s enforces: nobody could connect", what, s.Name)
+		if s.Mode != Enforce || new.grantsAny(s.Name, now) {
+			continue
 		}
+		was := named(old.Services, s.Name)
+		before := was != nil && was.Mode == Enforce
+		switch some := new.grantsAny("", now); {
+		case before && !old.grantsAny(s.Name, now), was == nil && some:
+			continue
+		case some:
+			return refusedf("--allow-empty", "no prefix is left for service %s, which enforces: nobody could connect to %s", s.Name, JoinPorts(s.Ports))
+		case new.Entries.Len() > 0:
+			return refusedf("--allow-empty", "every prefix has ended and service %s enforces: nobody could connect", s.Name)
+		}
+		return refusedf("--allow-empty", "no prefix is left and service %s enforces: nobody could connect", s.Name)
 	}
 	return nil
+}
+
+// grantsAny reports whether an entry that has not ended is for service, or, if that is "",
+// for any.
+func (s State) grantsAny(service string, now time.Time) bool {
+	for e := range s.Entries.All() {
+		if !hasEnded(e.Until, now) && (service == "" || len(e.Services) == 0 || slices.Contains(e.Services, service)) {
+			return true
+		}
+	}
+	return false
 }
 
 // guardWidth names the first prefix that is new and too wide; one that was

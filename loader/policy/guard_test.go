@@ -62,17 +62,17 @@ func TestGuard(t *testing.T) {
 	}{
 		{"empty", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbReload, Force{}, empty, "--allow-empty"},
 		{"empty from the start", State{}, listing(t, Enforce), VerbRun, Force{}, empty, "--allow-empty"},
-		{"empty by remove", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{false, true, true}, empty, "--allow-empty"},
+		{"empty by remove", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{AllowAny: true, ForceShrink: true}, empty, "--allow-empty"},
 		{"empty and meant", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{AllowEmpty: true}, "", ""},
 		{"ended", listing(t, Enforce, "10.0.0.0/8"), endedListing(t, Enforce, past, now), VerbReload, Force{}, ended, "--allow-empty"},
-		{"ended at a start", State{}, endedListing(t, Enforce, past), VerbRun, Force{false, true, true}, ended, "--allow-empty"},
+		{"ended at a start", State{}, endedListing(t, Enforce, past), VerbRun, Force{AllowAny: true, ForceShrink: true}, ended, "--allow-empty"},
 		{"ended and meant", State{}, endedListing(t, Enforce, past), VerbRun, Force{AllowEmpty: true}, "", ""},
 		{"ended in audit", State{}, endedListing(t, Audit, past), VerbReload, Force{}, "", ""},
 		{"ended but one", State{}, endedListing(t, Enforce, past, future), VerbReload, Force{}, "", ""},
 		{"ended but one for ever", State{}, endedListing(t, Enforce, past, time.Time{}), VerbReload, Force{}, "", ""},
 		{"empty in audit", listing(t, Audit, "10.0.0.0/8"), listing(t, Audit), VerbReload, Force{}, "", ""},
 
-		{"wide", State{}, listing(t, Enforce, "10.0.0.0/7"), VerbAdd, Force{true, false, true}, "10.0.0.0/7 (a.list:1) is wider than /8", "--allow-any"},
+		{"wide", State{}, listing(t, Enforce, "10.0.0.0/7"), VerbAdd, Force{AllowEmpty: true, ForceShrink: true}, "10.0.0.0/7 (a.list:1) is wider than /8", "--allow-any"},
 		{"wide in audit", State{}, listing(t, Audit, "0.0.0.0/0"), VerbReload, Force{}, "0.0.0.0/0 (a.list:1) is wider than /8", "--allow-any"},
 		{"wide IPv6", State{}, listing(t, Enforce, "2001::/18"), VerbAdd, Force{}, "2001::/18 (a.list:1) is wider than /19", "--allow-any"},
 		{"wide and meant", State{}, listing(t, Enforce, "0.0.0.0/0", "::/0"), VerbAdd, Force{AllowAny: true}, "", ""},
@@ -80,7 +80,7 @@ func TestGuard(t *testing.T) {
 		{"wide before", listing(t, Enforce, "0.0.0.0/0"), listing(t, Enforce, "0.0.0.0/0", "10.0.0.0/8"), VerbAdd, Force{}, "", ""},
 		{"no longer wide", listing(t, Enforce, "0.0.0.0/0", "10.0.0.0/8"), listing(t, Enforce, "10.0.0.0/8"), VerbRemove, Force{}, "", ""},
 
-		{"shrinks", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbReload, Force{true, true, false}, "6 of 10 prefixes would be removed", "--force-shrink"},
+		{"shrinks", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbReload, Force{AllowEmpty: true, AllowAny: true}, "6 of 10 prefixes would be removed", "--force-shrink"},
 		{"shrinks at a start", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbRun, Force{}, "6 of 10 prefixes would be removed", "--force-shrink"},
 		{"shrinks and is meant", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(4)...), VerbReload, Force{ForceShrink: true}, "", ""},
 		{"by half", listing(t, Enforce, tens(10)...), listing(t, Enforce, tens(5)...), VerbReload, Force{}, "", ""},
@@ -120,7 +120,7 @@ func TestGuard(t *testing.T) {
 		force   Force
 		what    string
 	}{
-		{15, 4, VerbReload, Force{true, true, false}, "11 of 20 prefixes of file:a.list would be removed"},
+		{15, 4, VerbReload, Force{AllowEmpty: true, AllowAny: true}, "11 of 20 prefixes of file:a.list would be removed"},
 		{15, 4, VerbReplace, Force{}, "11 of 20 prefixes of file:a.list would be removed"},
 		{15, 4, VerbRun, Force{}, "11 of 20 prefixes of file:a.list would be removed"},
 		{15, 4, VerbReload, Force{ForceShrink: true}, ""},

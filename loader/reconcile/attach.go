@@ -124,15 +124,37 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 	return at, nil
 }
 
-// openTo says "tcp/443 open to 3 prefixes".
+// openTo says "tcp/443 open to 3 prefixes", of one service; of several each has a line of
+// its own, see openEach.
 func (e *Engine) openTo() string {
-	var ports []string
-	for _, s := range e.view.state.Services {
-		for _, port := range s.Ports {
-			ports = append(ports, port.String())
+	services := e.view.state.Services
+	if len(services) != 1 {
+		return plural(len(services), "service", "services")
+	}
+	ports := strings.ReplaceAll(policy.JoinPorts(services[0].Ports), ",", ", ")
+	return fmt.Sprintf("%s open to %s", ports, plural(e.view.state.Entries.Len(), "prefix", "prefixes"))
+}
+
+// openEach says of each of several services what it guards and to how many it is open.
+func (e *Engine) openEach() []string {
+	services := e.view.state.Services
+	if len(services) == 1 {
+		return nil
+	}
+	open := make(map[string]int, len(services))
+	for entry := range e.view.state.Entries.All() {
+		for _, name := range entry.Services {
+			open[name]++
+		}
+		if len(entry.Services) == 0 {
+			open[""]++
 		}
 	}
-	return fmt.Sprintf("%s open to %s", strings.Join(ports, ", "), plural(e.view.state.Entries.Len(), "prefix", "prefixes"))
+	var lines []string
+	for _, s := range services {
+		lines = append(lines, fmt.Sprintf("service %s, open to %s", s, plural(open[s.Name]+open[""], "prefix", "prefixes")))
+	}
+	return lines
 }
 
 func plural(n int, one, many string) string {

@@ -58,6 +58,7 @@ type Engine struct {
 	wanted      map[string]Problem // interfaces that should be guarded and are not
 	unnamed     map[string]bool    // guarded, and no longer named
 	end         time.Time          // when the next claim ends beside another; zero is never
+	shut        []policy.Opening   // what the config file would open, and this start kept shut
 	torn        error              // of the effective list, at start
 	stood       bool               // a gate was up when we came
 	up          bool               // Start has succeeded

@@ -27,7 +27,20 @@ func (c change) logged(plan policy.Plan) *store.Record {
 		Added: listed(plan.Added), AddedCount: len(plan.Added),
 		Removed: listed(plan.Removed), RemovedCount: len(plan.Removed),
 		Changed: listed(plan.Changed), ChangedCount: len(plan.Changed),
+		Services: serviceLines(plan),
 	}
+}
+
+// serviceLines are what plan does to services, and what it opens.
+func serviceLines(plan policy.Plan) []string {
+	var lines []string
+	for _, c := range plan.Services {
+		lines = append(lines, c.Sign()+" "+c.String())
+	}
+	for _, o := range plan.Opens {
+		lines = append(lines, "! "+o.String())
+	}
+	return lines
 }
 
 // listed is as many entries as the change log has room for, as lines of a list.

@@ -45,6 +45,10 @@ func Preview(o Options) (Plan, error) {
 	if err := policy.Guard(old.state, next.state, plan, policy.VerbRun, o.Force, now); err != nil {
 		return Plan{}, err
 	}
+	var ahead outlook
+	if len(o.Services) == 0 && !o.Force.AllowOpen { // the start itself would keep it shut
+		ahead.refused, _ = errors.AsType[*policy.Refused](policy.GuardOpen(plan))
+	}
 	report := func(entries []policy.Entry) []Entry {
 		out := []Entry{}
 		for _, e := range entries {
@@ -55,6 +59,7 @@ func Preview(o Options) (Plan, error) {
 	return Plan{
 		Generation: last.Generation, Total: next.state.Entries.Len(),
 		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: formers(plan.Was),
+		Services: serviceChanges(plan.Services), Opens: plan.Opens, Foreseen: ahead.foreseen(),
 	}, nil
 }
 

@@ -48,6 +48,13 @@ func (e *Engine) probe() {
 		})
 	}
 	problems = append(problems, e.heldProblems()...)
+	if len(e.shut) > 0 {
+		problems = append(problems, Problem{
+			Code: "kept_shut", Subject: e.options.Config,
+			Text: fmt.Sprintf("it says less than is enforced, and no start opens what is shut: %s", policy.JoinOpenings(e.shut)),
+			Hint: "xdpallow reload --allow-open",
+		})
+	}
 	if n := len(e.view.orphans); n > 0 {
 		problems = append(problems, Problem{
 			Code: "service_missing", Subject: string(policy.OriginCLI),
@@ -71,7 +78,7 @@ func (e *Engine) probe() {
 // harmless are the problems that leave the gate shut.
 var harmless = []string{
 	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind", "change_log", "use_behind",
-	"held", "rollback_failed", "repaired", "events",
+	"held", "kept_shut", "rollback_failed", "repaired", "events",
 }
 
 // enforcing is a result: nothing that we looked at lets an unlisted source in. An

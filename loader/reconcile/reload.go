@@ -35,14 +35,14 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 	plan, err := e.make(change{
 		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions, ahead: ahead,
 		holds: &held{}, undo: e.undoReload(read), confirm: confirm,
-		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
+		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen},
 	})
 	if err != nil {
 		return Plan{}, err
 	}
 	if !r.DryRun {
 		e.followClock(true) // not before: what is refused changes no deadline either
-		e.failing = failing
+		e.failing, e.shut = failing, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
 			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
 		e.logServices(old, plan)
@@ -63,6 +63,15 @@ func (e *Engine) planned(plan policy.Plan, ahead *outlook) Plan {
 	return Plan{
 		Generation: e.view.gate.Tables.Generation(), Total: ahead.after.Entries.Len(),
 		Added: e.view.entries(plan.Added), Removed: e.view.entries(plan.Removed), Changed: e.view.entries(plan.Changed), Was: formers(plan.Was),
+		Services: serviceChanges(plan.Services), Opens: plan.Opens,
 		Warnings: ahead.warnings, Foreseen: ahead.foreseen(),
 	}
+}
+
+func serviceChanges(changes []policy.ServiceChange) []ServiceChange {
+	var out []ServiceChange
+	for _, c := range changes {
+		out = append(out, ServiceChange{c.Name(), c})
+	}
+	return out
 }

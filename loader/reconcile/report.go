@@ -169,6 +169,12 @@ type Entry struct {
 	FirstEnforced *time.Time `json:"first_enforced"` // whence "not seen for" counts; nil where that is not known yet
 }
 
+// ServiceChange is what becomes of one service.
+type ServiceChange struct {
+	Name string `json:"name"`
+	policy.ServiceChange
+}
+
 // Former is an entry as it was before a change.
 type Former struct {
 	Prefix   netip.Prefix    `json:"prefix"`
@@ -188,6 +194,9 @@ type Plan struct {
 	Changed    []Entry `json:"changed"` // as they are afterwards
 
 	Was []Former `json:"was,omitempty"` // those of Changed as they were
+
+	Services []ServiceChange  `json:"services,omitempty"` // what becomes of services
+	Opens    []policy.Opening `json:"opens,omitempty"`    // the ports that open by it, at least wider
 
 	Entries []Entry `json:"entries,omitzero"` // of a replace: those that its list names, as they are afterwards
 	Kept    []Entry `json:"kept,omitzero"`    // of a replace: those that are declared, and not in its list
@@ -290,6 +299,7 @@ type ReloadRequest struct {
 	ForceShrink bool `json:"force_shrink"`
 	AllowEmpty  bool `json:"allow_empty"`
 	AllowAny    bool `json:"allow_any"`
+	AllowOpen   bool `json:"allow_open,omitempty"`
 
 	Seen     string        `json:"seen,omitempty"`    // as of RemoveRequest
 	Confirm  string        `json:"confirm,omitempty"` // a duration: rolled back unless confirmed within

@@ -48,6 +48,7 @@ type RollbackRequest struct {
 	ForceShrink bool `json:"force_shrink"`
 	AllowEmpty  bool `json:"allow_empty"`
 	AllowAny    bool `json:"allow_any"`
+	AllowOpen   bool `json:"allow_open,omitempty"`
 
 	Seen     string        `json:"seen,omitempty"` // as of RemoveRequest
 	Sessions []policy.Peer `json:"sessions,omitempty"`
@@ -67,7 +68,7 @@ func (e *Engine) Rollback(_ context.Context, by Caller, r RollbackRequest) (Plan
 	}
 	c.ahead = ahead
 	c.by, c.command, c.dryRun, c.peers = by, "rollback", r.DryRun, r.Sessions
-	c.force = policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink}
+	c.force = policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen}
 	// What waits is taken back anyway, in a moment, and no guard rail is asked then.
 	if e.pending == nil {
 		c.verb = policy.VerbRollback

@@ -60,7 +60,7 @@ func (e *Engine) Announce() {
 	for _, line := range e.attached {
 		e.options.Log.Info(line + "; " + e.openTo())
 	}
-	for _, line := range e.later {
+	for _, line := range append(e.openEach(), e.later...) {
 		e.options.Log.Info(line)
 	}
 	e.attached, e.later = nil, nil

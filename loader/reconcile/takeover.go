@@ -32,6 +32,7 @@ func (e *Engine) takeOver(good bool) error {
 			declared[origin] = claims
 		}
 	}
+	shut := e.keepShut(&read, good)
 	by := self()
 	by.Command = e.options.Command
 	peers, unknown := Sessions(os.Getpid())
@@ -71,10 +72,25 @@ func (e *Engine) takeOver(good bool) error {
 		return blame(unread, err)
 	}
 	e.failing = failing
+	if failing[policy.OriginConfig] == nil { // else nothing of it was taken over
+		e.shut = shut
+	}
 	if good {
 		e.logServices(old, plan)
 	}
 	return nil
+}
+
+// keepShut takes out of read what the config file would open, and returns it. Nobody
+// watches a start that a boot or a restart makes; what is typed is meant.
+func (e *Engine) keepShut(read *reading, good bool) []policy.Opening {
+	if !good || read.services == nil || len(e.options.Services) > 0 || e.options.Force.AllowOpen {
+		return nil
+	}
+	old := e.view.state.Services
+	openings := policy.Openings(old, read.services)
+	read.services = policy.KeptShut(old, read.services)
+	return openings
 }
 
 // blame puts the files that could not be read before a refusal, and takes its hint away:
@@ -99,10 +115,13 @@ func fails(failing map[policy.Origin]error, origin policy.Origin) bool {
 	return false
 }
 
-// logServices says what a change did to ports, modes and scopes.
+// logServices says what a change did to ports, modes and scopes, and what it opened.
 func (e *Engine) logServices(old []policy.Service, plan policy.Plan) {
 	if plan.ServicesChanged {
 		e.say(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.view.state.Services)))
+	}
+	if len(plan.Opens) > 0 {
+		e.options.Log.Warn(policy.JoinOpenings(plan.Opens))
 	}
 }
 

@@ -46,6 +46,9 @@ type Record struct {
 	AddedCount   int      `json:"added_count"`
 	RemovedCount int      `json:"removed_count"`
 	ChangedCount int      `json:"changed_count"`
+
+	// What became of services: "~ service admin: ports +tcp/22"; "! tcp/8443 opens to everybody".
+	Services []string `json:"services,omitempty"`
 }
 
 // cut returns a copy of r that has room. A list that the caller has cut already
@@ -59,6 +62,7 @@ func (r Record) cut(now time.Time) *Record {
 	r.Added, r.AddedCount = cutList(r.Added, r.AddedCount)
 	r.Removed, r.RemovedCount = cutList(r.Removed, r.RemovedCount)
 	r.Changed, r.ChangedCount = cutList(r.Changed, r.ChangedCount)
+	r.Services, _ = cutList(r.Services, 0)
 	return &r
 }
 

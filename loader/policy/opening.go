@@ -1,0 +1,241 @@
+// This file says what a change of services does, and above all what it opens: a prefix
+// that is mistyped shuts one customer out and he calls, a port that is left out lets
+// everybody in and nobody does.
+
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ServiceChange is what becomes of one service.
+type ServiceChange struct {
+	Before *Service `json:"before"` // nil: it is new
+	After  *Service `json:"after"`  // nil: it is gone
+}
+
+// Name is that of the service.
+func (c ServiceChange) Name() string {
+	if c.After != nil {
+		return c.After.Name
+	}
+	return c.Before.Name
+}
+
+// Sign is "+" for a new service, "-" for one that is gone, and "~" for a changed one.
+func (c ServiceChange) Sign() string {
+	switch {
+	case c.Before == nil:
+		return "+"
+	case c.After == nil:
+		return "-"
+	}
+	return "~"
+}
+
+// String is what has changed, as "service admin: ports +tcp/22, drop strict → syn", or
+// the whole of a service that is new or gone.
+func (c ServiceChange) String() string {
+	if c.Before == nil || c.After == nil {
+		return "service " + cmp.Or(c.Before, c.After).String()
+	}
+	var parts []string
+	if gone, come := without(c.Before.Ports, c.After.Ports), without(c.After.Ports, c.Before.Ports); len(gone)+len(come) > 0 {
+		var ports []string
+		for _, port := range come {
+			ports = append(ports, "+"+port.String())
+		}
+		for _, port := range gone {
+			ports = append(ports, "-"+port.String())
+		}
+		parts = append(parts, "ports "+strings.Join(ports, " "))
+	}
+	if c.Before.Mode != c.After.Mode {
+		parts = append(parts, fmt.Sprintf("mode %s → %s", c.Before.Mode, c.After.Mode))
+	}
+	if c.Before.Scope != c.After.Scope {
+		parts = append(parts, fmt.Sprintf("drop %s → %s", c.Before.Scope, c.After.Scope))
+	}
+	return fmt.Sprintf("service %s: %s", c.Name(), strings.Join(parts, ", "))
+}
+
+// String is "admin: tcp/22, enforce, drop strict".
+func (s Service) String() string {
+	return fmt.Sprintf("%s: %s, %s, drop %s", s.Name, JoinPorts(s.Ports), s.Mode, s.Scope)
+}
+
+// JoinPorts is "tcp/443,udp/443".
+func JoinPorts(ports []Port) string {
+	texts := make([]string, len(ports))
+	for i, port := range ports {
+		texts[i] = port.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// without are the ports of a that are not in b.
+func without(a, b []Port) []Port {
+	return slices.DeleteFunc(slices.Clone(a), func(p Port) bool { return slices.Contains(b, p) })
+}
+
+// DiffServices compares services by name. Both lists, and the answer, are sorted by it.
+func DiffServices(old, new []Service) []ServiceChange {
+	var changes []ServiceChange
+	for i := range new {
+		switch was := named(old, new[i].Name); {
+		case was == nil:
+			changes = append(changes, ServiceChange{After: &new[i]})
+		case !was.Equal(new[i]):
+			changes = append(changes, ServiceChange{was, &new[i]})
+		}
+	}
+	for i := range old {
+		if named(new, old[i].Name) == nil {
+			changes = append(changes, ServiceChange{Before: &old[i]})
+		}
+	}
+	slices.SortFunc(changes, func(a, b ServiceChange) int { return cmp.Compare(a.Name(), b.Name()) })
+	return changes
+}
+
+// named is the service of that name; nil is none.
+func named(services []Service, name string) *Service {
+	for i := range services {
+		if services[i].Name == name {
+			return &services[i]
+		}
+	}
+	return nil
+}
+
+// Opening is an enforced port at which a change drops less than was dropped before.
+type Opening struct {
+	Port Port   `json:"port"`
+	Why  string `json:"why"`  // WhyUnprotected, WhyAudit, WhyScope
+	Text string `json:"text"` // for people, the port among it
+}
+
+// Why a port opens.
+const (
+	WhyUnprotected = "unprotected" // no service protects it any more
+	WhyAudit       = "audit"       // its service counts and passes
+	WhyScope       = "scope"       // its service drops openings only, or less than before
+)
+
+func (o Opening) String() string { return o.Text }
+
+// Openings are the ports that old enforces and that new leaves open, or opens wider,
+// sorted by ComparePort. A port that moves to another service is no opening: unlisted
+// sources are dropped there, too.
+func Openings(old, new []Service) []Opening {
+	var openings []Opening
+	for _, was := range old {
+		if was.Mode != Enforce {
+			continue
+		}
+		for _, port := range was.Ports {
+			o := Opening{Port: port, Text: port.String() + " opens to everybody"}
+			switch is := protecting(new, port); {
+			case is == nil:
+				o.Why = WhyUnprotected
+			case is.Mode != Enforce:
+				o.Why, o.Text = WhyAudit, o.Text+" (audit)"
+			case width(is.Scope) < width(was.Scope):
+				o.Why, o.Text = WhyScope, fmt.Sprintf("%s drops less: %s → %s", port, was.Scope, is.Scope)
+			default:
+				continue
+			}
+			openings = append(openings, o)
+		}
+	}
+	slices.SortFunc(openings, func(a, b Opening) int { return ComparePort(a.Port, b.Port) })
+	return openings
+}
+
+// JoinOpenings is one line for all of them, of which there are some.
+func JoinOpenings(openings []Opening) string {
+	const most = 10
+	var texts []string
+	for _, o := range openings[:min(len(openings), most)] {
+		texts = append(texts, o.Text)
+	}
+	if more := len(openings) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, "; ")
+}
+
+// protecting is the service that port belongs to; nil is none.
+func protecting(services []Service, port Port) *Service {
+	for i := range services {
+		if slices.Contains(services[i].Ports, port) {
+			return &services[i]
+		}
+	}
+	return nil
+}
+
+// width orders scopes by how much they drop.
+func width(s Scope) int { return slices.Index(Scopes, s) }
+
+// KeptShut is new without what it would open: nobody is there to say that it is meant.
+// A port that would leave the gate stays with the service that it had; a service with a
+// port that was enforced enforces, and drops no less than was dropped at that port. What
+// new shuts beyond old, it shuts here as well.
+func KeptShut(old, new []Service) []Service {
+	if len(Openings(old, new)) == 0 {
+		return new
+	}
+	kept := make([]Service, 0, len(new))
+	for _, s := range new {
+		s.Ports = slices.Clone(s.Ports)
+		kept = append(kept, s)
+	}
+	for _, was := range old {
+		if was.Mode != Enforce {
+			continue
+		}
+		left := slices.DeleteFunc(slices.Clone(was.Ports), func(p Port) bool { return protecting(new, p) != nil })
+		if len(left) == 0 {
+			continue
+		}
+		if stays := named(kept, was.Name); stays != nil {
+			stays.Ports = append(stays.Ports, left...)
+		} else {
+			was.Ports = left
+			kept = append(kept, was)
+		}
+	}
+	for i := range kept {
+		kept[i].shutAsIn(old)
+	}
+	if len(kept) > MaxServices {
+		return old
+	}
+	slices.SortFunc(kept, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	return kept
+}
+
+// shutAsIn has s enforce and drop what old enforced and dropped at its ports. In audit a
+// port that nobody guarded before is open and so it stays: it leaves s, which enforces now.
+func (s *Service) shutAsIn(old []Service) {
+	guarded := func(p Port) *Service {
+		if was := protecting(old, p); was != nil && was.Mode == Enforce {
+			return was
+		}
+		return nil
+	}
+	if s.Mode != Enforce && slices.ContainsFunc(s.Ports, func(p Port) bool { return guarded(p) != nil }) {
+		s.Mode = Enforce
+		s.Ports = slices.DeleteFunc(s.Ports, func(p Port) bool { return guarded(p) == nil })
+	}
+	for _, p := range s.Ports {
+		if was := guarded(p); was != nil && width(was.Scope) > width(s.Scope) {
+			s.Scope = was.Scope
+		}
+	}
+	slices.SortFunc(s.Ports, ComparePort)
+}
