@@ -47,6 +47,7 @@ type Change struct {
 	Undo    []byte   // kept in Inverse.Undo; not nil makes it a change to take back, whatever it does here
 	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
 	Confirm *Confirm // what waits for one from now on
+	Aside   bool     // no rollback takes it back, neither now nor with what waits
 
 	Meta map[string][]byte // a nil value deletes its key
 }

@@ -74,6 +74,9 @@ func applyBatches(tx *bolt.Tx, facts *bolt.Bucket, change Change, batches []batc
 	if err != nil {
 		return err
 	}
+	if change.Aside {
+		return leaveToItself(tx, batches)
+	}
 	if len(undo) == 0 && change.Undo == nil && change.Confirm == nil {
 		return nil
 	}
@@ -124,6 +127,22 @@ func addToPrevious(tx *bolt.Tx, undo []write, after uint64) error {
 		}
 		if err := previous.Put(w.key, w.record); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// leaveToItself has no rollback touch what batches write.
+func leaveToItself(tx *bolt.Tx, batches []batch) error {
+	previous := tx.Bucket(bucketPrevious)
+	if previous == nil {
+		return nil
+	}
+	for _, b := range batches {
+		for _, w := range b.writes {
+			if err := previous.Delete(append([]byte{b.kind}, w.key...)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

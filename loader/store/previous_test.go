@@ -31,10 +31,24 @@ var (
 		return Subject{Prefix: genNear.Draw(t, "prefix")}
 	})
 	genSuspension = rapid.Custom(func(t *rapid.T) Suspension {
-		return Suspension{
+		s := Suspension{
 			Subject: genSubject.Draw(t, "subject"), Reason: genNote.Draw(t, "reason"), UID: rapid.Uint32().Draw(t, "uid"),
 			Time: time.Unix(rapid.Int64Range(0, math.MaxUint32).Draw(t, "s"), 5).UTC(),
 		}
+		if s.Owner == "" {
+			return s
+		}
+		if s.Unnoted = rapid.Bool().Draw(t, "unnoted"); s.Unnoted {
+			return s
+		}
+		s.Nested = rapid.Bool().Draw(t, "nested")
+		for range rapid.IntRange(0, 3).Draw(t, "held") {
+			s.Held = append(s.Held, genNear.Draw(t, "held prefix"))
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "stays") {
+			s.Stays = append(s.Stays, policy.Stay{Prefix: genNear.Draw(t, "prefix that stays"), Owner: genOwner.Draw(t, "whose")})
+		}
+		return s
 	})
 	genLimit = rapid.Custom(func(t *rapid.T) Limit {
 		return Limit{Owner: genOwner.Draw(t, "owner"), PerSecond: rapid.Float64Range(math.SmallestNonzeroFloat64, math.MaxFloat64).Draw(t, "rate"), Burst: rapid.Uint32().Draw(t, "burst")}
@@ -188,6 +202,14 @@ func TestSuspensionsAndLimitsRefuse(t *testing.T) {
 // is not understood must not end.
 func TestSmallRecordsRefuseWhatTheyDoNotKnow(t *testing.T) {
 	suspension := encodeSuspension(Suspension{Time: time.Unix(1, 0)})
+	hold := encodeSuspension(Suspension{
+		Subject: Subject{Owner: "acme"}, Time: time.Unix(1, 0), Nested: true,
+		Held:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
+		Stays: []policy.Stay{{Prefix: netip.MustParsePrefix("10.1.0.0/16"), Owner: "globex"}},
+	})
+	if old, err := decodeSuspension([]byte("acme"), suspension); err != nil || !old.Unnoted {
+		t.Errorf("of a release that noted nothing: %+v, %v", old, err)
+	}
 	limit := encodeLimit(Limit{PerSecond: 1, Burst: 2})
 	use := encodeUse(Use{FirstEnforced: time.Unix(1<<40, 0), LastSeen: time.Unix(1, 0), Hits: 1 << 60, Live: 1 << 31, Life: 300})
 	ownerUse, err := encodeOwnerUse(OwnerUse{Passed: 300, Dropped: map[string]uint64{"not_listed": 300, "expired": 1}})
@@ -198,10 +220,14 @@ func TestSmallRecordsRefuseWhatTheyDoNotKnow(t *testing.T) {
 		record []byte
 		decode func([]byte) error
 	}{
-		"suspension": {suspension, func(b []byte) error { _, err := decodeSuspension([]byte("acme"), b); return err }},
-		"limit":      {limit, func(b []byte) error { _, err := decodeLimit([]byte("acme"), b); return err }},
-		"use":        {use, func(b []byte) error { _, err := decodeUse(b); return err }},
-		"owner use":  {ownerUse, func(b []byte) error { _, err := decodeOwnerUse(b); return err }},
+		"suspension": {suspension, func(b []byte) error {
+			_, err := decodeSuspension(appendKey(nil, netip.MustParsePrefix("10.0.0.0/8")), b)
+			return err
+		}},
+		"hold":      {hold, func(b []byte) error { _, err := decodeSuspension([]byte("acme"), b); return err }},
+		"limit":     {limit, func(b []byte) error { _, err := decodeLimit([]byte("acme"), b); return err }},
+		"use":       {use, func(b []byte) error { _, err := decodeUse(b); return err }},
+		"owner use": {ownerUse, func(b []byte) error { _, err := decodeOwnerUse(b); return err }},
 	} {
 		if err := test.decode(test.record); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -255,5 +281,36 @@ func TestUndoIsKept(t *testing.T) {
 	want := Inverse{Before: 1, After: 2, Time: at, Command: "reload", Undo: []byte{}}
 	if diff := cmp.Diff(want, inverse, sameClaims); !found || err != nil || diff != "" {
 		t.Errorf("%v, %v (-want +got):\n%s", found, err, diff)
+	}
+}
+
+// What is set aside is taken back by no rollback, neither of what waited meanwhile nor of
+// what is made after it; what waits is taken back all the same.
+func TestAside(t *testing.T) {
+	acme, globex := Subject{Owner: "acme"}, Subject{Owner: "globex"}
+	claim := policy.Claim{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Origin: policy.OriginCLI}
+	s := mustOpen(t, t.TempDir())
+	apply := func(change Change) {
+		t.Helper()
+		if err := s.Apply(change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(Change{Suspend: []Suspension{{Subject: acme, Reason: "first"}}})
+	apply(Change{
+		Put: []policy.Claim{claim}, Suspend: []Suspension{{Subject: acme, Reason: "with what waits"}}, Limit: []Limit{{Owner: "acme", PerSecond: 1, Burst: 1}},
+		Confirm: &Confirm{Command: "replace"},
+	})
+	apply(Change{Suspend: []Suspension{{Subject: acme, Reason: "aside"}, {Subject: globex}}, Aside: true})
+	inverse, _, err := s.Previous()
+	if err != nil || len(inverse.Suspend)+len(inverse.Resume) > 0 || len(inverse.Delete) != 1 || len(inverse.Unlimit) != 1 {
+		t.Fatalf("what waits is taken back by %+v, %v", inverse, err)
+	}
+	back := inverse.Change()
+	back.Settle = true
+	apply(back)
+	got, err := s.Suspensions()
+	if err != nil || len(got) != 2 || got[0].Reason != "aside" || got[1].Subject != globex {
+		t.Errorf("suspended are %+v, %v", got, err)
 	}
 }

@@ -40,6 +40,13 @@ type Suspension struct {
 	Reason string // as a note
 	Time   time.Time
 	UID    uint32
+
+	// Of an owner, see policy.Hold. Unnoted says that it is not known what is held: the
+	// first releases noted nothing.
+	Unnoted bool
+	Nested  bool
+	Held    []netip.Prefix // sorted by policy.ComparePrefix
+	Stays   []policy.Stay  // likewise
 }
 
 // Limit is how many openings an owner has.
@@ -50,9 +57,13 @@ type Limit struct {
 }
 
 // The form of a suspension, numbers big endian: version, time as in a claim, uid
-// (4 bytes), reason; of a limit: version, the bits of PerSecond, burst (4 bytes).
+// (4 bytes), reason. Version 2 is that of an owner: after the uid 1 byte, which is 1 when
+// it is nested, the number of prefixes held (4 bytes) and the key of each, the number of
+// entries that stay (4 bytes) and of each its key, 1 byte length and the owner; then the
+// reason. Of a limit: version, the bits of PerSecond, burst (4 bytes).
 const (
 	suspensionVersion = 1
+	holdVersion       = 2
 	suspensionHead    = 1 + timeSize + 4
 	limitVersion      = 1
 	limitSize         = 1 + 8 + 4
@@ -101,16 +112,44 @@ func encodeSuspensions(change Change) (writes []write, err error) {
 }
 
 func encodeSuspension(s Suspension) []byte {
-	record := appendTime([]byte{suspensionVersion}, s.Time)
+	version := byte(suspensionVersion)
+	if s.Owner != "" && !s.Unnoted {
+		version = holdVersion
+	}
+	record := appendTime([]byte{version}, s.Time)
 	record = binary.BigEndian.AppendUint32(record, s.UID)
+	if version == holdVersion {
+		record = appendHold(record, s)
+	}
 	return append(record, s.Reason...)
+}
+
+func appendHold(record []byte, s Suspension) []byte {
+	nested := byte(0)
+	if s.Nested {
+		nested = 1
+	}
+	record = binary.BigEndian.AppendUint32(append(record, nested), uint32(len(s.Held)))
+	for _, prefix := range s.Held {
+		record = appendKey(record, prefix)
+	}
+	record = binary.BigEndian.AppendUint32(record, uint32(len(s.Stays)))
+	for _, stay := range s.Stays {
+		record = append(appendKey(record, stay.Prefix), byte(len(stay.Owner)))
+		record = append(record, stay.Owner...)
+	}
+	return record
 }
 
 func decodeSuspension(key, record []byte) (s Suspension, err error) {
 	if s.Subject, err = parseSubject(key); err != nil {
 		return s, err
 	}
-	if err := checkVersion(record, suspensionVersion, s); err != nil {
+	version := byte(suspensionVersion)
+	if s.Owner != "" && len(record) > 0 && record[0] == holdVersion {
+		version = holdVersion
+	}
+	if err := checkVersion(record, version, s.Subject); err != nil {
 		return s, err
 	}
 	if len(record) < suspensionHead {
@@ -118,8 +157,70 @@ func decodeSuspension(key, record []byte) (s Suspension, err error) {
 	}
 	s.Time = parseTime(record[1:])
 	s.UID = binary.BigEndian.Uint32(record[1+timeSize:])
-	s.Reason = string(record[suspensionHead:])
+	record = record[suspensionHead:]
+	if s.Unnoted = s.Owner != "" && version != holdVersion; version == holdVersion {
+		if record, err = s.parseHold(record); err != nil {
+			return s, fmt.Errorf("suspension of %s: %w", s.Subject, err)
+		}
+	}
+	s.Reason = string(record)
 	return s, nil
+}
+
+// parseHold is the inverse of appendHold; it returns what follows.
+func (s *Suspension) parseHold(record []byte) (rest []byte, err error) {
+	r := holdReader{rest: record}
+	s.Nested = r.take(1)[0] == 1
+	for range r.number() {
+		s.Held = append(s.Held, r.prefix())
+	}
+	for range r.number() {
+		stay := policy.Stay{Prefix: r.prefix()}
+		stay.Owner = string(r.take(int(r.take(1)[0])))
+		s.Stays = append(s.Stays, stay)
+		if r.err == nil {
+			r.err = policy.ParseName("owner", stay.Owner)
+		}
+	}
+	return r.rest, r.err
+}
+
+// holdReader reads a hold. After an error it hands out zeroes, and no more of them than
+// a record has bytes.
+type holdReader struct {
+	rest []byte
+	err  error
+}
+
+func (r *holdReader) take(n int) []byte {
+	if n > len(r.rest) {
+		r.rest, r.err = nil, errShort
+		return make([]byte, n)
+	}
+	taken := r.rest[:n]
+	r.rest = r.rest[n:]
+	return taken
+}
+
+func (r *holdReader) number() uint32 {
+	n := binary.BigEndian.Uint32(r.take(4))
+	if int64(n) > int64(len(r.rest)) {
+		r.err = errShort
+		return 0
+	}
+	return n
+}
+
+func (r *holdReader) prefix() netip.Prefix {
+	size := 1 + 4 + 1
+	if len(r.rest) > 0 && r.rest[0] == family6 {
+		size = 1 + 16 + 1
+	}
+	prefix, err := parseKey(r.take(size))
+	if r.err == nil {
+		r.err = err
+	}
+	return prefix
 }
 
 func encodeLimits(change Change) (writes []write, err error) {
