@@ -47,6 +47,9 @@ func add(ctx context.Context, c *call) error {
 	if err != nil {
 		return c.existing(err)
 	}
+	for _, warning := range listing.Warnings {
+		c.note("warning: %s", warning)
+	}
 	if req.DryRun {
 		return c.printAddition(listing)
 	}

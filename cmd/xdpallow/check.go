@@ -152,6 +152,9 @@ func around(r reconcile.CheckResult) (lines []string) {
 	if r.Verdict == "pass" {
 		return nil
 	}
+	if s := r.Suspension; s != nil && r.Reason == policy.ReasonSuspended {
+		lines = append(lines, s.Subject+" is suspended "+describeSuspension(*s))
+	}
 	for _, e := range r.Covering {
 		if r.Prefix == nil || e.Prefix != *r.Prefix {
 			lines = append(lines, "also covered by "+whose(e.Prefix, e.Owner)+": "+e.Reason)

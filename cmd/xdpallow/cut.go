@@ -12,7 +12,9 @@ import (
 )
 
 func cutCommand(e env) *cli.Command {
-	return e.command("cut", "End the open connections of a prefix or an owner", "PREFIX|ADDR|OWNER", []cli.Flag{reasonFlag()}, cut)
+	return e.command("cut", "End the open connections of a prefix or an owner", "PREFIX|ADDR|OWNER", []cli.Flag{
+		&cli.BoolFlag{Name: "allow-any", Usage: "cut a prefix wider than /8, or /19 for IPv6"}, reasonFlag(),
+	}, cut)
 }
 
 func cut(ctx context.Context, c *call) error {
@@ -20,7 +22,7 @@ func cut(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.client().Cut(ctx, c.self(), reconcile.CutRequest{Subject: subject, Sessions: c.sessions()})
+	result, err := c.client().Cut(ctx, c.self(), reconcile.CutRequest{Subject: subject, AllowAny: c.flags.Bool("allow-any"), Sessions: c.sessions()})
 	if err != nil {
 		return err
 	}

@@ -148,14 +148,25 @@ func entryRows(entries []reconcile.Entry, first bool) iter.Seq[[]string] {
 			if e.Suspended {
 				suspended = "suspended"
 			}
+			if e.CountsFor != "" && e.SuspendedBy == e.CountsFor {
+				suspended += " with " + e.SuspendedBy
+			}
 			if !yield(row(
-				moment(e.FirstEnforced), suspended, e.Prefix.String(), or(e.Owner, "-"), or(strings.Join(e.Services, ","), "all"),
+				moment(e.FirstEnforced), suspended, e.Prefix.String(), ownerCell(e), or(strings.Join(e.Services, ","), "all"),
 				moment(e.Until), moment(e.LastSeen), or(joined(e.Origins), "-"), or(e.Note, "-"),
 			)) {
 				return
 			}
 		}
 	}
+}
+
+// ownerCell is the owner of e, or in parentheses the one for whom it counts.
+func ownerCell(e reconcile.Entry) string {
+	if e.Owner == "" && e.CountsFor != "" {
+		return "(" + e.CountsFor + ")"
+	}
+	return or(e.Owner, "-")
 }
 
 func joined(origins []policy.Origin) string {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -55,13 +56,19 @@ func remove(ctx context.Context, c *call) error {
 		return c.printRemoval(listing)
 	}
 	c.warnOfCuts(listing.Cuts)
+	still := map[netip.Prefix]string{}
+	for _, s := range listing.Still {
+		still[s.Prefix] = " (" + whose(s.By, s.Owner) + " still lists it)"
+	}
 	if listing.Cut == nil {
 		// Filtering begins at the opening: whoever is connected stays so.
 		return c.printChange(listing, func(e reconcile.Entry) (string, string) {
-			return "removed", strings.TrimSpace(e.Owner + " (open connections live on)")
+			return "removed", strings.TrimSpace(e.Owner + or(still[e.Prefix], " (open connections live on)"))
 		})
 	}
-	err = c.printChange(listing, func(e reconcile.Entry) (string, string) { return "removed", e.Owner })
+	err = c.printChange(listing, func(e reconcile.Entry) (string, string) {
+		return "removed", strings.TrimSpace(e.Owner + still[e.Prefix])
+	})
 	if err != nil || c.json {
 		return err
 	}
@@ -76,6 +83,9 @@ func (c *call) printRemoval(listing reconcile.Listing) error {
 			return err
 		}
 		return refusal(listing.Foreseen)
+	}
+	for _, s := range listing.Still {
+		c.note("warning: %s still lists %s", whose(s.By, s.Owner), s.Prefix)
 	}
 	return c.printWould(reconcile.Plan{
 		Generation: listing.Generation, Total: listing.Total, Removed: listing.Entries, Foreseen: listing.Foreseen,

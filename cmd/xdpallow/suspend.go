@@ -16,7 +16,10 @@ import (
 
 func suspendCommand(e env) *cli.Command {
 	return e.command("suspend", "Stop a prefix or an owner, whoever lists it", "PREFIX|ADDR|OWNER", []cli.Flag{
-		cutFlag(), dryRunFlag(), seenFlag(), reasonFlag(),
+		cutFlag(),
+		&cli.BoolFlag{Name: "nested", Usage: "stop what other owners have in the owner's prefixes, too"},
+		&cli.BoolFlag{Name: "allow-any", Usage: "stop a prefix wider than /8, or /19 for IPv6"},
+		dryRunFlag(), seenFlag(), reasonFlag(),
 	}, suspend)
 }
 
@@ -40,6 +43,7 @@ func suspend(ctx context.Context, c *call) error {
 	dry := c.flags.Bool("dry-run")
 	result, err := c.client().Suspend(ctx, c.self(), reconcile.SuspendRequest{
 		Subject: subject, Cut: c.flags.Bool("cut"), DryRun: dry, Seen: seen, Sessions: c.sessions(),
+		Nested: c.flags.Bool("nested"), AllowAny: c.flags.Bool("allow-any"),
 	})
 	if err != nil {
 		return err
@@ -91,9 +95,35 @@ func (c *call) printSuspension(result reconcile.SuspendResult, verb, suffix stri
 	if result.Prefixes > 0 { // else it is a part of one
 		what += ", " + count(result.Prefixes, "prefix", "prefixes")
 	}
-	_, err := fmt.Fprintf(c.out, "%s %s%s\ngeneration %d\n", verb, what, suffix, result.Generation)
+	if _, err := fmt.Fprintf(c.out, "%s %s%s\n", verb, what, suffix); err != nil {
+		return err
+	}
+	if err := c.printOpen(result); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.out, "generation %d\n", result.Generation)
 	return err
 }
+
+// printOpen names what others have in the network of who is suspended, and keep.
+func (c *call) printOpen(result reconcile.SuspendResult) error {
+	for i, e := range result.Open {
+		line := whose(e.Prefix, e.Owner) + " stays open"
+		if i == mostOpen {
+			line = fmt.Sprintf("%d more prefixes of other owners stay open", len(result.Open)-i)
+		}
+		if _, err := fmt.Fprintf(c.out, "! %s\n", line); err != nil || i == mostOpen {
+			return err
+		}
+	}
+	if len(result.Open) > 0 {
+		c.note("hint: to stop these, too: %s --nested", typed(c.env))
+	}
+	return nil
+}
+
+// mostOpen is how many entries that stay open are named.
+const mostOpen = 20
 
 // subject is the one argument of commands about PREFIX|OWNER. An owner may be called
 // like an address, and never like a prefix: who writes an address means that.

@@ -148,15 +148,27 @@ func (s State) grantsAny(service string, now time.Time) bool {
 // let in before does not stop later changes.
 func guardWidth(plan Plan) error {
 	for _, e := range slices.Concat(plan.Added, plan.Changed) {
-		widest := widest6
-		if e.Prefix.Addr().Is4() {
-			widest = widest4
-		}
-		if e.Prefix.Bits() < widest {
+		if widest := widestOf(e.Prefix); e.Prefix.Bits() < widest {
 			return refusedf("--allow-any", "%s (%s) is wider than /%d", e.Prefix, e.Claims[0].place(), widest)
 		}
 	}
 	return nil
+}
+
+// GuardSubject refuses, as *Refused, to suspend or to cut so many: what is done says which.
+func GuardSubject(p netip.Prefix, done string) error {
+	if widest := widestOf(p); p.Bits() < widest {
+		return refusedf("--allow-any", "%s is wider than /%d: nearly everybody would be %s", p, widest, done)
+	}
+	return nil
+}
+
+// widestOf is the length that p needs to be taken without a flag.
+func widestOf(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return widest4
+	}
+	return widest6
 }
 
 func refusedf(hint, format string, args ...any) *Refused {

@@ -20,16 +20,21 @@ const (
 
 // Lookup says whether s lists addr for service at now, and which entry decided:
 // the longest that would grant, else the longest that covers addr; nil if none
-// does. Where a stopped prefix that is no entry decides, it is one that says so. Service "" is any service, as for packets that have no port. addr is
-// taken as it is, ::ffff:a.b.c.d as an IPv6 address.
+// does. Where a stop decides that is no entry, it is one that says so. Service "" is any
+// service, as for packets that have no port. addr is taken as it is, ::ffff:a.b.c.d as an
+// IPv6 address.
 func (s State) Lookup(addr netip.Addr, service string, now time.Time) (entry *Entry, reason string) {
 	addr = addr.WithZone("")
 	reason = ReasonNotListed
 	source := netip.PrefixFrom(addr, addr.BitLen())
-	stopped, stops := s.Suspended.longest(source)
+	stop, stops := s.stopOver(source)
 	for e := range s.Entries.Covering(source) {
-		if stops && e.Prefix.Bits() < stopped.Bits() {
-			return s.stop(stopped, e), ReasonSuspended
+		if stops && e.Prefix == stop {
+			return e, ReasonSuspended
+		}
+		if stops && e.Prefix.Bits() < stop.Bits() {
+			made, _ := s.Enforced(stop)
+			return &made, ReasonSuspended
 		}
 		alone := s.Alone(e, service, now)
 		if alone == ReasonListed || alone == ReasonSuspended {
@@ -42,6 +47,16 @@ func (s State) Lookup(addr netip.Addr, service string, now time.Time) (entry *En
 	return entry, reason
 }
 
+// stopOver is the longest prefix around source at which IsStop.
+func (s State) stopOver(source netip.Prefix) (netip.Prefix, bool) {
+	for p := range s.Suspended.stopsOver(source) {
+		if s.IsStop(p) {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
 // Alone is what e says of the sources that it covers, as if it were alone.
 func (s State) Alone(e *Entry, service string, now time.Time) string {
 	reason := e.reason(service, now)
@@ -49,14 +64,6 @@ func (s State) Alone(e *Entry, service string, now time.Time) string {
 		return ReasonSuspended
 	}
 	return reason
-}
-
-// stop is the entry at a stopped prefix within around.
-func (s State) stop(p netip.Prefix, around *Entry) *Entry {
-	if listed, found := s.Entries.Find(p); found {
-		return listed
-	}
-	return &Entry{Prefix: p, Owner: around.Owner, Suspended: true}
 }
 
 // Lists reports whether s lists every single source in p for service at now: a prefix
@@ -77,7 +84,7 @@ func (s State) divides(p netip.Prefix) bool {
 			return true
 		}
 	}
-	for stopped := range s.Suspended.Under(p) {
+	for stopped := range s.Suspended.StopsUnder(p) {
 		if stopped != p {
 			return true
 		}

@@ -19,8 +19,11 @@ func TestSuspended(t *testing.T) {
 			t.Fatal(err)
 		}
 		stopped := rapid.SliceOfN(nestedPrefix(), 0, 4).Draw(t, "stopped")
-		owners := rapid.SliceOfN(rapid.Just("acme"), 0, 1).Draw(t, "owners")
 		free := State{Entries: NewEntries(entries)}
+		var owners []Hold
+		if rapid.Bool().Draw(t, "acme is stopped") {
+			owners = []Hold{someHold(free).Draw(t, "hold")}
+		}
 		s := State{Entries: free.Entries, Suspended: NewSuspended(stopped, owners)}
 
 		kernel := slices.Collect(s.AllEnforced())
@@ -47,13 +50,29 @@ func TestSuspended(t *testing.T) {
 			if !within && len(owners) == 0 && (reason != was || e != before) {
 				t.Fatalf("%s, which nobody stopped, is %s, and was %s", addr, reason, was)
 			}
-			if reason == ReasonListed && (within || s.Suspended.Owner(e.Owner)) {
+			if reason == ReasonListed && (within || s.Suspended.Owner(s.OwnerOf(e))) {
 				t.Fatalf("%s for %q is listed by %v", addr, service, e)
 			}
 			if was == ReasonListed && within && reason != ReasonSuspended {
 				t.Fatalf("%s for %q was listed and is stopped as %s", addr, service, reason)
 			}
 		}
+	})
+}
+
+// someHold is acme suspended as the list is, or as it was before another list took its
+// place.
+func someHold(listed State) *rapid.Generator[Hold] {
+	return rapid.Custom(func(t *rapid.T) Hold {
+		then := listed
+		if rapid.Bool().Draw(t, "another list") {
+			entries, err := Merge(someClaims().Draw(t, "claims before"), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			then = State{Entries: NewEntries(entries)}
+		}
+		return then.Hold("acme", rapid.Bool().Draw(t, "nested"), now)
 	})
 }
 

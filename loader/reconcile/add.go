@@ -47,6 +47,7 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 			return Listing{}, err
 		}
 	}
+	before := e.view.desired
 	plan, err := e.make(change{
 		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: news}, lasting: r.lasting(news, now), peers: r.Sessions,
 	})
@@ -58,6 +59,7 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 		entries := standing(claims, ahead.after)
 		listing := e.listing(entries)
 		listing.Total, listing.Changed, listing.Was, listing.Foreseen = ahead.after.Entries.Len(), &changed, were(entries, plan), ahead.foreseen()
+		listing.Warnings = ahead.warnings
 		return listing, nil
 	}
 	if len(news) > 0 {
@@ -65,7 +67,7 @@ func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error
 	}
 	entries := standing(claims, e.view.state)
 	listing := e.listing(entries)
-	listing.Changed, listing.Was = &changed, were(entries, plan)
+	listing.Changed, listing.Was, listing.Warnings = &changed, were(entries, plan), e.view.warnings(before, plan, entries)
 	return listing, nil
 }
 

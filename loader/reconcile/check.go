@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // This file says what happens to a source and why.
@@ -25,6 +26,9 @@ type CheckResult struct {
 	Covering   []Covering      `json:"covering"` // every entry that covers the address, longest first
 	Nearest    []Near          `json:"nearest"`  // of an address that is not listed, nearest first
 	Generation uint64          `json:"generation"`
+
+	Suspension *Suspension `json:"suspension,omitempty"` // what stops the source
+	CountsFor  string      `json:"counts_for,omitempty"` // as of Entry
 }
 
 // Covering is an entry that covers an address, and what it says of it alone.
@@ -96,6 +100,7 @@ func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckRes
 	if e, _ := v.state.Lookup(addr, service.Name, now); e != nil {
 		r.Prefix, r.Owner, r.Origins, r.Until = &e.Prefix, e.Owner, e.Origins(), some(e.Until)
 		r.Services = append(r.Services, e.Services...)
+		r.CountsFor, r.Suspension = v.whose(e)
 	}
 	for e := range v.state.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
 		r.Covering = append(r.Covering, Covering{
@@ -107,6 +112,19 @@ func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckRes
 		r.Nearest = v.nearest(addr, service.Name, now)
 	}
 	return r, nil
+}
+
+// whose says for whom e counts, where that is not its owner, and what stops it.
+func (v *view) whose(e *policy.Entry) (countsFor string, by *Suspension) {
+	if owner := v.state.OwnerOf(e); owner != e.Owner {
+		countsFor = owner
+	}
+	prefix, owner := v.state.SuspendedBy(e)
+	if s, found := v.suspended[store.Subject{Prefix: prefix, Owner: owner}]; found {
+		one := reportSuspension(s)
+		by = &one
+	}
+	return countsFor, by
 }
 
 // Beyond these lengths two prefixes have nothing to do with each other.

@@ -88,10 +88,11 @@ func reportWaiting(c store.Confirm, left time.Duration) *Waiting {
 }
 
 // settled refuses what people change while a change waits. It would be taken back
-// with that, by a timer and behind the back of who made it: a suspension, say, of
-// somebody who attacks.
+// with that, by a timer and behind the back of who made it. Suspensions and limits are
+// set aside instead: stolen keys wait for nobody's confirmation, and who is stopped stays
+// so whatever becomes of the change that waits.
 func (e *Engine) settled(c change) error {
-	if e.pending == nil || c.settle || c.dryRun || c.verb == policy.VerbRun || c.verb == "" && c.overriding.empty() {
+	if e.pending == nil || c.settle || c.dryRun || c.verb == policy.VerbRun || c.verb == "" || c.onlyOverrides() {
 		return nil
 	}
 	return &policy.Refused{

@@ -7,33 +7,34 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/sockets"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // picked reports whether a source belongs to those whose connections are to end; entry
 // is the one that decides of it, nil when none does.
 type picked func(source netip.Addr, entry *policy.Entry) bool
 
-// owns is picked for all that belongs to s.
-func (s Subject) owns(source netip.Addr, entry *policy.Entry) bool {
-	if s.Owner == "" {
-		return s.Prefix.Contains(source)
+// picks is picked, in state, for all that belongs to s.
+func (s Subject) picks(state policy.State) picked {
+	return func(source netip.Addr, entry *policy.Entry) bool {
+		if s.Owner == "" {
+			return s.Prefix.Contains(source)
+		}
+		return entry != nil && state.OwnerOf(entry) == s.Owner
 	}
-	return entry != nil && entry.Owner == s.Owner
 }
 
-// within is picked for what lies in one of prefixes.
-func within(prefixes []netip.Prefix) picked {
-	return func(source netip.Addr, _ *policy.Entry) bool {
-		for _, p := range prefixes {
-			if p.Contains(source) {
-				return true
-			}
+// within is picked, in any state, for what lies in one of prefixes.
+func within(prefixes []netip.Prefix) func(policy.State) picked {
+	return func(policy.State) picked {
+		return func(source netip.Addr, _ *policy.Entry) bool {
+			return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(source) })
 		}
-		return false
 	}
 }
 
@@ -44,6 +45,11 @@ func (e *Engine) Cut(_ context.Context, by Caller, r CutRequest) (CutResult, err
 	if err != nil {
 		return CutResult{}, err
 	}
+	if r.Owner == "" && !r.AllowAny {
+		if err := policy.GuardSubject(subject.Prefix, "cut"); err != nil {
+			return CutResult{}, err
+		}
+	}
 	state := e.snapshot()
 	if r.Owner != "" {
 		e.mu.Lock()
@@ -53,7 +59,7 @@ func (e *Engine) Cut(_ context.Context, by Caller, r CutRequest) (CutResult, err
 			return CutResult{}, err
 		}
 	}
-	choose := chooser(state, r.Subject.owns, false)
+	choose := chooser(state, r.Subject.picks(state), false)
 	for _, peer := range r.Sessions {
 		if choose(peer.Addr, peer.Port) {
 			return CutResult{}, &policy.Refused{What: fmt.Sprintf("your own session comes from %s and would be cut", peer.Addr.Unmap()), Hint: "xdpallow check " + peer.Addr.Unmap().String()}
@@ -63,14 +69,30 @@ func (e *Engine) Cut(_ context.Context, by Caller, r CutRequest) (CutResult, err
 	if err != nil {
 		return CutResult{}, err
 	}
+	if err := e.logCut(by); err != nil {
+		return CutResult{Subject: subject.String(), Cut: n}, err
+	}
 	e.options.Log.Warn(fmt.Sprintf("cut %s of %s", plural(n, "connection", "connections"), subject), "uid", by.UID, "pid", by.PID)
 	return CutResult{Subject: subject.String(), Cut: n}, nil
 }
 
+// logCut notes who cut connections, and why.
+func (e *Engine) logCut(by Caller) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	record := change{by: by, command: "cut"}.logged(policy.Plan{})
+	if err := e.store.Apply(store.Change{Log: record}); err != nil {
+		return fmt.Errorf("connections were cut, and it is not noted in the history: %w", err)
+	}
+	record.After = e.lastGeneration()
+	e.last = lastChange(*record)
+	return nil
+}
+
 // cutOff ends the connections of those whom which picks and who are no longer listed.
-func (e *Engine) cutOff(which picked) (int, error) {
+func (e *Engine) cutOff(which func(policy.State) picked) (int, error) {
 	state := e.snapshot()
-	return cut(state, chooser(state, which, true))
+	return cut(state, chooser(state, which(state), true))
 }
 
 func (e *Engine) snapshot() policy.State {

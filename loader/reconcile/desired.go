@@ -94,8 +94,9 @@ func (d desired) next(c change, now time.Time) (desired, policy.Plan, error) {
 	}
 	if !c.overriding.empty() {
 		next.override(d.overrides.after(c.overriding))
-		plan.SuspendedChanged = !d.state.Suspended.Equal(next.state.Suspended)
 	}
+	next.follow(d, plan, now)
+	plan.SuspendedChanged = !d.state.Suspended.Equal(next.state.Suspended)
 	if next.audits = d.audits; c.audits != nil {
 		plan.ServicesChanged = plan.ServicesChanged || !maps.Equal(c.audits, d.audits)
 		next.audits = c.audits
@@ -133,7 +134,7 @@ func (d desired) said(c change, now time.Time) (desired, policy.Plan, error) {
 	if err != nil {
 		return d, policy.Plan{}, err
 	}
-	next.override(d.overrides)
+	next.overrides, next.state.Suspended = d.overrides, d.state.Suspended
 	return next, policy.Diff(d.state, next.state), nil
 }
 

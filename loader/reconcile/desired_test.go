@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // Guards "nothing but speed": after any sequence of changes by the CLI, of what is
@@ -21,7 +22,8 @@ import (
 func TestDesiredAgainstAnew(t *testing.T) {
 	var (
 		prefix = rapid.Custom(func(t *rapid.T) netip.Prefix {
-			return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, rapid.ByteRange(0, 9).Draw(t, "last")}), 32)
+			bits := rapid.SampledFrom([]int{32, 32, 32, 31, 30, 28}).Draw(t, "bits")
+			return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, rapid.ByteRange(0, 9).Draw(t, "last")}), bits).Masked()
 		})
 		service = rapid.SampledFrom([]string{"", "", "api", "mail"})
 		file    = policy.FileOrigin("a.list")
@@ -72,12 +74,23 @@ func TestDesiredAgainstAnew(t *testing.T) {
 					said[one.Prefix] = one
 				}
 			}
+			for _, owner := range rapid.SliceOfN(rapid.SampledFrom([]string{"acme", "globex"}), 0, 1).Draw(t, "stopped") {
+				if subject := (store.Subject{Owner: owner}); rapid.Bool().Draw(t, "resumed") {
+					c.overriding.resume = []store.Subject{subject}
+				} else if _, again := e.view.suspended[subject]; !again {
+					c.overriding.suspend = []store.Suspension{{Subject: subject, Unnoted: true, Nested: rapid.Bool().Draw(t, "nested")}}
+				}
+			}
+			for _, p := range rapid.SliceOfN(prefix, 0, 1).Draw(t, "stopped prefix") {
+				c.overriding.suspend = append(c.overriding.suspend, store.Suspension{Subject: store.Subject{Prefix: p}})
+			}
 			old := e.view.desired
 			next, plan, err := old.next(c, now)
 			if err != nil { // nothing is made of it: TestEditAgainstMerge has the words
 				continue
 			}
 			made = said
+			patches(t, old.state, next.state, plan)
 			e.stand(c, next, plan)
 			anew, err := desire(next.state.Services, next.declared, slices.Collect(maps.Values(made)), now)
 			if err != nil {
@@ -98,6 +111,35 @@ func TestDesiredAgainstAnew(t *testing.T) {
 			}
 		}
 	})
+}
+
+// patches expects that a patch leads from what the kernel has of old to what it is to have
+// of next.
+func patches(t *rapid.T, old, next policy.State, plan policy.Plan) {
+	enforced := func(s policy.State) map[netip.Prefix]policy.Entry {
+		all := map[netip.Prefix]policy.Entry{}
+		for e := range s.AllEnforced() {
+			all[e.Prefix] = e
+		}
+		return all
+	}
+	d, small := deltaOf(old, next, plan)
+	if !small {
+		return
+	}
+	got, want := enforced(old), enforced(next)
+	for _, p := range d.remove {
+		delete(got, p)
+	}
+	for _, e := range d.put {
+		got[e.Prefix] = e
+	}
+	if !maps.EqualFunc(got, want, policy.KernelEqual) {
+		t.Fatalf("patched by %+v\nthe kernel has %+v\nof %+v", d, got, want)
+	}
+	if counts := enforcedFamilies(next); counts[0]+counts[1] != len(want) {
+		t.Fatalf("%d entries are enforced, and %v counted", len(want), counts)
+	}
 }
 
 // dump is all of d that can be compared.

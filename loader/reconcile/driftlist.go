@@ -111,9 +111,8 @@ func (e *Engine) counted(complete bool) (bool, error) {
 // the stops within them.
 func enforcedFamilies(state policy.State) (counts [2]int) {
 	counts[0], counts[1] = state.Entries.Families()
-	for p := range state.Suspended.Prefixes() {
-		_, listed := state.Entries.Find(p)
-		if _, stands := state.Enforced(p); !stands || listed {
+	for p := range state.Suspended.Stops() {
+		if _, listed := state.Entries.Find(p); listed || !state.IsStop(p) {
 			continue
 		}
 		if p.Addr().Is4() {

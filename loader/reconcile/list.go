@@ -90,7 +90,7 @@ func (v *view) list(r ListRequest) (Listing, error) {
 		owner = ""
 	}
 	for e := range r.among(v.state.Entries) {
-		if r.Owner != "" && e.Owner != owner {
+		if r.Owner != "" && e.Owner != owner && v.state.OwnerOf(e) != owner {
 			continue
 		}
 		if some = append(some, e); len(some) == chunk {

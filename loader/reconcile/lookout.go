@@ -103,7 +103,7 @@ func (s *samples) Classify(suspects []events.Event) []*events.Near {
 		if _, known := s.used[entry.Prefix]; !known && idle {
 			s.used[entry.Prefix] = e.view.reported(entry).LastSeen
 		}
-		misses[i] = &events.Near{Prefix: entry.Prefix, Owner: entry.Owner, LastSeen: s.used[entry.Prefix]}
+		misses[i] = &events.Near{Prefix: entry.Prefix, Owner: s.entries.OwnerOf(entry), LastSeen: s.used[entry.Prefix]}
 	}
 	return misses
 }

@@ -194,9 +194,12 @@ func (c *cutting) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
 				return
 			}
 		}
-		for stopped := range c.next.Suspended.Prefixes() {
+		for stopped := range c.next.Suspended.Stops() {
+			if c.old.Suspended.Stopped(stopped) || !c.next.IsStop(stopped) {
+				continue
+			}
 			for old := range c.old.Entries.Covering(stopped) {
-				if !c.old.Suspended.Exactly(stopped) && !yield(old) {
+				if !yield(old) {
 					return
 				}
 				if len(old.Services) == 0 && c.old.Grants(old, "", c.now) {

@@ -32,12 +32,15 @@ func (o overriding) empty() bool {
 	return len(o.resume)+len(o.suspend)+len(o.unlimit)+len(o.limit) == 0
 }
 
-// words say what o does, a line each.
-func (o overriding) words() (lines []string) {
+// words say what o does to was, a line each.
+func (o overriding) words(was overrides) (lines []string) {
 	for _, subject := range o.resume {
 		lines = append(lines, "resume "+subject.String())
 	}
 	for _, s := range o.suspend {
+		if before, stopped := was.suspended[s.Subject]; stopped && before.Reason == s.Reason {
+			continue // what it holds has changed, and nobody is told of that
+		}
 		lines = append(lines, "suspend "+s.Subject.String())
 	}
 	for _, owner := range o.unlimit {
@@ -89,10 +92,10 @@ func (o overrides) after(by overriding) overrides {
 // stopped is whom o suspends.
 func (o overrides) stopped() policy.Suspended {
 	var prefixes []netip.Prefix
-	var owners []string
-	for subject := range o.suspended {
+	var owners []policy.Hold
+	for subject, s := range o.suspended {
 		if subject.Owner != "" {
-			owners = append(owners, subject.Owner)
+			owners = append(owners, holdOf(s))
 		} else {
 			prefixes = append(prefixes, subject.Prefix)
 		}

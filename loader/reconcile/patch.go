@@ -1,10 +1,12 @@
-// This file says which prefixes of the kernel a change touches. A suspension touches
-// what lies in it, and an entry the suspensions that lie in it.
+// This file says which prefixes of the kernel a change touches: those that it names, and
+// those in them that have another owner by it, or need a stop of their own.
 
 package reconcile
 
 import (
+	"iter"
 	"net/netip"
+	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -22,30 +24,20 @@ func deltaOf(old, next policy.State, plan policy.Plan) (d delta, small bool) {
 		return d, false
 	}
 	touched := map[netip.Prefix]bool{}
-	for _, list := range [][]policy.Entry{plan.Added, plan.Changed, plan.Removed} {
-		for i := range list {
-			touched[list[i].Prefix] = true
-		}
+	for p := range prefixes(plan) {
+		touched[p] = true
 	}
-	for _, states := range [][2]policy.State{{old, next}, {next, old}} {
-		for p := range states[0].Suspended.Prefixes() {
-			// Its own entry comes and goes with what is around it.
-			was, stood := old.Enforced(p)
-			is, stands := next.Enforced(p)
-			if stood != stands || stood && !policy.KernelEqual(was, is) {
-				touched[p] = true
-			}
-			if states[1].Suspended.Exactly(p) {
-				continue
-			}
-			for e := range next.Entries.Under(p) {
-				if old.Suspended.Covers(e.Prefix) != next.Suspended.Covers(e.Prefix) {
-					touched[e.Prefix] = true
-				}
-				if len(touched) > few {
-					return d, false
-				}
-			}
+	for p := range affected(old, next, plan) {
+		if touched[p] {
+			continue
+		}
+		was, stood := old.Enforced(p)
+		is, stands := next.Enforced(p)
+		if stood != stands || stood && !policy.KernelEqual(was, is) {
+			touched[p] = true
+		}
+		if len(touched) > few {
+			return d, false
 		}
 	}
 	for p := range touched {
@@ -58,5 +50,101 @@ func deltaOf(old, next policy.State, plan policy.Plan) (d delta, small bool) {
 			d.remove = append(d.remove, p)
 		}
 	}
-	return d, len(touched) <= few
+	return d, true
+}
+
+// prefixes yields the prefixes of plan.
+func prefixes(plan policy.Plan) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for _, e := range slices.Concat(plan.Added, plan.Changed, plan.Removed) {
+			if !yield(e.Prefix) {
+				return
+			}
+		}
+	}
+}
+
+// affected yields the prefixes that plan does not name and of which the kernel may have
+// to have something else, some twice.
+func affected(old, next policy.State, plan policy.Plan) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		more := true
+		// Whom an entry counts for is decided by what is around it, and so is whether a
+		// stop needs an entry.
+		within := func(p netip.Prefix, owners bool) {
+			for e := range next.Entries.Under(p) {
+				if !owners {
+					break
+				}
+				if more = more && yield(e.Prefix); !more {
+					return
+				}
+			}
+			for _, s := range []policy.State{old, next} {
+				for stop := range s.Suspended.StopsUnder(p) {
+					if more = more && yield(stop); !more {
+						return
+					}
+				}
+			}
+		}
+		for p := range prefixes(plan) {
+			if within(p, handed(old, next, p)); !more {
+				return
+			}
+		}
+		if !plan.SuspendedChanged {
+			return
+		}
+		for p := range old.Suspended.Changed(next.Suspended) {
+			if within(p, true); !more {
+				return
+			}
+		}
+		// An owner who is stopped, or no longer, may be around any stop.
+		for _, s := range []policy.State{old, next} {
+			for stop := range s.Suspended.Stops() {
+				if more = more && yield(stop); !more {
+					return
+				}
+			}
+		}
+	}
+}
+
+// handed reports whether the entry at p has another owner in next, or comes or goes with
+// one.
+func handed(old, next policy.State, p netip.Prefix) bool {
+	owner := func(s policy.State) string {
+		if e, found := s.Entries.Find(p); found {
+			return e.Owner
+		}
+		return ""
+	}
+	return owner(old) != owner(next)
+}
+
+// inherited yields the entries without an owner, not named by plan, whose owner another
+// one was before: theirs around them was changed.
+func inherited(before, after policy.Entries, plan policy.Plan) iter.Seq[*policy.Entry] {
+	return func(yield func(*policy.Entry) bool) {
+		named, seen := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
+		for p := range prefixes(plan) {
+			named[p] = true
+		}
+		for p := range prefixes(plan) {
+			if !handed(policy.State{Entries: before}, policy.State{Entries: after}, p) {
+				continue
+			}
+			for e := range after.Under(p) {
+				if e.Owner != "" || named[e.Prefix] || seen[e.Prefix] || before.OwnerOf(e) == after.OwnerOf(e) {
+					continue
+				}
+				seen[e.Prefix] = true
+				if !yield(e) {
+					return
+				}
+			}
+		}
+	}
 }

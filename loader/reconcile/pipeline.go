@@ -59,6 +59,7 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 	}
 	if c.ahead != nil {
 		c.ahead.refused = refused
+		c.ahead.warnings = append(c.ahead.warnings, next.warnings(e.view.desired, plan, slices.Concat(plan.Added, plan.Changed))...)
 		e.foresee(c, next.state, plan, now)
 	}
 	if c.dryRun {
@@ -196,7 +197,7 @@ func (e *Engine) lastGeneration() uint64 {
 // record makes the change durable: who knows of it finds it after a SIGKILL.
 func (e *Engine) record(c change, next desired, plan policy.Plan, generation uint64) error {
 	changed := generation != e.lastGeneration()
-	done := e.durable(c, plan, generation)
+	done := e.durable(c, next, plan, generation)
 	if err := e.compiler.keepFixed(c, done.Meta); err != nil {
 		return err
 	}
@@ -227,11 +228,12 @@ func (e *Engine) record(c change, next desired, plan policy.Plan, generation uin
 	return nil
 }
 
-// durable is what is recorded of c.
-func (e *Engine) durable(c change, plan policy.Plan, generation uint64) store.Change {
+// durable is what is recorded of c, which leads to next.
+func (e *Engine) durable(c change, next desired, plan policy.Plan, generation uint64) store.Change {
 	done := store.Change{
 		Put: c.edit.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
-		Resume: c.resume, Suspend: c.suspend, Unlimit: c.unlimit, Limit: c.limit,
+		Resume: c.resume, Suspend: next.suspendedSince(e.view.desired, c), Unlimit: c.unlimit, Limit: c.limit,
+		Aside: e.pending != nil && c.onlyOverrides(),
 	}
 	for _, said := range c.edit.Remove {
 		done.Delete = append(done.Delete, said.Prefix)

@@ -10,7 +10,8 @@ import (
 )
 
 // Remove takes CLI claims away, all or none. It refuses when a named prefix had no
-// claim, or would still be allowed afterwards, and says by what.
+// claim, or is declared as well, and says where. What a wider entry lists still it takes
+// away, and says by which.
 func (e *Engine) Remove(_ context.Context, by Caller, r RemoveRequest) (Listing, error) {
 	listing, err := e.remove(by, r)
 	if err != nil || !r.Cut {
@@ -67,6 +68,7 @@ func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
 	}
 	listing := e.listing(nil)
 	listing.Entries, listing.Total, listing.Foreseen = before, ahead.after.Entries.Len(), ahead.foreseen()
+	listing.Still = e.stillListed(ahead.after, gone)
 	if r.DryRun {
 		return listing, nil
 	}
@@ -106,8 +108,8 @@ func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 	return slices.Compact(prefixes), nil
 }
 
-// removable refuses a removal that would not do what its words say: the source
-// would go on being listed, and the operator would not know.
+// removable refuses a removal that would not do what its words say: the prefix would go
+// on being listed, and the operator would not know.
 func (e *Engine) removable(prefixes []netip.Prefix) error {
 	for _, prefix := range prefixes {
 		entry, found := &policy.Entry{}, false
@@ -134,30 +136,35 @@ func (e *Engine) removable(prefixes []netip.Prefix) error {
 				Hint: "take it out there, then: xdpallow reload",
 			}
 		}
-		for covering := range e.view.state.Entries.Covering(prefix) {
-			if !slices.Contains(prefixes, covering.Prefix) && e.shares(covering, *entry) {
-				return &policy.Refused{
-					What: fmt.Sprintf("%s would still be allowed, by %s", prefix, covering.Prefix),
-					Hint: fmt.Sprintf("xdpallow remove %s %s", prefix, covering.Prefix),
-				}
-			}
-		}
 	}
 	return nil
 }
 
-// shares reports whether covering lets in now what entry lets in.
-func (e *Engine) shares(covering *policy.Entry, entry policy.Entry) bool {
-	services := entry.Services
-	if len(services) == 0 {
-		for _, s := range e.view.state.Services {
-			services = append(services, s.Name)
+// stillListed says which entries of after list what the removed entries listed, one a
+// prefix at most.
+func (e *Engine) stillListed(after policy.State, removed []policy.Entry) (still []Still) {
+	for i := range removed {
+		gone := &policy.Entry{Prefix: removed[i].Prefix}
+		if prefix, owner := after.SuspendedBy(gone); prefix.IsValid() || owner != "" {
+			continue
+		}
+		for around := range after.Entries.Covering(gone.Prefix) {
+			if e.shares(after, around, removed[i].Services) {
+				still = append(still, Still{Prefix: gone.Prefix, By: around.Prefix, Owner: around.Owner})
+				break
+			}
 		}
 	}
-	ended := !covering.Until.IsZero() && !covering.Until.After(e.view.clock.now())
-	stopped := e.view.state.IsSuspended(covering) || e.view.state.Suspended.Covers(entry.Prefix)
-	return !ended && !stopped && slices.ContainsFunc(services, func(name string) bool {
-		return len(covering.Services) == 0 || slices.Contains(covering.Services, name)
+	return still
+}
+
+// shares reports whether around lets sources in now for one of services, nil being all.
+func (e *Engine) shares(state policy.State, around *policy.Entry, services []string) bool {
+	if len(services) == 0 {
+		services = []string{""}
+	}
+	return slices.ContainsFunc(services, func(name string) bool {
+		return state.Grants(around, name, e.view.clock.now())
 	})
 }
 

@@ -143,7 +143,17 @@ type Listing struct {
 	Changed *bool    `json:"changed,omitempty"` // of add and remove: false when all was so before
 	Was     []Former `json:"was,omitempty"`     // of add: those of Entries that were there before, as they were
 
+	Still    []Still  `json:"still_listed,omitempty"` // of remove: what wider entries list still
+	Warnings []string `json:"warnings,omitempty"`     // of add: whose networks the entries lie in, and who is suspended there
+
 	Foreseen // of remove
+}
+
+// Still is a prefix that was removed, and a wider entry that lets its sources in.
+type Still struct {
+	Prefix netip.Prefix `json:"prefix"`
+	By     netip.Prefix `json:"by"`
+	Owner  string       `json:"owner"` // of By
 }
 
 // ListRequest says which entries to list: those that meet every wish that is not zero.
@@ -165,6 +175,9 @@ type Entry struct {
 	LastSeen  *time.Time      `json:"last_seen"`
 	Hits      uint64          `json:"hits"`
 	Suspended bool            `json:"suspended"`
+
+	SuspendedBy string `json:"suspended_by,omitempty"` // the prefix or owner whose suspension stops it
+	CountsFor   string `json:"counts_for,omitempty"`   // the owner whose limit, counters and suspension cover it, where that is not its own
 
 	FirstEnforced *time.Time `json:"first_enforced"` // whence "not seen for" counts; nil where that is not known yet
 }

@@ -52,6 +52,17 @@ type Suspension struct {
 	Reason  string    `json:"reason"`
 	Since   time.Time `json:"since"`
 	By      uint32    `json:"by"` // uid
+
+	// Of an owner: how many prefixes stay stopped whoever lists them, because they are his
+	// since; and whether what others have in them is stopped, too.
+	Held   int  `json:"held,omitempty"`
+	Nested bool `json:"nested,omitempty"`
+}
+
+// Whose is an entry and its owner.
+type Whose struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Owner  string       `json:"owner"`
 }
 
 // Subject names a prefix or an owner; the other one is zero.
@@ -75,6 +86,9 @@ type SuspendRequest struct {
 	DryRun bool   `json:"dry_run,omitempty"`
 	Seen   string `json:"seen,omitempty"` // as of RemoveRequest
 
+	Nested   bool `json:"nested,omitempty"`    // of an owner: stop what others have in his network, too
+	AllowAny bool `json:"allow_any,omitempty"` // stop a prefix wider than /8, or /19 for IPv6
+
 	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
 
@@ -86,6 +100,7 @@ type SuspendResult struct {
 	Suspended  *Suspension `json:"suspended"` // nil when it is not, by its own name
 	Still      []string    `json:"still"`     // what stops it all the same
 	Cut        *int        `json:"cut,omitempty"`
+	Open       []Whose     `json:"open,omitempty"` // of suspend: entries of others in the owner's network that let in still
 
 	Foreseen // of suspend
 }
@@ -106,6 +121,8 @@ type LimitResult struct {
 // CutRequest ends the open connections of a prefix or an owner.
 type CutRequest struct {
 	Subject
+	AllowAny bool `json:"allow_any,omitempty"` // of a prefix wider than /8, or /19 for IPv6
+
 	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
 

@@ -73,7 +73,7 @@ func (e *Engine) Rollback(_ context.Context, by Caller, r RollbackRequest) (Plan
 	if e.pending == nil {
 		c.verb = policy.VerbRollback
 	}
-	old := e.view.state.Services
+	old, words := e.view.state.Services, c.overriding.words(e.view.overrides)
 	plan, err := e.make(c)
 	if err != nil {
 		return Plan{}, err
@@ -86,7 +86,7 @@ func (e *Engine) Rollback(_ context.Context, by Caller, r RollbackRequest) (Plan
 		e.sayHeld()
 	}
 	answer := e.planned(plan, ahead)
-	answer.Overrides = c.overriding.words()
+	answer.Overrides = words
 	return answer, nil
 }
 

@@ -135,6 +135,9 @@ func (e *Engine) recover() (bool, error) {
 		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
 	}
 	e.view.override(overrides)
+	if err := e.holdUnnoted(); err != nil {
+		return false, err
+	}
 	if err := e.recallUnsettled(); err != nil {
 		return false, err
 	}

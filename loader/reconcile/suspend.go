@@ -22,7 +22,7 @@ func (e *Engine) Suspend(_ context.Context, by Caller, r SuspendRequest) (Suspen
 	if err != nil || !r.Cut || r.DryRun {
 		return result, err
 	}
-	n, err := e.cutOff(r.Subject.owns)
+	n, err := e.cutOff(r.Subject.picks)
 	result.Cut = &n
 	if err != nil {
 		return result, fmt.Errorf("%s is suspended; %w", r.Subject, err)
@@ -37,15 +37,27 @@ func (e *Engine) suspend(by Caller, r SuspendRequest) (SuspendResult, error) {
 	if err != nil {
 		return SuspendResult{}, err
 	}
+	if !r.AllowAny && r.Owner == "" {
+		if err := policy.GuardSubject(subject.Prefix, "suspended"); err != nil {
+			return SuspendResult{}, err
+		}
+	}
+	if r.Nested && r.Owner == "" {
+		return SuspendResult{}, &policy.InputError{What: "--nested is about what others have in an owner's network; a prefix is suspended with all that lies in it", Hint: "xdpallow suspend " + subject.String()}
+	}
 	before, again := e.view.suspended[subject]
 	if !again {
 		if err := e.touches(r.Subject); err != nil {
 			return SuspendResult{}, err
 		}
 	}
-	s := store.Suspension{Subject: subject, Reason: by.Reason, UID: by.UID, Time: time.Now().UTC().Truncate(time.Second)}
+	now := time.Now().UTC()
+	s := store.Suspension{Subject: subject, Reason: by.Reason, UID: by.UID, Time: now.Truncate(time.Second), Unnoted: r.Owner != "", Nested: r.Nested}
 	if again {
 		s.Time = before.Time
+	}
+	if again && r.Owner != "" {
+		s = holding(s, holdOf(before).Tightened(e.view.state, r.Nested, now))
 	}
 	ahead, err := newOutlook(r.Seen)
 	if err != nil {
@@ -60,6 +72,7 @@ func (e *Engine) suspend(by Caller, r SuspendRequest) (SuspendResult, error) {
 		return SuspendResult{}, err
 	}
 	result := e.suspendResult(r.Subject, subject)
+	result.Open = openWithin(ahead.after, r.Owner)
 	if result.Foreseen = ahead.foreseen(); r.DryRun {
 		return result, nil
 	}
@@ -139,10 +152,14 @@ func (e *Engine) stoppedBy(s Subject) []string {
 			names = append(names, by.String())
 		}
 	}
-	for around := range e.view.state.Entries.Covering(s.Prefix) {
-		if e.view.state.Suspended.Owner(around.Owner) {
-			names = append(names, around.Owner)
+	state := e.view.state
+	for around := range state.Entries.Covering(s.Prefix) {
+		if owner := state.OwnerOf(around); state.Suspended.Owner(owner) {
+			names = append(names, owner)
 		}
+	}
+	if owner := state.OwnerOf(&policy.Entry{Prefix: s.Prefix}); state.Suspended.Owner(owner) {
+		names = append(names, owner)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -166,7 +183,22 @@ func (e *Engine) suspendResult(s Subject, subject store.Subject) SuspendResult {
 }
 
 func reportSuspension(s store.Suspension) Suspension {
-	return Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, By: s.UID}
+	return Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, By: s.UID, Nested: s.Nested, Held: len(s.Held)}
+}
+
+// openWithin are the entries of others in the network of owner, who is suspended in
+// state, that go on letting somebody in.
+func openWithin(state policy.State, owner string) []Whose {
+	open := []Whose{}
+	for p := range state.Suspended.HeldBy(owner) {
+		for e := range state.Entries.Under(p) {
+			if e.Owner != "" && e.Owner != owner && !state.IsSuspended(e) {
+				open = append(open, Whose{e.Prefix, e.Owner})
+			}
+		}
+	}
+	slices.SortFunc(open, func(a, b Whose) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	return slices.Compact(open)
 }
 
 // suspensions are all there are: prefixes by address, then owners by name.

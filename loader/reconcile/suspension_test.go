@@ -272,14 +272,7 @@ func (n *network) step(t *rapid.T) {
 	switch verb {
 	case "add":
 		p, owner := networkPrefix.Draw(t, "prefix"), networkOwner.Draw(t, "owner")
-		line := p.String()
-		if owner != "" { // a line, so that no owner means no owner
-			line += " owner=" + owner
-		}
-		if owner == "" && next.made[p] != "" { // what add keeps of an entry is another's question
-			return
-		}
-		_, err = n.engine.Add(background, who, reconcile.AddRequest{Prefixes: []string{line}})
+		_, err = n.engine.Add(background, who, reconcile.AddRequest{Prefixes: []string{p.String()}, Owner: owner, Whole: true})
 		next.made[p] = owner
 	case "remove":
 		p := networkPrefix.Draw(t, "prefix")

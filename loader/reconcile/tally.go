@@ -12,7 +12,7 @@ import (
 
 // tally is what is counted as entries come and go.
 type tally struct {
-	owners map[string]int          // entries of each owner
+	owners map[string]int          // entries of each owner, and those in his network that have none
 	ends   map[int64]map[int64]int // entries by the hour and the second in which they end
 	made   int                     // claims of the CLI
 }
@@ -20,7 +20,7 @@ type tally struct {
 func countAll(d desired) tally {
 	t := tally{owners: map[string]int{}, ends: map[int64]map[int64]int{}}
 	for entry := range d.state.Entries.All() {
-		t.count(entry, 1)
+		t.count(d.state.Entries, entry, 1)
 	}
 	for range d.made {
 		t.made++
@@ -28,7 +28,8 @@ func countAll(d desired) tally {
 	return t
 }
 
-func (t *tally) count(entry *policy.Entry, n int) {
+// count adds entry, one of entries, n times.
+func (t *tally) count(entries policy.Entries, entry *policy.Entry, n int) {
 	if !entry.Until.IsZero() {
 		second := entry.Until.Unix()
 		hour := second / 3600
@@ -42,11 +43,16 @@ func (t *tally) count(entry *policy.Entry, n int) {
 			delete(t.ends, hour)
 		}
 	}
-	if entry.Owner == "" {
+	t.own(entries.OwnerOf(entry), n)
+}
+
+// own counts n entries of owner.
+func (t *tally) own(owner string, n int) {
+	if owner == "" {
 		return
 	}
-	if t.owners[entry.Owner] += n; t.owners[entry.Owner] == 0 {
-		delete(t.owners, entry.Owner)
+	if t.owners[owner] += n; t.owners[owner] == 0 {
+		delete(t.owners, owner)
 	}
 }
 
@@ -68,12 +74,16 @@ func (t *tally) follow(edit policy.Edit, plan policy.Plan, before, after desired
 	for _, list := range [][]policy.Entry{plan.Added, plan.Removed, plan.Changed} {
 		for i := range list {
 			if was, found := before.state.Entries.Find(list[i].Prefix); found {
-				t.count(was, -1)
+				t.count(before.state.Entries, was, -1)
 			}
 			if is, found := after.state.Entries.Find(list[i].Prefix); found {
-				t.count(is, 1)
+				t.count(after.state.Entries, is, 1)
 			}
 		}
+	}
+	for entry := range inherited(before.state.Entries, after.state.Entries, plan) {
+		t.own(before.state.Entries.OwnerOf(entry), -1)
+		t.own(after.state.Entries.OwnerOf(entry), 1)
 	}
 	counted := map[netip.Prefix]bool{}
 	for prefix := range touched(edit) {

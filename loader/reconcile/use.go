@@ -168,11 +168,24 @@ func (v *view) report(entries []*policy.Entry) ([]Entry, error) {
 				return nil, err
 			}
 			one := entry(*e, use)
-			one.Suspended = v.state.IsSuspended(e)
-			out = append(out, one)
+			out = append(out, v.placed(one, e))
 		}
 	}
 	return out, nil
+}
+
+// placed is one, which reports e, with what holds at its place in the list.
+func (v *view) placed(one Entry, e *policy.Entry) Entry {
+	one.Suspended = v.state.IsSuspended(e)
+	if prefix, owner := v.state.SuspendedBy(e); prefix.IsValid() {
+		one.SuspendedBy = prefix.String()
+	} else {
+		one.SuspendedBy = owner
+	}
+	if owner := v.state.OwnerOf(e); owner != e.Owner {
+		one.CountsFor = owner
+	}
+	return one
 }
 
 // entry reports e with its use.

@@ -17,12 +17,19 @@ import (
 func WriteListing(w io.Writer, listing reconcile.Listing) error {
 	buffered := bufio.NewWriter(w)
 	fmt.Fprintf(buffered, `{"generation":%d,"total":%d,`, listing.Generation, listing.Total)
-	if len(listing.Connected) > 0 {
-		text, err := json.Marshal(listing.Connected)
-		if err != nil {
-			return fmt.Errorf("write who is connected: %w", err)
+	for _, more := range []struct {
+		key   string
+		there bool
+		value any
+	}{{"connected", len(listing.Connected) > 0, listing.Connected}, {"still_listed", len(listing.Still) > 0, listing.Still}, {"warnings", len(listing.Warnings) > 0, listing.Warnings}} {
+		if !more.there {
+			continue
 		}
-		fmt.Fprintf(buffered, "\"connected\":%s,", text)
+		text, err := json.Marshal(more.value)
+		if err != nil {
+			return fmt.Errorf("write %s: %w", more.key, err)
+		}
+		fmt.Fprintf(buffered, "%q:%s,", more.key, text)
 	}
 	buffered.WriteString(`"entries":`)
 	if err := writeArray(buffered, listing.Entries); err != nil {

@@ -125,7 +125,7 @@ func TestAddAndRemoveTakeEffectAtOnce(t *testing.T) {
 }
 
 // Promise: remove does what it says or nothing: it exits with 1 where a named prefix
-// had no claim or would still be allowed, and names what allows it.
+// had no claim or is declared as well, and names the place.
 func TestChangesAreRefusedWhole(t *testing.T) {
 	h := newHost(t)
 	file := filepath.Join(h.dir, "acme.list")
@@ -146,8 +146,6 @@ func TestChangesAreRefusedWhole(t *testing.T) {
 		{"declared by a flag", []string{"remove", netlab.ListedPrefix6.String()}, "it stands in --allow 2001:db8:a::/48"},
 		{"still in a file", []string{"remove", "192.0.2.16/28"}, "192.0.2.16/28 would still be allowed, by " + file + ":3"},
 		{"still in a flag", []string{"remove", "203.0.113.0/24"}, "203.0.113.0/24 would still be allowed, by --allow 203.0.113.0/24"},
-		{"still covered", []string{"remove", "198.18.0.7"}, "198.18.0.7/32 would still be allowed, by 198.18.0.0/24"},
-		{"covered by a flag", []string{"remove", "203.0.113.9"}, "203.0.113.9/32 would still be allowed, by 203.0.113.0/24"},
 		{"all or nothing", []string{"remove", "198.18.1.0/24", "2001:db8:42::/48", "198.18.9.0/24"}, "198.18.9.0/24 is not on the list"},
 		{"owner of nothing", []string{"remove", "--owner", "gamma"}, "belongs to gamma"},
 		{"owner in a file", []string{"remove", "--owner", "acme"}, "belongs to acme"},

@@ -1,0 +1,141 @@
+// This file says whose network a change lists something in, as it is made: what one owner
+// has inside another's is easily forgotten, and found when one of them is stopped.
+
+package reconcile
+
+import (
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+const (
+	// toldSingly is how many entries of a kind are told one by one.
+	toldSingly = 3
+	// lookedAt bounds how many entries within a wide one are looked at: a warning is
+	// not worth seconds.
+	lookedAt = 100_000
+)
+
+// nested is an entry and what there is to say of its place.
+type nested struct {
+	entry  *policy.Entry
+	around *policy.Entry // the longest one around it that has an owner
+}
+
+// nestings finds what plan, which leads to next from old, lists in networks that are not
+// its owner's, or around such: each that was not so before.
+func nestings(old, next policy.State, plan policy.Plan) (ownerless, others []nested) {
+	looked := 0
+	for e := range placed(next, plan, &looked) {
+		around := ownerAround(next.Entries, e)
+		if around == nil || around.Owner == e.Owner {
+			continue
+		}
+		if was, stood := old.Entries.Find(e.Prefix); stood && was.Owner == e.Owner {
+			if before := ownerAround(old.Entries, was); before != nil && before.Owner == around.Owner {
+				continue
+			}
+		}
+		if e.Owner == "" {
+			ownerless = append(ownerless, nested{e, around})
+		} else {
+			others = append(others, nested{e, around})
+		}
+	}
+	return ownerless, others
+}
+
+// placed yields the entries that plan adds or changes, and those in one that has an owner
+// by it, each once.
+func placed(next policy.State, plan policy.Plan, looked *int) iter.Seq[*policy.Entry] {
+	return func(yield func(*policy.Entry) bool) {
+		seen := map[netip.Prefix]bool{}
+		for _, change := range slices.Concat(plan.Added, plan.Changed) {
+			for e := range next.Entries.Under(change.Prefix) {
+				if change.Owner == "" && e.Prefix != change.Prefix {
+					break
+				}
+				if *looked++; *looked > lookedAt {
+					return
+				}
+				if seen[e.Prefix] {
+					continue
+				}
+				if seen[e.Prefix] = true; !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// ownerAround is the longest of entries around e, and not at it, that has an owner.
+func ownerAround(entries policy.Entries, e *policy.Entry) *policy.Entry {
+	for around := range entries.Covering(e.Prefix) {
+		if around.Prefix != e.Prefix && around.Owner != "" {
+			return around
+		}
+	}
+	return nil
+}
+
+// warnings are what there is to say of the places of listed, and of what plan lists, which
+// leads to d from old.
+func (d desired) warnings(old desired, plan policy.Plan, listed []policy.Entry) (all []string) {
+	var stopped []*policy.Entry
+	for i := range listed {
+		if e, found := d.state.Entries.Find(listed[i].Prefix); found && d.state.IsSuspended(e) {
+			stopped = append(stopped, e)
+		}
+	}
+	all = summed(all, stopped, func(e *policy.Entry) string {
+		return fmt.Sprintf("%s is listed and lets nobody in: %s", e.Prefix, d.stopping(e))
+	}, func(e *policy.Entry, n int) string {
+		return fmt.Sprintf("%d prefixes are listed and let nobody in, as %s: %s", n, e.Prefix, d.stopping(e))
+	})
+	ownerless, others := nestings(old.state, d.state, plan)
+	all = summed(all, ownerless, func(n nested) string {
+		return fmt.Sprintf("%s has no owner: it counts for %s, who has %s around it", n.entry.Prefix, n.around.Owner, n.around.Prefix)
+	}, func(first nested, n int) string {
+		return fmt.Sprintf("%d prefixes without an owner lie in networks of owners, and count for them, as %s for %s", n, first.entry.Prefix, first.around.Owner)
+	})
+	return summed(all, others, func(n nested) string {
+		return fmt.Sprintf("%s (%s) lies in %s of %s: limits of %[4]s do not count it, and a suspension of %[4]s leaves it open without --nested",
+			n.entry.Prefix, n.entry.Owner, n.around.Prefix, n.around.Owner)
+	}, func(first nested, n int) string {
+		return fmt.Sprintf("%d prefixes lie in networks of other owners, as %s (%s) in %s of %s: the limits of those do not count them, and their suspensions leave them open without --nested",
+			n, first.entry.Prefix, first.entry.Owner, first.around.Prefix, first.around.Owner)
+	})
+}
+
+// summed adds a line for each of some to lines, or one for all when they are many.
+func summed[T any](lines []string, some []T, one func(T) string, many func(first T, n int) string) []string {
+	if len(some) > toldSingly {
+		return append(lines, many(some[0], len(some)))
+	}
+	for _, each := range some {
+		lines = append(lines, one(each))
+	}
+	return lines
+}
+
+// stopping says what stops e, since when and why.
+func (d desired) stopping(e *policy.Entry) string {
+	prefix, owner := d.state.SuspendedBy(e)
+	subject := store.Subject{Prefix: prefix, Owner: owner}
+	s := d.suspended[subject]
+	text := fmt.Sprintf("%s is suspended since %s by uid %d", subject, s.Time.UTC().Format(time.RFC3339), s.UID)
+	if s.Reason != "" {
+		text += " (" + s.Reason + ")"
+	}
+	if owner != "" && e.Owner != owner {
+		text += ", and it counts for " + owner + " until: xdpallow resume " + owner
+	}
+	return text
+}
