@@ -40,7 +40,7 @@ func TestGateOfAnotherNamespace(t *testing.T) {
 					return err
 				}
 				defer g.Close()
-				if err := g.FollowRenames(); err != nil {
+				if _, err := g.FollowRenames(); err != nil {
 					return err
 				}
 				_, err = g.Attach("eth0", loader.Auto)
@@ -61,7 +61,8 @@ func TestGateOfAnotherNamespace(t *testing.T) {
 				if gate, err = loader.Open(h.root); err != nil {
 					return err
 				}
-				return gate.FollowRenames()
+				_, err = gate.FollowRenames()
+				return err
 			})
 			defer gate.Close()
 			if at := h.attach(gate, "eth0", loader.Native); !at.Adopted || !at.Ours {
@@ -87,7 +88,10 @@ func TestInterfaceMovedAway(t *testing.T) {
 	defer file.Close()
 	h.must(handle.LinkSetNsFd(moved, int(file.Fd())))
 	h.must(handle.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", Index: moved.Attrs().Index}}))
-	h.do(gate.FollowRenames)
+	h.do(func() error {
+		_, err := gate.FollowRenames()
+		return err
+	})
 	if linked := labtest.Must(gate.Linked())(t); strings.Join(linked, " ") != "eth0 eth1" {
 		t.Errorf("linked are %q", linked)
 	}

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	gomaps "maps"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ import (
 // not there yet is a problem, not an error; one that somebody else holds ends the
 // start, and what this start attached is taken off again.
 func (e *Engine) attachAll() (fresh []string, err error) {
-	if err := e.view.gate.FollowRenames(); err != nil {
+	if _, err := e.view.gate.FollowRenames(); err != nil {
 		return nil, err
 	}
 	err = e.attachEach(&fresh)
@@ -80,6 +81,39 @@ func (e *Engine) attachEach(fresh *[]string) error {
 		}
 	}
 	return nil
+}
+
+// followRenames keeps interfaces that were renamed guarded, under their new names. One
+// that nobody named so is shown as such.
+func (e *Engine) followRenames() {
+	renamed, err := e.view.gate.FollowRenames()
+	if err != nil {
+		e.options.Log.Error(fmt.Sprintf("follow renamed interfaces: %v", err))
+	}
+	if len(renamed) == 0 {
+		return
+	}
+	rename(e.drift.indexes, renamed)
+	rename(e.sights, renamed)
+	rename(e.unnamed, renamed)
+	targets := e.targets()
+	for name, now := range renamed {
+		e.options.Log.Info(fmt.Sprintf("%s: renamed to %s, and guarded as before", name, now))
+		e.unnamed[now] = true
+	}
+	gomaps.DeleteFunc(e.unnamed, func(name string, _ bool) bool { return slices.Contains(targets, name) })
+}
+
+// rename moves what is known by a name to its new one.
+func rename[V any](known map[string]V, renamed map[string]string) {
+	moved := map[string]V{}
+	for name, now := range renamed {
+		if value, found := known[name]; found {
+			moved[now] = value
+			delete(known, name)
+		}
+	}
+	gomaps.Copy(known, moved)
 }
 
 // targets are the interfaces to guard now: what the named ones resolve to, less

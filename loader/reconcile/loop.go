@@ -107,6 +107,7 @@ func (e *Engine) mend() {
 			e.repair("backstop", "the link of the backstop was detached")
 		}
 	}
+	e.followRenames()
 	for _, name := range e.targets() {
 		if at, err := e.view.gate.Inspect(name); err == nil && at.Mode != "" {
 			continue
