@@ -23,8 +23,11 @@ func (e *Engine) probe() {
 		})
 	}
 	for i := range problems {
-		if problems[i].Code == "audit" && !strings.HasPrefix(problems[i].Hint, "xdpallow ") {
-			problems[i].Hint = e.howTo(policy.Enforce)
+		switch p := &problems[i]; {
+		case p.Code == "audit" && !strings.HasPrefix(p.Hint, "xdpallow "):
+			p.Hint = e.howTo(policy.Enforce)
+		case p.Code == "udp_unguarded" && p.Subject != "":
+			p.Hint = e.howToGuard(p.Subject)
 		}
 	}
 	for _, p := range e.wanted {
@@ -78,7 +81,7 @@ func (e *Engine) probe() {
 // harmless are the problems that leave the gate shut.
 var harmless = []string{
 	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind", "change_log", "use_behind",
-	"held", "kept_shut", "rollback_failed", "repaired", "events",
+	"held", "kept_shut", "rollback_failed", "repaired", "events", "udp_unguarded",
 }
 
 // enforcing is a result: nothing that we looked at lets an unlisted source in. An

@@ -12,7 +12,9 @@ import (
 // kernel leaves out cannot be told from what we do.
 var (
 	Unfinished = unfinished
-	Dump       = dump
+	Dump       = func(low, high uint16, states ...State) ([]Conn, error) {
+		return dump(unix.IPPROTO_TCP, low, high, states...)
+	}
 )
 
 // Promise: a kernel without CONFIG_INET_DIAG_DESTROY is told apart from a lack of

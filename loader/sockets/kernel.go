@@ -41,15 +41,15 @@ const (
 
 // diagRequest is struct inet_diag_req_v2.
 type diagRequest struct {
-	family uint8
-	states uint32 // a bit a state
-	id     [sizeofID]byte
+	family, protocol uint8
+	states           uint32 // a bit a state
+	id               [sizeofID]byte
 }
 
 func (r *diagRequest) Len() int { return 8 + sizeofID }
 
 func (r *diagRequest) Serialize() []byte {
-	b := []byte{r.family, unix.IPPROTO_TCP, 0, 0}
+	b := []byte{r.family, r.protocol, 0, 0}
 	b = binary.NativeEndian.AppendUint32(b, r.states)
 	return append(b, r.id[:]...)
 }
@@ -74,9 +74,9 @@ func openKernel() (*kernel, error) {
 
 func (k *kernel) close() { k.socket.Close() }
 
-// list appends the sockets of one family with a local port from low to high.
-func (k *kernel) list(conns []Conn, family uint8, low, high uint16, states []State) ([]Conn, error) {
-	ask := &diagRequest{family: family}
+// list appends the sockets of one family and protocol with a local port from low to high.
+func (k *kernel) list(conns []Conn, family, protocol uint8, low, high uint16, states []State) ([]Conn, error) {
+	ask := &diagRequest{family: family, protocol: protocol}
 	for _, state := range states {
 		ask.states |= 1 << state
 	}
@@ -103,7 +103,7 @@ func (k *kernel) list(conns []Conn, family uint8, low, high uint16, states []Sta
 func (k *kernel) destroy(c Conn) error {
 	req := nl.NewNetlinkRequest(nl.SOCK_DESTROY, unix.NLM_F_ACK)
 	req.Sockets = k.handles
-	req.AddData(&diagRequest{family: c.family, states: 1 << c.State, id: c.id})
+	req.AddData(&diagRequest{family: c.family, protocol: unix.IPPROTO_TCP, states: 1 << c.State, id: c.id})
 	_, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
 	return err
 }

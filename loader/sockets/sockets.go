@@ -7,8 +7,8 @@
 //
 // All functions work in the network namespace of the calling thread: that of the
 // process, unless the caller has locked its thread and moved it. A namespace is a
-// whole: a container's connections belong to the container's. Only TCP is known here,
-// for a UDP server has one socket for all its clients.
+// whole: a container's connections belong to the container's. Connections are those of
+// TCP: a UDP server has one socket for all its clients, and only [UDPServers] tells of it.
 package sockets
 
 import (
@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -31,6 +33,7 @@ const (
 	StateFinWait2    State = 5
 	StateCloseWait   State = 8
 	StateLastAck     State = 9
+	stateClose       State = 7 // of a UDP socket: not connected
 	StateClosing     State = 11
 )
 
@@ -61,7 +64,7 @@ func Established(ports []uint16) ([]Conn, error) {
 // EstablishedAnywhere is [Established] for all local ports. It is not what Established
 // does for no ports: a policy without a TCP port protects nothing, not everything.
 func EstablishedAnywhere() ([]Conn, error) {
-	return dump(0, 65535, StateEstablished)
+	return dump(unix.IPPROTO_TCP, 0, 65535, StateEstablished)
 }
 
 // unfinished returns what [Cut] has to end: with the established connections those in
@@ -97,7 +100,7 @@ func read(ports []uint16, states ...State) ([]Conn, error) {
 		return nil, nil
 	}
 	wanted := slices.Sorted(slices.Values(ports))
-	conns, err := dump(wanted[0], wanted[len(wanted)-1], states...)
+	conns, err := dump(unix.IPPROTO_TCP, wanted[0], wanted[len(wanted)-1], states...)
 	return slices.DeleteFunc(conns, func(c Conn) bool {
 		_, found := slices.BinarySearch(wanted, c.Local.Port())
 		return !found
@@ -106,7 +109,7 @@ func read(ports []uint16, states ...State) ([]Conn, error) {
 
 // dump reads both families. The kernel walks its table bucket by bucket and tells a
 // socket twice when another one was put before it meanwhile: such are dropped here.
-func dump(low, high uint16, states ...State) ([]Conn, error) {
+func dump(protocol uint8, low, high uint16, states ...State) ([]Conn, error) {
 	kernel, err := openKernel()
 	if err != nil {
 		return nil, fmt.Errorf("list connections: %w", err)
@@ -114,7 +117,7 @@ func dump(low, high uint16, states ...State) ([]Conn, error) {
 	defer kernel.close()
 	var conns []Conn
 	for _, family := range families {
-		if conns, err = kernel.list(conns, family, low, high, states); err != nil {
+		if conns, err = kernel.list(conns, family, protocol, low, high, states); err != nil {
 			return nil, fmt.Errorf("list connections: %w", err)
 		}
 	}
