@@ -170,7 +170,7 @@ func (n *nested) change() {
 	before, began := n.now.hold(n.T, n.options.Services).State, time.Now()
 	switch n.dice.IntN(10) {
 	case 0, 1, 2:
-		r := reconcile.AddRequest{Prefixes: []string{p.String()}, Owner: owner}
+		r := reconcile.AddRequest{Prefixes: []string{p.String()}, Owner: owner, Whole: true}
 		r.Services = [][]string{nil, {"api"}, {"mail"}}[n.dice.IntN(3)]
 		r.For = []string{"", "1s"}[n.dice.IntN(2)]
 		var listing reconcile.Listing
