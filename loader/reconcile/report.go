@@ -95,6 +95,7 @@ type Change struct {
 	Reason     string    `json:"reason"`
 	UID        uint32    `json:"uid"`
 	PID        int32     `json:"pid"`
+	LoginUID   *uint32   `json:"login_uid,omitempty"` // who had logged in; nil where that is not known
 }
 
 // History is the answer to "who changed what?".
@@ -255,10 +256,11 @@ type CutPeer struct {
 
 // Caller is who asked for a change, from SO_PEERCRED, and what he says of it himself.
 type Caller struct {
-	UID     uint32
-	PID     int32
-	Command string // as it was typed, without the program; "" is the name of the change
-	Reason  string
+	UID      uint32
+	PID      int32
+	LoginUID *uint32 // who had logged in, before sudo or su; nil where that is not known
+	Command  string  // as it was typed, without the program; "" is the name of the change
+	Reason   string
 }
 
 // AddRequest asks for CLI claims. All prefixes are taken or none.

@@ -35,10 +35,11 @@ type Record struct {
 	Time     time.Time `json:"time"`     // UTC; now, where it is zero
 	UID      uint32    `json:"uid"`
 	PID      int32     `json:"pid"`
-	Command  string    `json:"command"` // as it was typed, at most 4096 bytes
-	Reason   string    `json:"reason"`  // likewise
-	Before   uint64    `json:"before"`  // generation; set by Apply
-	After    uint64    `json:"after"`   // generation; set by Apply
+	LoginUID *uint32   `json:"login_uid,omitempty"` // who had logged in, before sudo or su; nil where that is not known
+	Command  string    `json:"command"`             // as it was typed, at most 4096 bytes
+	Reason   string    `json:"reason"`              // likewise
+	Before   uint64    `json:"before"`              // generation; set by Apply
+	After    uint64    `json:"after"`               // generation; set by Apply
 
 	Added        []string `json:"added"`
 	Removed      []string `json:"removed"` // as they were

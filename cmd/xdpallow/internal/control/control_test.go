@@ -135,6 +135,7 @@ func groups(gids map[string]string) directory {
 func TestMain(m *testing.M) {
 	if socket := os.Getenv("CONTROL_TEST_SOCKET"); socket != "" {
 		client := NewClient(socket)
+		client.By.LoginUID = new(uint32(4711)) // of somebody else
 		_, read := client.Status(context.Background())
 		_, write := client.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Note: "from nobody"})
 		fmt.Printf("%v %v\n", verdict(read), verdict(write))

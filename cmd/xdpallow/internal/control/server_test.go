@@ -55,7 +55,8 @@ func TestRights(t *testing.T) {
 			}
 			var want []reconcile.Caller
 			if strings.HasSuffix(test.want, " yes") {
-				want = []reconcile.Caller{{UID: nobody, PID: int32(pid)}}
+				// Who logged in is the kernel's word: nobody but root is believed.
+				want = []reconcile.Caller{{UID: nobody, PID: int32(pid), LoginUID: reconcile.LoginUID(os.Getpid())}}
 			}
 			if diff := cmp.Diff(want, e.callers); diff != "" {
 				t.Errorf("changes that reached the engine (-want +got):\n%s", diff)
