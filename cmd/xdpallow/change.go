@@ -25,7 +25,7 @@ const maxStdin = 64 << 20
 // self is the caller where no kernel vouches for it: the client ignores it,
 // the pins are changed by this very process.
 func (c *call) self() reconcile.Caller {
-	return reconcile.Caller{UID: uint32(c.uid), PID: int32(os.Getpid()), Command: c.words(), Reason: c.flags.String("reason")}
+	return reconcile.Caller{UID: uint32(c.uid), PID: int32(os.Getpid()), LoginUID: c.loginUID, Command: c.words(), Reason: c.flags.String("reason")}
 }
 
 // words is the command line for the change log, and no longer than it takes.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 func historyCommand(e env) *cli.Command {
@@ -65,8 +67,16 @@ func (c *call) printHistory(h reconcile.History) error {
 }
 
 func historyRows(h reconcile.History) iter.Seq[[]string] {
+	// A column for who had logged in, where that says more than the uid.
+	logins := slices.ContainsFunc(h.Changes, func(r store.Record) bool { return r.LoginUID != nil && *r.LoginUID != r.UID })
+	row := func(login string, cells ...string) []string {
+		if logins {
+			return slices.Insert(cells, 2, login)
+		}
+		return cells
+	}
 	return func(yield func([]string) bool) {
-		if !yield([]string{"TIME", "UID", "GENERATION", "ENTRIES", "COMMAND", "REASON"}) {
+		if !yield(row("LOGIN", "TIME", "UID", "GENERATION", "ENTRIES", "COMMAND", "REASON")) {
 			return
 		}
 		for _, r := range h.Changes {
@@ -75,7 +85,11 @@ func historyRows(h reconcile.History) iter.Seq[[]string] {
 				generation = fmt.Sprintf("%d → %d", r.Before, r.After)
 			}
 			entries := fmt.Sprintf("+%d -%d ~%d", r.AddedCount, r.RemovedCount, r.ChangedCount)
-			if !yield([]string{moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command), or(r.Reason, "-")}) {
+			login := "-"
+			if r.LoginUID != nil {
+				login = fmt.Sprint(*r.LoginUID)
+			}
+			if !yield(row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command), or(r.Reason, "-"))) {
 				return
 			}
 		}

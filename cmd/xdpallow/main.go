@@ -26,10 +26,11 @@ type env struct {
 	args           []string // as typed; args[0] is the program
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool // somebody sits at stdin and can be asked
-	watched        bool // somebody looks at stderr as it is written
-	screen         bool // somebody looks at stdout as it is written
-	uid            int  // effective
+	terminal       bool    // somebody sits at stdin and can be asked
+	watched        bool    // somebody looks at stderr as it is written
+	screen         bool    // somebody looks at stdout as it is written
+	uid            int     // effective
+	loginUID       *uint32 // who had logged in; nil where that is not known
 
 	// sessions are the operator's own connections, which no change should cut.
 	sessions func() []policy.Peer
@@ -48,6 +49,7 @@ func main() {
 		watched:  term.IsTerminal(int(os.Stderr.Fd())),
 		screen:   term.IsTerminal(int(os.Stdout.Fd())),
 		uid:      os.Geteuid(),
+		loginUID: reconcile.OwnLoginUID(),
 		sessions: ownSessions,
 		offline:  openOffline,
 		daemon:   runDaemon,

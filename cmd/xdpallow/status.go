@@ -81,10 +81,19 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 			w.Command, w.Generation, w.Left, moment(&w.Deadline))})
 	}
 	if ch := s.LastChange; ch != nil {
-		rows = append(rows, []string{"last change:", fmt.Sprintf("%s by uid %d (pid %d): %s, generation %d",
-			moment(&ch.Time), ch.UID, ch.PID, brief(ch.Command), ch.Generation)})
+		rows = append(rows, []string{"last change:", fmt.Sprintf("%s by %s (pid %d): %s, generation %d",
+			moment(&ch.Time), describeCaller(ch), ch.PID, brief(ch.Command), ch.Generation)})
 	}
 	return rows
+}
+
+// describeCaller is "uid 0", or "uid 0, logged in as uid 1000" behind sudo.
+func describeCaller(ch *reconcile.Change) string {
+	text := fmt.Sprintf("uid %d", ch.UID)
+	if ch.LoginUID != nil && *ch.LoginUID != ch.UID {
+		text += fmt.Sprintf(", logged in as uid %d", *ch.LoginUID)
+	}
+	return text
 }
 
 func describeInterface(i reconcile.Interface) string {

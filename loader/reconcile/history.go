@@ -17,12 +17,14 @@ import (
 // This file tells who changed what, when and why.
 
 // self is the daemon as one who makes changes.
-func self() Caller { return Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid())} }
+func self() Caller {
+	return Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid()), LoginUID: OwnLoginUID()}
+}
 
 // logged is what the change log says of c, which plan is the effect of.
 func (c change) logged(plan policy.Plan) *store.Record {
 	return &store.Record{
-		Time: time.Now().UTC().Truncate(time.Second), UID: c.by.UID, PID: c.by.PID,
+		Time: time.Now().UTC().Truncate(time.Second), UID: c.by.UID, PID: c.by.PID, LoginUID: c.by.LoginUID,
 		Command: cmp.Or(c.by.Command, c.command), Reason: c.by.Reason,
 		Added: listed(plan.Added), AddedCount: len(plan.Added),
 		Removed: listed(plan.Removed), RemovedCount: len(plan.Removed),
@@ -56,7 +58,7 @@ func listed(entries []policy.Entry) []string {
 
 // lastChange is what status tells of a record.
 func lastChange(r store.Record) *Change {
-	return &Change{Time: r.Time, Generation: r.After, Command: r.Command, Reason: r.Reason, UID: r.UID, PID: r.PID}
+	return &Change{Time: r.Time, Generation: r.After, Command: r.Command, Reason: r.Reason, UID: r.UID, PID: r.PID, LoginUID: r.LoginUID}
 }
 
 // flushLog writes to the change log what it misses. The caller holds the mutex.

@@ -35,7 +35,7 @@ const answerTimeout = 2 * time.Minute
 // Caller arguments are ignored: the daemon asks the kernel who calls.
 type Client struct {
 	Waiting func() (done func()) // called as each request begins, and done at its end; nil is nobody
-	By      reconcile.Caller     // whose Command and Reason go into the change log
+	By      reconcile.Caller     // whose Command, Reason and LoginUID go into the change log
 
 	socket string
 	http   http.Client
@@ -214,6 +214,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	}
 	req.Header.Set(headerCommand, url.QueryEscape(c.By.Command))
 	req.Header.Set(headerReason, url.QueryEscape(c.By.Reason))
+	if c.By.LoginUID != nil {
+		req.Header.Set(headerLogin, strconv.FormatUint(uint64(*c.By.LoginUID), 10))
+	}
 	done := func() {}
 	if c.Waiting != nil {
 		done = sync.OnceFunc(c.Waiting())

@@ -89,6 +89,7 @@ const (
 const (
 	headerCommand = "Xdpallow-Command"
 	headerReason  = "Xdpallow-Reason"
+	headerLogin   = "Xdpallow-Login-Uid" // "" where it is not known; only root is believed
 )
 
 // maxBody bounds a request, in bytes: a million prefixes fit, an endless

@@ -42,7 +42,7 @@ func (d directory) withPeer(ctx context.Context, conn net.Conn) context.Context 
 	if err != nil {
 		p.err = err
 	} else {
-		p.Caller = reconcile.Caller{UID: cred.Uid, PID: cred.Pid}
+		p.Caller = reconcile.Caller{UID: cred.Uid, PID: cred.Pid, LoginUID: reconcile.LoginUID(int(cred.Pid))}
 		p.read, p.write = d.rights(cred, supplementary(conn))
 	}
 	return context.WithValue(ctx, peerKey{}, p)

@@ -172,10 +172,24 @@ func change[Q, A any](do func(context.Context, reconcile.Caller, Q) (A, error)) 
 			writeError(w, err)
 			return
 		}
+		if p.LoginUID == nil && p.UID == 0 {
+			p.LoginUID = saidLogin(r.Header)
+		}
 		// A change is not left half way because its caller pressed ^C.
 		answer, err := do(context.WithoutCancel(r.Context()), p.Caller, request)
 		reply(w, answer, err)
 	})
+}
+
+// saidLogin is who had logged in as the caller says it, who may read more of himself than
+// a daemon without rights can.
+func saidLogin(header http.Header) *uint32 {
+	n, err := strconv.ParseUint(header.Get(headerLogin), 10, 32)
+	if err != nil {
+		return nil
+	}
+	uid := uint32(n)
+	return &uid
 }
 
 // said is what the caller says of a change.
