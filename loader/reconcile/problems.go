@@ -81,7 +81,7 @@ func (e *Engine) probe() {
 // harmless are the problems that leave the gate shut.
 var harmless = []string{
 	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind", "change_log", "use_behind",
-	"held", "kept_shut", "rollback_failed", "repaired", "events", "udp_unguarded",
+	"held", "kept_shut", "rollback_failed", "repaired", "events", "udp_unguarded", "source_routes",
 }
 
 // enforcing is a result: nothing that we looked at lets an unlisted source in. An

@@ -132,6 +132,7 @@ func (v *view) probe() []Problem {
 	}
 	problems = append(problems, v.probeBackstop()...)
 	problems = append(problems, v.probeUDP()...)
+	problems = append(problems, probeSourceRoutes()...)
 	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.state.Services, v.audits)}); err != nil || !same {
 		problems = append(problems, Problem{
 			Code: "policy_changed", Text: "the ports and modes in the kernel are not ours: somebody else wrote to the map policy",

@@ -1,0 +1,25 @@
+package reconcile
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader"
+)
+
+// probeSourceRoutes names the interfaces that take source routes. The gate drops such
+// packets to a protected port whatever their source, so it is shut; but the backstop cannot
+// see them in what comes in beside the gate.
+func probeSourceRoutes() []Problem {
+	p := Problem{Code: "source_routes", Subject: loader.SourceRouteSetting, Hint: "sysctl -w " + loader.SourceRouteSetting + "=0"}
+	taking, err := loader.SourceRouted()
+	switch {
+	case err != nil:
+		p.Text = fmt.Sprintf("whether source routes are taken is not known: %v", err)
+	case len(taking) == 0:
+		return nil
+	default:
+		p.Text = strings.Join(taking, ", ") + " take source routes: a faked listed source can open connections beside the gate, by an interface that nobody guards or a redirect"
+	}
+	return []Problem{p}
+}
