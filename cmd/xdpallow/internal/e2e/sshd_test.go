@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
 // sshd is a real OpenSSH server on the protected port, and a key that opens it.
@@ -133,5 +136,108 @@ func TestSSHOverAProtectedPort(t *testing.T) {
 	}
 	if outcome, _ := h.lab.Wire.Knock(netlab.Unlisted4, h.api4(), 300*time.Millisecond); outcome != netlab.Dropped {
 		t.Errorf("which would have cut him off did not: %v", outcome)
+	}
+}
+
+// stays logs in over SSH, on a terminal if tty is set, and stays. What it types first runs
+// beside the session, as in tmux or screen: no ancestor of it has the connection. The
+// answer waits for what that printed, with its exit code at the end.
+func (s sshd) stays(tty bool, args ...string) (output func() string) {
+	s.h.tb.Helper()
+	out := filepath.Join(s.h.dir, "typed")
+	os.Remove(out)
+	line := fmt.Sprintf("setsid -f sh -c '{ %s; echo exit $?; } >%s.new 2>&1; mv %s.new %s' </dev/null; exec sleep 300", s.sudo(args...), out, out, out)
+	flags := []string{
+		"-F", "none", "-i", s.key, "-p", fmt.Sprint(port), "-b", netlab.Unlisted4.String(),
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+		"-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=5", "root@" + s.h.link().Host4.String(), line,
+	}
+	if tty {
+		flags = append([]string{"-tt"}, flags...)
+	}
+	cmd := exec.Command("ssh", flags...)
+	if err := s.h.lab.Wire.Start(cmd); err != nil {
+		s.h.tb.Fatal(err)
+	}
+	s.h.tb.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+	})
+	return func() (text string) {
+		s.h.tb.Helper()
+		s.h.eventually(20*time.Second, fmt.Sprintf("%q beside a session ends", args), func() bool {
+			read, err := os.ReadFile(out)
+			text = string(read)
+			return err == nil
+		})
+		return text
+	}
+}
+
+// Promise: a port at which somebody is logged in is not guarded against him by mistake,
+// although tmux or screen hide that it is he who types; --cut-sessions says that it is
+// meant. Who is connected to a server that is no login is in nobody's way.
+func TestLoginsAreGuarded(t *testing.T) {
+	t.Parallel()
+	for _, tty := range []bool{true, false} {
+		t.Run(fmt.Sprintf("tty=%v", tty), func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			operator := h.sshd()
+			h.holdConnection(strictPort) // a stranger, with an API and no login
+			path := h.config("interfaces: [eth0]\nservices: {api: {ports: [8444]}}\nallow: [203.0.113.0/24]\n")
+			h.run("--config", path)
+			h.config("interfaces: [eth0]\nservices: {api: {ports: [8444, 8445]}, admin: {ports: [8443]}}\nallow: [203.0.113.0/24]\n")
+			says := "xdpallow: error: somebody is logged in from " + netlab.Unlisted4.String() + " to tcp/8443 and could not log in again (not_listed)\n" +
+				"xdpallow: hint: xdpallow reload --cut-sessions --socket " + h.socket() + "\nexit 1\n"
+			before := h.picture()
+			if got := operator.stays(tty, "reload")(); got != says {
+				t.Errorf("reload beside his session: %q, want %q", got, says)
+			}
+			h.refused(1, "somebody is logged in from "+netlab.Unlisted4.String(), "reload", "--dry-run")
+			h.unchanged(before, "a refused reload")
+
+			h.config("interfaces: [eth0]\nservices: {api: {ports: [8444, 8445]}}\nallow: [203.0.113.0/24]\n")
+			h.must("reload") // the stranger is no login
+			h.config("interfaces: [eth0]\nservices: {api: {ports: [8444, 8445]}, admin: {ports: [8443]}}\nallow: [203.0.113.0/24, 198.51.100.0/24 service=admin]\n")
+			h.must("reload") // he is listed
+			h.config("interfaces: [eth0]\nservices: {api: {ports: [8444, 8445]}, admin: {ports: [8443], drop: strict}}\nallow: [203.0.113.0/24]\n")
+			h.must("reload") // the port is guarded already, and he who typed came in by another way
+			h.config("interfaces: [eth0]\nservices: {api: {ports: [8444, 8445]}}\nallow: [203.0.113.0/24]\n")
+			h.must("reload", "--allow-open")
+			h.config("interfaces: [eth0]\nservices: {api: {ports: [8444, 8445]}, admin: {ports: [8443]}}\nallow: [203.0.113.0/24]\n")
+			h.must("reload", "--cut-sessions")
+		})
+	}
+}
+
+// holdConnection has an unlisted client connected to a server on a port, for as long as the
+// test lasts.
+func (h *host) holdConnection(number int) {
+	h.tb.Helper()
+	labtest.Listen(h.tb, h.lab.Host, fmt.Sprintf(":%d", number))
+	client, err := h.lab.Wire.DialContext(context.Background(), "tcp", netlab.Unlisted4, netip.AddrPortFrom(h.link().Host4, uint16(number)).String())
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	h.tb.Cleanup(func() { client.Close() })
+}
+
+// Promise: a start does not guard a port against who is logged in there, either.
+func TestLoginsAreGuardedAtAStart(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	operator := h.sshd()
+	start := append([]string{"run", "--interface", "eth0", "--port", fmt.Sprint(port)}, allowed...)
+	text := operator.stays(true, start...)()
+	if !strings.Contains(text, "somebody is logged in from "+netlab.Unlisted4.String()) || !strings.Contains(text, "hint: xdpallow run --cut-sessions ") || !strings.HasSuffix(text, "exit 1\n") {
+		t.Errorf("run beside his session: %s", text)
+	}
+	if outcome, _ := h.lab.Wire.Knock(netlab.Unlisted4, h.api4(), time.Second); outcome != netlab.Connected {
+		t.Errorf("a refused start left the port %v", outcome)
+	}
+	h.run(append([]string{"--cut-sessions"}, allowed...)...)
+	if outcome, _ := h.lab.Wire.Knock(netlab.Unlisted4, h.api4(), time.Second); outcome != netlab.Dropped {
+		t.Errorf("a start that is meant left the port %v", outcome)
 	}
 }
