@@ -129,6 +129,8 @@ func TestRequests(t *testing.T) {
 		"reload --dry-run --force-shrink":                   reconcile.ReloadRequest{DryRun: true, ForceShrink: true},
 		"reload --allow-empty --allow-any":                  reconcile.ReloadRequest{AllowEmpty: true, AllowAny: true},
 		"reload --allow-open":                               reconcile.ReloadRequest{AllowOpen: true},
+		"reload --cut-sessions":                             reconcile.ReloadRequest{CutSessions: true},
+		"rollback --cut-sessions":                           reconcile.RollbackRequest{CutSessions: true},
 		"rollback --allow-open --dry-run":                   reconcile.RollbackRequest{AllowOpen: true, DryRun: true},
 		"history":                                           "history 20",
 		"events -n 3":                                       "events 3 false",

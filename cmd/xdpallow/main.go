@@ -34,6 +34,8 @@ type env struct {
 
 	// sessions are the operator's own connections, which no change should cut.
 	sessions func() []policy.Peer
+	// logins are the connections of whoever is logged in over TCP.
+	logins func() []policy.Peer
 	// offline reads pins and state when no daemon answers.
 	offline func(bpffs, state string) offlineEngine
 	// daemon runs until ctx ends.
@@ -51,6 +53,7 @@ func main() {
 		uid:      os.Geteuid(),
 		loginUID: reconcile.OwnLoginUID(),
 		sessions: ownSessions,
+		logins:   allLogins,
 		offline:  openOffline,
 		daemon:   runDaemon,
 	})
@@ -61,6 +64,15 @@ func main() {
 // ownSessions are those of who typed the command. Not to find them stops no command.
 func ownSessions() []policy.Peer {
 	peers, err := reconcile.Sessions(os.Getpid())
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "xdpallow: warning: %v\n", err)
+	}
+	return peers
+}
+
+// allLogins are those of anybody, as far as the caller may look.
+func allLogins() []policy.Peer {
+	peers, err := reconcile.Logins()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "xdpallow: warning: %v\n", err)
 	}

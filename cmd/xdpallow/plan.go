@@ -23,6 +23,10 @@ func allowOpenFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "allow-open", Usage: "take over a config file that opens a port that is shut: it leaves the gate, its service goes to audit, or its scope drops less"}
 }
 
+func cutSessionsFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "cut-sessions", Usage: "guard a port even against who is logged in there now, yourself among them"}
+}
+
 func seenFlag() cli.Flag {
 	return &cli.StringFlag{Name: "seen", Value: reconcile.DefaultSeen, Usage: "tell of prefixes that are cut off if they were seen in the last `DURATION`"}
 }

@@ -15,7 +15,7 @@ func reloadCommand(e env) *cli.Command {
 		dryRunFlag(), confirmFlag(), seenFlag(),
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes, or of those of one file"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
-		allowOpenFlag(),
+		allowOpenFlag(), cutSessionsFlag(),
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 		reasonFlag(),
 	}, reload)
@@ -37,6 +37,8 @@ func reload(ctx context.Context, c *call) error {
 		AllowEmpty:  c.flags.Bool("allow-empty"),
 		AllowAny:    c.flags.Bool("allow-any"),
 		AllowOpen:   c.flags.Bool("allow-open"),
+		CutSessions: c.flags.Bool("cut-sessions"),
+		Logins:      c.logins(),
 		Seen:        seen,
 		Confirm:     confirm,
 		Sessions:    c.sessions(),

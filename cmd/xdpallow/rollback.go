@@ -15,7 +15,7 @@ func rollbackCommand(e env) *cli.Command {
 		dryRunFlag(), seenFlag(), reasonFlag(),
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
-		allowOpenFlag(),
+		allowOpenFlag(), cutSessionsFlag(),
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 	}, rollback)
 }
@@ -32,6 +32,8 @@ func rollback(ctx context.Context, c *call) error {
 		AllowEmpty:  c.flags.Bool("allow-empty"),
 		AllowAny:    c.flags.Bool("allow-any"),
 		AllowOpen:   c.flags.Bool("allow-open"),
+		CutSessions: c.flags.Bool("cut-sessions"),
+		Logins:      c.logins(),
 		Seen:        seen,
 		Sessions:    c.sessions(),
 	})

@@ -56,7 +56,7 @@ func runCommand(e env) *cli.Command {
 		&cli.PathFlag{Name: "bpffs", Value: defaultBpffs, Usage: "pin root `DIR`"},
 		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDR`, as 127.0.0.1:9100; off without it"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "enforce a list that lets nobody connect"},
-		allowOpenFlag(),
+		allowOpenFlag(), cutSessionsFlag(),
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "show what would change and change nothing"},
@@ -98,7 +98,7 @@ func (c *call) options() (options, error) {
 		DryRun: f.Bool("dry-run"),
 		Force: policy.Force{
 			AllowEmpty: f.Bool("allow-empty"), AllowAny: f.Bool("allow-any"), ForceShrink: f.Bool("force-shrink"),
-			AllowOpen: f.Bool("allow-open"),
+			AllowOpen: f.Bool("allow-open"), CutSessions: f.Bool("cut-sessions"),
 		},
 	}
 	if err := choices(f); err != nil {

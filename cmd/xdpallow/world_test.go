@@ -204,6 +204,7 @@ func (w *world) run(words ...string) (code int, stdout, stderr string) {
 		stdout: &out, stderr: &errOut,
 		terminal: w.terminal, uid: w.uid,
 		sessions: func() []policy.Peer { return nil },
+		logins:   func() []policy.Peer { return nil },
 		offline:  func(string, string) offlineEngine { return w.pins },
 		daemon: func(_ context.Context, _ *call, o options) error {
 			w.ran = append(w.ran, o)

@@ -31,7 +31,8 @@ const (
 type Force struct {
 	AllowEmpty, AllowAny, ForceShrink bool
 
-	AllowOpen bool // see Openings
+	AllowOpen   bool // see Openings
+	CutSessions bool // see GuardPeer and GuardLogins, which are not asked
 }
 
 // Wider prefixes need --allow-any; from minShrink entries on, losing more
@@ -196,6 +197,22 @@ func GuardPeer(new State, peers []Peer, verb Verb, now time.Time) error {
 			addr := peer.addr()
 			return refusedf(list+addr.String(),
 				"your own session comes from %s to %s and would be dropped (%s)", addr, Port{TCP, peer.Port}, reason)
+		}
+	}
+	return nil
+}
+
+// GuardLogins refuses, as *Refused, a change from old to new that guards a port at which
+// somebody is logged in whom new does not list: perhaps the caller himself, in tmux. At a
+// port that was guarded before he came in by being listed, and is cut as anybody is.
+func GuardLogins(old, new State, logins []Peer, now time.Time) error {
+	for _, peer := range logins {
+		if _, _, guarded := old.judge(peer, now); guarded {
+			continue
+		}
+		if _, reason, guarded := new.judge(peer, now); guarded && reason != ReasonListed {
+			return refusedf("--cut-sessions", "somebody is logged in from %s to %s and could not log in again (%s)",
+				peer.addr(), Port{TCP, peer.Port}, reason)
 		}
 	}
 	return nil

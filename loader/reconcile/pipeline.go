@@ -21,6 +21,7 @@ type change struct {
 	force   policy.Force
 	dryRun  bool
 	peers   []policy.Peer           // the caller's own sessions
+	logins  []policy.Peer           // anybody's, see Logins
 	ahead   *outlook                // filled in before anything changes; nil is nobody's question
 	places  map[netip.Prefix]string // where the edit's claims stand that have no Where
 
@@ -147,10 +148,15 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 	if err := policy.Guard(e.view.state, next, plan, c.verb, c.force, now); err != nil {
 		return policy.Guard(e.view.state, next, c.placed(plan), c.verb, c.force, now)
 	}
-	if policy.GuardPeer(e.view.state, c.peers, c.verb, now) != nil {
+	if c.force.CutSessions {
 		return nil
 	}
-	return policy.GuardPeer(next, c.peers, c.verb, now)
+	if policy.GuardPeer(e.view.state, c.peers, c.verb, now) == nil {
+		if err := policy.GuardPeer(next, c.peers, c.verb, now); err != nil {
+			return err
+		}
+	}
+	return policy.GuardLogins(e.view.state, next, c.logins, now)
 }
 
 // placed is plan with the places that its claims had.

@@ -33,9 +33,9 @@ func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, er
 		return Plan{}, err
 	}
 	plan, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions, ahead: ahead,
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions, logins: r.Logins, ahead: ahead,
 		holds: &held{}, undo: e.undoReload(read), confirm: confirm,
-		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen},
+		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions},
 	})
 	if err != nil {
 		return Plan{}, err

@@ -315,10 +315,12 @@ type ReloadRequest struct {
 	AllowEmpty  bool `json:"allow_empty"`
 	AllowAny    bool `json:"allow_any"`
 	AllowOpen   bool `json:"allow_open,omitempty"`
+	CutSessions bool `json:"cut_sessions,omitempty"`
 
 	Seen     string        `json:"seen,omitempty"`    // as of RemoveRequest
 	Confirm  string        `json:"confirm,omitempty"` // a duration: rolled back unless confirmed within
 	Sessions []policy.Peer `json:"sessions,omitempty"`
+	Logins   []policy.Peer `json:"logins,omitempty"` // of anybody, see Logins
 }
 
 // DetachRequest opens the gate on the named interfaces, on all when none is named.

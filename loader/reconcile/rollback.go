@@ -49,9 +49,11 @@ type RollbackRequest struct {
 	AllowEmpty  bool `json:"allow_empty"`
 	AllowAny    bool `json:"allow_any"`
 	AllowOpen   bool `json:"allow_open,omitempty"`
+	CutSessions bool `json:"cut_sessions,omitempty"`
 
 	Seen     string        `json:"seen,omitempty"` // as of RemoveRequest
 	Sessions []policy.Peer `json:"sessions,omitempty"`
+	Logins   []policy.Peer `json:"logins,omitempty"` // of anybody, see Logins
 }
 
 // Rollback takes the last change back; it can be taken back itself.
@@ -67,8 +69,8 @@ func (e *Engine) Rollback(_ context.Context, by Caller, r RollbackRequest) (Plan
 		return Plan{}, err
 	}
 	c.ahead = ahead
-	c.by, c.command, c.dryRun, c.peers = by, "rollback", r.DryRun, r.Sessions
-	c.force = policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen}
+	c.by, c.command, c.dryRun, c.peers, c.logins = by, "rollback", r.DryRun, r.Sessions, r.Logins
+	c.force = policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions}
 	// What waits is taken back anyway, in a moment, and no guard rail is asked then.
 	if e.pending == nil {
 		c.verb = policy.VerbRollback

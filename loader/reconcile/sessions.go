@@ -38,20 +38,33 @@ func Sessions(pid int) ([]policy.Peer, error) {
 	return sockets.Peers(slices.DeleteFunc(conns, func(c sockets.Conn) bool { return !held[c.Inode] })), nil
 }
 
-// parent is the ppid in /proc/PID/stat, whose second field may contain anything in
-// parentheses; 0 when it cannot be read.
-func parent(proc string) int {
-	text, err := os.ReadFile(filepath.Join(proc, "stat"))
-	if err != nil {
-		return 0
+// parent is the parent of a process; 0 when it cannot be read.
+func parent(proc string) int { return readProcess(proc).parent }
+
+// process is what /proc/PID/stat says of one.
+type process struct {
+	name     string // at most 15 bytes
+	parent   int
+	terminal int // that controls it; 0 is none
+}
+
+// readProcess reads a process; what cannot be read is zero. The name stands in
+// parentheses, and may contain anything.
+func readProcess(proc string) process {
+	read, err := os.ReadFile(filepath.Join(proc, "stat"))
+	text := string(read)
+	open, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
+	if err != nil || open < 0 || end < open {
+		return process{}
 	}
-	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
-	fields := strings.Fields(rest)
-	if len(fields) < 2 {
-		return 0
+	p := process{name: text[open+1 : end]}
+	fields := strings.Fields(text[end+1:]) // state, parent, group, session, terminal
+	if len(fields) < 5 {
+		return process{}
 	}
-	pid, _ := strconv.Atoi(fields[1])
-	return pid
+	p.parent, _ = strconv.Atoi(fields[1])
+	p.terminal, _ = strconv.Atoi(fields[4])
+	return p
 }
 
 // holds notes the inodes of the sockets that a process has open.

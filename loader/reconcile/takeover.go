@@ -39,10 +39,14 @@ func (e *Engine) takeOver(good bool) error {
 	if unknown != nil {
 		e.options.Log.Warn(unknown.Error())
 	}
+	logins, unknown := Logins()
+	if unknown != nil {
+		e.options.Log.Warn(unknown.Error())
+	}
 	c := change{
 		by: by, command: "run", verb: policy.VerbRun,
 		force: e.options.Force, services: read.services, declared: declared,
-		peers: peers,
+		peers: peers, logins: logins,
 	}
 	plan := policy.Plan{}
 	if plan, err = e.make(c); err != nil && good {
