@@ -88,7 +88,8 @@ func TestSnapshotJSON(t *testing.T) {
    "distance": 13,
    "first": "2026-11-22T03:00:02Z",
    "last": "2026-11-22T03:00:02Z",
-   "prefix_last_seen": "2026-11-22T02:00:00Z"
+   "prefix_last_seen": "2026-11-22T02:00:00Z",
+   "within": "203.0.113.64/28"
   }
  ]
 }`
@@ -99,10 +100,10 @@ func TestSnapshotJSON(t *testing.T) {
 
 func TestNearMissInWords(t *testing.T) {
 	for _, c := range []struct{ source, prefix, owner, want string }{
-		{"203.0.113.77", "203.0.113.64/29", "acme", "203.0.113.77 tried 1 time, 13 addresses from acme's 203.0.113.64/29"},
-		{"203.0.113.60", "203.0.113.64/29", "acme", "203.0.113.60 tried 1 time, 4 addresses from acme's 203.0.113.64/29"},
-		{"203.0.113.65", "203.0.113.64/32", "", "203.0.113.65 tried 1 time, 1 address from 203.0.113.64/32"},
-		{"2001:db8::9", "2001:db8:0:1::/64", "acme", "2001:db8::9 tried 1 time, same /48 as acme's 2001:db8:0:1::/64"},
+		{"203.0.113.77", "203.0.113.64/29", "acme", "203.0.113.77 tried 1 time, in the same /28 as acme's 203.0.113.64/29"},
+		{"203.0.113.60", "203.0.113.64/29", "acme", "203.0.113.60 tried 1 time, in the same /25 as acme's 203.0.113.64/29"},
+		{"203.0.113.65", "203.0.113.64/32", "", "203.0.113.65 tried 1 time, in the same /31 as 203.0.113.64/32"},
+		{"2001:db8::9", "2001:db8:0:1::/64", "acme", "2001:db8::9 tried 1 time, in the same /63 as acme's 2001:db8:0:1::/64"},
 	} {
 		s := New(start, Options{})
 		s.Add(Sample{Time: start, Source: netip.MustParseAddr(c.source), Near: &Near{Prefix: netip.MustParsePrefix(c.prefix), Owner: c.owner}})
