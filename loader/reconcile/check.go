@@ -45,7 +45,7 @@ type Near struct {
 	Prefix   netip.Prefix `json:"prefix"`
 	Owner    string       `json:"owner"`
 	Within   netip.Prefix `json:"within"`   // the longest prefix that holds both
-	Distance int          `json:"distance"` // its host bits: 8 is the same /24 of IPv4
+	Distance int          `json:"distance"` // the host bits of Within: 8 is the same /24 of IPv4
 }
 
 // check asks the twin what happens to openings from addrs, and the state why: for each

@@ -16,13 +16,14 @@ import (
 // NearMiss is an unlisted source that tried beside a listed prefix.
 type NearMiss struct {
 	Source         netip.Addr   `json:"source"`
-	Owner          string       `json:"owner"`  // of Prefix
-	Prefix         netip.Prefix `json:"prefix"` // the nearest that is listed
-	Tries          uint64       `json:"tries"`  // dropped openings, at least
-	Distance       *uint32      `json:"distance"`
+	Owner          string       `json:"owner"`    // of Prefix
+	Prefix         netip.Prefix `json:"prefix"`   // the nearest that is listed
+	Tries          uint64       `json:"tries"`    // dropped openings, at least
+	Distance       *uint32      `json:"distance"` // in addresses, of IPv4; for scripts that know it: Within says how near
 	First          time.Time    `json:"first"`
 	Last           time.Time    `json:"last"`
 	PrefixLastSeen *time.Time   `json:"prefix_last_seen"` // nil is never
+	Within         netip.Prefix `json:"within"`           // the longest prefix that holds both, as check has it
 }
 
 // String is the near miss in a sentence.
@@ -39,14 +40,16 @@ func (m NearMiss) String() string {
 }
 
 // Apart is how far the source is from the prefix, in words that go before it.
-func (m NearMiss) Apart() string {
-	switch {
-	case m.Distance == nil:
-		return "same /48 as"
-	case *m.Distance == 1:
-		return "1 address from"
+func (m NearMiss) Apart() string { return fmt.Sprintf("in the same /%d as", m.Within.Bits()) }
+
+// Within is the longest prefix that holds both a source and a prefix of its family: how
+// near they are, in the words of networks. It is what check and top tell.
+func Within(source netip.Addr, prefix netip.Prefix) netip.Prefix {
+	bits := prefix.Bits()
+	for bits > 0 && !netip.PrefixFrom(prefix.Addr(), bits).Masked().Contains(source) {
+		bits--
 	}
-	return fmt.Sprintf("%d addresses from", *m.Distance)
+	return netip.PrefixFrom(prefix.Addr(), bits).Masked()
 }
 
 // Distance is how many addresses an IPv4 source is away from the address that
@@ -115,6 +118,7 @@ func (m *misses) add(s Sample, at time.Time) {
 	entry.Owner, entry.Prefix = s.Near.Owner, s.Near.Prefix
 	entry.Tries += s.Weight
 	entry.Last = at.UTC()
+	entry.Within = Within(s.Source, s.Near.Prefix)
 	entry.Distance, entry.PrefixLastSeen = nil, nil
 	if distance, ok := Distance(s.Source, s.Near.Prefix); ok {
 		entry.Distance = &distance

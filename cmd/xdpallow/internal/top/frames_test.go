@@ -92,5 +92,8 @@ func talking(now time.Time, second int) talkers.Snapshot {
 		{Source: netip.MustParseAddr("2001:db8:7:9::14"), Owner: "beta-logistics-international-gmbh-and-co-kg-frankfurt-am-main-hub", Prefix: netip.MustParsePrefix("2001:db8:7:1::/64"), Tries: 3, Last: now.Add(-7 * time.Minute)},
 		{Source: netip.MustParseAddr("192.0.2.200"), Prefix: netip.MustParsePrefix("192.0.2.0/25"), Tries: 1, Distance: &far, Last: now.Add(-2 * time.Hour)},
 	}
+	for i, n := range s.NearMisses {
+		s.NearMisses[i].Within = talkers.Within(n.Source, n.Prefix)
+	}
 	return s
 }

@@ -31,9 +31,9 @@ func (m model) nearMisses() grid {
 		{name: "LAST SEEN", right: true, rank: 1},
 	}}
 	for _, n := range all {
-		apart, seen := "same /48", "never"
-		if n.Distance != nil {
-			apart = fmt.Sprint(*n.Distance)
+		apart, seen := "-", "never"
+		if n.Within.IsValid() {
+			apart = fmt.Sprintf("same /%d", n.Within.Bits())
 		}
 		if n.PrefixLastSeen != nil {
 			seen = m.ago(*n.PrefixLastSeen)
