@@ -112,10 +112,9 @@ func DetachRoot(root string, names []string) (detached, left []string, err error
 	if err := g.checkNamespace(); err != nil {
 		return nil, nil, err
 	}
-	for _, name := range names {
-		if !slices.Contains(linked, name) {
-			return nil, nil, fmt.Errorf("interface %s is not guarded", name)
-		}
+	names, unguarded := GuardedBy(names, linked)
+	if unguarded != "" {
+		return nil, nil, fmt.Errorf("interface %s is not guarded", unguarded)
 	}
 	for _, name := range linked {
 		if len(names) > 0 && !slices.Contains(names, name) {

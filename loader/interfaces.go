@@ -1,9 +1,8 @@
 package loader
 
 import (
-	"errors"
+	"fmt"
 	"net"
-	"os"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -24,33 +23,69 @@ func Resolve(name string) ([]string, error) {
 	if i < 0 {
 		return nil, notFound(name, netlink.LinkNotFoundError{})
 	}
+	if links[i].Attrs().Flags&net.FlagLoopback != 0 {
+		return nil, fmt.Errorf("interface %s: it is the loopback interface, by which the host's own clients come in", name)
+	}
 	var names []string
-	resolve(links, links[i], 8, &names)
+	indexed(links).resolve(links[i], 8, &names)
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
 
+// GuardedBy returns which of the linked interfaces names stand for: by their names, by
+// other names, or as ports of a bridge. The first name that stands for none is unguarded.
+func GuardedBy(names, linked []string) (guarded []string, unguarded string) {
+	for _, name := range names {
+		carriers := []string{name}
+		if !slices.Contains(linked, name) {
+			carriers, _ = Resolve(name) // what is not there guards nothing
+		}
+		carriers = slices.DeleteFunc(carriers, func(carrier string) bool { return !slices.Contains(linked, carrier) })
+		if len(carriers) == 0 {
+			return nil, name
+		}
+		guarded = append(guarded, carriers...)
+	}
+	return guarded, ""
+}
+
+// devices are those of this namespace, found by what others say of them.
+type devices struct {
+	byIndex map[int]netlink.Link
+	ports   map[int][]netlink.Link // by the index of their master
+}
+
+func indexed(links []netlink.Link) devices {
+	d := devices{map[int]netlink.Link{}, map[int][]netlink.Link{}}
+	for _, l := range links {
+		a := l.Attrs()
+		d.byIndex[a.Index] = l
+		if a.MasterIndex != 0 {
+			d.ports[a.MasterIndex] = append(d.ports[a.MasterIndex], l)
+		}
+	}
+	return d
+}
+
 // resolve follows l to what carries its packets; depth bounds a loop of devices.
-func resolve(links []netlink.Link, l netlink.Link, depth int, names *[]string) {
+func (d devices) resolve(l netlink.Link, depth int, names *[]string) {
 	a := l.Attrs()
 	if depth > 0 {
-		if master := byIndex(links, a.MasterIndex); master != nil && master.Type() == "bond" {
-			resolve(links, master, depth-1, names)
+		if master := d.byIndex[a.MasterIndex]; master != nil && master.Type() == "bond" {
+			d.resolve(master, depth-1, names)
 			return
 		}
 		switch l.Type() {
 		case "vlan", "macvlan", "ipvlan":
 			// A lower device in another namespace is not ours to guard.
-			if lower := byIndex(links, a.ParentIndex); lower != nil && a.NetNsID < 0 {
-				resolve(links, lower, depth-1, names)
+			if lower := d.byIndex[a.ParentIndex]; lower != nil && a.NetNsID < 0 {
+				d.resolve(lower, depth-1, names)
 				return
 			}
 		case "bridge":
 			before := len(*names)
-			for _, port := range links {
-				if port.Attrs().MasterIndex == a.Index {
-					resolve(links, port, depth-1, names)
-				}
+			for _, port := range d.ports[a.Index] {
+				d.resolve(port, depth-1, names)
 			}
 			if len(*names) > before {
 				return
@@ -60,42 +95,8 @@ func resolve(links []netlink.Link, l netlink.Link, depth int, names *[]string) {
 	*names = append(*names, a.Name)
 }
 
-func byIndex(links []netlink.Link, index int) netlink.Link {
-	if i := slices.IndexFunc(links, func(l netlink.Link) bool { return index != 0 && l.Attrs().Index == index }); i >= 0 {
-		return links[i]
-	}
-	return nil
-}
-
 // interfaces lists the links of this namespace; a dump that was interrupted by a
 // change is taken again.
 func interfaces() (links []netlink.Link, err error) {
 	return again(netlink.LinkList)
-}
-
-// Uncovered returns the interfaces that are up and have an address, and whose
-// packets do not all come in by one of the guarded: a way in beside the gate.
-func Uncovered(guarded []string) ([]string, error) {
-	links, err := interfaces()
-	if err != nil {
-		return nil, err
-	}
-	uncovered := []string{}
-	for _, l := range links {
-		a := l.Attrs()
-		if a.Flags&net.FlagUp == 0 || a.Flags&net.FlagLoopback != 0 {
-			continue
-		}
-		addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
-		if err != nil && !errors.Is(err, os.ErrNotExist) || len(addresses) == 0 {
-			continue
-		}
-		var names []string
-		resolve(links, l, 8, &names)
-		if slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(guarded, name) }) {
-			uncovered = append(uncovered, a.Name)
-		}
-	}
-	slices.Sort(uncovered)
-	return uncovered, nil
 }

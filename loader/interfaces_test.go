@@ -72,7 +72,7 @@ func (h *host) uncovered(device string, carriers []string) {
 	h.Helper()
 	h.do(func() error {
 		for _, guarded := range [][]string{{"eth0"}, append(slices.Clone(carriers), "eth0")} {
-			uncovered, err := loader.Uncovered(guarded)
+			uncovered, _, err := loader.Uncovered(guarded)
 			if err != nil {
 				return err
 			}

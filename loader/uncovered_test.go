@@ -43,7 +43,7 @@ func TestUncoveredCostsTwoDumps(t *testing.T) {
 		return err
 	})
 	uncovered := took(func() error {
-		names, err := loader.Uncovered([]string{"eth0"})
+		names, _, err := loader.Uncovered([]string{"eth0"})
 		if err == nil && len(names) != links {
 			err = fmt.Errorf("%d are uncovered, want %d", len(names), links)
 		}

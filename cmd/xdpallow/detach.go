@@ -22,7 +22,7 @@ func detachCommand(e env) *cli.Command {
 }
 
 func detach(ctx context.Context, c *call) error {
-	interfaces, err := interfaceNames(c.flags.StringSlice("interface"))
+	interfaces, err := interfaceNames(policy.ParseInterface, c.flags.StringSlice("interface"))
 	if err != nil {
 		return err
 	}

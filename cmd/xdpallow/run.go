@@ -105,7 +105,7 @@ func (c *call) options() (options, error) {
 		return o, err
 	}
 	var err error
-	if o.Interfaces, err = interfaceNames(f.StringSlice("interface")); err != nil {
+	if o.Interfaces, err = interfaceNames(policy.ParseGuarded, f.StringSlice("interface")); err != nil {
 		return o, err
 	}
 	if o.Ports, err = ports(f.StringSlice("port")); err != nil {
@@ -268,10 +268,10 @@ func ports(texts []string) ([]policy.Port, error) {
 	return slices.Compact(ports), nil
 }
 
-// interfaceNames checks names and sorts them.
-func interfaceNames(names []string) ([]string, error) {
+// interfaceNames checks names with parse, and sorts them.
+func interfaceNames(parse func(string) error, names []string) ([]string, error) {
 	for _, name := range names {
-		if err := policy.ParseInterface(name); err != nil {
+		if err := parse(name); err != nil {
 			return nil, err
 		}
 	}

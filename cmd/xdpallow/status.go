@@ -56,6 +56,9 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 	}
 	rows = append(rows, []string{"backstop:", describeBackstop(s.Backstop)})
 	for _, name := range s.Uncovered {
+		if slices.Contains(s.Routed, name) {
+			name += ", which leads containers or VMs: guarded, it would drop their own connections"
+		}
 		rows = append(rows, []string{"uncovered:", name})
 	}
 	for _, service := range s.Services {

@@ -44,7 +44,7 @@ func Parse(path string, text []byte) (File, error) {
 func (r *reader) interfaces(n *yaml.Node) []string {
 	var names []string
 	for _, item := range r.list(n, "interfaces") {
-		if name, ok := r.text(item, "interfaces"); ok && r.check(item, policy.ParseInterface(name)) {
+		if name, ok := r.text(item, "interfaces"); ok && r.check(item, policy.ParseGuarded(name)) {
 			names = append(names, name)
 		}
 	}

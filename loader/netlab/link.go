@@ -77,8 +77,11 @@ func (l *Lab) AddPair(ifname, hostEnd, wireEnd string) (*Link, error) {
 // take moves an interface of the calling namespace here, under another name.
 func (ns *Namespace) take(from, to string) (net.HardwareAddr, error) {
 	device, err := netlink.LinkByName(from)
-	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", from, err)
+	for deadline := time.Now().Add(10 * time.Second); err != nil; device, err = netlink.LinkByName(from) {
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("find %s: %w", from, err)
+		}
+		time.Sleep(20 * time.Millisecond) // a NIC comes home some time after its namespace has ended
 	}
 	mac := device.Attrs().HardwareAddr
 	err = errors.Join(netlink.LinkSetDown(device), netlink.LinkSetNsFd(device, int(ns.file.Fd())))

@@ -112,11 +112,19 @@ func ParseServices(names []string) ([]string, error) {
 // is there is a question for later, they come and go. Errors are *InputError
 // without a Where.
 func ParseInterface(s string) error {
-	const room = 16 // IFNAMSIZ, with the final 0
+	const room = 128 // ALTIFNAMSIZ, with the final 0; a name proper has 16
 	if s == "" || s == "." || s == ".." || len(s) >= room || strings.ContainsAny(s, "/: \t\n") {
 		return inputErrorf("", "ip -br link", "%q is not the name of an interface", s)
 	}
 	return nil
+}
+
+// ParseGuarded is ParseInterface for one that is to be guarded.
+func ParseGuarded(s string) error {
+	if s == "lo" {
+		return inputErrorf("", "ip -br link", "lo is the loopback interface: the host's own clients come in by it, and would be dropped")
+	}
+	return ParseInterface(s)
 }
 
 // ParseNote checks a note: one line of printable UTF-8, at most MaxNote bytes.

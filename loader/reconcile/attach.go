@@ -125,6 +125,9 @@ func (e *Engine) targets() []string {
 		resolved, err := loader.Resolve(name)
 		if err != nil {
 			e.wanted[name] = missing(name)
+			if !errors.Is(err, os.ErrNotExist) {
+				e.wanted[name] = Problem{Code: "interface_not_attached", Subject: name, Text: err.Error(), Hint: "ip -br link"}
+			}
 			continue
 		}
 		targets = append(targets, resolved...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -21,13 +22,11 @@ func (e *Engine) Detach(_ context.Context, by Caller, r DetachRequest) (DetachRe
 	if err := errors.Join(e.lastUse(), e.saveOwnerUse()); err != nil { // the kernel's counts may end here
 		e.noteUse(err)
 	}
-	names := r.Interfaces
-	if len(names) == 0 {
-		names = linked
-	}
-	for _, name := range names {
-		if !slices.Contains(linked, name) {
-			return DetachResult{}, &policy.Refused{What: fmt.Sprintf("interface %s is not guarded", name), Hint: "xdpallow status"}
+	names := linked
+	if len(r.Interfaces) > 0 {
+		var unguarded string
+		if names, unguarded = loader.GuardedBy(r.Interfaces, linked); unguarded != "" {
+			return DetachResult{}, &policy.Refused{What: fmt.Sprintf("interface %s is not guarded", unguarded), Hint: "xdpallow status"}
 		}
 	}
 	result := DetachResult{Detached: []string{}, Left: []string{}}

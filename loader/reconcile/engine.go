@@ -151,16 +151,20 @@ func (e *Engine) Done() <-chan struct{} { return e.done }
 // Status implements the question. The canary flies for it, so the answer is of now.
 func (e *Engine) Status(context.Context) (Status, error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.probe()
-	return e.status(), nil
+	status, guarded := e.status(), e.view.gate.Attached()
+	e.mu.Unlock()
+	status.findUncovered(guarded)
+	return status, nil
 }
 
 // Snapshot is Status as of the last probe, for scrapes.
 func (e *Engine) Snapshot(context.Context) (Status, error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.status(), nil
+	status, guarded := e.status(), e.view.gate.Attached()
+	e.mu.Unlock()
+	status.findUncovered(guarded)
+	return status, nil
 }
 
 func (e *Engine) status() Status {
@@ -168,7 +172,6 @@ func (e *Engine) status() Status {
 		Enforcing:  enforcing(e.problems),
 		Problems:   e.problems,
 		Interfaces: e.view.interfaces(),
-		Uncovered:  uncovered(e.view.gate),
 		Backstop:   e.view.backstop(),
 		Generation: e.view.gate.Tables.Generation(),
 		Entries:    e.view.state.Entries.Len(),
@@ -184,12 +187,13 @@ func (e *Engine) status() Status {
 	}
 }
 
-func uncovered(gate *loader.Gate) []string {
-	names, err := loader.Uncovered(gate.Attached())
+// findUncovered dumps the interfaces, which can be many: no lock is held meanwhile.
+func (s *Status) findUncovered(guarded []string) {
+	names, routed, err := loader.Uncovered(guarded)
 	if err != nil {
-		return []string{}
+		names, routed = []string{}, []string{}
 	}
-	return names
+	s.Uncovered, s.Routed = names, routed
 }
 
 // origins reports every origin that has a claim or that could not be read.

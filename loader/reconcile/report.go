@@ -18,6 +18,7 @@ type Status struct {
 	Problems   []Problem      `json:"problems"`
 	Interfaces []Interface    `json:"interfaces"`
 	Uncovered  []string       `json:"uncovered"` // up, addressed, and nobody asked for them
+	Routed     []string       `json:"routed"`    // of them, bridges that lead containers or VMs
 	Backstop   *Backstop      `json:"backstop"`  // nil when it is off
 	Generation uint64         `json:"generation"`
 	Entries    int            `json:"entries"`
