@@ -1,0 +1,352 @@
+// This file damages what is kept on disk, file by file and page by page, and boots the
+// host again: whoever was listed is listed, whoever was stopped is stopped.
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+)
+
+// verdicts are what the gate of these tests says of its customers, in every state that
+// it was left in. 192.0.2.9 was removed, acme and 198.51.100.7 are suspended.
+var verdicts = map[string]string{
+	"203.0.113.7": "pass", "192.0.2.1": "pass", "192.0.2.2": "pass",
+	"192.0.2.9": "drop", "198.51.100.7": "drop", "198.18.0.1": "drop", "8.8.8.8": "drop",
+}
+
+// faulty is a gate whose state directory is damaged.
+type faulty struct {
+	*gate
+	whole, older map[string][]byte // the files of the state directory, of the last state and of one before
+}
+
+// newFaulty makes a gate, some changes, and copies of what they left on disk.
+func newFaulty(t *testing.T) *faulty {
+	t.Helper()
+	f := &faulty{gate: newGate(t, 1)}
+	f.stop()
+	if err := os.RemoveAll(f.options.State); err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(t.TempDir(), "a.list")
+	if err := os.WriteFile(list, []byte("203.0.113.0/24 owner=initech\n198.51.100.0/24 owner=umbrella\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.options.Files = []string{list}
+	f.open()
+	f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"192.0.2.1", "192.0.2.9"}, Owner: "globex"}))
+	f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"198.18.0.0/24"}, Owner: "acme"}))
+	f.close()
+	f.older = f.files()
+	f.open()
+	f.must(f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}}))
+	f.must(f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("198.51.100.7/32")}}))
+	f.must(f.engine.Limit(context.Background(), reconcile.Caller{}, reconcile.LimitRequest{Owner: "globex", Limit: reconcile.Limit{PerSecond: 7}}))
+	f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"192.0.2.2"}, Owner: "globex"}))
+	f.must(f.engine.Remove(context.Background(), reconcile.Caller{}, reconcile.RemoveRequest{Prefixes: []string{"192.0.2.9"}}))
+	f.close()
+	f.whole = f.files()
+	return f
+}
+
+func (f *faulty) must(_ any, err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+// open starts an engine.
+func (f *faulty) open() {
+	f.Helper()
+	f.engine = labtest.Must(reconcile.Open(f.options))(f.T)
+	if err := f.lab.Host.Do(func() error { return f.engine.Start(context.Background()) }); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *faulty) close() {
+	f.Helper()
+	if err := f.engine.Close(); err != nil {
+		f.Fatal(err)
+	}
+	f.engine = nil
+}
+
+// files are the files of the state directory.
+func (f *faulty) files() map[string][]byte {
+	f.Helper()
+	files := map[string][]byte{}
+	for _, entry := range labtest.Must(os.ReadDir(f.options.State))(f.T) {
+		files[entry.Name()] = labtest.Must(os.ReadFile(filepath.Join(f.options.State, entry.Name())))(f.T)
+	}
+	return files
+}
+
+// reboot leaves what a reboot leaves: the files, and no pins.
+func (f *faulty) reboot(files map[string][]byte) {
+	f.Helper()
+	mount := filepath.Dir(f.options.Root)
+	if err := errors.Join(unix.Unmount(mount, 0), unix.Mount("bpf", mount, "bpf", 0, "mode=0755")); err != nil {
+		f.Fatal(err)
+	}
+	entries, err := os.ReadDir(f.options.State)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f.Fatal(err)
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(filepath.Join(f.options.State, entry.Name())); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(f.options.State, 0o700); err != nil {
+		f.Fatal(err)
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(f.options.State, name), content, 0o600); err != nil {
+			f.Fatal(err)
+		}
+	}
+}
+
+// boots starts the daemon of a host that was just booted and expects the last good list
+// with its suspensions and limits, and every problem with a path and a command.
+func (f *faulty) boots(what string) []reconcile.Problem {
+	f.Helper()
+	var err error
+	if f.engine, err = reconcile.Open(f.options); err == nil {
+		if err = f.lab.Host.Do(func() error { return f.engine.Start(context.Background()) }); err != nil {
+			_ = f.engine.Close()
+		}
+	}
+	if err != nil {
+		f.engine = nil
+		f.Errorf("%s: the host stays open: %v", what, err)
+		return nil
+	}
+	f.expect(what, verdicts)
+	owners := labtest.Must(f.engine.Owners(context.Background()))(f.T)
+	limited := slices.ContainsFunc(owners.Owners, func(o reconcile.Owner) bool {
+		return o.Owner == "globex" && o.Limit != nil && o.Limit.PerSecond == 7
+	})
+	if !limited {
+		f.Errorf("%s: globex has no limit: %+v", what, owners.Owners)
+	}
+	var problems []reconcile.Problem
+	for _, p := range labtest.Must(f.engine.Status(context.Background()))(f.T).Problems {
+		if strings.HasPrefix(p.Code, "state_") {
+			problems = append(problems, p)
+			if p.Hint == "" || !strings.Contains(p.Subject+p.Text, f.options.State) {
+				f.Errorf("%s: the problem names no file or no command: %+v", what, p)
+			}
+		}
+	}
+	return problems
+}
+
+func (f *faulty) expect(what string, want map[string]string) {
+	f.Helper()
+	var addrs []netip.Addr
+	for text := range want {
+		addrs = append(addrs, netip.MustParseAddr(text))
+	}
+	var got []reconcile.CheckResult
+	if err := f.lab.Host.Do(func() (err error) {
+		got, err = f.engine.Check(context.Background(), addrs, nil)
+		return err
+	}); err != nil {
+		f.Fatal(err)
+	}
+	for _, r := range got {
+		if r.Verdict != want[r.Address.String()] {
+			f.Errorf("%s: %s: %s (%s), want %s", what, r.Address, r.Verdict, r.Reason, want[r.Address.String()])
+		}
+	}
+}
+
+// goesOn makes changes and expects them after another reboot.
+func (f *faulty) goesOn(what string) {
+	f.Helper()
+	if f.engine == nil {
+		return
+	}
+	changes := []func() error{
+		func() error {
+			_, err := f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"192.0.2.77"}})
+			return err
+		},
+		func() error {
+			_, err := f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "globex"}})
+			return err
+		},
+	}
+	for _, change := range changes {
+		if err := change(); err != nil {
+			f.Errorf("%s: changes do not go on: %v", what, err)
+		}
+	}
+	f.close()
+	f.reboot(f.files())
+	f.open()
+	f.expect(what+", and rebooted again", map[string]string{"192.0.2.77": "pass", "192.0.2.1": "drop", "203.0.113.7": "pass", "198.18.0.1": "drop"})
+	f.close()
+}
+
+// without is a copy of files without some.
+func without(files map[string][]byte, names ...string) map[string][]byte {
+	left := map[string][]byte{}
+	for name, content := range files {
+		if !slices.Contains(names, name) {
+			left[name] = content
+		}
+	}
+	return left
+}
+
+// with is a copy of files in which one is another.
+func with(files map[string][]byte, name string, content []byte) map[string][]byte {
+	all := without(files, name)
+	all[name] = content
+	return all
+}
+
+// Promise: whatever page of the database is damaged while the host is down, the last
+// good list is enforced, with its suspensions and limits, the problem names file and
+// command, and changes go on.
+func TestDamagedPages(t *testing.T) {
+	f := newFaulty(t)
+	const page = 4096
+	database := f.whole["state.db"]
+	for at := 0; at < len(database); at += page {
+		for name, damage := range map[string]func([]byte){
+			"zeroed":  func(b []byte) { clear(b) },
+			"garbage": func(b []byte) { copy(b, strings.Repeat("garbage ", page/8)) },
+		} {
+			damaged := slices.Clone(database)
+			damage(damaged[at:min(at+page, len(damaged))])
+			what := fmt.Sprintf("page %d is %s", at/page, name)
+			f.reboot(with(f.whole, "state.db", damaged))
+			f.boots(what)
+			f.goesOn(what)
+		}
+	}
+}
+
+// Promise: as above, of a file that is gone, cut off, or of an earlier day, and of a
+// state directory that cannot be written.
+func TestDamagedFiles(t *testing.T) {
+	f := newFaulty(t)
+	half := func(name string) map[string][]byte {
+		return with(f.whole, name, f.whole[name][:len(f.whole[name])/2])
+	}
+	garbage := []byte(strings.Repeat("garbage ", 1024))
+	for what, files := range map[string]map[string][]byte{
+		"no database":             without(f.whole, "state.db"),
+		"a piece of a database":   with(f.whole, "state.db", f.whole["state.db"][:3*4096+100]),
+		"an empty database":       with(f.whole, "state.db", nil),
+		"no list":                 without(f.whole, "effective.list"),
+		"half a list":             half("effective.list"),
+		"no list at all":          without(f.whole, "effective.list", "effective.list.prev"),
+		"garbage in both lists":   with(with(f.whole, "effective.list", garbage), "effective.list.prev", garbage),
+		"an older database":       with(f.whole, "state.db", f.older["state.db"]),
+		"an older list":           with(with(f.whole, "effective.list", f.older["effective.list"]), "effective.list.prev", f.older["effective.list.prev"]),
+		"no change log":           without(f.whole, "changes.jsonl"),
+		"garbage as a change log": with(f.whole, "changes.jsonl", garbage),
+	} {
+		f.reboot(files)
+		problems := f.boots(what)
+		if len(problems) == 0 && !strings.Contains(what, "change log") {
+			t.Errorf("%s: nobody is told", what)
+		}
+		f.goesOn(what)
+	}
+}
+
+// Promise: on a state directory that is read-only or full the gate enforces the last good
+// list; changes are refused with the reason and a command, and go on when it is mended.
+func TestStateThatCannotBeWritten(t *testing.T) {
+	f := newFaulty(t)
+	for what, c := range map[string]struct{ close, open func() error }{
+		"read-only": {
+			func() error {
+				return errors.Join(unix.Mount(f.options.State, f.options.State, "", unix.MS_BIND, ""),
+					unix.Mount("", f.options.State, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
+			},
+			func() error { return unix.Unmount(f.options.State, unix.MNT_DETACH) },
+		},
+		"full": {
+			func() error {
+				if err := unix.Mount("tmpfs", f.options.State, "tmpfs", 0, "size=512k,mode=0700"); err != nil {
+					return err
+				}
+				for name, content := range f.whole {
+					if err := os.WriteFile(filepath.Join(f.options.State, name), content, 0o600); err != nil {
+						return err
+					}
+				}
+				room := make([]byte, 4096)
+				big := labtest.Must(os.Create(filepath.Join(f.options.State, "big")))(t)
+				for {
+					if _, err := big.Write(room); errors.Is(err, unix.ENOSPC) {
+						return big.Close()
+					}
+				}
+			},
+			func() error { return unix.Unmount(f.options.State, unix.MNT_DETACH) },
+		},
+	} {
+		for _, damage := range []string{"", "state.db"} {
+			what := what + ", without " + damage
+			files := f.whole
+			if damage != "" {
+				files = without(f.whole, damage)
+			}
+			f.reboot(files)
+			before := f.whole
+			f.whole = files
+			err := c.close()
+			f.whole = before
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.open() })
+			problems := f.boots(what)
+			if f.engine == nil {
+				_ = c.open()
+				continue
+			}
+			_, err = f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"192.0.2.77"}})
+			if err == nil || !strings.Contains(err.Error(), f.options.State) {
+				t.Errorf("%s: add: %v", what, err)
+			}
+			f.expect(what+", after a change that was refused", verdicts)
+			if _, err := f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "initech"}}); err == nil {
+				t.Errorf("%s: suspend is acknowledged", what)
+			}
+			if len(problems) == 0 {
+				problems = labtest.Must(f.engine.Status(context.Background()))(t).Problems
+			}
+			if !slices.ContainsFunc(problems, func(p reconcile.Problem) bool { return p.Code == "state_unwritable" }) {
+				t.Errorf("%s: no problem says so: %+v", what, problems)
+			}
+			_ = f.engine.Close()
+			f.engine = nil
+			if err := c.open(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
