@@ -9,9 +9,9 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// This file keeps the effective list. What is declared stands nowhere else where a
-// reboot would find it, so it is on disk before a change is acknowledged. What the
-// CLI made stands in the database, and the list, which is written whole, follows.
+// This file keeps the effective list, from which a host that was booted enforces. A
+// change is on disk before it is acknowledged, appended to the list or, where much is
+// declared anew, with the list; the list itself, which is written whole, follows.
 
 // list is what is known of the effective list on disk.
 type list struct {
@@ -37,38 +37,38 @@ func (l *list) outdated(o Options) bool {
 		l.saved.Attach != string(o.Attach) || l.saved.Backstop != o.Backstop
 }
 
-// save writes the effective list now. The caller holds the mutex.
-func (e *Engine) save(generation uint64, d desired) error {
-	e.list.writing.Lock()
-	defer e.list.writing.Unlock()
-	return e.saved(e.write(generation, d))
-}
-
-// write writes the effective list. The caller holds list.writing; what it says of the
-// writing is for saved.
-func (e *Engine) write(generation uint64, d desired) (store.Effective, time.Duration, error) {
-	start := time.Now()
-	list := store.Effective{
+// effective is what the list says of d.
+func (e *Engine) effective(generation uint64, d desired) store.Effective {
+	return store.Effective{
 		Generation: generation, Services: d.state.Services, Interfaces: e.options.Interfaces,
 		Attach: string(e.options.Attach), Backstop: e.options.Backstop, Claims: d.all(),
 	}
-	err := e.store.SaveEffective(list)
-	if err != nil {
-		err = fmt.Errorf("record in %s: %w", e.options.State, err)
-	}
-	list.Claims = nil
-	return list, time.Since(start), err
+}
+
+// save writes the effective list now. The caller holds the mutex.
+func (e *Engine) save() error {
+	start := time.Now()
+	list := e.effective(e.lastGeneration(), e.view.desired)
+	e.list.writing.Lock()
+	defer e.list.writing.Unlock()
+	return e.saved(list, time.Since(start), e.store.SaveEffective(list))
 }
 
 // saved notes what was written. The caller holds the mutex.
 func (e *Engine) saved(list store.Effective, took time.Duration, err error) error {
 	e.list.took = took
 	if err != nil {
-		return err
+		return fmt.Errorf("record in %s: %w", e.options.State, err)
 	}
+	e.listed(list)
+	return nil
+}
+
+// listed notes that list is on disk.
+func (e *Engine) listed(list store.Effective) {
+	list.Claims = nil
 	e.list.saved, e.list.torn = list, false
 	delete(e.noted, "list_behind")
-	return nil
 }
 
 // saveSoon has the list follow the database. The caller holds the mutex.
@@ -86,17 +86,20 @@ func (e *Engine) catchUp() {
 		return
 	}
 	e.list.behind = nil
-	generation, snapshot := e.lastGeneration(), e.view.desired
-	e.list.writing.Lock()
-	e.mu.Unlock()
-	list, took, err := e.write(generation, snapshot)
-	e.list.writing.Unlock()
-
-	e.mu.Lock()
-	if err = e.saved(list, took, err); err != nil {
+	start := time.Now()
+	list := e.effective(e.lastGeneration(), e.view.desired)
+	snapshot, err := e.store.Snapshot(list)
+	if err == nil {
+		e.list.writing.Lock()
+		e.mu.Unlock()
+		err = snapshot.Save()
+		e.list.writing.Unlock()
+		e.mu.Lock()
+	}
+	if err = e.saved(list, time.Since(start), err); err != nil {
 		e.noted["list_behind"] = Problem{
 			Code: "list_behind", Subject: e.options.State,
-			Text: fmt.Sprintf("what add made is kept, but the list of it cannot be written: %v", err), Hint: "df " + e.options.State,
+			Text: fmt.Sprintf("what changes is kept, but the list cannot be written anew: %v", err), Hint: "df " + e.options.State,
 		}
 		e.saveSoon()
 	}
@@ -109,7 +112,7 @@ func (e *Engine) settleList() error {
 	if e.list.behind != nil {
 		e.list.behind.Stop()
 		e.list.behind = nil
-		err = e.save(e.lastGeneration(), e.view.desired)
+		err = e.save()
 	}
 	e.list.writing.Lock() // nobody is at it any more
 	defer e.list.writing.Unlock()

@@ -60,6 +60,7 @@ type Engine struct {
 	end         time.Time          // when the next claim ends beside another; zero is never
 	shut        []policy.Opening   // what the config file would open, and this start kept shut
 	torn        error              // of the effective list, at start
+	troubles    []store.Trouble    // what was found wrong with the files of the state, and put right
 	stood       bool               // a gate was up when we came
 	up          bool               // Start has succeeded
 	settings    *config.Settings   // of the config file, as this daemon was started with
@@ -88,7 +89,7 @@ func Open(o Options) (*Engine, error) {
 	} else if errors.As(err, new(*lock.HeldError)) {
 		return nil, err
 	}
-	kept, err := store.Open(o.State)
+	kept, err := store.Begin(o.State)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func (c *compiler) keepFixed(ch change, meta map[string][]byte) error {
 }
 
 // recallFixed takes over the deadlines of this boot, and forgets those of others.
-func (c *compiler) recallFixed(kept *store.Store) error {
+func (c *compiler) recallFixed(kept *store.Store, forget func(map[string][]byte)) error {
 	boot, err := store.BootID()
 	if err != nil {
 		return err
@@ -94,10 +94,10 @@ func (c *compiler) recallFixed(kept *store.Store) error {
 		}
 		c.fixed[prefix] = fixed{r.Until, r.Boottime}
 	})
-	if err != nil || len(over) == 0 {
-		return err
+	if err == nil && len(over) > 0 {
+		forget(over)
 	}
-	return kept.Apply(store.Change{Meta: over})
+	return err
 }
 
 // metaClock is the key of the store's meta that says by which clock deadlines are set.
@@ -125,7 +125,10 @@ func (e *Engine) recallClock() (err error) {
 	if e.view.clock, err = recallClock(e.store); err != nil {
 		return err
 	}
-	return e.view.clock.keep(e.store)
+	if err := e.view.clock.keep(e.store); err != nil {
+		e.noteUnwritable(err)
+	}
+	return nil
 }
 
 // recallClock is the clock by which deadlines are to be set. A huge step that came

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // This file is the break-glass between enforcing and detaching: an audit with an end,
@@ -217,7 +216,8 @@ func (e *Engine) recallAudits() error {
 	if e.view.audits = kept; len(kept) == len(was) {
 		return nil
 	}
-	return e.store.Apply(store.Change{Meta: map[string][]byte{metaAudits: kept.marshal()}})
+	e.bookkeep(map[string][]byte{metaAudits: kept.marshal()})
+	return nil
 }
 
 func (a audits) marshal() []byte {

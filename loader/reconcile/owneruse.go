@@ -66,7 +66,8 @@ func (e *Engine) recallOwnerUse() (err error) {
 	if e.savedOwners, err = e.store.OwnerUse(); err != nil || !begun {
 		return err
 	}
-	return e.store.Apply(store.Change{Meta: map[string][]byte{metaOwnerCounts: e.view.ownerCounts.marshal()}})
+	e.bookkeep(map[string][]byte{metaOwnerCounts: e.view.ownerCounts.marshal()})
+	return nil
 }
 
 // recallOwnerUse reads what was counted, for who changes nothing.

@@ -212,25 +212,37 @@ func (e *Engine) record(c change, next desired, plan policy.Plan, generation uin
 			return err
 		}
 	}
-	// The list first and the database last: only the database says what the CLI
-	// made, so its commit is the moment of the change, and before it there is none.
-	declares := !e.view.same(c) || e.list.outdated(e.options)
-	if declares {
-		if err := e.save(generation, next); err != nil {
-			return err
-		}
-	}
-	if err := e.store.Apply(done); err != nil {
-		err = fmt.Errorf("record in %s: %w", e.options.State, err)
-		if declares {
-			err = errors.Join(err, e.save(e.lastGeneration(), e.view.desired))
-		}
+	// What is declared is written whole, and so is what changes much.
+	done.List = func() store.Effective { return e.effective(generation, next) }
+	done.Whole = !e.view.same(c) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
+	if err := e.apply(done); err != nil {
 		return err
 	}
 	e.recorded(c, done)
-	if !declares && (changed || !c.edit.Empty() || e.list.saved.Generation != generation) {
+	if done.Whole {
+		e.listed(e.effective(generation, desired{state: next.state}))
+	} else if changed || !c.edit.Empty() || e.list.saved.Generation != generation {
 		e.saveSoon()
 	}
+	return nil
+}
+
+// many is how many claims a change may name that is appended to the list.
+const many = 10_000
+
+// apply records a change, and notes whether changes can be recorded.
+func (e *Engine) apply(done store.Change) error {
+	troubles, _, err := e.store.Watch()
+	e.trouble(troubles...)
+	if err == nil {
+		err = e.store.Apply(done)
+	}
+	if err != nil {
+		err = fmt.Errorf("record in %s: %w", e.options.State, err)
+		e.noteUnwritable(err)
+		return err
+	}
+	delete(e.noted, unwritable)
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 // probe collects every problem there is now.
 func (e *Engine) probe() {
+	e.keepState()
 	e.flushLog()
 	problems := e.view.probe()
 	if err := e.view.gate.NoteBackstop(); err != nil {
@@ -66,6 +67,7 @@ func (e *Engine) probe() {
 	}
 	problems = append(problems, e.drift.problems()...)
 	problems = append(problems, e.notRun()...)
+	problems = append(problems, e.stateProblems()...)
 	if e.torn != nil {
 		problems = append(problems, Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
 	}
@@ -80,7 +82,7 @@ func (e *Engine) probe() {
 
 // harmless are the problems that leave the gate shut.
 var harmless = []string{
-	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "interface_missing", "list_behind", "change_log", "use_behind",
+	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "state_damaged", "state_unwritable", "interface_missing", "list_behind", "change_log", "use_behind",
 	"held", "kept_shut", "rollback_failed", "repaired", "events", "udp_unguarded", "source_routes",
 }
 

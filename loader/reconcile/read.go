@@ -102,5 +102,14 @@ func Recoverable(state string) bool {
 	if err != nil && !errors.As(err, &torn) {
 		return !errors.Is(err, os.ErrNotExist)
 	}
-	return last.Generation > 0 && len(last.Services) > 0
+	if last.Generation > 0 && len(last.Services) > 0 {
+		return true
+	}
+	kept, err := store.OpenReadOnly(state)
+	if err != nil {
+		return false
+	}
+	defer kept.Close()
+	last, err = kept.Last()
+	return err == nil && last.Generation > 0 && len(last.Services) > 0
 }

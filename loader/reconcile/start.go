@@ -14,24 +14,23 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// Start puts the gate up. The last good policy is published and attached before any
-// file is read, so that a broken file after a reboot does not leave the host open;
-// only then flags and files are taken over. Without a last good policy they must be
-// right: the error then is theirs, and nothing was attached.
+// Start puts the gate up. After a reboot the last good list is published and attached
+// before anything else is opened, read or believed: neither a database that is damaged
+// nor a broken file leaves the host open. Then comes the database, and where it knows
+// more than the list, that; only then flags and files are taken over. Without a last good
+// policy they must be right: the error then is theirs, and nothing was attached.
 func (e *Engine) Start(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	good, err := e.recover()
+	fresh, err := e.enforceList()
 	if err != nil {
 		return err
 	}
-	e.rollBackIfDue() // of what nobody could confirm, no packet is judged by after a reboot
-	var fresh []string
-	if good {
-		if fresh, err = e.attachAll(); err != nil {
-			return err
-		}
+	good, err := e.enforceDatabase(&fresh)
+	if err != nil {
+		return err
 	}
+	e.rollBackIfDue()
 	if err := e.takeOver(good); err != nil {
 		// After a reboot the last good policy stays up, whatever the flags say now;
 		// beside a gate that was up, this start leaves nothing of its own.
@@ -51,6 +50,55 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.up = true
 	go debug.FreeOSMemory() // a start leaves behind as much again as it needs
 	return ctx.Err()
+}
+
+// enforceList enforces what the list alone says. Where a gate is up already, it enforces,
+// and nothing is done here.
+func (e *Engine) enforceList() (fresh []string, err error) {
+	if e.stood {
+		return nil, nil
+	}
+	e.tear(e.store.LoadList())
+	good, err := e.recover()
+	if err != nil { // the database may know better
+		e.options.Log.Error(fmt.Sprintf("bring back the last good list: %v", err))
+		return nil, nil
+	}
+	if !good {
+		return nil, nil
+	}
+	return e.attachAll()
+}
+
+// tear notes what was wrong with the list; nil is nothing.
+func (e *Engine) tear(err error) {
+	if err != nil {
+		e.torn, e.list.torn = err, true
+	}
+}
+
+// enforceDatabase opens the database, and enforces it where that was not done, or where
+// it knows more than the list. It reports whether there is a last good policy.
+func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
+	troubles, err := e.store.OpenDatabase(true)
+	if err != nil {
+		return false, err
+	}
+	e.trouble(troubles...)
+	if good = len(e.view.state.Services) > 0; !good || e.store.Later() {
+		e.list.torn = e.list.torn || e.store.Later()
+		if good, err = e.recover(); err != nil {
+			return false, err
+		}
+		attached, err := []string(nil), error(nil)
+		if good {
+			attached, err = e.attachAll()
+		}
+		if *fresh = append(*fresh, attached...); err != nil {
+			return false, err
+		}
+	}
+	return good, e.recallCounts()
 }
 
 // Announce flies the canary and says what was put up, and what the canary proved.
@@ -76,8 +124,8 @@ func (e *Engine) say(line string) {
 	e.options.Log.Info(line)
 }
 
-// recover brings back the last good policy: what was declared, and what the CLI
-// made. It reports whether there is one.
+// recover brings back the last good policy from what the store has now: what was
+// declared, and what the CLI made. It reports whether there is one.
 func (e *Engine) recover() (bool, error) {
 	if err := e.recallClock(); err != nil {
 		return false, err
@@ -88,21 +136,7 @@ func (e *Engine) recover() (bool, error) {
 	}
 	e.compiler = compiler{clock: e.view.clock, numbers: newNumbers(given), fixed: map[netip.Prefix]fixed{}}
 	e.view.numbers = e.compiler.numbers
-	if err := e.compiler.recallFixed(e.store); err != nil {
-		return false, err
-	}
-	if err := e.recallOwnerUse(); err != nil {
-		return false, err
-	}
-	if last, found, err := e.store.LastRecord(); err != nil {
-		return false, err
-	} else if found {
-		e.last = lastChange(last)
-	}
-	if err := errors.Join(e.countSince(), e.view.uses.begin(e.store, e.view.gate.Tables)); err != nil {
-		return false, err
-	}
-	if err := e.recall(metaMisses, &e.lookout.misses); err != nil {
+	if err := e.compiler.recallFixed(e.store, e.bookkeep); err != nil {
 		return false, err
 	}
 	claims, err := e.store.Claims()
@@ -113,11 +147,8 @@ func (e *Engine) recover() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	last, err := e.store.Declared()
-	var torn *store.TornError
-	if errors.As(err, &torn) {
-		e.torn, e.list.torn = err, true
-	} else if err != nil {
+	last, err := e.store.Last()
+	if err != nil {
 		return false, err
 	}
 	if last.Generation == 0 || len(last.Services) == 0 {
@@ -143,7 +174,45 @@ func (e *Engine) recover() (bool, error) {
 	}
 	e.tally = countAll(e.view.desired)
 	_, _, e.end = e.view.state.Expire(time.Now())
-	return true, e.settle(last.Generation)
+	return true, e.settleConfirmed(last.Generation)
+}
+
+// settleConfirmed is settle but for a change that nobody confirmed in time: no packet is
+// judged by that after a reboot. The database, where the rollback is recorded, may not be
+// open yet.
+func (e *Engine) settleConfirmed(generation uint64) error {
+	if e.pending == nil || e.left() > 0 {
+		return e.settle(generation)
+	}
+	c, err := e.inverse()
+	if err != nil {
+		return e.settle(generation)
+	}
+	next, _, err := e.view.next(c, time.Now())
+	if err != nil {
+		return e.settle(generation)
+	}
+	stands := e.view.desired
+	e.view.desired, e.tally = next, countAll(next)
+	err = e.settle(generation)
+	e.view.desired, e.tally = stands, countAll(stands)
+	return err
+}
+
+// recallCounts brings back what was counted and noted, which decides on no packet.
+func (e *Engine) recallCounts() error {
+	if err := e.recallOwnerUse(); err != nil {
+		return err
+	}
+	if last, found, err := e.store.LastRecord(); err != nil {
+		return err
+	} else if found {
+		e.last = lastChange(last)
+	}
+	if err := errors.Join(e.countSince(), e.view.uses.begin(e.store, e.view.gate.Tables)); err != nil {
+		return err
+	}
+	return e.recall(metaMisses, &e.lookout.misses)
 }
 
 // recallUnsettled brings back what is not for good.
@@ -246,5 +315,6 @@ func (e *Engine) countSince() error {
 		return fmt.Errorf("note the start of counting: %w", err)
 	}
 	e.view.since = &now
-	return e.store.Apply(store.Change{Meta: map[string][]byte{store.MetaSince: text}})
+	e.bookkeep(map[string][]byte{store.MetaSince: text})
+	return nil
 }

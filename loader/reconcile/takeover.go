@@ -72,6 +72,10 @@ func (e *Engine) takeOver(good bool) error {
 		}
 		plan, err = e.make(c)
 	}
+	if good && e.isUnwritable(err) {
+		e.failing = failing
+		return nil // the last good policy is enforced, and nothing else can be
+	}
 	if err != nil {
 		return blame(unread, err)
 	}

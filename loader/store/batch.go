@@ -6,8 +6,6 @@ package store
 import (
 	"bytes"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // write is what becomes of one key; without a record it goes.
@@ -64,27 +62,30 @@ func lastOfEach(writes []write) []write {
 
 // apply writes the batch and returns what takes it back, in the form and order of
 // bucketPrevious. What stays as it is, is neither written nor taken back.
-func (b batch) apply(tx *bolt.Tx) (undo []write, err error) {
-	bucket, err := tx.CreateBucketIfNotExists(b.bucket)
+func (b batch) apply(t *txn) (undo []write, err error) {
+	bucket, err := t.CreateBucketIfNotExists(b.bucket)
 	if err != nil {
 		return nil, err
 	}
-	previous := tx.Bucket(bucketPrevious)
 	for _, w := range b.writes {
-		old := bytes.Clone(bucket.Get(w.key)) // bbolt may move its own while we write
+		sealed := bucket.Get(w.key)
+		var old []byte
+		if sealed != nil {
+			if old, err = unseal(b.bucket, w.key, sealed); err != nil {
+				return nil, err
+			}
+			old = bytes.Clone(old) // bbolt may move its own while we write
+		}
 		back := append([]byte{b.kind}, w.key...)
 		if b.kind == kindClaim && w.record != nil {
-			keepCreated(w.record, old, previous, back)
+			if err := keepCreated(t, w.record, old, back); err != nil {
+				return nil, err
+			}
 		}
 		if bytes.Equal(old, w.record) {
 			continue
 		}
-		if w.record == nil {
-			err = bucket.Delete(w.key)
-		} else {
-			err = bucket.Put(w.key, w.record)
-		}
-		if err != nil {
+		if err := t.replace(bucket, b.bucket, w.key, sealed, w.record); err != nil {
 			return nil, err
 		}
 		if old == nil {
@@ -98,15 +99,18 @@ func (b batch) apply(tx *bolt.Tx) (undo []write, err error) {
 // keepCreated keeps when a prefix was first added: of a claim that is only
 // updated, and of one that the last change took away and that comes back as it
 // was, by rollback or by hand.
-func keepCreated(record, old []byte, previous *bolt.Bucket, back []byte) {
+func keepCreated(t *txn, record, old, back []byte) (err error) {
 	const createdAt = 2 + timeSize
-	if old == nil && previous != nil {
-		old = previous.Get(back)
+	if old == nil {
+		if old, err = t.get(bucketPrevious, back); err != nil {
+			return err
+		}
 		if len(old) < headSize || !bytes.Equal(old[:createdAt], record[:createdAt]) || !bytes.Equal(old[headSize:], record[headSize:]) {
-			return
+			return nil
 		}
 	}
 	if len(old) >= headSize && old[0] == recordVersion {
 		copy(record[createdAt:headSize], old[createdAt:headSize])
 	}
+	return nil
 }

@@ -29,8 +29,8 @@ var bucketUnlogged = []byte("unlogged")
 
 // putRecord adds the record of a change, in its transaction, and drops those that
 // the file has on disk.
-func (s *Store) putRecord(tx *bolt.Tx, facts *bolt.Bucket, record Record, before uint64) error {
-	bucket, err := tx.CreateBucketIfNotExists(bucketUnlogged)
+func (s *Store) putRecord(t *txn, record Record, before uint64) error {
+	bucket, err := t.CreateBucketIfNotExists(bucketUnlogged)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,10 @@ func (s *Store) putRecord(tx *bolt.Tx, facts *bolt.Bucket, record Record, before
 		return err
 	}
 	record.Sequence = max(bucket.Sequence(), s.floor) + 1
-	record.Before, record.After = before, readGeneration(facts)
+	record.Before = before
+	if record.After, err = readNumber(reader{t.Tx}, keyGeneration); err != nil {
+		return err
+	}
 	line, err := encodeLine(record)
 	if err != nil {
 		return err
@@ -49,8 +52,11 @@ func (s *Store) putRecord(tx *bolt.Tx, facts *bolt.Bucket, record Record, before
 	if err := bucket.Put(sequenceKey(record.Sequence), line); err != nil {
 		return err
 	}
+	if t.frame != nil {
+		t.frame.note(bucketUnlogged, sequenceKey(record.Sequence), line)
+	}
 	record.Added, record.Removed, record.Changed = nil, nil, nil
-	return putJSON(facts, keyLastRecord, record)
+	return putJSON(t, bucketFacts, keyLastRecord, record)
 }
 
 func sequenceKey(sequence uint64) []byte { return binary.BigEndian.AppendUint64(nil, sequence) }

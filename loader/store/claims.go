@@ -1,5 +1,4 @@
-// This file is the database: the claims of the command line, and what must
-// change with them in the same transaction.
+// This file holds the claims of the command line in the database, and its facts.
 
 package store
 
@@ -7,7 +6,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,11 +16,13 @@ import (
 )
 
 var (
-	bucketClaims = []byte("claims") // key of a prefix: record
-	bucketFacts  = []byte("facts")  // the keys below
-	bucketMeta   = []byte("meta")   // the caller's
+	bucketClaims   = []byte("claims.2")   // key of a prefix: record
+	bucketFacts    = []byte("facts.2")    // the keys below
+	bucketMeta     = []byte("meta.2")     // the caller's
+	bucketDeclared = []byte("declared.2") // number: a piece of the list of what is declared
 
 	keyGeneration = []byte("generation")  // 8 bytes, big endian
+	keySerial     = []byte("serial")      // likewise; see Change
 	keyLastRecord = []byte("last_record") // JSON, a Record without its lines
 	keyConfirm    = []byte("confirm")     // JSON, a Confirm
 )
@@ -32,61 +32,6 @@ const (
 	MetaSince    = "since"    // when the counters began
 	MetaSettings = "settings" // what the daemon was last started with
 )
-
-// Change is what becomes durable together.
-type Change struct {
-	Delete     []netip.Prefix // a prefix that is not there is no error
-	Put        []policy.Claim // after Delete; one a prefix, the last wins
-	Resume     []Subject      // as Delete
-	Suspend    []Suspension   // as Put
-	Unlimit    []string       // owners; as Delete
-	Limit      []Limit        // as Put
-	Generation uint64         // 0 leaves it
-
-	Log     *Record  // for the change log; nil is no change that anybody made
-	Undo    []byte   // kept in Inverse.Undo; not nil makes it a change to take back, whatever it does here
-	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
-	Confirm *Confirm // what waits for one from now on
-	Aside   bool     // no rollback takes it back, neither now nor with what waits
-
-	Meta map[string][]byte // a nil value deletes its key
-}
-
-// Apply makes a change in one transaction. When it returns nil the change is
-// on disk; when it returns an error nothing of it is. It fails with
-// ErrUnconfirmed when change asks for a confirmation and another one is due.
-func (s *Store) Apply(change Change) error {
-	if s.readOnly {
-		return ErrReadOnly
-	}
-	if change.Log != nil {
-		change.Log = change.Log.cut(time.Now())
-	}
-	batches, err := encodeAll(change)
-	if err != nil {
-		return err
-	}
-	if err := s.update(func(tx *bolt.Tx) error { return s.apply(tx, change, batches) }); err != nil {
-		return err
-	}
-	if change.Log != nil {
-		_ = s.FlushLog() // the change is made: the record waits in the database, and who asks FlushLog hears why
-	}
-	return nil
-}
-
-// update runs fn on the database, all of it or nothing.
-func (s *Store) update(fn func(*bolt.Tx) error) error {
-	err := guard(func() error { return s.db.Update(fn) })
-	var fault *faultError
-	if errors.As(err, &fault) {
-		return &CorruptError{Path: s.db.Path(), Err: err}
-	}
-	if err != nil {
-		return fmt.Errorf("write state %s: %w", s.db.Path(), err)
-	}
-	return nil
-}
 
 // encodeClaims returns the writes of change.Delete and change.Put.
 func encodeClaims(change Change) ([]write, error) {
@@ -125,55 +70,26 @@ func checkPrefix(prefix netip.Prefix) error {
 	return nil
 }
 
-func (s *Store) apply(tx *bolt.Tx, change Change, batches []batch) error {
-	facts, err := tx.CreateBucketIfNotExists(bucketFacts)
-	if err != nil {
-		return err
-	}
-	meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-	if err != nil {
-		return err
-	}
-	before := readGeneration(facts)
-	if change.Generation != 0 {
-		if err := facts.Put(keyGeneration, binary.BigEndian.AppendUint64(nil, change.Generation)); err != nil {
-			return err
-		}
-	}
-	if change.Log != nil {
-		if err := s.putRecord(tx, facts, *change.Log, before); err != nil {
-			return err
-		}
-	}
-	if err := applyBatches(tx, facts, change, batches, before); err != nil {
-		return err
-	}
-	for key, value := range change.Meta {
-		if err := putMeta(meta, []byte(key), value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func putMeta(meta *bolt.Bucket, key, value []byte) error {
-	if value == nil {
-		return meta.Delete(key)
-	}
-	return meta.Put(key, value)
-}
-
-func putJSON(bucket *bolt.Bucket, key []byte, value any) error {
+func putJSON(t *txn, bucket, key []byte, value any) error {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	return bucket.Put(key, text)
+	return t.put(bucket, key, text)
 }
 
 // Claims returns the claims of the command line by policy.ComparePrefix. They
 // share their Services slices, which must not be written to.
 func (s *Store) Claims() ([]policy.Claim, error) {
+	if !s.isOpen() {
+		var claims []policy.Claim
+		for _, c := range s.memory.Claims {
+			if c.Origin == policy.OriginCLI {
+				claims = append(claims, *c)
+			}
+		}
+		return claims, nil
+	}
 	var claims []policy.Claim
 	err := s.view(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(bucketClaims)
@@ -182,7 +98,7 @@ func (s *Store) Claims() ([]policy.Claim, error) {
 		}
 		claims = make([]policy.Claim, 0, bucket.Stats().KeyN) // growing to a million costs more than counting
 		d := newDecoder()
-		return bucket.ForEach(func(key, record []byte) error {
+		return eachOf(bucket, bucketClaims, nil, func(key, record []byte) error {
 			c, _, err := d.decode(key, record)
 			claims = append(claims, c)
 			return err
@@ -196,33 +112,31 @@ func (s *Store) Claims() ([]policy.Claim, error) {
 
 // Generation returns the generation of the last change, 0 before the first.
 func (s *Store) Generation() (generation uint64, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		generation = readGeneration(tx.Bucket(bucketFacts))
-		return nil
+	err = s.read(func(from source) (err error) {
+		generation, err = readNumber(from, keyGeneration)
+		return err
 	})
 	return generation, err
 }
 
-func readGeneration(facts *bolt.Bucket) uint64 {
-	if facts == nil {
-		return 0
+// readNumber is one of the facts, 0 where it is not there.
+func readNumber(from source, key []byte) (uint64, error) {
+	record, err := from.get(bucketFacts, key)
+	if err != nil || len(record) != 8 {
+		return 0, err
 	}
-	value := facts.Get(keyGeneration)
-	if len(value) != 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(value)
+	return binary.BigEndian.Uint64(record), nil
 }
 
 // fact reads the JSON at key and reports whether there is any.
 func (s *Store) fact(key []byte, into any) (found bool, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		facts := tx.Bucket(bucketFacts)
-		if facts == nil || facts.Get(key) == nil {
-			return nil
+	err = s.read(func(from source) error {
+		record, err := from.get(bucketFacts, key)
+		if err != nil || record == nil {
+			return err
 		}
 		found = true
-		return json.Unmarshal(facts.Get(key), into)
+		return json.Unmarshal(record, into)
 	})
 	return found, err
 }
@@ -230,26 +144,20 @@ func (s *Store) fact(key []byte, into any) (found bool, err error) {
 // EachMeta calls fn for what Apply put at keys that begin with prefix, in their order.
 // It must not change the store, nor keep value.
 func (s *Store) EachMeta(prefix string, fn func(key string, value []byte)) error {
-	return s.view(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil {
+	return s.read(func(from source) error {
+		return from.each(bucketMeta, []byte(prefix), func(key, record []byte) error {
+			fn(string(key), record)
 			return nil
-		}
-		cursor := meta.Cursor()
-		for key, value := cursor.Seek([]byte(prefix)); bytes.HasPrefix(key, []byte(prefix)); key, value = cursor.Next() {
-			fn(string(key), value)
-		}
-		return nil
+		})
 	})
 }
 
 // Meta returns a copy of the value that Apply put at key, nil if there is none.
 func (s *Store) Meta(key string) (value []byte, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		if meta := tx.Bucket(bucketMeta); meta != nil {
-			value = bytes.Clone(meta.Get([]byte(key)))
-		}
-		return nil
+	err = s.read(func(from source) error {
+		record, err := from.get(bucketMeta, []byte(key))
+		value = bytes.Clone(record)
+		return err
 	})
 	return value, err
 }

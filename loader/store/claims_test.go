@@ -188,7 +188,11 @@ func TestUpdateKeepsCreated(t *testing.T) {
 		t.Helper()
 		err := s.db.View(func(tx *bolt.Tx) error {
 			key := appendKey(nil, c.Prefix)
-			got, created, err := newDecoder().decode(key, tx.Bucket(bucketClaims).Get(key))
+			record, err := reader{tx}.get(bucketClaims, key)
+			if err != nil {
+				return err
+			}
+			got, created, err := newDecoder().decode(key, record)
 			if got.Note != note || !created.Equal(want) {
 				t.Errorf("note %q created %v, want %s, %v", got.Note, created, note, want)
 			}
@@ -236,7 +240,8 @@ func TestNewerRecordNamesTheFile(t *testing.T) {
 	s := mustOpen(t, dir)
 	mustApply(t, s, Change{Put: []policy.Claim{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Origin: policy.OriginCLI}}})
 	err := s.db.Update(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketClaims).Put(appendKey(nil, netip.MustParsePrefix("10.1.0.0/16")), []byte{2})
+		key := appendKey(nil, netip.MustParsePrefix("10.1.0.0/16"))
+		return tx.Bucket(bucketClaims).Put(key, seal(bucketClaims, key, []byte{2}))
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,8 +10,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // ErrUnconfirmed is the answer to a change that asks for a confirmation while
@@ -60,10 +58,14 @@ func (s *Store) Pending() (confirm Confirm, found bool, err error) {
 
 // putConfirm notes what waits after change, and returns whether something waited
 // before it that change does not settle.
-func putConfirm(facts *bolt.Bucket, change Change) (waiting bool, err error) {
-	waiting = facts.Get(keyConfirm) != nil
+func putConfirm(t *txn, change Change) (waiting bool, err error) {
+	was, err := t.get(bucketFacts, keyConfirm)
+	if err != nil {
+		return false, err
+	}
+	waiting = was != nil
 	if change.Settle {
-		if err := facts.Delete(keyConfirm); err != nil {
+		if err := t.put(bucketFacts, keyConfirm, nil); err != nil {
 			return false, err
 		}
 		waiting = false
@@ -75,6 +77,8 @@ func putConfirm(facts *bolt.Bucket, change Change) (waiting bool, err error) {
 		return true, ErrUnconfirmed
 	}
 	confirm := *change.Confirm
-	confirm.Generation = readGeneration(facts)
-	return false, putJSON(facts, keyConfirm, confirm)
+	if confirm.Generation, err = readNumber(reader{t.Tx}, keyGeneration); err != nil {
+		return false, err
+	}
+	return false, putJSON(t, bucketFacts, keyConfirm, confirm)
 }

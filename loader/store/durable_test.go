@@ -93,7 +93,7 @@ func checkGeneration(t *testing.T, dir string, acked uint64) uint64 {
 	}
 	checkLogged(t, s, generation)
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) > 4 {
+	if err != nil || len(files) > 5 {
 		t.Fatalf("temporary files are left: %v, %v", files, err)
 	}
 	return generation

@@ -23,8 +23,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -36,6 +34,7 @@ const (
 
 	// What the lines of the file have beside the list grammar, for which all
 	// of it is comment.
+	recordMark = "#= "      // and a record of the database, before the head
 	headMark   = "#! "      // and the head as JSON
 	originMark = "#@ "      // and the quoted origin of the lines that follow
 	whereMark  = "\t#: "    // and the quoted Where of the claim before it
@@ -43,9 +42,9 @@ const (
 	sumSize    = len(sumMark) + 2*sha256.Size + 1
 )
 
-const preamble = `# What xdpallow enforces, written by the daemon at each generation and published
-# after a reboot. Do not edit: where a byte differs from the checksum at the
-# end, the generation before (` + previousName + `) is used instead.
+const preamble = `# What xdpallow enforces, written by the daemon and published after a reboot; what
+# came later is in ` + journalName + `. Do not edit: where a byte differs from the
+# checksum at the end, the list before (` + previousName + `) is used instead.
 `
 
 // Effective is the policy of one generation, claim by claim.
@@ -61,52 +60,13 @@ type Effective struct {
 // head is everything but the claims.
 type head struct {
 	Version    int              `json:"version"`
+	Serial     uint64           `json:"serial,omitempty"` // of the last change that it says
 	Generation uint64           `json:"generation"`
 	Services   []policy.Service `json:"services"`
 	Interfaces []string         `json:"interfaces"`
 	Attach     string           `json:"attach"`
 	Backstop   string           `json:"backstop,omitempty"`
 	Claims     int              `json:"claims"`
-}
-
-// SaveEffective makes e the effective list and keeps the one before it. When
-// it returns nil, e is on disk; at every moment before, one of the two files
-// is whole.
-func (s *Store) SaveEffective(e Effective) error {
-	if s.readOnly {
-		return ErrReadOnly
-	}
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	path := filepath.Join(s.dir, effectiveName)
-	if err := s.saveEffective(path, e); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	s.whole = true
-	return nil
-}
-
-func (s *Store) saveEffective(path string, e Effective) error {
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Cleanup() }()
-	if err := writeEffective(file, e); err != nil {
-		return err
-	}
-	// A torn file must not take the place of the previous one: until the
-	// rename below, that is the only whole one.
-	if s.whole || isWhole(path) {
-		if err := linkOver(path, filepath.Join(s.dir, previousName)); err != nil {
-			return err
-		}
-	}
-	s.whole = false // whatever fails from here on
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	return syncDir(s.dir)
 }
 
 // linkOver gives the file a second name, replacing what had it.
@@ -130,14 +90,29 @@ func linkOver(path, second string) error {
 }
 
 // writeEffective writes e, grouped by origin, and its checksum.
-func writeEffective(w io.Writer, e Effective) error {
+func writeEffective(w io.Writer, e Effective) error { return writeList(w, e, 0, nil) }
+
+// writeList writes e with the records that stand beside it.
+func writeList(w io.Writer, e Effective, serial uint64, records []byte) error {
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), bufferSize)
-	h, err := json.Marshal(head{formatVersion, e.Generation, e.Services, e.Interfaces, e.Attach, e.Backstop, len(e.Claims)})
+	if err := writeBody(out, e, serial, records); err != nil {
+		return err
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	_, err := w.Write(sumLine(sum))
+	return err
+}
+
+// writeBody writes everything but the checksum.
+func writeBody(out *bufio.Writer, e Effective, serial uint64, records []byte) error {
+	h, err := json.Marshal(head{formatVersion, serial, e.Generation, e.Services, e.Interfaces, e.Attach, e.Backstop, len(e.Claims)})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s%s%s\n", preamble, headMark, h) // errors stay with out
+	fmt.Fprintf(out, "%s%s%s%s\n", preamble, records, headMark, h) // errors stay with out
 	byOrigin := make(map[policy.Origin][]*policy.Claim)
 	for _, c := range e.Claims {
 		byOrigin[c.Origin] = append(byOrigin[c.Origin], c)
@@ -149,11 +124,7 @@ func writeEffective(w io.Writer, e Effective) error {
 			}
 		}
 	}
-	if err := out.Flush(); err != nil {
-		return err
-	}
-	_, err = w.Write(sumLine(sum))
-	return err
+	return nil
 }
 
 // writeSection writes claims of one origin and returns those whose prefix it

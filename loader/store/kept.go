@@ -56,6 +56,30 @@ func (s *Store) ForgetKept(generation uint64) {
 	}
 }
 
+// Last is the policy of the last change, with the claims of all origins but the command
+// line; those of the list before OpenDatabase. Without a generation there is none.
+func (s *Store) Last() (last Effective, err error) {
+	if !s.isOpen() {
+		if s.readOnly {
+			return LoadDeclared(s.dir)
+		}
+		return s.memory.Effective, nil
+	}
+	var generation uint64
+	err = s.read(func(from source) (err error) {
+		if last, err = readDeclared(from); err != nil {
+			return err
+		}
+		generation, err = readNumber(from, keyGeneration)
+		return err
+	})
+	if err == nil && last.Generation == 0 && len(last.Services) == 0 {
+		return s.Declared()
+	}
+	last.Generation = max(last.Generation, generation)
+	return last, err
+}
+
 // Declared is LoadDeclared as of the last change that was committed. A list is
 // written before its change is: where the host lost power between the two, the
 // change never was, and the list before it is put back in its place.

@@ -50,50 +50,83 @@ func LoadDeclared(dir string) (Effective, error) { return load(dir, policy.Origi
 
 // load loads all but the claims of the origin without.
 func load(dir string, without policy.Origin) (Effective, error) {
+	state, err := loadEither(dir, without)
+	return state.Effective, err
+}
+
+// loadEither loads the last list that is whole. See LoadEffective.
+func loadEither(dir string, without policy.Origin) (State, error) {
 	path := filepath.Join(dir, effectiveName)
-	e, err := loadFile(path, without)
+	state, err := loadState(path, without)
 	if err == nil {
-		return e, nil
+		return state, nil
 	}
 	previous := filepath.Join(dir, previousName)
-	e, previousErr := loadFile(previous, without)
+	state, previousErr := loadState(previous, without)
 	missing, previousMissing := errors.Is(err, fs.ErrNotExist), errors.Is(previousErr, fs.ErrNotExist)
 	switch {
 	case previousErr == nil:
-		return e, &TornError{path, e.Generation, err}
+		return state, &TornError{path, state.Generation, err}
 	case missing && previousMissing:
-		return Effective{}, nil
+		return State{}, nil
 	case previousMissing:
-		return Effective{}, fmt.Errorf("read %s: %w", path, err)
+		return State{}, fmt.Errorf("read %s: %w", path, err)
 	}
-	return Effective{}, errors.Join(fmt.Errorf("read %s: %w", path, err), fmt.Errorf("read %s: %w", previous, previousErr))
+	return State{}, errors.Join(fmt.Errorf("read %s: %w", path, err), fmt.Errorf("read %s: %w", previous, previousErr))
 }
 
 func loadFile(path string, without policy.Origin) (Effective, error) {
+	state, err := loadState(path, without)
+	return state.Effective, err
+}
+
+func loadState(path string, without policy.Origin) (State, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return Effective{}, err
+		return State{}, err
 	}
 	defer file.Close()
 	size, err := verify(file)
 	if err != nil {
-		return Effective{}, err
+		return State{}, err
 	}
-	e, err := readEffective(io.NewSectionReader(file, 0, size), without)
+	return readState(io.NewSectionReader(file, 0, size), without)
+}
+
+// readListHead is the head of the list at path, which may be damaged behind it.
+func readListHead(path string) (head, error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return Effective{}, err
+		return head{}, err
 	}
-	return e, nil
+	defer file.Close()
+	return readHead(bufio.NewReaderSize(file, bufferSize), records{})
 }
 
 // readEffective is the inverse of writeEffective, without the checksum and without the
 // claims of one origin.
 func readEffective(r io.Reader, without policy.Origin) (Effective, error) {
-	lines := bufio.NewReaderSize(r, bufferSize)
-	h, err := readHead(lines)
+	state, err := readState(r, without)
+	return state.Effective, err
+}
+
+// readState is readEffective with what stands beside the claims.
+func readState(r io.Reader, without policy.Origin) (State, error) {
+	state := State{records: records{}}
+	var err error
+	state.Effective, err = state.read(bufio.NewReaderSize(r, bufferSize), without)
+	if err != nil {
+		return State{}, err
+	}
+	return state, nil
+}
+
+func (state *State) read(lines *bufio.Reader, without policy.Origin) (Effective, error) {
+	h, err := readHead(lines, state.records)
 	if err != nil {
 		return Effective{}, err
 	}
+	state.Serial = h.Serial
 	e := Effective{Generation: h.Generation, Services: h.Services, Interfaces: h.Interfaces, Attach: h.Attach, Backstop: h.Backstop}
 	s := &section{lines: lines}
 	skipped := 0
@@ -119,12 +152,21 @@ func readEffective(r io.Reader, without policy.Origin) (Effective, error) {
 	return e, nil
 }
 
-// readHead reads up to the head and through it.
-func readHead(lines *bufio.Reader) (h head, err error) {
+// readHead reads up to the head and through it, and takes the records before it into
+// beside.
+func readHead(lines *bufio.Reader, beside records) (h head, err error) {
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			return h, fmt.Errorf("find the head: %w", err)
+		}
+		if text, found := bytes.CutPrefix(line, []byte(recordMark)); found {
+			bucket, key, record, err := parseRecord(bytes.TrimSuffix(text, []byte("\n")))
+			if err != nil {
+				return h, fmt.Errorf("parse a record: %w", err)
+			}
+			beside.put(bucket, string(key), record)
+			continue
 		}
 		text, found := bytes.CutPrefix(line, []byte(headMark))
 		if !found {

@@ -10,15 +10,13 @@ import (
 	"net/netip"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // bucketPrevious holds a record, or absent, at the kind and key of everything that
 // the last change wrote, and the head.
 var (
-	bucketPrevious = []byte("previous")
+	bucketPrevious = []byte("previous.2")
 	keyHead        = []byte{0}
 	absent         = []byte{0} // no record has version 0
 )
@@ -61,71 +59,91 @@ type inverseHead struct {
 // applyBatches writes the batches and keeps what takes them back. While a change
 // waits for its confirmation, later ones are added to it: what comes of a
 // rollback is the state before the first, and never a mixture.
-func applyBatches(tx *bolt.Tx, facts *bolt.Bucket, change Change, batches []batch, before uint64) error {
+func applyBatches(t *txn, change Change, batches []batch, before uint64) error {
 	var undo []write
 	for _, b := range batches {
-		more, err := b.apply(tx)
+		more, err := b.apply(t)
 		if err != nil {
 			return err
 		}
 		undo = append(undo, more...)
 	}
-	waiting, err := putConfirm(facts, change)
+	waiting, err := putConfirm(t, change)
 	if err != nil {
 		return err
 	}
-	if change.Aside {
-		return leaveToItself(tx, batches)
-	}
-	if len(undo) == 0 && change.Undo == nil && change.Confirm == nil {
-		return nil
-	}
-	head := inverseHead{Version: previousVersion, Before: before, After: readGeneration(facts), Undo: change.Undo}
-	if change.Log != nil {
-		head.Time, head.Command = change.Log.Time, change.Log.Command
-	}
-	if waiting {
-		return addToPrevious(tx, undo, head.After)
-	}
-	return putPrevious(tx, undo, head)
-}
-
-func putPrevious(tx *bolt.Tx, undo []write, head inverseHead) error {
-	if tx.Bucket(bucketPrevious) != nil {
-		if err := tx.DeleteBucket(bucketPrevious); err != nil {
+	// What is taken back may be a million records: the list has them only while somebody
+	// waits for a rollback.
+	frame := t.frame
+	t.frame = nil
+	defer func() { t.frame = frame }()
+	switch {
+	case change.Aside:
+		if err := leaveToItself(t, batches); err != nil {
+			return err
+		}
+	case len(undo) > 0 || change.Undo != nil || change.Confirm != nil:
+		after, err := readNumber(reader{t.Tx}, keyGeneration)
+		if err != nil {
+			return err
+		}
+		head := inverseHead{Version: previousVersion, Before: before, After: after, Undo: change.Undo}
+		if change.Log != nil {
+			head.Time, head.Command = change.Log.Time, change.Log.Command
+		}
+		if waiting {
+			err = addToPrevious(t, undo, head.After)
+		} else {
+			err = putPrevious(t, undo, head)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	previous, err := tx.CreateBucket(bucketPrevious)
-	if err != nil {
+	if frame == nil {
+		return nil
+	}
+	frame.noteEmpty(bucketPrevious)
+	if !waiting && change.Confirm == nil {
+		return nil
+	}
+	return reader{t.Tx}.each(bucketPrevious, nil, func(key, record []byte) error {
+		frame.note(bucketPrevious, key, record)
+		return nil
+	})
+}
+
+func putPrevious(t *txn, undo []write, head inverseHead) error {
+	if err := t.clear(bucketPrevious); err != nil {
 		return err
 	}
-	if err := putJSON(previous, keyHead, head); err != nil {
+	if err := putJSON(t, bucketPrevious, keyHead, head); err != nil {
 		return err
 	}
+	bucket := t.Bucket(bucketPrevious)
 	for _, w := range undo {
-		if err := previous.Put(w.key, w.record); err != nil {
+		if err := t.replace(bucket, bucketPrevious, w.key, nil, w.record); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func addToPrevious(tx *bolt.Tx, undo []write, after uint64) error {
-	previous := tx.Bucket(bucketPrevious)
-	head, err := readHeadOf(previous)
+func addToPrevious(t *txn, undo []write, after uint64) error {
+	head, err := readHeadOf(reader{t.Tx})
 	if err != nil {
 		return err
 	}
 	head.After = after
-	if err := putJSON(previous, keyHead, head); err != nil {
+	if err := putJSON(t, bucketPrevious, keyHead, head); err != nil {
 		return err
 	}
 	for _, w := range undo {
-		if previous.Get(w.key) != nil {
-			continue
+		old, err := t.get(bucketPrevious, w.key)
+		if err == nil && old == nil {
+			err = t.put(bucketPrevious, w.key, w.record)
 		}
-		if err := previous.Put(w.key, w.record); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -133,14 +151,13 @@ func addToPrevious(tx *bolt.Tx, undo []write, after uint64) error {
 }
 
 // leaveToItself has no rollback touch what batches write.
-func leaveToItself(tx *bolt.Tx, batches []batch) error {
-	previous := tx.Bucket(bucketPrevious)
-	if previous == nil {
+func leaveToItself(t *txn, batches []batch) error {
+	if t.Bucket(bucketPrevious) == nil {
 		return nil
 	}
 	for _, b := range batches {
 		for _, w := range b.writes {
-			if err := previous.Delete(append([]byte{b.kind}, w.key...)); err != nil {
+			if err := t.put(bucketPrevious, append([]byte{b.kind}, w.key...), nil); err != nil {
 				return err
 			}
 		}
@@ -148,11 +165,15 @@ func leaveToItself(tx *bolt.Tx, batches []batch) error {
 	return nil
 }
 
-func readHeadOf(previous *bolt.Bucket) (head inverseHead, err error) {
-	if previous == nil {
+func readHeadOf(from source) (head inverseHead, err error) {
+	text, err := from.get(bucketPrevious, keyHead)
+	if err != nil {
+		return head, err
+	}
+	if text == nil {
 		return head, fmt.Errorf("what takes the last change back is not there")
 	}
-	if err := json.Unmarshal(previous.Get(keyHead), &head); err != nil {
+	if err := json.Unmarshal(text, &head); err != nil {
 		return head, fmt.Errorf("parse what takes the last change back: %w", err)
 	}
 	if head.Version != previousVersion {
@@ -163,19 +184,18 @@ func readHeadOf(previous *bolt.Bucket) (head inverseHead, err error) {
 
 // Previous returns what takes the last change back; false before the first.
 func (s *Store) Previous() (inverse Inverse, found bool, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		previous := tx.Bucket(bucketPrevious)
-		if previous == nil {
-			return nil
+	err = s.read(func(from source) error {
+		if text, err := from.get(bucketPrevious, keyHead); err != nil || text == nil {
+			return err
 		}
-		head, err := readHeadOf(previous)
+		head, err := readHeadOf(from)
 		if err != nil {
 			return err
 		}
 		found = true
 		inverse = Inverse{Before: head.Before, After: head.After, Time: head.Time, Command: head.Command, Undo: head.Undo}
 		d := newDecoder()
-		return previous.ForEach(func(key, record []byte) error {
+		return from.each(bucketPrevious, nil, func(key, record []byte) error {
 			if bytes.Equal(key, keyHead) {
 				return nil
 			}

@@ -254,8 +254,12 @@ func TestSmallRecordsRefuseWhatTheyDoNotKnow(t *testing.T) {
 // What a newer release keeps to be taken back is not taken back in part.
 func TestNewerInverseIsRefused(t *testing.T) {
 	for name, damage := range map[string]func(*bolt.Bucket) error{
-		"head": func(b *bolt.Bucket) error { return b.Put(keyHead, []byte(`{"version":2}`)) },
-		"kind": func(b *bolt.Bucket) error { return b.Put([]byte("z1"), []byte{1}) },
+		"head": func(b *bolt.Bucket) error {
+			return b.Put(keyHead, seal(bucketPrevious, keyHead, []byte(`{"version":2}`)))
+		},
+		"kind": func(b *bolt.Bucket) error {
+			return b.Put([]byte("z1"), seal(bucketPrevious, []byte("z1"), []byte{1}))
+		},
 	} {
 		s := mustOpen(t, t.TempDir())
 		mustApply(t, s, numbered(1))

@@ -1,9 +1,31 @@
-// Package store is what survives the daemon and the host: the entries made by
-// the command line with their suspensions, limits and use, in an embedded
-// database; beside it the change log, and the effective list of the last two
-// generations, which is published after a reboot before any file is read. The
-// database is the truth of what the command line made: there the list may be a
-// moment older.
+// Package store is what survives the daemon and the host. Everything that decides on a
+// packet is kept twice, on disk in both before a change is acknowledged: every claim of
+// every origin, suspensions, limits, deadlines, what waits for its confirmation. After a
+// reboot the list is enforced before the database is opened. Of the two the later one is
+// right; one that is damaged, missing or older is made anew from the other.
+//
+// The files of a state directory, of mode 0700:
+//
+//	effective.list      the list. Comment lines "#= BUCKET KEY RECORD" (base64) are the
+//	                    records that are no claims, "#! " is the head in JSON with the serial
+//	                    number of the last change, "#@ " an origin; the rest are lines of
+//	                    the list grammar. The last line is the SHA-256 of all before it.
+//	effective.list.prev the list before that one.
+//	effective.changes   the changes since: "change SERIAL BYTES SHA256" and so many bytes of
+//	                    lines "BUCKET KEY RECORD"; "-" is a record that was deleted. A last
+//	                    change that is cut off was never acknowledged, and is dropped.
+//	effective.list.before-N  what the change of generation N replaced, for a rollback.
+//	state.db            the database (bbolt). Buckets "NAME.2" hold records with a CRC-32C
+//	                    each, and their sum in facts.2/sum, by which a missing one is found;
+//	                    declared.2 is the list without the claims of the command line, in
+//	                    pieces. The use of entries and the lines for the change log have
+//	                    no twin.
+//	state.db.damaged    the last database that was set aside.
+//	changes.jsonl       the change log, a record in JSON each line.
+//
+// Both twins number the changes: facts.2/serial, and the head and the changes of the list.
+// A release before 0.2 finds a claim in the old bucket of the database that it refuses:
+// "written by a newer release".
 package store
 
 import (
@@ -52,11 +74,28 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 // goroutines.
 type Store struct {
 	dir      string
-	db       *bolt.DB // nil: opened for reading, and there is none
+	held     *os.File // the lock of the directory; nil for a reader
 	readOnly bool
 
-	saving sync.Mutex // one SaveEffective at a time
-	whole  bool       // effective.list was read or written whole by this Store
+	swapping   sync.RWMutex // what follows changes only where a file is made anew
+	db         *bolt.DB     // nil: there is none that can be used, and memory is asked
+	file       inode        // of db
+	memory     State        // as the list has it
+	unwritable error        // why there is no db; nil where there is one
+	damaged    atomic.Bool  // bbolt met a damaged page
+
+	loaded   bool              // memory was read from the list
+	fromList uint64            // the last change that the list has
+	later    bool              // the database knew more
+	noted    map[string][]byte // Meta that came before the database was open
+	current  atomic.Uint64     // the last change that was made
+
+	saving     sync.Mutex // one list is written at a time
+	whole      bool       // effective.list was read or written whole by this Store
+	saved      uint64     // the last change that it says
+	list       inode      // of effective.list as it was written last
+	journaling sync.Mutex
+	appended   int64 // bytes of effective.changes
 
 	logging sync.Mutex    // one append to the change log at a time
 	matched bool          // logged counts what an earlier process appended too
@@ -64,26 +103,10 @@ type Store struct {
 	floor   uint64        // the last one found in it: numbers go on when the database was moved aside
 }
 
-// Open opens the state directory for the one daemon that owns it and creates
-// it, 0700, where it is missing. It fails with a *lock.HeldError within about a
-// second when another process has it open, and with a *CorruptError when the
-// database cannot be read; both leave the directory as it was.
-func Open(dir string) (*Store, error) {
-	if err := makeDir(dir); err != nil {
-		return nil, fmt.Errorf("create state directory: %w", err)
-	}
-	path := filepath.Join(dir, dbName)
-	if err := createDB(path); err != nil {
-		return nil, fmt.Errorf("create state %s: %w", path, err)
-	}
-	db, err := openDB(path, false)
-	if err != nil {
-		return nil, err
-	}
-	removeLeftovers(dir)
-	s := &Store{dir: dir, db: db, floor: lastSequence(dir)}
-	_ = s.FlushLog() // what a process that was killed committed and did not append
-	return s, nil
+func (s *Store) isOpen() bool {
+	s.swapping.RLock()
+	defer s.swapping.RUnlock()
+	return s.db != nil
 }
 
 // OpenReadOnly opens the state directory for a command that found no daemon.
@@ -91,7 +114,7 @@ func Open(dir string) (*Store, error) {
 // while it is open, so close it before writing to a terminal. It fails with a
 // *lock.HeldError when a daemon has the directory after all.
 func OpenReadOnly(dir string) (*Store, error) {
-	s := &Store{dir: dir, readOnly: true}
+	s := &Store{dir: dir, readOnly: true, memory: State{records: records{}}}
 	path := filepath.Join(dir, dbName)
 	info, err := os.Stat(path)
 	switch {
@@ -102,27 +125,41 @@ func OpenReadOnly(dir string) (*Store, error) {
 	case info.Size() == 0: // bbolt would want to initialise it
 		return s, nil
 	}
-	s.db, err = openDB(path, true)
+	s.db, _, err = openDB(path, true)
 	if err != nil {
+		return nil, err
+	}
+	old := false
+	if err := s.view(func(tx *bolt.Tx) error {
+		old = tx.Bucket(bucketFacts) == nil && tx.Bucket([]byte("facts")) != nil
+		return nil
+	}); err != nil || old {
+		_ = closeDB(s.db)
+		if err == nil {
+			err = fmt.Errorf("state %s was written by an older release; start the daemon once: systemctl start xdpallow", path)
+		}
 		return nil, err
 	}
 	return s, nil
 }
 
 // Close lets the next process have the directory.
-func (s *Store) Close() error {
-	if s.db == nil {
-		return nil
+func (s *Store) Close() (err error) {
+	if s.isOpen() {
+		if !s.readOnly {
+			s.forgetLogged()
+		}
+		err = closeDB(s.db)
 	}
-	if !s.readOnly {
-		s.forgetLogged()
+	if s.held != nil {
+		err = errors.Join(err, s.held.Close())
+		s.held = nil
 	}
-	return s.db.Close()
+	return err
 }
 
 // openDB opens the database at path and says who has it or what is wrong.
-func openDB(path string, readOnly bool) (db *bolt.DB, err error) {
-	var file *os.File
+func openDB(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) {
 	options := &bolt.Options{
 		Timeout:      lockTimeout,
 		ReadOnly:     readOnly,
@@ -141,15 +178,15 @@ func openDB(path string, readOnly bool) (db *bolt.DB, err error) {
 	var fault *faultError
 	switch {
 	case err == nil:
-		return db, nil
+		return db, file, nil
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, &lock.HeldError{Path: filepath.Dir(path), PID: lock.Holder(path)}
+		return nil, nil, &lock.HeldError{Path: filepath.Dir(path), PID: lock.Holder(path)}
 	case errors.As(err, &errno): // the file may be in order: moving it aside would lose it
-		return nil, fmt.Errorf("open state %s: %w", path, err)
+		return nil, nil, fmt.Errorf("open state %s: %w", path, err)
 	case errors.As(err, &fault):
 		_ = file.Close() // bbolt had no chance to, and its lock would stay
 	}
-	return nil, &CorruptError{Path: path, Err: err}
+	return nil, nil, &CorruptError{Path: path, Err: err}
 }
 
 // faultError is a panic in bbolt, which trusts the pages that it reads.
@@ -171,6 +208,13 @@ func guard(fn func() error) (err error) {
 
 // view runs fn on the database; without one it does nothing.
 func (s *Store) view(fn func(*bolt.Tx) error) error {
+	s.swapping.RLock()
+	defer s.swapping.RUnlock()
+	return s.viewLocked(fn)
+}
+
+// viewLocked is view for who holds s.swapping.
+func (s *Store) viewLocked(fn func(*bolt.Tx) error) error {
 	if s.db == nil {
 		return nil
 	}
@@ -183,5 +227,6 @@ func (s *Store) view(fn func(*bolt.Tx) error) error {
 	case errors.Is(err, bolterrors.ErrDatabaseNotOpen): // closed: nothing is wrong with the file
 		return fmt.Errorf("read state: %w", err)
 	}
+	s.damaged.Store(true)
 	return &CorruptError{Path: s.db.Path(), Err: err}
 }

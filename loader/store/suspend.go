@@ -11,14 +11,12 @@ import (
 	"net/netip"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 var (
-	bucketSuspended = []byte("suspended") // key of a subject: record
-	bucketLimits    = []byte("limits")    // owner: record
+	bucketSuspended = []byte("suspended.2") // key of a subject: record
+	bucketLimits    = []byte("limits.2")    // owner: record
 )
 
 // Subject is whom a suspension is about: either a prefix or an owner.
@@ -287,12 +285,8 @@ func (s *Store) Limits() ([]Limit, error) { return collect(s, bucketLimits, deco
 
 // collect decodes a bucket, in the order of its keys.
 func collect[T any](s *Store, name []byte, decode func(key, record []byte) (T, error)) (all []T, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		bucket := tx.Bucket(name)
-		if bucket == nil {
-			return nil
-		}
-		return bucket.ForEach(func(key, record []byte) error {
+	err = s.read(func(from source) error {
+		return from.each(name, nil, func(key, record []byte) error {
 			one, err := decode(key, record)
 			all = append(all, one)
 			return err

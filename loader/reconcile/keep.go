@@ -1,0 +1,108 @@
+// This file says what is wrong with the files of the state: what was found and put right,
+// and whether changes can be kept.
+
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// unwritable is the code of the problem that no change can be kept.
+const unwritable = "state_unwritable"
+
+// noteUnwritable notes that a change was refused because it could not be kept. Other
+// errors are of the change itself.
+func (e *Engine) noteUnwritable(err error) {
+	if !e.isUnwritable(err) {
+		return
+	}
+	if _, known := e.noted[unwritable]; !known {
+		e.options.Log.Error(fmt.Sprintf("a change was refused: %v", err), "problem", unwritable)
+	}
+	e.noted[unwritable] = e.unwritableProblem(err)
+}
+
+// isUnwritable reports whether err says that nothing can be kept.
+func (e *Engine) isUnwritable(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, new(*store.UnwritableError)) || errors.As(err, &errno) && strings.Contains(err.Error(), e.options.State)
+}
+
+func (e *Engine) unwritableProblem(err error) Problem {
+	return Problem{
+		Code: unwritable, Subject: e.options.State,
+		Text: fmt.Sprintf("the last good list is enforced, and changes are refused: %v", err), Hint: "df " + e.options.State,
+	}
+}
+
+// keepState looks after the files of the state, and whether there is room for changes.
+func (e *Engine) keepState() {
+	if e.isDone() || !e.up {
+		return
+	}
+	if !e.store.Writable() {
+		if troubles, err := e.store.Retry(); err == nil {
+			e.trouble(troubles...)
+			e.saveSoon()
+		} else {
+			e.noted[unwritable] = e.unwritableProblem(err)
+			return
+		}
+	}
+	troubles, rewrite, err := e.store.Watch()
+	e.trouble(troubles...)
+	if err != nil {
+		e.noteUnwritable(err)
+		return
+	}
+	if rewrite {
+		if err := e.save(); err != nil {
+			e.noteUnwritable(err)
+			return
+		}
+	}
+	if err := store.Room(e.options.State); err != nil {
+		e.noted[unwritable] = Problem{
+			Code: unwritable, Subject: e.options.State,
+			Text: fmt.Sprintf("there is no room for changes, which may be refused: %v", err), Hint: "df " + e.options.State,
+		}
+		return
+	}
+	if _, known := e.noted[unwritable]; known && e.store.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
+		delete(e.noted, unwritable)
+	}
+}
+
+// metaTried is the key of the store's meta that is written to find out whether it can be.
+const metaTried = "tried"
+
+// trouble notes what was wrong with files, and says so once.
+func (e *Engine) trouble(troubles ...store.Trouble) {
+	for _, t := range troubles {
+		if !slices.Contains(e.troubles, t) {
+			e.options.Log.Error(t.String(), "problem", "state_damaged")
+			e.troubles = append(e.troubles, t)
+		}
+	}
+}
+
+// stateProblems are what was found wrong with the files of the state since the start.
+func (e *Engine) stateProblems() (problems []Problem) {
+	for _, t := range e.troubles {
+		problems = append(problems, Problem{Code: "state_damaged", Subject: t.Path, Text: t.Text, Hint: t.Hint})
+	}
+	return problems
+}
+
+// bookkeep records what only we read. Where it cannot be kept the gate goes on without.
+func (e *Engine) bookkeep(meta map[string][]byte) {
+	if err := e.store.Apply(store.Change{Meta: meta}); err != nil {
+		e.noteUnwritable(err)
+	}
+}

@@ -1,0 +1,244 @@
+// This file makes a change durable: in the database, in one transaction, and in the list.
+
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Change is what becomes durable together. Each change that is more than Meta has a serial
+// number, by which the database and the list know which of them is older.
+type Change struct {
+	Delete     []netip.Prefix // a prefix that is not there is no error
+	Put        []policy.Claim // after Delete; one a prefix, the last wins
+	Resume     []Subject      // as Delete
+	Suspend    []Suspension   // as Put
+	Unlimit    []string       // owners; as Delete
+	Limit      []Limit        // as Put
+	Generation uint64         // 0 leaves it
+
+	Log     *Record  // for the change log; nil is no change that anybody made
+	Undo    []byte   // kept in Inverse.Undo; not nil makes it a change to take back, whatever it does here
+	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
+	Confirm *Confirm // what waits for one from now on
+	Aside   bool     // no rollback takes it back, neither now nor with what waits
+
+	Meta map[string][]byte // a nil value deletes its key
+
+	// List returns the policy that the change leads to. It is asked where the list is
+	// written whole: when Whole says so, because something is declared now that was not,
+	// and where the list on disk cannot be appended to. nil: it is not known.
+	List  func() Effective
+	Whole bool
+}
+
+// noted reports whether c is only what the caller notes for himself: it is in the
+// database alone, and lost with that.
+func (c Change) noted() bool {
+	return len(c.Delete)+len(c.Put)+len(c.Resume)+len(c.Suspend)+len(c.Unlimit)+len(c.Limit) == 0 &&
+		c.Generation == 0 && c.Log == nil && c.Undo == nil && !c.Settle && c.Confirm == nil && !c.Whole
+}
+
+// Apply makes a change in one transaction. When it returns nil the change is on disk, in
+// the database and in the list; when it returns an error nothing of it is. It fails with
+// ErrUnconfirmed when change asks for a confirmation and another one is due, and with an
+// *UnwritableError when nothing can be kept; Meta alone is then kept in memory.
+func (s *Store) Apply(change Change) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	if change.Log != nil {
+		change.Log = change.Log.cut(time.Now())
+	}
+	batches, err := encodeAll(change)
+	if err != nil {
+		return err
+	}
+	err = s.applied(change, batches)
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) && s.Mend() == nil { // from the list, which is whole
+		err = s.applied(change, batches)
+	}
+	if err != nil {
+		return err
+	}
+	if change.Log != nil {
+		_ = s.FlushLog() // the change is made: the record waits in the database, and who asks FlushLog hears why
+	}
+	return nil
+}
+
+// applied makes the change, or nothing of it.
+func (s *Store) applied(change Change, batches []batch) (err error) {
+	if !s.isOpen() {
+		if !change.noted() {
+			return s.refusal()
+		}
+		s.note(change.Meta)
+		return nil
+	}
+	var kept kept
+	defer func() {
+		if err = kept.end(s, err); err == nil && kept.serial > 0 {
+			s.current.Store(kept.serial)
+		}
+	}()
+	return s.update(func(tx *bolt.Tx) error {
+		t, err := begun(tx)
+		if err != nil {
+			return err
+		}
+		if err := s.apply(t, change, batches); err != nil {
+			return err
+		}
+		if change.noted() {
+			return t.finish()
+		}
+		return kept.write(s, t, change)
+	})
+}
+
+// kept is the list's half of a change: on disk before the database commits, and taken
+// back where that fails.
+type kept struct {
+	serial uint64
+	frame  *frame       // appended to effective.changes, or nil
+	list   *pendingList // waits for its name, or nil
+	held   bool         // s.saving
+}
+
+func (k *kept) write(s *Store, t *txn, change Change) error {
+	k.serial = t.frame.serial
+	if change.Whole && change.List == nil {
+		return errors.New("a list that is to be written whole is not there")
+	}
+	if change.List != nil && (change.Whole || s.listIsAnother()) {
+		return k.writeWhole(s, t, change.List())
+	}
+	if err := t.finish(); err != nil {
+		return err
+	}
+	err := s.append(t.frame)
+	switch {
+	case err == nil:
+		k.frame = t.frame
+	case errors.Is(err, errJournal) && change.List != nil:
+		s.begin()
+		return k.writeWhole(s, t, change.List())
+	default:
+		err = fmt.Errorf("%s: %w", filepath.Join(s.dir, journalName), err)
+	}
+	return err
+}
+
+func (k *kept) writeWhole(s *Store, t *txn, list Effective) error {
+	t.frame = nil
+	err := putDeclared(t, list)
+	if err == nil {
+		err = t.finish()
+	}
+	if err != nil {
+		return err
+	}
+	snapshot := &Snapshot{store: s, list: list}
+	if snapshot.serial, snapshot.records, err = recordLines(reader{t.Tx}); err != nil {
+		return err
+	}
+	s.saving.Lock()
+	k.held = true
+	if k.list, err = s.prepare(snapshot); err != nil {
+		err = fmt.Errorf("%s: %w", filepath.Join(s.dir, effectiveName), err)
+	}
+	return err
+}
+
+// end makes the list's half stand or fall with the database's, of which err tells.
+func (k *kept) end(s *Store, err error) error {
+	if k.held {
+		defer s.saving.Unlock()
+	}
+	switch {
+	case err != nil && k.frame != nil:
+		s.takeBack(k.frame)
+	case err != nil && k.list != nil:
+		k.list.cancel()
+	case k.list != nil:
+		// The change is made. The list is a change behind, which a start finds out by the
+		// serial numbers, and is written again with the next change.
+		if k.list.commit() != nil {
+			s.list = inode{}
+		}
+	}
+	return err
+}
+
+// update runs fn on the database, all of it or nothing.
+func (s *Store) update(fn func(*bolt.Tx) error) error {
+	s.swapping.RLock()
+	defer s.swapping.RUnlock()
+	if s.db == nil {
+		return &UnwritableError{s.dir, s.unwritable}
+	}
+	err := guard(func() error { return s.db.Update(fn) })
+	var fault *faultError
+	if errors.As(err, &fault) || errors.Is(err, errChecksum) || errors.Is(err, errShort) {
+		s.damaged.Store(true)
+		return &CorruptError{Path: s.db.Path(), Err: err}
+	}
+	if err != nil {
+		return fmt.Errorf("write state %s: %w", s.db.Path(), err)
+	}
+	return nil
+}
+
+func (s *Store) apply(t *txn, change Change, batches []batch) error {
+	before, err := readNumber(reader{t.Tx}, keyGeneration)
+	if err != nil {
+		return err
+	}
+	if !change.noted() {
+		serial, err := readNumber(reader{t.Tx}, keySerial)
+		if err != nil {
+			return err
+		}
+		if err := t.put(bucketFacts, keySerial, binary.BigEndian.AppendUint64(nil, serial+1)); err != nil {
+			return err
+		}
+		t.frame = &frame{serial: serial + 1}
+		if serial == 0 {
+			if err := warn(t.Tx); err != nil {
+				return err
+			}
+		}
+	}
+	if change.Generation != 0 {
+		if err := t.put(bucketFacts, keyGeneration, binary.BigEndian.AppendUint64(nil, change.Generation)); err != nil {
+			return err
+		}
+	}
+	if change.Log != nil {
+		if err := s.putRecord(t, *change.Log, before); err != nil {
+			return err
+		}
+	}
+	if err := applyBatches(t, change, batches, before); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(change.Meta)) {
+		if err := t.put(bucketMeta, []byte(key), change.Meta[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

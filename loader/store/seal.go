@@ -1,0 +1,165 @@
+// This file is how a record stands in the database: with a checksum of its own, and all
+// of them with one sum. bbolt checks no page: a record that a disk has changed, or lost,
+// would let somebody in.
+
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A value of the database: version, CRC-32C of bucket, key and record (4 bytes, big
+// endian), record. No record began with version 2 before there were checksums.
+const (
+	sealVersion = 2
+	sealSize    = 1 + crc32.Size
+)
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+	errChecksum = errors.New("its checksum does not match")
+)
+
+func checksum(bucket, key, record []byte) uint32 {
+	sum := crc32.Update(uint32(len(key)), castagnoli, bucket)
+	return crc32.Update(crc32.Update(sum, castagnoli, key), castagnoli, record)
+}
+
+func seal(bucket, key, record []byte) []byte {
+	value := make([]byte, sealSize, sealSize+len(record))
+	value[0] = sealVersion
+	binary.BigEndian.PutUint32(value[1:], checksum(bucket, key, record))
+	return append(value, record...)
+}
+
+// unseal returns the record in value, which it stays a part of.
+func unseal(bucket, key, value []byte) ([]byte, error) {
+	switch {
+	case len(value) > 0 && value[0] > sealVersion:
+		return nil, fmt.Errorf("record %x of %s has version %d: %w", key, bucket, value[0], ErrNewer)
+	case len(value) < sealSize || value[0] != sealVersion:
+		return nil, fmt.Errorf("record %x of %s: %w", key, bucket, errShort)
+	case binary.BigEndian.Uint32(value[1:]) != checksum(bucket, key, value[sealSize:]):
+		return nil, fmt.Errorf("record %x of %s: %w", key, bucket, errChecksum)
+	}
+	return value[sealSize:], nil
+}
+
+// weight is what a sealed value adds to the sum of all. Weights are added and taken
+// away in any order; the mixing keeps two records from standing in for two others.
+func weight(value []byte) uint64 {
+	if len(value) < sealSize {
+		return 0
+	}
+	x := uint64(binary.BigEndian.Uint32(value[1:])) + 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// keySum is the key of the sum in bucketFacts. It counts for nothing in the sum itself.
+var keySum = []byte("sum")
+
+// sealed are the buckets that are kept twice: in the database and in the list.
+var sealed = [][]byte{bucketClaims, bucketSuspended, bucketLimits, bucketFacts, bucketMeta, bucketPrevious, bucketDeclared}
+
+// txn is a transaction that writes sealed records, keeps their sum, and notes in frame
+// what the list must be told.
+type txn struct {
+	*bolt.Tx
+	sum   uint64
+	frame *frame // nil: the list is written whole, or not concerned
+}
+
+// begun is tx as a txn. Call finish in the end.
+func begun(tx *bolt.Tx) (*txn, error) {
+	t := &txn{Tx: tx}
+	record, err := t.get(bucketFacts, keySum)
+	if err != nil {
+		return nil, err
+	}
+	if len(record) == 8 {
+		t.sum = binary.BigEndian.Uint64(record)
+	}
+	return t, nil
+}
+
+// finish writes the sum.
+func (t *txn) finish() error {
+	facts, err := t.CreateBucketIfNotExists(bucketFacts)
+	if err != nil {
+		return err
+	}
+	return facts.Put(keySum, seal(bucketFacts, keySum, binary.BigEndian.AppendUint64(nil, t.sum)))
+}
+
+// get returns the record at key, nil where there is none. It is good until the next
+// write.
+func (t *txn) get(name, key []byte) ([]byte, error) { return reader{t.Tx}.get(name, key) }
+
+// put writes a record; nil deletes its key.
+func (t *txn) put(name, key, record []byte) error {
+	bucket, err := t.CreateBucketIfNotExists(name)
+	if err != nil {
+		return err
+	}
+	return t.replace(bucket, name, key, bucket.Get(key), record)
+}
+
+// replace is put in an open bucket that holds old at key.
+func (t *txn) replace(bucket *bolt.Bucket, name, key, old, record []byte) error {
+	t.sum -= weight(old)
+	if t.frame != nil {
+		t.frame.note(name, key, record)
+	}
+	if record == nil {
+		return bucket.Delete(key)
+	}
+	value := seal(name, key, record)
+	t.sum += weight(value)
+	return bucket.Put(key, value)
+}
+
+// clear deletes a bucket with all of its records.
+func (t *txn) clear(name []byte) error {
+	bucket := t.Bucket(name)
+	if bucket == nil {
+		return nil
+	}
+	if err := bucket.ForEach(func(_, value []byte) error {
+		t.sum -= weight(value)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return t.DeleteBucket(name)
+}
+
+// reader reads sealed records; it implements source.
+type reader struct{ *bolt.Tx }
+
+func (r reader) get(name, key []byte) ([]byte, error) {
+	bucket := r.Bucket(name)
+	if bucket == nil {
+		return nil, nil
+	}
+	value := bucket.Get(key)
+	if value == nil {
+		return nil, nil
+	}
+	return unseal(name, key, value)
+}
+
+func (r reader) each(name, prefix []byte, fn func(key, record []byte) error) error {
+	bucket := r.Bucket(name)
+	if bucket == nil {
+		return nil
+	}
+	return eachOf(bucket, name, prefix, fn)
+}

@@ -1,0 +1,150 @@
+// This file writes the effective list with all that the database has beside the claims,
+// at once or while other changes are made.
+
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// SaveEffective makes e the effective list and keeps the one before it. When
+// it returns nil, e is on disk; at every moment before, one of the two files
+// is whole.
+func (s *Store) SaveEffective(e Effective) error {
+	snapshot, err := s.Snapshot(e)
+	if err != nil {
+		return err
+	}
+	return snapshot.Save()
+}
+
+// Snapshot is a list that is to be written, with all that the database had when it was
+// made.
+type Snapshot struct {
+	store   *Store
+	list    Effective
+	serial  uint64
+	records []byte // as lines
+}
+
+// Snapshot notes what the database says beside the claims of e, which must be those of
+// this moment. Save may come later, while changes are made: they are in
+// effective.changes.
+func (s *Store) Snapshot(e Effective) (*Snapshot, error) {
+	if s.readOnly {
+		return nil, ErrReadOnly
+	}
+	n := &Snapshot{store: s, list: e}
+	return n, s.read(func(from source) (err error) {
+		n.serial, n.records, err = recordLines(from)
+		return err
+	})
+}
+
+// Save writes the list, as SaveEffective does.
+func (n *Snapshot) Save() error {
+	s := n.store
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	pending, err := s.prepare(n)
+	if err == nil {
+		err = pending.commit()
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Join(s.dir, effectiveName), err)
+	}
+	return nil
+}
+
+// recordLines are the records that the list has beside the claims, and the serial number
+// of the last change.
+func recordLines(from source) (serial uint64, lines []byte, err error) {
+	if serial, err = readNumber(from, keySerial); err != nil {
+		return 0, nil, err
+	}
+	waiting, err := from.get(bucketFacts, keyConfirm)
+	if err != nil {
+		return 0, nil, err
+	}
+	f := &frame{}
+	for _, bucket := range listed {
+		if bytes.Equal(bucket, bucketPrevious) && waiting == nil {
+			continue // it may be a million records: only who waits for a rollback needs them
+		}
+		err := from.each(bucket, nil, func(key, record []byte) error {
+			if bytes.Equal(bucket, bucketFacts) && (bytes.Equal(key, keySum) || bytes.Equal(key, keySerial)) {
+				return nil
+			}
+			f.body = append(f.body, recordMark...)
+			f.note(bucket, key, record)
+			return nil
+		})
+		if err != nil {
+			return 0, nil, err
+		}
+	}
+	return serial, f.body, nil
+}
+
+// listed are the buckets that the list has as they are; claims have lines of their own.
+var listed = [][]byte{bucketFacts, bucketLimits, bucketMeta, bucketPrevious, bucketSuspended}
+
+// pendingList is a list that is on disk and has not its name yet.
+type pendingList struct {
+	store  *Store
+	file   *renameio.PendingFile
+	serial uint64
+}
+
+// prepare writes a list, and keeps the one before it. The caller holds s.saving, and
+// ends it by commit or cancel.
+func (s *Store) prepare(n *Snapshot) (_ *pendingList, err error) {
+	path := filepath.Join(s.dir, effectiveName)
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return nil, err
+	}
+	p := &pendingList{s, file, n.serial}
+	defer func() {
+		if err != nil {
+			p.cancel()
+		}
+	}()
+	if err := writeList(file, n.list, n.serial, n.records); err != nil {
+		return nil, err
+	}
+	if err := file.Sync(); err != nil {
+		return nil, err
+	}
+	// A torn file must not take the place of the previous one: until the
+	// rename in commit, that is the only whole one.
+	if s.whole || isWhole(path) {
+		if err := linkOver(path, filepath.Join(s.dir, previousName)); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *pendingList) cancel() { _ = p.file.Cleanup() }
+
+func (p *pendingList) commit() error {
+	s := p.store
+	defer p.cancel()
+	s.whole = false // whatever fails from here on
+	if err := p.file.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	if err := syncDir(s.dir); err != nil {
+		return err
+	}
+	previous := s.saved
+	s.whole, s.saved = true, p.serial
+	s.list = inodeOf(filepath.Join(s.dir, effectiveName))
+	_ = s.thin(min(previous, p.serial)) // failure costs space only
+	return nil
+}

@@ -1,0 +1,310 @@
+// This file reads what is kept from the list alone: the list as it was written, and the
+// changes that came later. So a host that was booted enforces its last good policy before
+// the database is opened, whatever became of that.
+
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// State is everything that is kept twice, as one of the two files has it. Without a
+// generation there is none.
+type State struct {
+	Effective
+	Serial  uint64 // of the last change; 0 where a release before 0.2 wrote it
+	records records
+}
+
+// LoadState returns what the effective list under dir says with the changes after it. It
+// needs no open Store. Errors are those of LoadEffective: with a *TornError the state is
+// that of the list before and of the changes after that, which is the same but where what
+// is declared was changed.
+func LoadState(dir string) (State, error) {
+	state, err := loadEither(dir, "")
+	var torn *TornError
+	if err != nil && !errors.As(err, &torn) {
+		return State{}, err
+	}
+	if state.records == nil { // no list: changes alone are no policy
+		return State{}, err
+	}
+	frames, _, journalErr := loadJournal(dir)
+	if journalErr != nil {
+		return state, errors.Join(err, journalErr)
+	}
+	if applyErr := state.apply(following(frames, state.Serial)); applyErr != nil {
+		return state, errors.Join(err, applyErr)
+	}
+	if torn != nil {
+		torn.Generation = state.Generation
+	}
+	return state, err
+}
+
+// apply makes the changes in frames.
+func (state *State) apply(frames []frame) error {
+	if len(frames) == 0 {
+		return nil
+	}
+	claims := map[netip.Prefix]*policy.Claim{} // nil: taken away
+	decoder := newDecoder()
+	for _, f := range frames {
+		err := f.each(func(bucket string, key, record []byte) error {
+			switch {
+			case key == nil:
+				delete(state.records, bucket)
+				return nil
+			case bucket != string(bucketClaims):
+				state.records.put(bucket, string(key), record)
+				return nil
+			case record == nil:
+				prefix, err := parseKey(key)
+				claims[prefix] = nil
+				return err
+			}
+			c, _, err := decoder.decode(key, record)
+			claims[c.Prefix] = &c
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		state.Serial = f.serial
+	}
+	if generation, err := readNumber(state.records, keyGeneration); err == nil && generation > 0 {
+		state.Generation = generation
+	}
+	state.merge(claims)
+	return nil
+}
+
+// merge puts claims of the command line in the place of those that were there.
+func (state *State) merge(claims map[netip.Prefix]*policy.Claim) {
+	kept := state.Claims[:0]
+	for _, c := range state.Claims {
+		now, changed := claims[c.Prefix]
+		if !changed || c.Origin != policy.OriginCLI {
+			kept = append(kept, c)
+			continue
+		}
+		delete(claims, c.Prefix)
+		if now != nil {
+			kept = append(kept, now)
+		}
+	}
+	var added []*policy.Claim
+	for _, c := range claims {
+		if c != nil {
+			added = append(added, c)
+		}
+	}
+	slices.SortFunc(added, func(a, b *policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	state.Claims = append(kept, added...)
+}
+
+// pieceSize is how much of the list of what is declared one record of the database holds.
+const pieceSize = 32 << 10
+
+// putDeclared keeps what list says of the settings and of all origins but the command
+// line, whose claims have records of their own.
+func putDeclared(t *txn, list Effective) error {
+	list.Claims = slices.DeleteFunc(slices.Clone(list.Claims), func(c *policy.Claim) bool { return c.Origin == policy.OriginCLI })
+	pieces := &pieces{t: t}
+	out := bufio.NewWriterSize(pieces, pieceSize)
+	err := writeBody(out, list, 0, nil)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		return err
+	}
+	for n := pieces.n; ; n++ { // of a longer list before
+		key := binary.BigEndian.AppendUint32(nil, n)
+		old, err := t.get(bucketDeclared, key)
+		if err != nil || old == nil {
+			return err
+		}
+		if err := t.put(bucketDeclared, key, nil); err != nil {
+			return err
+		}
+	}
+}
+
+// pieces writes each chunk that it is given as a record.
+type pieces struct {
+	t *txn
+	n uint32
+}
+
+func (p *pieces) Write(chunk []byte) (int, error) {
+	key := binary.BigEndian.AppendUint32(nil, p.n)
+	p.n++
+	old, err := p.t.get(bucketDeclared, key)
+	if err != nil {
+		return 0, err
+	}
+	if bytes.Equal(old, chunk) {
+		return len(chunk), nil
+	}
+	return len(chunk), p.t.put(bucketDeclared, key, bytes.Clone(chunk))
+}
+
+// readDeclared is the inverse of putDeclared.
+func readDeclared(from source) (Effective, error) {
+	var all []io.Reader
+	err := from.each(bucketDeclared, nil, func(_, record []byte) error {
+		all = append(all, bytes.NewReader(record))
+		return nil
+	})
+	if err != nil || len(all) == 0 {
+		return Effective{}, err
+	}
+	e, err := readEffective(io.MultiReader(all...), "")
+	if err != nil {
+		return Effective{}, fmt.Errorf("read what is declared: %w", err)
+	}
+	return e, nil
+}
+
+// State returns what the database says.
+func (s *Store) State() (state State, err error) {
+	if !s.isOpen() {
+		return s.memory, nil
+	}
+	claims, err := s.Claims()
+	if err != nil {
+		return State{}, err
+	}
+	state.records = records{}
+	err = s.read(func(from source) (err error) {
+		if state.Effective, err = readDeclared(from); err != nil {
+			return err
+		}
+		if state.Serial, err = readNumber(from, keySerial); err != nil {
+			return err
+		}
+		generation, err := readNumber(from, keyGeneration)
+		if err != nil {
+			return err
+		}
+		state.Generation = max(generation, state.Generation)
+		for _, bucket := range listed {
+			if err := from.each(bucket, nil, func(key, record []byte) error {
+				state.records.put(string(bucket), string(key), bytes.Clone(record))
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i := range claims {
+		state.Claims = append(state.Claims, &claims[i])
+	}
+	return state, err
+}
+
+// fill puts state into a database that holds nothing else of what is kept twice.
+func (state State) fill(t *txn) error {
+	for _, bucket := range sealed {
+		if err := t.clear(bucket); err != nil {
+			return err
+		}
+	}
+	t.sum = 0
+	var made []write
+	for _, c := range state.Claims {
+		if c.Origin != policy.OriginCLI {
+			continue
+		}
+		record, err := encode(*c, time.Now())
+		if err != nil {
+			return err
+		}
+		made = append(made, write{appendKey(nil, c.Prefix), record})
+	}
+	bucket, err := t.CreateBucketIfNotExists(bucketClaims)
+	if err != nil {
+		return err
+	}
+	for _, w := range lastOfEach(made) {
+		if err := t.replace(bucket, bucketClaims, w.key, nil, w.record); err != nil {
+			return err
+		}
+	}
+	for _, name := range listed {
+		err := state.records.each(name, nil, func(key, record []byte) error { return t.put(name, key, record) })
+		if err != nil {
+			return err
+		}
+	}
+	if err := state.records.each(bucketUnlogged, nil, func(key, line []byte) error { return relog(t, key, line) }); err != nil {
+		return err
+	}
+	numbers := map[string]uint64{string(keySerial): state.Serial, string(keyGeneration): state.Generation}
+	for key, n := range numbers {
+		if n == 0 {
+			continue
+		}
+		if err := t.put(bucketFacts, []byte(key), binary.BigEndian.AppendUint64(nil, n)); err != nil {
+			return err
+		}
+	}
+	if len(state.Services) > 0 {
+		if err := putDeclared(t, state.Effective); err != nil {
+			return err
+		}
+	}
+	if err := warn(t.Tx); err != nil {
+		return err
+	}
+	return t.finish()
+}
+
+// redo makes in the database the changes of frames, of which it knows nothing yet.
+func redo(t *txn, frames []frame) error {
+	for _, f := range frames {
+		err := f.each(func(bucket string, key, record []byte) error {
+			switch {
+			case bucket == string(bucketUnlogged):
+				return relog(t, key, record)
+			case key == nil:
+				return t.clear([]byte(bucket))
+			}
+			return t.put([]byte(bucket), key, record)
+		})
+		if err == nil {
+			err = t.put(bucketFacts, keySerial, binary.BigEndian.AppendUint64(nil, f.serial))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return t.finish()
+}
+
+// relog gives a line to the change log that it may not have.
+func relog(t *txn, key, line []byte) error {
+	bucket, err := t.CreateBucketIfNotExists(bucketUnlogged)
+	if err != nil {
+		return err
+	}
+	if len(key) != 8 {
+		return fmt.Errorf("key %x is no sequence number", key)
+	}
+	if err := bucket.SetSequence(max(bucket.Sequence(), binary.BigEndian.Uint64(key))); err != nil {
+		return err
+	}
+	return bucket.Put(key, line)
+}

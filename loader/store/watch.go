@@ -1,0 +1,187 @@
+// This file looks after the files while they are open: somebody may delete them, put
+// others in their place, or take the directory away. What is in memory, and in the files
+// that are still open, is then written anew.
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+)
+
+// inode is which file it is; zero is none.
+type inode struct{ device, number uint64 }
+
+func inodeOf(path string) inode {
+	info, err := os.Stat(path)
+	if err != nil {
+		return inode{}
+	}
+	return inodeOfInfo(info)
+}
+
+func inodeOfFile(file *os.File) inode {
+	info, err := file.Stat()
+	if err != nil {
+		return inode{}
+	}
+	return inodeOfInfo(info)
+}
+
+func inodeOfInfo(info os.FileInfo) inode {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return inode{}
+	}
+	return inode{uint64(stat.Dev), stat.Ino}
+}
+
+// listIsAnother reports whether the list on disk is not the one that was written last.
+func (s *Store) listIsAnother() bool {
+	now := inodeOf(filepath.Join(s.dir, effectiveName))
+	return now == inode{} || now != s.list
+}
+
+// Watch looks at the files, and puts right what somebody did to them. The list is not
+// written here: Rewrite says that the next change, or the caller, must.
+func (s *Store) Watch() (troubles []Trouble, rewrite bool, err error) {
+	if s.readOnly {
+		return nil, false, nil
+	}
+	if !s.isOpen() {
+		return nil, false, s.refusal()
+	}
+	path := filepath.Join(s.dir, dbName)
+	if s.damaged.Load() {
+		if err := s.Mend(); err != nil {
+			return nil, false, err
+		}
+		troubles = append(troubles, Trouble{path, "was damaged: it is now " + dbName + ".damaged, and was made anew from " + effectiveName + "; when entries were last seen is lost", "xdpallow list"})
+	}
+	if now := inodeOf(path); now != s.file {
+		what := "was deleted"
+		if now != (inode{}) {
+			what = "was replaced by another file, which is now " + dbName + ".damaged"
+		}
+		if err := s.restore(path, now != inode{}); err != nil {
+			return troubles, false, &UnwritableError{s.dir, fmt.Errorf("%s %s, and cannot be written anew: %w", path, what, err)}
+		}
+		troubles = append(troubles, Trouble{path, what + " while the daemon ran: it was written anew, and nothing is lost", "xdpallow list"})
+	}
+	if s.list != (inode{}) && s.listIsAnother() {
+		rewrite = true
+		troubles = append(troubles, Trouble{filepath.Join(s.dir, effectiveName), "was deleted or replaced while the daemon ran: it is written anew, and nothing is lost", "xdpallow list"})
+	}
+	return troubles, rewrite, nil
+}
+
+// restore writes the database that is open, and has no name any longer, to path.
+func (s *Store) restore(path string, another bool) error {
+	if err := makeDir(s.dir); err != nil {
+		return err
+	}
+	if another {
+		if _, err := setAside(path); err != nil {
+			return err
+		}
+	}
+	s.swapping.Lock()
+	defer s.swapping.Unlock()
+	if err := guard(func() error { return s.db.View(func(tx *bolt.Tx) error { return copyTo(path, tx) }) }); err != nil {
+		return err
+	}
+	db, file, err := openDB(path, false)
+	if err != nil {
+		return err
+	}
+	_ = closeDB(s.db) // it has no name, so nothing in it is missed
+	s.db, s.file = db, inodeOfFile(file)
+	return nil
+}
+
+// copyTo writes a database to path, which appears when it is whole.
+func copyTo(path string, tx *bolt.Tx) error {
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Cleanup() }()
+	if _, err := tx.WriteTo(file); err != nil {
+		return err
+	}
+	return errors.Join(file.CloseAtomicallyReplace(), syncDir(filepath.Dir(path)))
+}
+
+// Mend sets a database aside in which bbolt met a damaged page, and makes it anew from
+// the list, which has every change that was acknowledged.
+func (s *Store) Mend() error {
+	state, err := LoadState(s.dir)
+	if err != nil {
+		return err
+	}
+	if state.Serial == 0 {
+		return errors.New("there is no list to make it from")
+	}
+	if state.Serial < s.current.Load() {
+		return fmt.Errorf("the list is of change %d, and change %d was made", state.Serial, s.current.Load())
+	}
+	s.swapping.Lock()
+	db := s.db
+	s.db, s.memory, s.loaded, s.unwritable = nil, state, true, errors.New("the database is being made anew")
+	s.swapping.Unlock()
+	if db != nil {
+		go func() { _ = closeDB(db) }() // it may wait for ever for a lock that a panic left
+	}
+	path := filepath.Join(s.dir, dbName)
+	_, err = setAside(path)
+	if err == nil {
+		err = s.remake(path)
+	}
+	if err != nil {
+		s.refuse(err)
+		return err
+	}
+	s.swapping.Lock()
+	s.memory = State{records: records{}}
+	s.swapping.Unlock()
+	return nil
+}
+
+// closeDB closes a database of which pages may be damaged.
+func closeDB(db *bolt.DB) error { return guard(db.Close) }
+
+// Retry tries to open the database again after it could not be written.
+func (s *Store) Retry() ([]Trouble, error) {
+	troubles, err := s.OpenDatabase(false)
+	if err == nil && !s.isOpen() {
+		err = s.refusal()
+	}
+	return troubles, err
+}
+
+// Writable reports whether changes are kept, as far as is known.
+func (s *Store) Writable() bool { return s.isOpen() }
+
+// least is how much room a change may take.
+const least = 256 << 10
+
+// Room returns why no change could be kept under dir, nil where there is room.
+func Room(dir string) error {
+	var fs unix.Statfs_t
+	switch err := unix.Statfs(dir, &fs); {
+	case err != nil:
+		return &os.PathError{Op: "statfs", Path: dir, Err: err}
+	case fs.Flags&unix.ST_RDONLY != 0:
+		return &os.PathError{Op: "write to", Path: dir, Err: unix.EROFS}
+	case fs.Bfree*uint64(fs.Bsize) < least:
+		return &os.PathError{Op: "write to", Path: dir, Err: unix.ENOSPC}
+	}
+	return nil
+}
