@@ -12,8 +12,8 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// manSection is the text of a section of the man page without its formatting.
-func manSection(t *testing.T, name string) string {
+// sectionOf is the text of a section of the man page without its formatting.
+func sectionOf(t *testing.T, name string) string {
 	t.Helper()
 	page, err := manual(env{})
 	if err != nil {
@@ -37,7 +37,7 @@ func TestManualSections(t *testing.T) {
 		"EXAMPLES":    nil,
 		"SEE ALSO":    {"systemctl(1)"},
 	} {
-		text := manSection(t, name)
+		text := sectionOf(t, name)
 		for _, want := range wants {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s does not name %s:\n%s", name, want, text)
@@ -48,7 +48,7 @@ func TestManualSections(t *testing.T) {
 
 // Every reason that the kernel has is explained, and no other.
 func TestManualReasons(t *testing.T) {
-	text := manSection(t, "REASONS")
+	text := sectionOf(t, "REASONS")
 	for _, reason := range maps.Reasons() {
 		if !strings.Contains(text, "\n"+reason.String()+"\n") {
 			t.Errorf("%s is not explained", reason)
@@ -63,7 +63,7 @@ func TestManualReasons(t *testing.T) {
 // line of a list is one.
 func TestManualExamples(t *testing.T) {
 	app, n := newApp(env{}), 0
-	for line := range strings.Lines(manSection(t, "EXAMPLES")) {
+	for line := range strings.Lines(sectionOf(t, "EXAMPLES")) {
 		words := strings.Fields(line)
 		if len(words) < 2 || words[0] != "xdpallow" {
 			continue
@@ -83,7 +83,7 @@ func TestManualExamples(t *testing.T) {
 	if n < 8 {
 		t.Errorf("%d examples", n)
 	}
-	_, list, _ := strings.Cut(manSection(t, "LIST FORMAT"), "\n.nf\n")
+	_, list, _ := strings.Cut(sectionOf(t, "LIST FORMAT"), "\n.nf\n")
 	list, _, _ = strings.Cut(list, "\n.fi\n")
 	if claims, _, err := policy.ParseList("man", policy.OriginCLI, strings.NewReader(list)); err != nil || len(claims) < 3 {
 		t.Errorf("the list is none: %d claims, %v\n%s", len(claims), err, list)
