@@ -4,6 +4,7 @@ package e2e
 // the interfaces that have them, and not a stranger who uses one of them elsewhere.
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -90,10 +91,12 @@ func TestTentativeAddressesAreNotOwn(t *testing.T) {
 	sysctl(t, b.lab.Host, "ipv6/conf/all/accept_dad", "1")
 	sysctl(t, b.lab.Host, "ipv6/conf/eth1/accept_dad", "1")
 	device := labtest.Must(b.lab.Host.Netlink().LinkByName("eth1"))(t)
-	add := func(addr netip.Addr, bits int, probes string) {
+	sysctl(t, b.lab.Host, "ipv6/conf/eth1/optimistic_dad", "1")
+	sysctl(t, b.lab.Host, "ipv6/conf/eth1/use_optimistic", "1")
+	add := func(addr netip.Addr, bits int, probes string, flags int) {
 		t.Helper()
 		sysctl(t, b.lab.Host, "ipv6/conf/eth1/dad_transmits", probes)
-		a := &netlink.Addr{IPNet: labtest.Must(netlink.ParseIPNet(netip.PrefixFrom(addr, bits).String()))(t)}
+		a := &netlink.Addr{IPNet: labtest.Must(netlink.ParseIPNet(netip.PrefixFrom(addr, bits).String()))(t), Flags: flags}
 		if err := b.lab.Host.Netlink().AddrAdd(device, a); err != nil {
 			t.Fatal(err)
 		}
@@ -106,9 +109,9 @@ func TestTentativeAddressesAreNotOwn(t *testing.T) {
 		}
 		return flags
 	}
-	add(taken, 64, "1")
+	add(taken, 64, "1", 0)
 	b.eventually(10*time.Second, "the duplicate is found", func() bool { return flags(taken)&unix.IFA_F_DADFAILED != 0 })
-	add(tested, 128, "600") // ten minutes
+	add(tested, 128, "600", 0) // ten minutes
 	if flags(tested)&unix.IFA_F_TENTATIVE == 0 {
 		t.Fatalf("flags %#x: the address is not tentative", flags(tested))
 	}
@@ -127,12 +130,56 @@ func TestTentativeAddressesAreNotOwn(t *testing.T) {
 
 	// Far sooner than everything is looked at anyway, which is every 30 seconds.
 	late := netip.MustParseAddr("fd80:0:0:1::88")
-	add(late, 64, "1")
+	add(late, 64, "1", 0)
 	b.eventually(15*time.Second, "the test of the late address ends well", func() bool { return flags(late)&unix.IFA_F_TENTATIVE == 0 })
 	b.eventually(10*time.Second, "the late address is the host's own", func() bool {
 		outcome, _ := b.lab.Host.Knock(late, there, time.Second)
 		return outcome == netlab.Connected
 	})
+
+	// RFC 4429: used while the test goes on.
+	optimistic := netip.MustParseAddr("fd80:0:0:1::99")
+	add(optimistic, 64, "600", unix.IFA_F_OPTIMISTIC)
+	if want := unix.IFA_F_TENTATIVE | unix.IFA_F_OPTIMISTIC; flags(optimistic)&want != want {
+		t.Fatalf("flags %#x: the address is not optimistic", flags(optimistic))
+	}
+	b.eventually(10*time.Second, "the optimistic address is the host's own", func() bool {
+		outcome, _ := b.lab.Host.Knock(optimistic, there, time.Second)
+		return outcome == netlab.Connected
+	})
+}
+
+// Promise: an address that the host gives away is no longer its own. Documented: without a
+// daemon nobody tells the backstop.
+func TestAddressThatMoved(t *testing.T) {
+	t.Parallel()
+	b := newBackDoor(t)
+	there := netip.AddrPortFrom(b.second.Host4, port)
+	kept := netip.MustParseAddr("10.80.1.66")
+	device := labtest.Must(b.lab.Host.Netlink().LinkByName("eth1"))(t)
+	move := func(address string) (addr netip.Addr) {
+		t.Helper()
+		a := labtest.Must(netlink.ParseAddr(address + "/24"))(t)
+		b.check(b.lab.Host.Netlink().AddrDel(device, a))
+		addr = netip.MustParseAddr(address)
+		b.check(errors.Join(b.lab.Wire.AddAddr("eth1", netip.PrefixFrom(addr, 24)), b.lab.Host.AddNeighbour("eth1", addr, b.second.WireMAC)))
+		return addr
+	}
+	for _, addr := range []string{"10.80.1.66", "10.80.1.67", "10.80.1.68"} {
+		b.check(b.lab.Host.AddAddr("eth1", netip.PrefixFrom(netip.MustParseAddr(addr), 24)))
+	}
+	d := b.run(allowed...)
+	moved := move("10.80.1.67")
+	b.eventually(10*time.Second, "the address that moved is refused", func() bool {
+		outcome, _ := b.lab.Wire.Knock(moved, there, time.Second)
+		return outcome == netlab.Refused
+	})
+	d.kill()
+	moved = move("10.80.1.68")
+	labtest.Expect(t, b.lab.Wire, moved, there, netlab.Connected)
+	b.run(allowed...)
+	labtest.Expect(t, b.lab.Wire, moved, there, netlab.Refused)
+	labtest.Expect(t, b.lab.Host, kept, there, netlab.Connected)
 }
 
 // Promise (0 leaks): who sends from an address of the host gets no connection of it, also
