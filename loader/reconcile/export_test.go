@@ -7,6 +7,9 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 )
 
+// Enforcing is what `status` says with these problems.
+var Enforcing = enforcing
+
 // StepClock moves the wall clock as the engine sees it.
 func StepClock(by time.Duration) {
 	before := wallNow
