@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/bpf/oracle"
 	"github.com/xdpallow/xdpallow/maps"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
@@ -22,6 +23,8 @@ import (
 
 // mutants replace one piece of one file.
 var mutants = []struct{ name, file, old, new string }{
+	{"frames that begin with IP read as Ethernet", "parse.h", "ip_first ? parse_version(p) : parse_link(ctx, p)", "parse_link(ctx, p)"},
+	{"frames that begin with IP read as plain", "xdpallow.bpf.c", "if (ip_first) {", "if (0) {"},
 	{"a tag too many", "parse.h", "#define MAX_TAGS 4", "#define MAX_TAGS 5"},
 	{"a tag too few", "parse.h", "#define MAX_TAGS 4", "#define MAX_TAGS 3"},
 	{"802.1ad taken for 0x9100", "parse.h", "ethertype == ETH_P_8021AD", "ethertype == 0x9100"},
@@ -99,6 +102,9 @@ func TestMutantsAreKilled(t *testing.T) {
 		policy.Backstop = scope == oracle.StrayScope
 		policies, tables = append(policies, policy), append(tables, tablesOf(t, policy))
 	}
+	bare := oracle.Sample(oracle.SYN)
+	bare.IPFirst = true
+	policies, tables = append(policies, bare), append(tables, tablesOf(t, bare))
 	if killer := kill(t, shippedObject(t), policies, tables, seed); killer != "" {
 		t.Fatalf("the program as it is differs from the oracle: %s", killer)
 	}
@@ -140,6 +146,11 @@ func kill(t *testing.T, object []byte, policies []oracle.Policy, tables []*maps.
 		spec, err := ebpf.LoadCollectionSpecFromReader(strings.NewReader(string(object)))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if policy.IPFirst {
+			if err := spec.Variables[bpf.XdpallowVarIpFirst].Set(uint8(1)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		twin := mapstest.LoadTwin(t, tables[i], spec)
 		differs := func(frame []byte) bool {

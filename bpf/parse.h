@@ -63,6 +63,24 @@ __noinline enum reason skip_tags(struct xdp_md *ctx, struct cursor *cursor)
 	return is_tag(c.next) ? REASON_TOO_DEEP : UNDECIDED;
 }
 
+/*
+ * 1 where frames have no Ethernet header: of tun and of other tunnels' devices. The
+ * loader sets it by what the interface is.
+ */
+volatile const __u8 ip_first = 0;
+
+/* Linux goes by what the tunnel said of the packet, which we do not see, and refuses what
+ * its version contradicts. */
+static __always_inline enum reason parse_version(struct packet *p)
+{
+	__u8 *version = peek(p->data, p->data_end, &p->cursor, 1);
+
+	if (!version || (*version >> 4 != 4 && *version >> 4 != 6))
+		return REASON_MALFORMED;
+	p->cursor.next = *version >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6;
+	return UNDECIDED;
+}
+
 static __always_inline enum reason parse_link(struct xdp_md *ctx, struct packet *p)
 {
 	struct ethhdr *ethernet = peek(p->data, p->data_end, &p->cursor, sizeof(*ethernet));
@@ -227,7 +245,7 @@ static __always_inline enum reason parse(struct xdp_md *ctx, struct packet *p)
 	enum reason finding;
 
 	p->family = FAMILY_OTHER;
-	finding = parse_link(ctx, p);
+	finding = ip_first ? parse_version(p) : parse_link(ctx, p);
 	if (finding != UNDECIDED)
 		return finding;
 	if (p->cursor.next == ETH_P_IP) {

@@ -283,7 +283,9 @@ int xdpallow(struct xdp_md *ctx)
 	policy = live_policy(&slot);
 	if (!policy)
 		return XDP_PASS; /* cannot be, and then we guard nothing */
-	if (read_plain4(ctx, &p)) {
+	if (ip_first) {
+		/* Nothing lies where plain.h looks for it. */
+	} else if (read_plain4(ctx, &p)) {
 		action = conclude_plain(ctx, policy, slot, &p, FAMILY_IPV4, &service);
 	} else if (read_plain6(ctx, &p)) {
 		family = FAMILY_IPV6;

@@ -182,6 +182,7 @@ const (
 	XdpallowProgXdpallow  = "xdpallow"
 	XdpallowVarCurrent    = "current"
 	XdpallowVarDry        = "dry"
+	XdpallowVarIpFirst    = "ip_first"
 )
 
 // LoadXdpallow returns the embedded CollectionSpec for Xdpallow.
@@ -258,6 +259,7 @@ type XdpallowMapSpecs struct {
 type XdpallowVariableSpecs struct {
 	Current *ebpf.VariableSpec `ebpf:"current"`
 	Dry     *ebpf.VariableSpec `ebpf:"dry"`
+	IpFirst *ebpf.VariableSpec `ebpf:"ip_first"`
 }
 
 // XdpallowObjects contains all objects after they have been loaded into the kernel.
@@ -325,6 +327,7 @@ func (m *XdpallowMaps) Close() error {
 type XdpallowVariables struct {
 	Current *ebpf.Variable `ebpf:"current"`
 	Dry     *ebpf.Variable `ebpf:"dry"`
+	IpFirst *ebpf.Variable `ebpf:"ip_first"`
 }
 
 // XdpallowPrograms contains all programs after they have been loaded into the kernel.

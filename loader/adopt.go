@@ -42,7 +42,7 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 	}
 	made, err := g.make(name)
 	if err != nil {
-		return Attachment{}, fmt.Errorf("%s: %w", name, err)
+		return Attachment{}, named(name, err)
 	}
 	if err := g.swap(name, pinned, made.program); err != nil {
 		return Attachment{}, errors.Join(fmt.Errorf("%s: %w", name, err), made.close())

@@ -91,7 +91,7 @@ func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 	}
 	made, err := g.make(name)
 	if err != nil {
-		return Attachment{}, fmt.Errorf("%s: %w", name, err)
+		return Attachment{}, named(name, err)
 	}
 	if made.link, made.reason, err = ladder(made.program, device, mode); err != nil {
 		return Attachment{}, errors.Join(err, made.close())
@@ -101,6 +101,15 @@ func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 	}
 	g.hold(name, made)
 	return g.Inspect(name)
+}
+
+// named says of which interface an error is that does not say so itself.
+func named(name string, err error) error {
+	var framing *FramingError
+	if errors.As(err, &framing) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // pinAll pins a new attachment, the link last: a link that is pinned has its program
@@ -218,6 +227,11 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 	// index than the link.
 	if x := info.XDP(); x == nil || int(x.Ifindex) != device.Attrs().Index {
 		return at, nil
+	}
+	// A device can be given another link type: then our program reads frames wrongly, and
+	// another must be made.
+	if ipFirst, err := beginsWithIP(device); err != nil || ipFirst != a.ipFirst {
+		return at, err
 	}
 	if at.Refused, err = g.Tables.RefusedFrom(device.Attrs().Index); err != nil {
 		return at, fmt.Errorf("%s: %w", name, err)

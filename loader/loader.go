@@ -179,8 +179,9 @@ func (g *Gate) Counters(name string) (maps.Counters, error) {
 	return a.counters, nil
 }
 
-// Ask runs frame through the twin of name's program, on the live tables and without
-// a trace. The frame needs 14 bytes at least.
+// Ask runs an Ethernet frame through the twin of name's program, on the live tables and
+// without a trace. Of an interface whose frames have no Ethernet header the twin is given
+// what is behind it. What is given needs 14 bytes at least.
 func (g *Gate) Ask(name string, frame []byte) (maps.Answer, error) {
 	a, err := g.attachment(name)
 	if err != nil {

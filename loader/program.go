@@ -13,6 +13,8 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
+const ethernetHeader = 14
+
 // attachment is what belongs to one program that is attached: on an interface, or as
 // the backstop.
 type attachment struct {
@@ -21,6 +23,7 @@ type attachment struct {
 	counters maps.Counters
 	link     link.Link
 	reason   string       // why not native, "" when it is or was adopted
+	ipFirst  bool         // frames have no Ethernet header
 	queues   atomic.Int32 // that the interface received on as the program was set, or before
 }
 
@@ -38,7 +41,11 @@ func (a *attachment) close() error {
 	return errors.Join(errs...)
 }
 
+// ask wants an Ethernet frame, and runs what of it this interface would carry.
 func (a *attachment) ask(frame []byte) (maps.Answer, error) {
+	if a.ipFirst {
+		frame = frame[ethernetHeader:]
+	}
 	value, err := a.twin.Run(&ebpf.RunOptions{Data: frame})
 	if err != nil {
 		return maps.Answer{}, fmt.Errorf("run twin: %w", err)
@@ -52,6 +59,9 @@ func (a *attachment) ask(frame []byte) (maps.Answer, error) {
 func (g *Gate) make(name string) (_ *attachment, err error) {
 	program := programOf(name)
 	a := &attachment{}
+	if a.ipFirst, err = framing(name); err != nil {
+		return nil, err
+	}
 	a.queues.Store(receives(name))
 	defer func() {
 		if err != nil {
@@ -61,7 +71,7 @@ func (g *Gate) make(name string) (_ *attachment, err error) {
 	if a.counters, err = g.openCounters(name); err != nil {
 		return nil, err
 	}
-	if a.program, err = g.loadProgram(program, a.counters.Live, false); err != nil {
+	if a.program, err = g.loadProgram(program, a.counters.Live, constants{ipFirst: a.ipFirst}); err != nil {
 		return nil, err
 	}
 	trace, err := maps.NewCounters()
@@ -69,7 +79,7 @@ func (g *Gate) make(name string) (_ *attachment, err error) {
 		return nil, err
 	}
 	defer trace.Close()
-	a.twin, err = g.loadProgram(program, trace, true)
+	a.twin, err = g.loadProgram(program, trace, constants{dry: true, ipFirst: a.ipFirst})
 	return a, err
 }
 
@@ -81,14 +91,20 @@ func programOf(name string) string {
 	return bpf.XdpallowProgXdpallow
 }
 
-func (g *Gate) loadProgram(name string, counters *ebpf.Map, dry bool) (*ebpf.Program, error) {
+// constants are those of a program, see bpf/maps.h and bpf/parse.h.
+type constants struct{ dry, ipFirst bool }
+
+func (g *Gate) loadProgram(name string, counters *ebpf.Map, c constants) (*ebpf.Program, error) {
 	spec, err := bpf.LoadXdpallow()
 	if err != nil {
 		return nil, err
 	}
-	if dry {
-		if err := spec.Variables[bpf.XdpallowVarDry].Set(uint8(1)); err != nil {
-			return nil, fmt.Errorf("make twin: %w", err)
+	for variable, set := range map[string]bool{bpf.XdpallowVarDry: c.dry, bpf.XdpallowVarIpFirst: c.ipFirst} {
+		if !set {
+			continue
+		}
+		if err := spec.Variables[variable].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("set %s of program %s: %w", variable, name, err)
 		}
 	}
 	replacements := g.Tables.Replacements()
@@ -161,6 +177,7 @@ func (g *Gate) unpinPrograms(name string) error {
 // load reads what is pinned for name, for a reader: it makes nothing.
 func (g *Gate) load(name string) (_ *attachment, err error) {
 	a := &attachment{}
+	a.ipFirst, _ = framing(name) // one that is gone, or was never to be read, says nothing
 	a.queues.Store(receives(name))
 	defer func() {
 		if err != nil {

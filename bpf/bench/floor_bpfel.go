@@ -36,6 +36,7 @@ const (
 	FloorProgXdpallow  = "xdpallow"
 	FloorVarCurrent    = "current"
 	FloorVarDry        = "dry"
+	FloorVarIpFirst    = "ip_first"
 )
 
 // LoadFloor returns the embedded CollectionSpec for Floor.
@@ -112,6 +113,7 @@ type FloorMapSpecs struct {
 type FloorVariableSpecs struct {
 	Current *ebpf.VariableSpec `ebpf:"current"`
 	Dry     *ebpf.VariableSpec `ebpf:"dry"`
+	IpFirst *ebpf.VariableSpec `ebpf:"ip_first"`
 }
 
 // FloorObjects contains all objects after they have been loaded into the kernel.
@@ -179,6 +181,7 @@ func (m *FloorMaps) Close() error {
 type FloorVariables struct {
 	Current *ebpf.Variable `ebpf:"current"`
 	Dry     *ebpf.Variable `ebpf:"dry"`
+	IpFirst *ebpf.Variable `ebpf:"ip_first"`
 }
 
 // FloorPrograms contains all programs after they have been loaded into the kernel.

@@ -36,6 +36,7 @@ const (
 	UnsampledProgXdpallow  = "xdpallow"
 	UnsampledVarCurrent    = "current"
 	UnsampledVarDry        = "dry"
+	UnsampledVarIpFirst    = "ip_first"
 )
 
 // LoadUnsampled returns the embedded CollectionSpec for Unsampled.
@@ -112,6 +113,7 @@ type UnsampledMapSpecs struct {
 type UnsampledVariableSpecs struct {
 	Current *ebpf.VariableSpec `ebpf:"current"`
 	Dry     *ebpf.VariableSpec `ebpf:"dry"`
+	IpFirst *ebpf.VariableSpec `ebpf:"ip_first"`
 }
 
 // UnsampledObjects contains all objects after they have been loaded into the kernel.
@@ -179,6 +181,7 @@ func (m *UnsampledMaps) Close() error {
 type UnsampledVariables struct {
 	Current *ebpf.Variable `ebpf:"current"`
 	Dry     *ebpf.Variable `ebpf:"dry"`
+	IpFirst *ebpf.Variable `ebpf:"ip_first"`
 }
 
 // UnsampledPrograms contains all programs after they have been loaded into the kernel.

@@ -68,9 +68,14 @@ type Decision struct {
 	Family  Family
 }
 
-// Decide judges frame, an Ethernet frame without its checksum, under p.
+// Decide judges frame, an Ethernet frame without its checksum or what such a frame carries,
+// under p.
 func Decide(frame []byte, p Policy) Decision {
-	packet := Read(frame)
+	read := Read
+	if p.IPFirst {
+		read = ReadIP
+	}
+	packet := read(frame)
 	reason, service := p.judge(packet)
 	return Decision{p.verdict(reason, service), reason, service, packet.Family}
 }
@@ -79,6 +84,8 @@ func Decide(frame []byte, p Policy) Decision {
 type Policy struct {
 	Services []Service
 	Entries  []Entry // each prefix once, any order
+	// IPFirst is whether frames have no Ethernet header: tun devices.
+	IPFirst bool
 	// Backstop is whether what is inside a tunnel is judged once it is taken out.
 	Backstop bool
 	// Socket reports whether a TCP socket that does not listen belongs to the

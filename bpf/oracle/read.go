@@ -53,6 +53,21 @@ func Read(frame []byte) Packet {
 	return p
 }
 
+// ReadIP reads a frame that begins with the IP header. Its version is all that says what
+// it is, and one that is neither cannot be judged.
+func ReadIP(frame []byte) Packet {
+	p := Packet{Family: Other, Protocol: -1, Authenticated: -1, Finding: Malformed}
+	switch {
+	case len(frame) > 0 && frame[0]>>4 == 4:
+		p.Family = IPv4
+		p.Finding = p.readIPv4(frame)
+	case len(frame) > 0 && frame[0]>>4 == 6:
+		p.Family = IPv6
+		p.Finding = p.readIPv6(frame)
+	}
+	return p
+}
+
 func (p *Packet) readLink(frame []byte) Reason {
 	if len(frame) < 14 {
 		return Malformed

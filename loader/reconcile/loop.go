@@ -122,8 +122,12 @@ func (e *Engine) mend() {
 		}
 		p := Problem{Code: "interface_not_attached", Subject: name, Text: strings.TrimPrefix(err.Error(), name+": ")}
 		var foreign *loader.ForeignError
+		var hinting interface{ Hint() string }
+		if errors.As(err, &hinting) {
+			p.Hint = hinting.Hint()
+		}
 		if errors.As(err, &foreign) {
-			p.Code, p.Hint = "interface_taken", foreign.Hint()
+			p.Code = "interface_taken"
 		}
 		e.wanted[name] = p
 	}

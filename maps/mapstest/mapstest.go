@@ -77,6 +77,16 @@ func Load(tb testing.TB, tables *maps.Tables, dry bool) Program {
 	return load(tb, tables.Replacements(), shipped(tb), bpf.XdpallowProgXdpallow, dry)
 }
 
+// LoadIPFirst loads the twin for devices whose frames have no Ethernet header.
+func LoadIPFirst(tb testing.TB, tables *maps.Tables) Program {
+	tb.Helper()
+	spec := shipped(tb)
+	if err := spec.Variables[bpf.XdpallowVarIpFirst].Set(uint8(1)); err != nil {
+		tb.Fatal(err)
+	}
+	return LoadTwin(tb, tables, spec)
+}
+
 // LoadTwin loads the XDP program of another object as a twin on tables.
 func LoadTwin(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec) Program {
 	tb.Helper()
