@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -213,5 +216,38 @@ func TestForgottenLength(t *testing.T) {
 	}
 	if _, _, stderr := w.run("run", "--interface", "eth0", "--port", "443", "--allow", "10.0.0.0"); !strings.Contains(stderr, "10.0.0.0 is read as 10.0.0.0/32, one address") {
 		t.Errorf("run: %q", stderr)
+	}
+}
+
+// Promise: help is read in a terminal of 80 columns, and so is history there; what goes
+// into a file is whole.
+func TestFitsATerminal(t *testing.T) {
+	for _, command := range newApp(env{}).Commands {
+		_, help, _ := newWorld(t).run(command.Name, "--help")
+		for line := range strings.Lines(help) {
+			if strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "   -") {
+				if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+					t.Errorf("%s --help has a line of %d: %s", command.Name, n, line)
+				}
+			}
+		}
+		for _, flag := range command.Flags {
+			usage := flag.(cli.DocGenerationFlag).GetUsage()
+			if words := strings.Fields(strings.ReplaceAll(usage, "`", "")); !strings.Contains(strings.Join(strings.Fields(help), " "), strings.Join(words, " ")) {
+				t.Errorf("%s --help does not say %q:\n%s", command.Name, usage, help)
+			}
+		}
+	}
+	w := newWorld(t).serve(t, sampleEngine())
+	_, whole, _ := w.sh("history")
+	w.columns = 80
+	_, narrow, _ := w.sh("history")
+	for line := range strings.Lines(narrow) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+			t.Errorf("history has a line of %d: %s", n, line)
+		}
+	}
+	if !strings.Contains(narrow, "add 198.51.100.0/28") || !strings.Contains(narrow, "OPS-1") || !strings.Contains(whole, "--owner acme xxxxxxxx") {
+		t.Errorf("narrow:\n%s\nwhole:\n%s", narrow, whole)
 	}
 }

@@ -28,6 +28,7 @@ type env struct {
 	stdout, stderr io.Writer
 	terminal       bool    // somebody sits at stdin and can be asked
 	watched        bool    // somebody looks at stderr as it is written
+	columns        int     // of the terminal that stdout is, 0 where it is none
 	screen         bool    // somebody looks at stdout as it is written
 	uid            int     // effective
 	loginUID       *uint32 // who had logged in; nil where that is not known

@@ -167,6 +167,7 @@ type world struct {
 	stdin       string
 	terminal    bool
 	uid         int
+	columns     int
 }
 
 func newWorld(t *testing.T) *world {
@@ -202,7 +203,7 @@ func (w *world) run(words ...string) (code int, stdout, stderr string) {
 		args:   append([]string{"xdpallow"}, words...),
 		stdin:  strings.NewReader(w.stdin),
 		stdout: &out, stderr: &errOut,
-		terminal: w.terminal, uid: w.uid,
+		terminal: w.terminal, uid: w.uid, columns: w.columns,
 		sessions: func() []policy.Peer { return nil },
 		logins:   func() []policy.Peer { return nil },
 		offline:  func(string, string) offlineEngine { return w.pins },
