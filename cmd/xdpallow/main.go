@@ -44,6 +44,7 @@ type env struct {
 }
 
 func main() {
+	columns, _, _ := term.GetSize(int(os.Stdout.Fd())) // 0 where it is no terminal
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	code := run(ctx, env{
 		args:  os.Args,
@@ -51,6 +52,7 @@ func main() {
 		terminal: term.IsTerminal(int(os.Stdin.Fd())),
 		watched:  term.IsTerminal(int(os.Stderr.Fd())),
 		screen:   term.IsTerminal(int(os.Stdout.Fd())),
+		columns:  columns,
 		uid:      os.Geteuid(),
 		loginUID: reconcile.OwnLoginUID(),
 		sessions: ownSessions,

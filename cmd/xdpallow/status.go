@@ -85,7 +85,7 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 	}
 	if ch := s.LastChange; ch != nil {
 		rows = append(rows, []string{"last change:", fmt.Sprintf("%s by %s (pid %d): %s, generation %d",
-			moment(&ch.Time), describeCaller(ch), ch.PID, brief(ch.Command), ch.Generation)})
+			moment(&ch.Time), describeCaller(ch), ch.PID, brief(ch.Command, roomForCommand), ch.Generation)})
 	}
 	return rows
 }
