@@ -122,8 +122,29 @@ func stepAdopt(root string) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = counters.Read()
-	return err
+	if _, _, err = counters.Read(); err != nil {
+		return err
+	}
+	return stepBackstop(gate)
+}
+
+// stepBackstop puts the second door up, beside another program at the socket lookups.
+func stepBackstop(gate *loader.Gate) error {
+	own, err := loader.OwnAddresses()
+	if err == nil {
+		err = gate.Tables.SetLocal(own)
+	}
+	if err == nil {
+		err = gate.AttachBackstop()
+	}
+	if err != nil {
+		return err
+	}
+	others, err := gate.OtherLookups()
+	if err != nil || len(others) != 1 || others[0].ProgramID == 0 || others[0].Name != "" {
+		return errors.Join(err, fmt.Errorf("other programs at the socket lookups: %v, want the id of one without a name", others))
+	}
+	return nil
 }
 
 func stepDetach(root string) error {
@@ -168,7 +189,8 @@ func (h *host) as(capabilities []uintptr, step string) error {
 	return nil
 }
 
-// newNobodysHost has a pin root that is nobody's, and a stranger's program on eth1.
+// newNobodysHost has a pin root that is nobody's, and a stranger's programs on eth1 and at
+// the socket lookups.
 func newNobodysHost(t *testing.T) *host {
 	t.Helper()
 	h := newHost(t)
@@ -181,6 +203,15 @@ func newNobodysHost(t *testing.T) *host {
 	}))(t)
 	t.Cleanup(func() { stranger.Close() })
 	options := link.XDPOptions{Program: stranger, Interface: h.index(h.lab.Host), Flags: link.XDPDriverMode}
+	lookup := labtest.Must(ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "stranger", Type: ebpf.SkLookup, AttachType: ebpf.AttachSkLookup, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+	}))(t)
+	t.Cleanup(func() { lookup.Close() })
+	ns := labtest.Must(os.Open(h.lab.Host.Path()))(t)
+	defer ns.Close()
+	looking := labtest.Must(link.AttachNetNs(int(ns.Fd()), lookup))(t)
+	t.Cleanup(func() { looking.Close() })
 	h.do(func() error {
 		attached, err := link.AttachXDP(options)
 		if err == nil {
