@@ -143,7 +143,13 @@ func (c *call) printCheck(results []reconcile.CheckResult, one bool) error {
 			}
 		}
 	}
-	return out.Flush() // carries the first error of the writes above
+	if err := out.Flush(); err != nil { // the first error of the writes above
+		return err
+	}
+	if hint := c.again(results); hint != "" {
+		c.note("hint: %s", hint)
+	}
+	return nil
 }
 
 // around is what else there is to know of a source that does not get in: a customer
@@ -164,6 +170,22 @@ func around(r reconcile.CheckResult) (lines []string) {
 		lines = append(lines, fmt.Sprintf("near %s, in the same /%d", whose(e.Prefix, e.Owner), e.Within.Bits()))
 	}
 	return lines
+}
+
+// again is the command that lets the one source that was asked about in again, if it
+// stands on the list; else "".
+func (c *call) again(results []reconcile.CheckResult) string {
+	if len(results) == 0 || c.flags.IsSet("file") {
+		return ""
+	}
+	switch r := results[len(results)-1]; {
+	case r.Verdict == "pass":
+	case r.Reason == policy.ReasonExpired && r.Prefix != nil:
+		return c.reaching("xdpallow add " + r.Prefix.String() + " --for 90d")
+	case r.Reason == policy.ReasonSuspended && r.Suspension != nil:
+		return c.reaching("xdpallow resume " + r.Suspension.Subject)
+	}
+	return ""
 }
 
 func whose(prefix netip.Prefix, owner string) string {

@@ -71,7 +71,7 @@ func TestWrongInput(t *testing.T) {
 		"add 192.0.2.0/24 --until tomorrow", "add 192.0.2.0/24 --until 2020-01-01", "add 192.0.2.0/24 --until=", "add 192.0.2.0/24 --service API", "add 192.0.2.0/24 --service api,",
 		"add", "add 10.0.0.5/8", "add 192.0.2.0/24 --owner Acme", "add 192.0.2.0/24 -", "add host.example", "add 192.0.2.0/24 -o text", "add --",
 		"add 192.0.2.0/24 -- --owner", "add fe80::1%eth0", "add 127.0.0.1",
-		"remove", "remove 192.0.2.0/24 --owner acme", "remove --owner",
+		"remove", "remove 192.0.2.0/24 --owner acme", "remove 192.0.2.0/24 --expired", "run --interface eth0 --port 443 --keep-ended 7", "run --interface eth0 --port 443 --keep-ended=", "remove --owner",
 		"list acme globex", "list ACME", "list 192.0.2.5/24", "list acme --owner acme", "history acme", "history -n x", "history -n -1", "events now", "events -n -1", "stats -w 1", "stats -w 1ms", "stats -w 1s -o prometheus", "top", "top now", "top -w x", "list -o xml", "status now", "check", "check 192.0.2.0/24", "check 192.0.2.9 192.0.2.10", "check fe80::1%eth0", "check 192.0.2.9 --port x",
 		"replace", "replace a.list b.list", "replace /nowhere/a.list", "replace - --seen 7", "remove 192.0.2.0/24 --seen=", "reload --seen 0d",
 		"suspend", "suspend acme globex", "suspend ACME", "suspend 192.0.2.5/24", "suspend acme --for 1d", "suspend fe80::1%eth0", "resume", "resume acme --cut", "cut", "cut 192.0.2.5/24",
@@ -119,6 +119,8 @@ func TestRequests(t *testing.T) {
 	}
 	for line, want := range map[string]any{
 		"remove 192.0.2.0/24 --allow-empty":                 reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, AllowEmpty: true},
+		"remove --expired":                                  reconcile.RemoveRequest{Expired: true},
+		"remove --expired --owner acme":                     reconcile.RemoveRequest{Expired: true, Owner: "acme"},
 		"remove --owner acme":                               reconcile.RemoveRequest{Owner: "acme"},
 		"add -":                                             reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24 owner=acme note=\"x\""}, Whole: true},
 		"add 192.0.2.0/24 --until never":                    reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Until: "never"},

@@ -42,7 +42,7 @@ func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, erro
 		Command: c.words(), HintFlags: flags,
 		Interfaces: o.Interfaces, Services: services, Allow: o.Allow, Files: o.AllowFiles, Config: o.Config,
 		Attach: loader.Mode(o.Attach), Backstop: o.Backstop, State: o.State, Root: o.Bpffs, Force: o.Force,
-		Version: buildVersion(), Log: log,
+		KeepEnded: o.KeepEnded, Version: buildVersion(), Log: log,
 	}, err
 }
 

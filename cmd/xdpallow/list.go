@@ -23,6 +23,7 @@ func listCommand(e env) *cli.Command {
 	return e.command("list", "Show who may connect", "[OWNER|PREFIX|ADDR]", append([]cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "only the prefixes of `OWNER`; - is those of none"},
 		&cli.StringFlag{Name: "unused", Usage: "only what was not seen for `DURATION`, as 90d, counted from when it was first enforced, and has no connection open now"},
+		&cli.BoolFlag{Name: "expired", Usage: "only what has ended"},
 		&cli.StringFlag{Name: "expiring", Usage: "only what ends within `DURATION`, as 14d"},
 	}, offlineFlags()...), list)
 }
@@ -55,7 +56,7 @@ func list(ctx context.Context, c *call) error {
 
 // listed reads which entries are asked for.
 func (c *call) listed() (reconcile.ListRequest, error) {
-	req := reconcile.ListRequest{Owner: c.flags.String("owner")}
+	req := reconcile.ListRequest{Owner: c.flags.String("owner"), Expired: c.flags.Bool("expired")}
 	switch c.flags.NArg() {
 	case 0:
 	case 1:
@@ -151,9 +152,13 @@ func entryRows(entries []reconcile.Entry, first bool) iter.Seq[[]string] {
 			if e.CountsFor != "" && e.SuspendedBy == e.CountsFor {
 				suspended += " with " + e.SuspendedBy
 			}
+			until := moment(e.Until)
+			if e.Ended {
+				until = "ended " + until
+			}
 			if !yield(row(
 				moment(e.FirstEnforced), suspended, e.Prefix.String(), ownerCell(e), or(strings.Join(e.Services, ","), "all"),
-				moment(e.Until), moment(e.LastSeen), or(joined(e.Origins), "-"), or(e.Note, "-"),
+				until, moment(e.LastSeen), or(joined(e.Origins), "-"), or(e.Note, "-"),
 			)) {
 				return
 			}

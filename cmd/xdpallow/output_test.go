@@ -78,6 +78,7 @@ func TestOutput(t *testing.T) {
 		prepare    func(*fakeEngine)
 		code       int
 		want       string
+		hint       string // all of stderr
 	}{
 		{name: "add", line: "add 198.51.100.0/28 2001:db8:42::/48 --owner acme --note OPS-1234", prepare: func(f *fakeEngine) {
 			f.listing.Entries = []reconcile.Entry{entry("198.51.100.0/28", "acme"), entry("2001:db8:42::/48", "acme")}
@@ -235,7 +236,7 @@ policy:     generation 0, 0 prefixes, 0 owners
 			f.checks = []reconcile.CheckResult{expired}
 		}, want: `
 198.51.100.9 to tcp/443: drop, expired (198.51.100.0/28, acme, ended 2027-01-31T18:00:00Z)
-`},
+`, hint: "xdpallow: hint: xdpallow add 198.51.100.0/28 --for 90d --socket SOCKET\n"},
 		{name: "check, wrong service", line: "check 198.51.100.9 --port 443", code: 1, prepare: func(f *fakeEngine) {
 			wrong, audited := checkResult("198.51.100.9", "drop", "wrong_service", "198.51.100.0/28", "acme", 443), checkResult("198.51.100.9", "audit", "wrong_service", "198.51.100.0/28", "", 8443)
 			wrong.Services, audited.Services = []string{"mail", "web"}, []string{"mail"}
@@ -314,7 +315,8 @@ no interface was attached
 			w := newWorld(t).serve(t, engine)
 			code, out, stderr := w.sh(test.line)
 			want := strings.ReplaceAll(strings.TrimPrefix(test.want, "\n"), "SOCKET", w.socket)
-			if diff := cmp.Diff(want, out); diff != "" || code != test.code || stderr != "" {
+			hint := strings.ReplaceAll(test.hint, "SOCKET", w.socket)
+			if diff := cmp.Diff(want, out); diff != "" || code != test.code || stderr != hint {
 				t.Errorf("%s: exit %d, want %d (-want +got):\n%s%s", test.line, code, test.code, diff, stderr)
 			}
 			if again, second, _ := w.sh(test.line); again != code || second != out {

@@ -17,6 +17,7 @@ import (
 func removeCommand(e env) *cli.Command {
 	return e.command("remove", "Take back what add let in", "PREFIX|ADDR...|-", []cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "remove all that add let in for `OWNER`"},
+		&cli.BoolFlag{Name: "expired", Usage: "remove what add let in and has ended, with --owner only his"},
 		cutFlag(),
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
 		dryRunFlag(), seenFlag(), reasonFlag(),
@@ -25,21 +26,22 @@ func removeCommand(e env) *cli.Command {
 
 func remove(ctx context.Context, c *call) error {
 	owner, named := c.flags.String("owner"), c.flags.NArg() > 0
-	if named == c.flags.IsSet("owner") {
-		return &policy.InputError{What: "remove needs either prefixes or --owner", Hint: "xdpallow remove 192.0.2.0/24"}
+	expired := c.flags.Bool("expired")
+	if named == (expired || c.flags.IsSet("owner")) {
+		return &policy.InputError{What: "remove needs either prefixes, --owner or --expired", Hint: "xdpallow remove 192.0.2.0/24"}
 	}
 	seen, err := c.seen()
 	if err != nil {
 		return err
 	}
 	req := reconcile.RemoveRequest{
-		Owner: owner, AllowEmpty: c.flags.Bool("allow-empty"), Cut: c.flags.Bool("cut"), DryRun: c.flags.Bool("dry-run"), Seen: seen, Sessions: c.sessions(),
+		Owner: owner, Expired: expired, AllowEmpty: c.flags.Bool("allow-empty"), Cut: c.flags.Bool("cut"), DryRun: c.flags.Bool("dry-run"), Seen: seen, Sessions: c.sessions(),
 	}
-	if !named {
+	if !named && c.flags.IsSet("owner") {
 		if err := policy.ParseName("owner", owner); err != nil {
 			return c.renamed("owner", owner, err)
 		}
-	} else {
+	} else if named {
 		claims, err := c.claims()
 		if err != nil {
 			return err

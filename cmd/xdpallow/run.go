@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,6 +38,7 @@ type options struct {
 	Socket     string
 	Metrics    string // host:port, "" is off
 	Force      policy.Force
+	KeepEnded  time.Duration // 0 is the usual
 	DryRun     bool
 	LogFormat  string // "text", "json"
 }
@@ -59,6 +61,7 @@ func runCommand(e env) *cli.Command {
 		allowOpenFlag(), cutSessionsFlag(),
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
+		&cli.StringFlag{Name: "keep-ended", Value: reconcile.DefaultKeepEnded, Usage: "keep what add let in on the list for `DURATION` after its end"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "show what would change and change nothing"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "log as `FORMAT`: text or json"},
 	}, func(ctx context.Context, c *call) error {
@@ -118,6 +121,11 @@ func (c *call) options() (options, error) {
 		}
 		c.warnOfPrefix(p, prefix, "") // the daemon's log has the other warning
 	}
+	if f.IsSet("keep-ended") {
+		if o.KeepEnded, err = policy.ParseDuration(f.String("keep-ended")); err != nil {
+			return o, c.retyped("keep-ended", f.String("keep-ended"), reconcile.DefaultKeepEnded, err)
+		}
+	}
 	if metrics := f.String("metrics"); metrics != "" {
 		if _, port, err := net.SplitHostPort(metrics); err != nil || port == "" {
 			return o, &policy.InputError{What: fmt.Sprintf("--metrics %q is not HOST:PORT", metrics), Hint: "xdpallow run --metrics 127.0.0.1:9100"}
@@ -141,6 +149,9 @@ func (o *options) settle(f *cli.Context) error {
 	o.Backstop = setting(f, "backstop", file.Backstop)
 	o.LogFormat = setting(f, "log-format", file.LogFormat)
 	o.Metrics = setting(f, "metrics", file.Metrics)
+	if !f.IsSet("keep-ended") {
+		o.KeepEnded = file.KeepEnded
+	}
 	o.Attach = setting(f, "attach", file.Attach)
 	if !f.IsSet("interface") {
 		o.Interfaces = file.Interfaces

@@ -64,8 +64,11 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 	for _, service := range s.Services {
 		rows = append(rows, []string{"service:", describeService(service)})
 	}
-	rows = append(rows, []string{"policy:", fmt.Sprintf("generation %d, %s, %s", s.Generation,
-		count(s.Entries, "prefix", "prefixes"), count(s.Owners, "owner", "owners"))})
+	policy := fmt.Sprintf("generation %d, %s, %s", s.Generation, count(s.Entries, "prefix", "prefixes"), count(s.Owners, "owner", "owners"))
+	if s.Ended > 0 {
+		policy += fmt.Sprintf("; %s ended: %s", count(s.Ended, "has", "have"), c.reaching("xdpallow list --expired"))
+	}
+	rows = append(rows, []string{"policy:", policy})
 	if s.Expiring > 0 {
 		rows = append(rows, []string{"expiring:", count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: " + c.reaching("xdpallow list --expiring 14d")})
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -37,6 +38,8 @@ type Settings struct {
 	Bpffs      string
 	Metrics    string // host:port
 	LogFormat  string // "text", "json"
+
+	KeepEnded time.Duration // of entries of the command line
 }
 
 // Read reads the config file at path. Relative paths in it are relative to its
@@ -76,6 +79,7 @@ func (s Settings) Changed(before Settings) []string {
 		{"bpffs", s.Bpffs == before.Bpffs},
 		{"metrics", s.Metrics == before.Metrics},
 		{"log_format", s.LogFormat == before.LogFormat},
+		{"keep_ended", s.KeepEnded == before.KeepEnded},
 	} {
 		if !setting.same {
 			keys = append(keys, setting.key)

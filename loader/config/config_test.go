@@ -115,7 +115,7 @@ func TestParseNothing(t *testing.T) {
 
 // Promise: what is not understood is refused with its line, never ignored.
 func TestMistakes(t *testing.T) {
-	const keys = "interfaces, services, allow, allow_files, attach, backstop, state, socket, bpffs, metrics, log_format"
+	const keys = "interfaces, services, allow, allow_files, attach, backstop, state, socket, bpffs, metrics, log_format, keep_ended"
 	for _, c := range []struct {
 		text, want, hint string
 	}{
@@ -135,6 +135,8 @@ func TestMistakes(t *testing.T) {
 		{"attach:", "1: attach is empty, not a text", ""},
 		{"backstop: true", `1: backstop is true or false, not a text: write "true"`, ""},
 		{"backstop: yes", `1: backstop "yes" is not on or off`, ""},
+		{"keep_ended: 7", `1: keep_ended is a number, not a text: write "7"`, ""},
+		{"keep_ended: '7'", `1: "7" is not a duration over 0 as 90d, 1w2d, 36h or 90s`, ""},
 		{"log_format: xml", `1: log_format "xml" is not text or json`, ""},
 		{"metrics: 9100", `1: metrics is a number, not a text: write "9100"`, ""},
 		{"metrics: localhost", `1: metrics "localhost" is not HOST:PORT, as 127.0.0.1:9100`, ""},
@@ -241,9 +243,9 @@ func TestChanged(t *testing.T) {
 	}
 	const old = "interfaces: [eth0]\nattach: auto\n"
 	for text, want := range map[string]string{
-		old + "allow: [192.0.2.0/24]\nservices: {api: {ports: [1]}}":                           "",
-		"interfaces: [eth0, eth1]\nattach: native":                                             "interfaces attach",
-		old + "backstop: off\nstate: /s\nsocket: /s\nbpffs: /b\nmetrics: :1\nlog_format: json": "backstop state socket bpffs metrics log_format",
+		old + "allow: [192.0.2.0/24]\nservices: {api: {ports: [1]}}":                                           "",
+		"interfaces: [eth0, eth1]\nattach: native":                                                             "interfaces attach",
+		old + "backstop: off\nstate: /s\nsocket: /s\nbpffs: /b\nmetrics: :1\nlog_format: json\nkeep_ended: 1d": "backstop state socket bpffs metrics log_format keep_ended",
 		"": "interfaces attach",
 	} {
 		if got := strings.Join(parse(text).Changed(parse(old)), " "); got != want {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -36,9 +37,20 @@ func Parse(path string, text []byte) (File, error) {
 			{"bpffs", func(n *yaml.Node) { f.Bpffs = r.file(n, "bpffs") }},
 			{"metrics", func(n *yaml.Node) { f.Metrics = r.hostPort(n, "metrics") }},
 			{"log_format", func(n *yaml.Node) { f.LogFormat = r.choice(n, "log_format", "text", "json") }},
+			{"keep_ended", func(n *yaml.Node) { f.KeepEnded = r.duration(n, "keep_ended") }},
 		})
 	}
 	return f, r.err()
+}
+
+func (r *reader) duration(n *yaml.Node, what string) time.Duration {
+	text, ok := r.text(n, what)
+	if !ok {
+		return 0
+	}
+	lasts, err := policy.ParseDuration(text)
+	r.check(n, err)
+	return lasts
 }
 
 func (r *reader) interfaces(n *yaml.Node) []string {

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -83,6 +84,19 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, badDuration(s)
 	}
 	return total, nil
+}
+
+// FormatDuration writes a duration as ParseDuration reads it, in days and less; what is
+// beyond whole seconds is left out.
+func FormatDuration(d time.Duration) string {
+	var text strings.Builder
+	for _, unit := range []byte("dhms") {
+		if n := d / units[unit]; n > 0 {
+			fmt.Fprintf(&text, "%d%c", n, unit)
+			d -= n * units[unit]
+		}
+	}
+	return cmp.Or(text.String(), "0s")
 }
 
 var units = map[byte]time.Duration{

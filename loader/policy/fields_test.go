@@ -57,3 +57,16 @@ func TestParseLine(t *testing.T) {
 	_, _, err = ParseLine("10.0.0.5/8")
 	wantInput(t, err, "10.0.0.5/8 has host bits set", "10.0.0.0/8")
 }
+
+// What FormatDuration writes, ParseDuration reads.
+func TestDurationRoundTrips(t *testing.T) {
+	for text, want := range map[string]string{"1w": "7d", "1w2d": "9d", "36h": "1d12h", "90s": "1m30s", "1s": "1s"} {
+		lasts, err := ParseDuration(text)
+		if got := FormatDuration(lasts); got != want || err != nil {
+			t.Errorf("%s is written %s, %v, want %s", text, got, err, want)
+		}
+		if again, err := ParseDuration(want); again != lasts || err != nil {
+			t.Errorf("%s is read as %v, %v", want, again, err)
+		}
+	}
+}

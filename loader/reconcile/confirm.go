@@ -147,6 +147,9 @@ func (e *Engine) nextDue() <-chan time.Time {
 	for _, a := range e.view.audits {
 		sooner(time.Duration(a.Boottime) - bootNow())
 	}
+	if !e.forgetAt.IsZero() && e.pending == nil {
+		sooner(e.forgetAt.Sub(e.view.clock.now()))
+	}
 	if next == 0 {
 		return nil
 	}
@@ -160,6 +163,7 @@ func (e *Engine) due() {
 	defer e.mu.Unlock()
 	e.rollBackIfDue()
 	e.endAudits()
+	e.forgetEnded()
 }
 
 // poke has Run look at what is due next.

@@ -30,6 +30,7 @@ type Options struct {
 	State      string           // directory
 	Root       string           // of the pins
 	Force      policy.Force
+	KeepEnded  time.Duration // how long an entry of add stays after its end; 0 is DefaultKeepEnded
 	Version    string
 	Command    string // as it was typed, for the change log
 	HintFlags  string // what a command needs to reach this daemon, " --socket PATH", or ""
@@ -54,6 +55,7 @@ type Engine struct {
 	list        list
 	last        *Change
 	told        time.Time          // when it was last said what ends soon
+	forgetAt    time.Time          // when the next entry of add goes that has ended; zero is never
 	released    map[string]bool    // interfaces that detach took: never attached again
 	wanted      map[string]Problem // interfaces that should be guarded and are not
 	unnamed     map[string]bool    // guarded, and no longer named
@@ -169,13 +171,15 @@ func (e *Engine) Snapshot(context.Context) (Status, error) {
 }
 
 func (e *Engine) status() Status {
+	ended := e.tally.ended(e.view.clock.now())
 	return Status{
 		Enforcing:  enforcing(e.problems),
 		Problems:   e.problems,
 		Interfaces: e.view.interfaces(),
 		Backstop:   e.view.backstop(),
 		Generation: e.view.gate.Tables.Generation(),
-		Entries:    e.view.state.Entries.Len(),
+		Entries:    e.view.state.Entries.Len() - ended,
+		Ended:      ended,
 		Owners:     len(e.tally.owners),
 		Expiring:   e.tally.ending(e.view.clock.now(), Soon),
 		Services:   e.view.modes(),

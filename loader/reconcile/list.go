@@ -22,6 +22,9 @@ func (r ListRequest) picked(e Entry, now time.Time) bool {
 	if r.Expiring > 0 && !endsWithin(e.Until, now, r.Expiring) {
 		return false
 	}
+	if r.Expired && !e.Ended {
+		return false
+	}
 	if r.Unused == 0 {
 		return true
 	}

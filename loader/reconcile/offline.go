@@ -106,9 +106,10 @@ func (o Offline) Status(context.Context) (Status, error) {
 	defer v.gate.Close()
 	problems := v.probe()
 	counted := countAll(v.desired)
+	ended := counted.ended(v.clock.now())
 	status := Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Backstop: v.backstop(),
-		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len(), Owners: len(counted.owners), Expiring: counted.ending(v.clock.now(), Soon),
+		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len() - ended, Ended: ended, Owners: len(counted.owners), Expiring: counted.ending(v.clock.now(), Soon),
 		Services: v.modes(), Suspended: v.suspensions(), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}
 	status.findUncovered(v.gate.Attached())

@@ -40,6 +40,7 @@ type change struct {
 	confirm time.Duration // it is taken back unless confirmed within; 0 is never
 	settle  bool          // it takes back what waits, or the last change
 	whole   bool          // merge everything, whatever it names
+	aside   bool          // no rollback takes it back
 }
 
 // make puts c through the pipeline. On an error nothing has changed, neither in the
@@ -132,11 +133,18 @@ func (e *Engine) stand(c change, next desired, plan policy.Plan) {
 				e.end = policy.Sooner(e.end, policy.NextEnd(entry.Claims, time.Now()))
 			}
 		}
+		e.view.desired = next
+		for _, claim := range c.edit.Put {
+			if !claim.Until.IsZero() {
+				e.forgetAt = policy.Sooner(e.forgetAt, claim.Until.Add(e.options.kept()))
+			}
+		}
 	} else {
 		e.tally = countAll(next)
 		_, _, e.end = next.state.Expire(time.Now())
+		e.view.desired = next
+		e.forgetAt = e.nextForgotten()
 	}
-	e.view.desired = next
 }
 
 // guard asks the guard rails. What stood before is not refused again.
@@ -251,7 +259,7 @@ func (e *Engine) durable(c change, next desired, plan policy.Plan, generation ui
 	done := store.Change{
 		Put: c.edit.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
 		Resume: c.resume, Suspend: next.suspendedSince(e.view.desired, c), Unlimit: c.unlimit, Limit: c.limit,
-		Aside: e.pending != nil && c.onlyOverrides(),
+		Aside: c.aside || e.pending != nil && c.onlyOverrides(),
 	}
 	for _, said := range c.edit.Remove {
 		done.Delete = append(done.Delete, said.Prefix)

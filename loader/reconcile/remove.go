@@ -36,7 +36,12 @@ func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	if err := e.removable(prefixes); err != nil {
+	if r.Expired && len(prefixes) == 0 {
+		listing, changed := e.listing(nil), false
+		listing.Changed = &changed
+		return listing, nil
+	}
+	if err := e.removable(prefixes); err != nil && !r.Expired { // what has ended lets nobody in, wherever else the prefix stands
 		return Listing{}, err
 	}
 	var gone []policy.Entry
@@ -81,6 +86,15 @@ func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
 // toRemove returns the prefixes that r means, sorted.
 func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
+	if r.Expired {
+		for claim := range e.view.endedMade(e.view.clock.now()) {
+			if r.Owner == "" || claim.Owner == r.Owner {
+				prefixes = append(prefixes, claim.Prefix)
+			}
+		}
+		slices.SortFunc(prefixes, policy.ComparePrefix)
+		return prefixes, nil
+	}
 	for _, text := range r.Prefixes {
 		prefix, _, err := policy.ParsePrefix(text)
 		if err != nil {

@@ -21,7 +21,8 @@ type Status struct {
 	Routed     []string       `json:"routed"`    // of them, bridges that lead containers or VMs
 	Backstop   *Backstop      `json:"backstop"`  // nil when it is off
 	Generation uint64         `json:"generation"`
-	Entries    int            `json:"entries"`
+	Entries    int            `json:"entries"` // that have not ended
+	Ended      int            `json:"ended"`   // still on the list, and let nobody in any more
 	Owners     int            `json:"owners"`
 	Expiring   int            `json:"expiring"` // entries that end within Soon
 	Services   []Service      `json:"services"`
@@ -164,6 +165,7 @@ type ListRequest struct {
 	Prefix   netip.Prefix  // that lie in it or cover it
 	Unused   time.Duration // not seen for so long, counted from when they were first enforced
 	Expiring time.Duration // that end within so long
+	Expired  bool          // that have ended
 }
 
 // Entry is one entry of the effective policy.
@@ -177,6 +179,7 @@ type Entry struct {
 	LastSeen  *time.Time      `json:"last_seen"`
 	Hits      uint64          `json:"hits"`
 	Suspended bool            `json:"suspended"`
+	Ended     bool            `json:"ended,omitempty"` // until is over
 
 	SuspendedBy string `json:"suspended_by,omitempty"` // the prefix or owner whose suspension stops it
 	CountsFor   string `json:"counts_for,omitempty"`   // the owner whose limit, counters and suspension cover it, where that is not its own
@@ -287,6 +290,7 @@ type AddRequest struct {
 type RemoveRequest struct {
 	Prefixes   []string `json:"prefixes"`
 	Owner      string   `json:"owner"`
+	Expired    bool     `json:"expired,omitempty"` // all that have ended, of Owner if there is one
 	AllowEmpty bool     `json:"allow_empty"`
 	Cut        bool     `json:"cut"` // end open connections, too
 	DryRun     bool     `json:"dry_run,omitempty"`

@@ -130,8 +130,8 @@ func (g *gate) start() time.Duration {
 		g.Fatal(err)
 	}
 	took := time.Since(begin)
-	if status := labtest.Must(g.engine.Snapshot(context.Background()))(g.T); status.Entries != g.entries {
-		g.Fatalf("%d entries, want %d", status.Entries, g.entries)
+	if status := labtest.Must(g.engine.Snapshot(context.Background()))(g.T); status.Entries+status.Ended != g.entries {
+		g.Fatalf("%d entries and %d that have ended, want %d", status.Entries, status.Ended, g.entries)
 	}
 	return took
 }

@@ -173,6 +173,7 @@ func (e *Engine) recover() (bool, error) {
 		return false, err
 	}
 	e.tally = countAll(e.view.desired)
+	e.forgetAt = e.nextForgotten()
 	_, _, e.end = e.view.state.Expire(time.Now())
 	return true, e.settleConfirmed(last.Generation)
 }

@@ -69,6 +69,22 @@ func (t *tally) ending(now time.Time, within time.Duration) (n int) {
 	return n
 }
 
+// ended counts the entries that have ended at now.
+func (t *tally) ended(now time.Time) (n int) {
+	last := now.Unix()
+	for hour, seconds := range t.ends {
+		if hour > last/3600 {
+			continue
+		}
+		for second, entries := range seconds {
+			if second <= last {
+				n += entries
+			}
+		}
+	}
+	return n
+}
+
 // follow counts what an edit made of before, which plan says of the entries.
 func (t *tally) follow(edit policy.Edit, plan policy.Plan, before, after desired) {
 	for _, list := range [][]policy.Entry{plan.Added, plan.Removed, plan.Changed} {

@@ -177,6 +177,7 @@ func (v *view) report(entries []*policy.Entry) ([]Entry, error) {
 // placed is one, which reports e, with what holds at its place in the list.
 func (v *view) placed(one Entry, e *policy.Entry) Entry {
 	one.Suspended = v.state.IsSuspended(e)
+	one.Ended = !e.Until.IsZero() && !e.Until.After(v.clock.now())
 	if prefix, owner := v.state.SuspendedBy(e); prefix.IsValid() {
 		one.SuspendedBy = prefix.String()
 	} else {

@@ -92,6 +92,9 @@ func (c *Client) Live(ctx context.Context, rows int) (reconcile.Live, error) {
 // List implements Reader.
 func (c *Client) List(ctx context.Context, req reconcile.ListRequest) (listing reconcile.Listing, err error) {
 	query := url.Values{"owner": {req.Owner}, "unused": {req.Unused.String()}, "expiring": {req.Expiring.String()}}
+	if req.Expired {
+		query.Set("expired", "")
+	}
 	if req.Prefix.IsValid() {
 		query.Set("prefix", req.Prefix.String())
 	}

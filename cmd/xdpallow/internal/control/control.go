@@ -65,7 +65,7 @@ type Engine interface {
 const (
 	pathStatus   = "/v1/status"
 	pathStats    = "/v1/stats"
-	pathEntries  = "/v1/entries" // ?owner=&prefix=&unused=&expiring=, the last two as time.Duration has them
+	pathEntries  = "/v1/entries" // ?owner=&prefix=&unused=&expiring=&expired, the durations as time.Duration has them
 	pathCheck    = "/v1/check"   // ?address=&port=
 	pathAdd      = "/v1/add"
 	pathRemove   = "/v1/remove"

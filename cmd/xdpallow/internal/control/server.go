@@ -212,9 +212,9 @@ func reply(w http.ResponseWriter, answer any, err error) {
 }
 
 func listRequest(query url.Values) (reconcile.ListRequest, error) {
-	req := reconcile.ListRequest{Owner: query.Get("owner")}
+	req := reconcile.ListRequest{Owner: query.Get("owner"), Expired: query.Has("expired")}
 	for key := range query {
-		if !slices.Contains([]string{"owner", "prefix", "unused", "expiring"}, key) {
+		if !slices.Contains([]string{"owner", "prefix", "unused", "expiring", "expired"}, key) {
 			// Of a newer command: what it asks for is less than everything.
 			return req, &policy.InputError{What: fmt.Sprintf("this daemon cannot list by %s: it is older than the command", key), Hint: "systemctl restart xdpallow"}
 		}

@@ -1,0 +1,77 @@
+// This file takes away what add let in for a while, once it has been over for so long that
+// nobody asks about it any more. A line of a file stays until it is taken out there.
+
+package reconcile
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// DefaultKeepEnded is how long an entry stays on the list after its end, for who does not
+// say: until then check and list tell why its owner is dropped.
+const DefaultKeepEnded = "7d"
+
+const (
+	keepEnded     = 7 * 24 * time.Hour // DefaultKeepEnded
+	retryForgetAt = time.Minute
+)
+
+// kept is how long an entry of the CLI stays after its end.
+func (o Options) kept() time.Duration {
+	if o.KeepEnded == 0 {
+		return keepEnded
+	}
+	return o.KeepEnded
+}
+
+// endedMade yields the prefixes whose claim by the CLI has ended at now, sorted as the
+// CLI's claims are.
+func (d desired) endedMade(now time.Time) func(yield func(*policy.Claim) bool) {
+	return func(yield func(*policy.Claim) bool) {
+		for claim := range d.made {
+			if !claim.Until.IsZero() && !claim.Until.After(now) && !yield(claim) {
+				return
+			}
+		}
+	}
+}
+
+// nextForgotten is when the first claim of the CLI has been over for long enough to go;
+// zero is never.
+func (e *Engine) nextForgotten() time.Time {
+	var next time.Time
+	for claim := range e.view.made {
+		if !claim.Until.IsZero() {
+			next = policy.Sooner(next, claim.Until.Add(e.options.kept()))
+		}
+	}
+	return next
+}
+
+// forgetEnded takes away the claims of the CLI that have been over for long enough. It is
+// no change that rollback takes back: the last one that somebody made still is. While a
+// change waits for its confirmation nothing else changes.
+func (e *Engine) forgetEnded() {
+	now := e.view.clock.now()
+	if e.forgetAt.IsZero() || now.Before(e.forgetAt) || e.pending != nil {
+		return
+	}
+	c := change{by: self(), command: "expire", aside: true}
+	c.by.Reason = fmt.Sprintf("ended more than %s ago", policy.FormatDuration(e.options.kept()))
+	for claim := range e.view.endedMade(now.Add(-e.options.kept())) {
+		c.edit.Remove = append(c.edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: claim.Prefix})
+	}
+	if len(c.edit.Remove) > 0 {
+		if _, err := e.make(c); err != nil {
+			e.options.Log.Error(fmt.Sprintf("take ended entries away: %v", err))
+			e.forgetAt = now.Add(retryForgetAt)
+			return
+		}
+		e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d", plural(len(c.edit.Remove), "entry", "entries"),
+			policy.FormatDuration(e.options.kept()), e.view.gate.Tables.Generation()))
+	}
+	e.forgetAt = e.nextForgotten()
+}
