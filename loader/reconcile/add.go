@@ -13,8 +13,10 @@ import (
 )
 
 // Add makes or updates CLI claims, all or none.
-func (e *Engine) Add(_ context.Context, by Caller, r AddRequest) (Listing, error) {
-	e.mu.Lock()
+func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, error) {
+	if err := e.begin(ctx); err != nil {
+		return Listing{}, err
+	}
 	defer e.mu.Unlock()
 	if len(r.Prefixes) == 0 {
 		return Listing{}, &policy.InputError{What: "no prefix to add", Hint: "xdpallow add 192.0.2.0/24 --owner acme"}

@@ -20,8 +20,10 @@ const retryEvery = 5 * time.Second
 type ConfirmRequest struct{}
 
 // Confirm keeps the change that waits for it.
-func (e *Engine) Confirm(_ context.Context, by Caller, _ ConfirmRequest) (Waiting, error) {
-	e.mu.Lock()
+func (e *Engine) Confirm(ctx context.Context, by Caller, _ ConfirmRequest) (Waiting, error) {
+	if err := e.begin(ctx); err != nil {
+		return Waiting{}, err
+	}
 	defer e.mu.Unlock()
 	if e.pending != nil && e.left() <= 0 {
 		e.rollBackIfDue()

@@ -40,7 +40,7 @@ func within(prefixes []netip.Prefix) func(policy.State) picked {
 
 // Cut ends the open connections of a subject, listed or not. The policy stays: who may
 // connect does so again.
-func (e *Engine) Cut(_ context.Context, by Caller, r CutRequest) (CutResult, error) {
+func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, error) {
 	subject, err := r.Subject.parsed()
 	if err != nil {
 		return CutResult{}, err
@@ -51,6 +51,9 @@ func (e *Engine) Cut(_ context.Context, by Caller, r CutRequest) (CutResult, err
 		}
 	}
 	state := e.snapshot()
+	if ctx.Err() != nil {
+		return CutResult{}, errGone
+	}
 	if r.Owner != "" {
 		e.mu.Lock()
 		err = e.knows(r.Owner)

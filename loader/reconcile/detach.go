@@ -12,8 +12,10 @@ import (
 
 // Detach opens the gate on the named interfaces, on all when none is named. This
 // daemon attaches none of them again; with none left it is done.
-func (e *Engine) Detach(_ context.Context, by Caller, r DetachRequest) (DetachResult, error) {
-	e.mu.Lock()
+func (e *Engine) Detach(ctx context.Context, by Caller, r DetachRequest) (DetachResult, error) {
+	if err := e.begin(ctx); err != nil {
+		return DetachResult{}, err
+	}
 	defer e.mu.Unlock()
 	linked, err := e.view.gate.Linked()
 	if err != nil {

@@ -16,8 +16,10 @@ import (
 const mostPerSecond = 1_000_000
 
 // Limit says how many openings an owner has, or takes that back.
-func (e *Engine) Limit(_ context.Context, by Caller, r LimitRequest) (LimitResult, error) {
-	e.mu.Lock()
+func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitResult, error) {
+	if err := e.begin(ctx); err != nil {
+		return LimitResult{}, err
+	}
 	defer e.mu.Unlock()
 	if err := policy.ParseName("owner", r.Owner); err != nil {
 		return LimitResult{}, err

@@ -70,8 +70,10 @@ type Modes struct {
 }
 
 // Mode starts or ends audits that have an end.
-func (e *Engine) Mode(_ context.Context, by Caller, r ModeRequest) (Modes, error) {
-	e.mu.Lock()
+func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, error) {
+	if err := e.begin(ctx); err != nil {
+		return Modes{}, err
+	}
 	defer e.mu.Unlock()
 	named, err := e.servicesNamed(r.Services)
 	if err != nil {

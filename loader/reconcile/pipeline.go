@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -41,6 +42,20 @@ type change struct {
 	settle  bool          // it takes back what waits, or the last change
 	whole   bool          // merge everything, whatever it names
 	aside   bool          // no rollback takes it back
+}
+
+// errGone is the answer to a caller who has gone.
+var errGone = &policy.Refused{What: "who asked for the change had gone before it was begun: nothing was changed", Hint: "xdpallow history -n 1"}
+
+// begin takes the mutex for a change that somebody asked for, unless he gave up while
+// others had it. What is begun is finished, whoever goes: it is not left half way.
+func (e *Engine) begin(ctx context.Context) error {
+	e.mu.Lock()
+	if ctx.Err() != nil {
+		e.mu.Unlock()
+		return errGone
+	}
+	return nil
 }
 
 // make puts c through the pipeline. On an error nothing has changed, neither in the

@@ -9,8 +9,10 @@ import (
 )
 
 // Reload reads every declared origin again. One bad line refuses the whole reload.
-func (e *Engine) Reload(_ context.Context, by Caller, r ReloadRequest) (Plan, error) {
-	e.mu.Lock()
+func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, error) {
+	if err := e.begin(ctx); err != nil {
+		return Plan{}, err
+	}
 	defer e.mu.Unlock()
 	read, err := e.read()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // Remove takes CLI claims away, all or none. It refuses when a named prefix had no
 // claim, or is declared as well, and says where. What a wider entry lists still it takes
 // away, and says by which.
-func (e *Engine) Remove(_ context.Context, by Caller, r RemoveRequest) (Listing, error) {
-	listing, err := e.remove(by, r)
+func (e *Engine) Remove(ctx context.Context, by Caller, r RemoveRequest) (Listing, error) {
+	listing, err := e.remove(ctx, by, r)
 	if err != nil || !r.Cut {
 		return listing, err
 	}
@@ -29,8 +29,10 @@ func (e *Engine) Remove(_ context.Context, by Caller, r RemoveRequest) (Listing,
 	return listing, nil
 }
 
-func (e *Engine) remove(by Caller, r RemoveRequest) (Listing, error) {
-	e.mu.Lock()
+func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listing, error) {
+	if err := e.begin(ctx); err != nil {
+		return Listing{}, err
+	}
 	defer e.mu.Unlock()
 	prefixes, err := e.toRemove(r)
 	if err != nil {

@@ -12,8 +12,10 @@ import (
 
 // Replace makes the claims of the CLI those of a list, all or none. What flags and
 // files declare stays, and is told.
-func (e *Engine) Replace(_ context.Context, by Caller, r ReplaceRequest) (Plan, error) {
-	e.mu.Lock()
+func (e *Engine) Replace(ctx context.Context, by Caller, r ReplaceRequest) (Plan, error) {
+	if err := e.begin(ctx); err != nil {
+		return Plan{}, err
+	}
 	defer e.mu.Unlock()
 	claims, _, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
 	if err != nil {

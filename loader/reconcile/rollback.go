@@ -57,8 +57,10 @@ type RollbackRequest struct {
 }
 
 // Rollback takes the last change back; it can be taken back itself.
-func (e *Engine) Rollback(_ context.Context, by Caller, r RollbackRequest) (Plan, error) {
-	e.mu.Lock()
+func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Plan, error) {
+	if err := e.begin(ctx); err != nil {
+		return Plan{}, err
+	}
 	defer e.mu.Unlock()
 	c, err := e.inverse()
 	if err != nil {

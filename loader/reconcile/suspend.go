@@ -17,8 +17,8 @@ import (
 
 // Suspend stops a prefix or an owner. One that is stopped already has another reason
 // from then on.
-func (e *Engine) Suspend(_ context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
-	result, err := e.suspend(by, r)
+func (e *Engine) Suspend(ctx context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
+	result, err := e.suspend(ctx, by, r)
 	if err != nil || !r.Cut || r.DryRun {
 		return result, err
 	}
@@ -30,8 +30,10 @@ func (e *Engine) Suspend(_ context.Context, by Caller, r SuspendRequest) (Suspen
 	return result, nil
 }
 
-func (e *Engine) suspend(by Caller, r SuspendRequest) (SuspendResult, error) {
-	e.mu.Lock()
+func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
+	if err := e.begin(ctx); err != nil {
+		return SuspendResult{}, err
+	}
 	defer e.mu.Unlock()
 	subject, err := r.Subject.parsed()
 	if err != nil {
@@ -81,8 +83,10 @@ func (e *Engine) suspend(by Caller, r SuspendRequest) (SuspendResult, error) {
 }
 
 // Resume takes a suspension back.
-func (e *Engine) Resume(_ context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
-	e.mu.Lock()
+func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
+	if err := e.begin(ctx); err != nil {
+		return SuspendResult{}, err
+	}
 	defer e.mu.Unlock()
 	subject, err := r.Subject.parsed()
 	if err != nil {

@@ -227,7 +227,10 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	defer done()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.failed(err)
+		if err = c.failed(err); method == http.MethodPost && unanswered(err) {
+			err = &unknownError{err}
+		}
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -242,6 +245,24 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	return nil
 }
 
+// unknownError is the end of a change without an answer.
+type unknownError struct{ error }
+
+func (e *unknownError) Error() string { return e.error.Error() + ": not known whether it was made" }
+
+func (e *unknownError) Unwrap() error { return e.error }
+
+// Hint is how to find out.
+func (e *unknownError) Hint() string { return "xdpallow history -n 1" }
+
+// unanswered reports whether a request may have been carried out though no answer came.
+func unanswered(err error) bool {
+	return !errors.Is(err, ErrNoDaemon) && !errors.Is(err, ErrForbidden) && !errors.Is(err, errBusy)
+}
+
+// errBusy is a daemon that took no connection: the request never reached it.
+var errBusy = errors.New("the daemon is too busy to answer")
+
 // failed says what an unanswered request means.
 func (c *Client) failed(err error) error {
 	var dial *dialError
@@ -250,7 +271,7 @@ func (c *Client) failed(err error) error {
 		return forbiddenError(fmt.Sprintf("%s: only root and group %s may connect", c.socket, ReadGroup))
 	case errors.Is(err, unix.EAGAIN):
 		// Its backlog is full: it lives, and nobody may act in its place.
-		return fmt.Errorf("the daemon on %s is too busy to answer", c.socket)
+		return fmt.Errorf("%w on %s", errBusy, c.socket)
 	case errors.As(err, &dial) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w on %s", ErrNoDaemon, c.socket)
 	}

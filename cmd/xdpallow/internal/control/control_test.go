@@ -76,11 +76,11 @@ func (e *engine) History(context.Context, int) (reconcile.History, error) {
 }
 
 func (e *engine) Add(ctx context.Context, who reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error) {
+	if err := ctx.Err(); err != nil { // asked once, before it begins
+		return reconcile.Listing{}, err
+	}
 	if e.block != nil {
 		<-e.block
-	}
-	if err := ctx.Err(); err != nil {
-		return reconcile.Listing{}, err
 	}
 	e.lock.Lock()
 	defer e.lock.Unlock()

@@ -29,6 +29,7 @@ type peer struct {
 	reconcile.Caller
 	read, write bool
 	err         error // why it is unknown; then it may do nothing
+	conn        net.Conn
 }
 
 type peerKey struct{}
@@ -37,7 +38,7 @@ type peerKey struct{}
 // connection is accepted, so a socket handed to another process later keeps
 // the rights of the one that opened it, as for any other file descriptor.
 func (d directory) withPeer(ctx context.Context, conn net.Conn) context.Context {
-	var p peer
+	p := peer{conn: conn}
 	cred, err := credentials(conn)
 	if err != nil {
 		p.err = err

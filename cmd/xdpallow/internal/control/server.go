@@ -175,8 +175,9 @@ func change[Q, A any](do func(context.Context, reconcile.Caller, Q) (A, error)) 
 		if p.LoginUID == nil && p.UID == 0 {
 			p.LoginUID = saidLogin(r.Header)
 		}
-		// A change is not left half way because its caller pressed ^C.
-		answer, err := do(context.WithoutCancel(r.Context()), p.Caller, request)
+		// The engine asks once, before it begins: a change is not left half way because its
+		// caller pressed ^C.
+		answer, err := do(attended{context.WithoutCancel(r.Context()), p.conn}, p.Caller, request)
 		reply(w, answer, err)
 	})
 }

@@ -1,0 +1,46 @@
+package control
+
+// This file finds out whether the caller still waits. A daemon that was stopped, or busy,
+// finds requests of callers who have gone: the server notices that only later.
+
+import (
+	"context"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// attended is the context of a change. It never ends by itself, as when the daemon is told
+// to stop; it is over when the caller has closed the connection at the moment that Err is
+// asked.
+type attended struct {
+	context.Context
+	conn net.Conn // of the caller
+}
+
+// Err implements context.Context.
+func (a attended) Err() error {
+	if closed(a.conn) {
+		return context.Canceled
+	}
+	return nil
+}
+
+// closed reports whether the other end of conn is closed, and not only done with writing.
+// Of a connection that cannot be asked nothing is known.
+func closed(conn net.Conn) (gone bool) {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return false
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Control(func(fd uintptr) {
+		ask := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(ask, 0)
+		gone = err == nil && n > 0 && ask[0].Revents&unix.POLLHUP != 0
+	})
+	return err == nil && gone
+}
