@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // Relink makes the link of name run our program again, in place of another's, and on all
@@ -83,12 +84,17 @@ func repin(path string, object unpinner) (restored bool, err error) {
 		return false, err
 	}
 	pinned, err := loadLike(path, object)
-	if err == nil {
+	switch {
+	case err == nil:
 		id, idErr := kernelID(pinned)
 		pinned.Close()
 		if idErr == nil && id == want {
 			return false, nil
 		}
+	case unanswered(err):
+		// What is there may be ours. To unpin it would leave the gate to this process
+		// alone, which is in trouble.
+		return false, fmt.Errorf("look at pin %s: %w", path, err)
 	}
 	// What is there may be anything. And our object thinks that it is pinned still, and
 	// would not do it again.
@@ -96,6 +102,16 @@ func repin(path string, object unpinner) (restored bool, err error) {
 		return false, err
 	}
 	return true, pin(path, object)
+}
+
+// unanswered reports whether err tells of this process or host, and not of what it looked for.
+func unanswered(err error) bool {
+	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EINTR, unix.EAGAIN, unix.EPERM} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // unpinner is a program, a map or a link.

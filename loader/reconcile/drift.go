@@ -181,7 +181,7 @@ func (e *Engine) mendPins() {
 	restored, err := e.view.gate.Repin()
 	if err != nil {
 		e.drift.failed["pins"] = Problem{
-			Code: "not_repaired", Subject: "pins", Text: fmt.Sprintf("the gate ends with this daemon: %v", err), Hint: "xdpallow status",
+			Code: "not_repaired", Subject: "pins", Text: fmt.Sprintf("not known to be pinned, and without pins the gate ends with this daemon: %v", err), Hint: "xdpallow status",
 		}
 	}
 	for what, names := range map[string][]string{"link": restored.Links, "program": restored.Programs, "map": restored.Counters} {

@@ -52,7 +52,7 @@ func (d directory) withPeer(ctx context.Context, conn net.Conn) context.Context 
 // credentials returns the process that opened the other end of conn; on the
 // client's side that is the process that listens.
 func credentials(conn net.Conn) (*unix.Ucred, error) {
-	uc, ok := conn.(*net.UnixConn)
+	uc, ok := unixConn(conn)
 	if !ok {
 		return nil, fmt.Errorf("read peer credentials: %T is not a unix socket", conn)
 	}
@@ -78,7 +78,7 @@ func credentials(conn net.Conn) (*unix.Ucred, error) {
 // primary one: those that it had from its login or its unit. Without an answer there
 // are none.
 func supplementary(conn net.Conn) (gids []uint32) {
-	uc, ok := conn.(*net.UnixConn)
+	uc, ok := unixConn(conn)
 	if !ok {
 		return nil
 	}

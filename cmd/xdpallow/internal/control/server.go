@@ -41,7 +41,7 @@ func serve(ctx context.Context, listener net.Listener, engine Engine, who direct
 		MaxHeaderBytes:    1 << 16,
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- server.Serve(limit(listener)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve the control socket: %w", err)
