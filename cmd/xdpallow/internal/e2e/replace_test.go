@@ -203,15 +203,25 @@ func TestPlanSaysWhomItCuts(t *testing.T) {
 	h.cuts([]reconcile.Cut{acme}, "reload", "--dry-run")
 	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme service=api\n")
 	h.cuts([]reconcile.Cut{cut("", "", "mail", false, peer(netlab.Listed4, second, 1))}, "reload", "--dry-run")
+	stranger := netlab.Listed4.String() + " (not listed)"
+	if r := h.cli("reload", "--dry-run"); !strings.Contains(r.stdout, "! "+stranger+" is cut off from mail: 1 connection to tcp/8445\n") {
+		t.Errorf("reload --dry-run:\n%s%s", r.stdout, r.stderr)
+	}
 	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme\n")
 	h.cuts([]reconcile.Cut{}, "reload", "--dry-run")
 	h.config(config(strings.ReplaceAll(both, "[8443]", "[8443], mode: audit")))
-	h.cuts([]reconcile.Cut{}, "reload", "--dry-run")
+	h.cuts([]reconcile.Cut{}, "reload", "--dry-run", "--allow-open")
 
 	// Without a dry run it is one line, and done.
 	r := h.cli("remove", "--owner", "globex")
 	want := "xdpallow: warning: cut off: globex (2 prefixes in use, 3 open connections)\n"
 	if r.code != 0 || r.stderr != want {
 		t.Errorf("remove: exit %d, %swant %s", r.code, r.stderr, want)
+	}
+	h.config(config(both))
+	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme service=api\n")
+	want = "xdpallow: warning: cut off: " + stranger + ": 1 connection to tcp/8445\n"
+	if r := h.cli("reload"); r.code != 0 || r.stderr != want {
+		t.Errorf("reload: exit %d, %swant %s", r.code, r.stderr, want)
 	}
 }
