@@ -5,7 +5,9 @@ package e2e
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,4 +111,37 @@ func TestStrangersTranslatedOnInput(t *testing.T) {
 	h.run(allowed...)
 	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api, netlab.Connected)
 	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4.Next(), api, netlab.Refused)
+}
+
+// Promise (0 leaks): a transparent proxy on the protected port is looked up like any other
+// server, by the port that it listens on.
+func TestStrangersToATransparentProxy(t *testing.T) {
+	t.Parallel()
+	h := &openHost{host: newHost(t)}
+	second := labtest.Must(h.lab.AddLink("eth1"))(t)
+	var listener net.Listener
+	h.check(h.lab.Host.Do(func() (err error) {
+		config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+			set := func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1) }
+			return errors.Join(raw.Control(set), err)
+		}}
+		listener, err = config.Listen(context.Background(), "tcp4", "127.0.0.1:8443")
+		return err
+	}))
+	defer listener.Close()
+	h.nft(`table ip proxy {
+		chain pre { type filter hook prerouting priority mangle; iifname "eth1" tcp dport 80 tproxy to 127.0.0.1:8443 meta mark set 1 accept; }
+	}`)
+	for _, command := range []string{"ip rule add fwmark 1 lookup 100", "ip route add local default dev lo table 100"} {
+		if out, err := h.lab.Host.Command(context.Background(), "sh", "-c", command).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, out)
+		}
+	}
+	there := netip.AddrPortFrom(second.Host4, 80)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, there, netlab.Connected)
+	h.run(allowed...)
+	if outcome, _ := h.lab.Wire.Knock(netlab.Unlisted4, there, time.Second); outcome == netlab.Connected {
+		t.Error("an unlisted source has a connection")
+	}
+	labtest.Expect(t, h.lab.Wire, netlab.Listed4, there, netlab.Connected)
 }
