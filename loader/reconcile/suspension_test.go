@@ -5,11 +5,13 @@ package reconcile_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +20,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // labels are prefixes and the owners that one origin gives them, "" for none.
@@ -25,8 +28,13 @@ type labels map[netip.Prefix]string
 
 // stopModel is the suspension of one owner.
 type stopModel struct {
-	his  map[netip.Prefix]bool // that were his while it lasted
-	stay labels                // of others, who were there before
+	his    map[netip.Prefix]bool // that were his while it lasted
+	stay   labels                // of others, who were there before
+	nested bool                  // nobody stays
+}
+
+func (s stopModel) clone() stopModel {
+	return stopModel{maps.Clone(s.his), maps.Clone(s.stay), s.nested}
 }
 
 // networkModel is what was said, and by whom: no kernel, no tries, no numbers.
@@ -39,7 +47,7 @@ type networkModel struct {
 func (m networkModel) clone() networkModel {
 	c := networkModel{made: maps.Clone(m.made), file: maps.Clone(m.file), hosts: maps.Clone(m.hosts), owners: map[string]stopModel{}}
 	for name, s := range m.owners {
-		c.owners[name] = stopModel{maps.Clone(s.his), maps.Clone(s.stay)}
+		c.owners[name] = s.clone()
 	}
 	return c
 }
@@ -47,7 +55,7 @@ func (m networkModel) clone() networkModel {
 func (m networkModel) equal(o networkModel) bool {
 	return maps.Equal(m.made, o.made) && maps.Equal(m.file, o.file) && maps.Equal(m.hosts, o.hosts) &&
 		maps.EqualFunc(m.owners, o.owners, func(a, b stopModel) bool {
-			return maps.Equal(a.his, b.his) && maps.Equal(a.stay, b.stay)
+			return maps.Equal(a.his, b.his) && maps.Equal(a.stay, b.stay) && a.nested == b.nested
 		})
 }
 
@@ -126,11 +134,14 @@ func (m networkModel) verdict(source netip.Addr) string {
 }
 
 // suspend stops owner.
-func (m networkModel) suspend(owner string) {
+func (m networkModel) suspend(owner string, nested bool) {
 	entries := m.entries()
 	s, again := m.owners[owner]
 	if !again {
-		s = stopModel{map[netip.Prefix]bool{}, labels{}}
+		s = stopModel{his: map[netip.Prefix]bool{}, stay: labels{}}
+	}
+	if s.nested = s.nested || nested; s.nested {
+		s.stay, again = labels{}, true
 	}
 	for p, of := range entries {
 		if of == owner {
@@ -150,14 +161,14 @@ func (m networkModel) suspend(owner string) {
 func (m networkModel) follow(before networkModel) {
 	old, entries := before.entries(), m.entries()
 	for owner, s := range m.owners {
-		was := stopModel{maps.Clone(s.his), maps.Clone(s.stay)}
+		was := s.clone()
 		for p, of := range entries {
 			if of != owner || s.his[p] {
 				continue
 			}
 			s.his[p] = true
 			for q, theirs := range old {
-				if covers(p, q) && theirs != "" && theirs != owner && entries[q] == theirs && !was.stops(old, q) {
+				if covers(p, q) && theirs != "" && theirs != owner && entries[q] == theirs && !s.nested && !was.stops(old, q) {
 					s.stay[q] = theirs
 				}
 			}
@@ -171,7 +182,8 @@ type network struct {
 	path     string
 	disk     labels
 	now      networkModel
-	last     *networkModel // as it was before the last change
+	last     *networkModel // what a rollback leads to
+	waits    bool          // for a confirmation
 	verdicts map[string]int
 	made     map[string]int
 }
@@ -233,6 +245,10 @@ func linesOf(all labels) (text string) {
 // begin takes back all that was said.
 func (n *network) begin() {
 	n.Helper()
+	if n.waits {
+		n.waits = false
+		labtest.Must(n.engine.Confirm(background, reconcile.Caller{}, reconcile.ConfirmRequest{}))(n.T)
+	}
 	base := labels{netip.MustParsePrefix("10.0.0.0/32"): "acme-0", spare: "initech"}
 	labtest.Must(n.engine.Replace(background, reconcile.Caller{}, reconcile.ReplaceRequest{Name: "base", Text: linesOf(base), ForceShrink: true}))(n.T)
 	for _, s := range labtest.Must(n.engine.Status(background))(n.T).Suspended {
@@ -267,42 +283,62 @@ var networkLabels = rapid.Custom(func(t *rapid.T) labels {
 func (n *network) step(t *rapid.T) {
 	next := n.now.clone()
 	who := reconcile.Caller{}
-	verb := rapid.SampledFrom([]string{"add", "add", "add", "remove", "remove", "replace", "file", "file", "suspend", "suspend", "suspend", "resume", "stop", "free", "rollback", "restart"}).Draw(t, "verb")
+	verbs := []string{"add", "add", "add", "remove", "replace", "file", "file", "wait", "suspend", "suspend", "nested", "resume", "stop", "free", "rollback", "restart"}
+	if n.waits { // most others are refused
+		verbs = []string{"add", "file", "confirm", "confirm", "rollback", "suspend", "suspend", "nested", "resume", "stop", "free", "restart"}
+	}
+	verb := rapid.SampledFrom(verbs).Draw(t, "verb")
 	var err error
+	var aside reconcile.Subject // whom a suspension or its end is about
+	waited := n.waits
 	switch verb {
 	case "add":
 		p, owner := networkPrefix.Draw(t, "prefix"), networkOwner.Draw(t, "owner")
 		_, err = n.engine.Add(background, who, reconcile.AddRequest{Prefixes: []string{p.String()}, Owner: owner, Whole: true})
 		next.made[p] = owner
 	case "remove":
-		p := networkPrefix.Draw(t, "prefix")
+		p := oneOf(t, "prefix", next.made, spare)
 		_, err = n.engine.Remove(background, who, reconcile.RemoveRequest{Prefixes: []string{p.String()}})
 		delete(next.made, p)
 	case "replace":
 		next.made = networkLabels.Draw(t, "list")
 		next.made[spare] = "initech"
 		_, err = n.engine.Replace(background, who, reconcile.ReplaceRequest{Name: "list", Text: linesOf(next.made), ForceShrink: true})
-	case "file":
-		before := n.disk
+	case "file", "wait":
+		before, request := n.disk, reconcile.ReloadRequest{ForceShrink: true}
+		if verb == "wait" {
+			request.Confirm = "1h"
+		}
 		next.file = networkLabels.Draw(t, "file")
 		n.write(maps.Clone(next.file))
-		if _, err = n.engine.Reload(background, who, reconcile.ReloadRequest{ForceShrink: true}); err != nil {
+		var plan reconcile.Plan
+		if plan, err = n.engine.Reload(background, who, request); err != nil {
 			n.write(before)
+		} else {
+			n.waits = plan.Confirm != nil
 		}
-	case "suspend":
-		owner := rapid.SampledFrom([]string{"acme", "globex"}).Draw(t, "owner")
-		_, err = n.engine.Suspend(background, who, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: owner}})
-		next.suspend(owner)
+	case "confirm":
+		if _, err = n.engine.Confirm(background, who, reconcile.ConfirmRequest{}); err == nil {
+			n.waits = false
+		}
+	case "suspend", "nested":
+		subject := reconcile.Subject{Owner: rapid.SampledFrom([]string{"acme", "globex"}).Draw(t, "owner")}
+		_, err = n.engine.Suspend(background, who, reconcile.SuspendRequest{Subject: subject, Nested: verb == "nested"})
+		next.suspend(subject.Owner, verb == "nested")
+		aside = subject
 	case "resume":
-		owner := rapid.SampledFrom([]string{"acme", "globex"}).Draw(t, "owner")
+		owner := oneOf(t, "owner", next.owners)
+		aside = reconcile.Subject{Owner: owner}
 		_, err = n.engine.Resume(background, who, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: owner}})
 		delete(next.owners, owner)
 	case "stop":
 		p := networkPrefix.Draw(t, "prefix")
 		_, err = n.engine.Suspend(background, who, reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: p}})
 		next.hosts[p] = true
+		aside = reconcile.Subject{Prefix: p}
 	case "free":
-		p := networkPrefix.Draw(t, "prefix")
+		p := oneOf(t, "prefix", next.hosts)
+		aside = reconcile.Subject{Prefix: p}
 		_, err = n.engine.Resume(background, who, reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: p}})
 		delete(next.hosts, p)
 	case "rollback":
@@ -311,6 +347,7 @@ func (n *network) step(t *rapid.T) {
 		}
 		_, err = n.engine.Rollback(background, who, reconcile.RollbackRequest{ForceShrink: true})
 		next = n.last.clone()
+		n.waits = n.waits && err != nil
 	case "restart":
 		n.stop()
 		n.entries = len(n.now.entries())
@@ -325,14 +362,43 @@ func (n *network) step(t *rapid.T) {
 		t.Fatalf("%s: %v", verb, err)
 	}
 	n.made[verb]++
-	if verb != "rollback" {
-		next.follow(n.now)
-	}
-	if !next.equal(n.now) {
+	next.follow(n.now)
+	switch {
+	case aside != reconcile.Subject{} && waited:
+		n.made["aside"]++
+		n.last.setAside(aside, next)
+	case waited && slices.Contains([]string{"add", "remove", "replace", "file", "wait"}, verb):
+		t.Fatalf("%s is made while another change waits for its confirmation", verb)
+	case !next.equal(n.now):
 		before := n.now
 		n.last = &before
 	}
 	n.now = next
+}
+
+// setAside has m say of s what next says.
+func (m networkModel) setAside(s reconcile.Subject, next networkModel) {
+	if s.Owner == "" {
+		delete(m.hosts, s.Prefix)
+		if next.hosts[s.Prefix] {
+			m.hosts[s.Prefix] = true
+		}
+		return
+	}
+	delete(m.owners, s.Owner)
+	if stop, stopped := next.owners[s.Owner]; stopped {
+		m.owners[s.Owner] = stop.clone()
+	}
+}
+
+// oneOf draws a key of all, but for but; something that is not there where there is none.
+func oneOf[K comparable, V any](t *rapid.T, name string, all map[K]V, but ...K) (key K) {
+	keys := slices.DeleteFunc(slices.Collect(maps.Keys(all)), func(k K) bool { return slices.Contains(but, k) })
+	slices.SortFunc(keys, func(a, b K) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	if len(keys) > 0 {
+		key = rapid.SampledFrom(keys).Draw(t, name)
+	}
+	return key
 }
 
 // compare holds the kernel's word on every source against the model's.
@@ -358,27 +424,27 @@ func (n *network) compare(t *rapid.T) {
 }
 
 // Promise: who is suspended stays out, and nobody else goes with him, through any order
-// of add, remove, replace, edited files, suspensions of others and of hosts, rollbacks and
-// restarts, with prefixes within each other and entries that have no owner. Verdicts are
-// the kernel's.
+// of add, remove, replace, edited files, changes that wait for their confirmation,
+// suspensions of others and of hosts, rollbacks and restarts, with prefixes within each
+// other and entries that have no owner. Verdicts are the kernel's.
 func TestSuspensionIsOfTheNetwork(t *testing.T) {
 	checks := flag.Lookup("rapid.checks")
 	defer flag.Set("rapid.checks", checks.Value.String())
 	if checks.Value.String() == checks.DefValue { // each is some forty changes on disk and in the kernel
-		if err := flag.Set("rapid.checks", "25"); err != nil {
+		if err := flag.Set("rapid.checks", "20"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	n := newNetwork(t)
 	rapid.Check(t, func(t *rapid.T) {
 		n.begin()
-		for range rapid.IntRange(1, 40).Draw(t, "changes") {
+		for range rapid.IntRange(15, 50).Draw(t, "changes") {
 			n.step(t)
 			n.compare(t)
 		}
 	})
 	t.Logf("changes %v, verdicts %v", n.made, n.verdicts)
-	for _, verb := range []string{"add", "remove", "replace", "file", "suspend", "resume", "stop", "free", "rollback", "restart"} {
+	for _, verb := range []string{"add", "remove", "replace", "file", "wait", "confirm", "suspend", "nested", "aside", "resume", "stop", "free", "rollback", "restart"} {
 		if n.made[verb] == 0 {
 			t.Errorf("no %s was made: the test shows less than it says", verb)
 		}
@@ -388,4 +454,61 @@ func TestSuspensionIsOfTheNetwork(t *testing.T) {
 			t.Errorf("no source was %s: the test shows less than it says", reason)
 		}
 	}
+}
+
+// Promise: who was suspended by a release that noted no prefixes is held, from the start
+// of this one, by what the last good list says; a rollback of what was last does not end
+// it, and the next daemon knows.
+func TestSuspensionOfAnOldRelease(t *testing.T) {
+	n := newNetwork(t)
+	n.begin()
+	network := netip.MustParsePrefix("203.0.113.0/28")
+	put := func(owner string) {
+		t.Helper()
+		list := linesOf(labels{network: owner, spare: "initech"})
+		labtest.Must(n.engine.Replace(background, reconcile.Caller{}, reconcile.ReplaceRequest{Name: "list", Text: list, ForceShrink: true}))(t)
+	}
+	says := func(when, want string) {
+		t.Helper()
+		var results []reconcile.CheckResult
+		if err := n.lab.Host.Do(func() (err error) {
+			results, err = n.engine.Check(background, []netip.Addr{network.Addr()}, nil)
+			return err
+		}); err != nil || len(results) != 1 || results[0].Reason != want {
+			t.Errorf("%s: %+v, %v, want %s", when, results, err, want)
+		}
+	}
+	again := func(meanwhile func(*store.Store) error) {
+		t.Helper()
+		n.stop()
+		kept := labtest.Must(store.Open(n.options.State))(t)
+		if err := errors.Join(meanwhile(kept), kept.Close()); err != nil {
+			t.Fatal(err)
+		}
+		n.entries = 2
+		n.start()
+	}
+	put("acme")
+	again(func(kept *store.Store) error {
+		return kept.Apply(store.Change{
+			Suspend:    []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Reason: "unpaid", Unnoted: true}},
+			Generation: labtest.Must(kept.Generation())(t) + 1,
+		})
+	})
+	says("as it was", "suspended")
+	put("globex")
+	says("another's", "suspended")
+	again(func(kept *store.Store) error {
+		all := labtest.Must(kept.Suspensions())(t)
+		if len(all) != 1 || all[0].Unnoted || !slices.Equal(all[0].Held, []netip.Prefix{network}) || all[0].Reason != "unpaid" {
+			t.Errorf("kept is %+v", all)
+		}
+		return nil
+	})
+	says("another's, and started again", "suspended")
+	labtest.Must(n.engine.Rollback(background, reconcile.Caller{}, reconcile.RollbackRequest{ForceShrink: true}))(t)
+	says("rolled back", "suspended")
+	put("globex")
+	labtest.Must(n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}}))(t)
+	says("resumed", "listed")
 }
