@@ -146,6 +146,7 @@ func TestVerifiedInstructions(t *testing.T) {
 	tables := mapstest.Tables(t, casesPolicy(true, maps.ScopeStrict))
 	for name, program := range map[string]mapstest.Program{
 		"program": mapstest.Load(t, tables, false), "twin": mapstest.Load(t, tables, true), "backstop": mapstest.LoadBackstop(t, tables),
+		"twin without Ethernet": mapstest.LoadIPFirst(t, tables),
 	} {
 		info, err := program.Info()
 		if err != nil {

@@ -162,27 +162,28 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	XdpallowMapAllow4     = "allow4"
-	XdpallowMapAllow6     = "allow6"
-	XdpallowMapCounters   = "counters"
-	XdpallowMapEvents     = "events"
-	XdpallowMapExact4     = "exact4"
-	XdpallowMapExact6     = "exact6"
-	XdpallowMapIngress    = "ingress"
-	XdpallowMapLocal      = "local"
-	XdpallowMapLooking    = "looking"
-	XdpallowMapLost       = "lost"
-	XdpallowMapNear       = "near"
-	XdpallowMapOpeningsOf = "openings_of"
-	XdpallowMapOwners     = "owners"
-	XdpallowMapPolicy     = "policy"
-	XdpallowMapTrie4      = "trie4"
-	XdpallowMapTrie6      = "trie6"
-	XdpallowProgBackstop  = "backstop"
-	XdpallowProgXdpallow  = "xdpallow"
-	XdpallowVarCurrent    = "current"
-	XdpallowVarDry        = "dry"
-	XdpallowVarIpFirst    = "ip_first"
+	XdpallowMapAllow4      = "allow4"
+	XdpallowMapAllow6      = "allow6"
+	XdpallowMapCounters    = "counters"
+	XdpallowMapEvents      = "events"
+	XdpallowMapExact4      = "exact4"
+	XdpallowMapExact6      = "exact6"
+	XdpallowMapIngress     = "ingress"
+	XdpallowMapLocal       = "local"
+	XdpallowMapLooking     = "looking"
+	XdpallowMapLost        = "lost"
+	XdpallowMapNear        = "near"
+	XdpallowMapOpeningsOf  = "openings_of"
+	XdpallowMapOwners      = "owners"
+	XdpallowMapPolicy      = "policy"
+	XdpallowMapTrie4       = "trie4"
+	XdpallowMapTrie6       = "trie6"
+	XdpallowProgBackstop   = "backstop"
+	XdpallowProgXdpallow   = "xdpallow"
+	XdpallowProgXdpallowIp = "xdpallow_ip"
+	XdpallowVarCurrent     = "current"
+	XdpallowVarDry         = "dry"
+	XdpallowVarIpFirst     = "ip_first"
 )
 
 // LoadXdpallow returns the embedded CollectionSpec for Xdpallow.
@@ -227,8 +228,9 @@ type XdpallowSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type XdpallowProgramSpecs struct {
-	Backstop *ebpf.ProgramSpec `ebpf:"backstop"`
-	Xdpallow *ebpf.ProgramSpec `ebpf:"xdpallow"`
+	Backstop   *ebpf.ProgramSpec `ebpf:"backstop"`
+	Xdpallow   *ebpf.ProgramSpec `ebpf:"xdpallow"`
+	XdpallowIp *ebpf.ProgramSpec `ebpf:"xdpallow_ip"`
 }
 
 // XdpallowMapSpecs contains maps before they are loaded into the kernel.
@@ -334,14 +336,16 @@ type XdpallowVariables struct {
 //
 // It can be passed to LoadXdpallowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type XdpallowPrograms struct {
-	Backstop *ebpf.Program `ebpf:"backstop"`
-	Xdpallow *ebpf.Program `ebpf:"xdpallow"`
+	Backstop   *ebpf.Program `ebpf:"backstop"`
+	Xdpallow   *ebpf.Program `ebpf:"xdpallow"`
+	XdpallowIp *ebpf.Program `ebpf:"xdpallow_ip"`
 }
 
 func (p *XdpallowPrograms) Close() error {
 	return _XdpallowClose(
 		p.Backstop,
 		p.Xdpallow,
+		p.XdpallowIp,
 	)
 }
 

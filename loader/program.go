@@ -57,11 +57,11 @@ func (a *attachment) ask(frame []byte) (maps.Answer, error) {
 // has. Nothing is pinned yet but the counters. The name is an interface's, or that of
 // the backstop.
 func (g *Gate) make(name string) (_ *attachment, err error) {
-	program := programOf(name)
 	a := &attachment{}
 	if a.ipFirst, err = framing(name); err != nil {
 		return nil, err
 	}
+	program := programOf(name, a.ipFirst)
 	a.queues.Store(receives(name))
 	defer func() {
 		if err != nil {
@@ -84,9 +84,12 @@ func (g *Gate) make(name string) (_ *attachment, err error) {
 }
 
 // programOf is the name in the object of what guards an interface, or is the backstop.
-func programOf(name string) string {
-	if name == backstop {
+func programOf(name string, ipFirst bool) string {
+	switch {
+	case name == backstop:
 		return bpf.XdpallowProgBackstop
+	case ipFirst:
+		return bpf.XdpallowProgXdpallowIp
 	}
 	return bpf.XdpallowProgXdpallow
 }

@@ -23,7 +23,7 @@ func (g *Gate) Relink(name string) error {
 	if err != nil {
 		return err
 	}
-	copied, err := g.loadProgram(programOf(name), a.counters.Live, constants{ipFirst: a.ipFirst})
+	copied, err := g.loadProgram(programOf(name, a.ipFirst), a.counters.Live, constants{ipFirst: a.ipFirst})
 	if err != nil {
 		return err
 	}

@@ -16,27 +16,28 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FloorMapAllow4     = "allow4"
-	FloorMapAllow6     = "allow6"
-	FloorMapCounters   = "counters"
-	FloorMapEvents     = "events"
-	FloorMapExact4     = "exact4"
-	FloorMapExact6     = "exact6"
-	FloorMapIngress    = "ingress"
-	FloorMapLocal      = "local"
-	FloorMapLooking    = "looking"
-	FloorMapLost       = "lost"
-	FloorMapNear       = "near"
-	FloorMapOpeningsOf = "openings_of"
-	FloorMapOwners     = "owners"
-	FloorMapPolicy     = "policy"
-	FloorMapTrie4      = "trie4"
-	FloorMapTrie6      = "trie6"
-	FloorProgBackstop  = "backstop"
-	FloorProgXdpallow  = "xdpallow"
-	FloorVarCurrent    = "current"
-	FloorVarDry        = "dry"
-	FloorVarIpFirst    = "ip_first"
+	FloorMapAllow4      = "allow4"
+	FloorMapAllow6      = "allow6"
+	FloorMapCounters    = "counters"
+	FloorMapEvents      = "events"
+	FloorMapExact4      = "exact4"
+	FloorMapExact6      = "exact6"
+	FloorMapIngress     = "ingress"
+	FloorMapLocal       = "local"
+	FloorMapLooking     = "looking"
+	FloorMapLost        = "lost"
+	FloorMapNear        = "near"
+	FloorMapOpeningsOf  = "openings_of"
+	FloorMapOwners      = "owners"
+	FloorMapPolicy      = "policy"
+	FloorMapTrie4       = "trie4"
+	FloorMapTrie6       = "trie6"
+	FloorProgBackstop   = "backstop"
+	FloorProgXdpallow   = "xdpallow"
+	FloorProgXdpallowIp = "xdpallow_ip"
+	FloorVarCurrent     = "current"
+	FloorVarDry         = "dry"
+	FloorVarIpFirst     = "ip_first"
 )
 
 // LoadFloor returns the embedded CollectionSpec for Floor.
@@ -81,8 +82,9 @@ type FloorSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FloorProgramSpecs struct {
-	Backstop *ebpf.ProgramSpec `ebpf:"backstop"`
-	Xdpallow *ebpf.ProgramSpec `ebpf:"xdpallow"`
+	Backstop   *ebpf.ProgramSpec `ebpf:"backstop"`
+	Xdpallow   *ebpf.ProgramSpec `ebpf:"xdpallow"`
+	XdpallowIp *ebpf.ProgramSpec `ebpf:"xdpallow_ip"`
 }
 
 // FloorMapSpecs contains maps before they are loaded into the kernel.
@@ -188,14 +190,16 @@ type FloorVariables struct {
 //
 // It can be passed to LoadFloorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FloorPrograms struct {
-	Backstop *ebpf.Program `ebpf:"backstop"`
-	Xdpallow *ebpf.Program `ebpf:"xdpallow"`
+	Backstop   *ebpf.Program `ebpf:"backstop"`
+	Xdpallow   *ebpf.Program `ebpf:"xdpallow"`
+	XdpallowIp *ebpf.Program `ebpf:"xdpallow_ip"`
 }
 
 func (p *FloorPrograms) Close() error {
 	return _FloorClose(
 		p.Backstop,
 		p.Xdpallow,
+		p.XdpallowIp,
 	)
 }
 

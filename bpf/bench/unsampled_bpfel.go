@@ -16,27 +16,28 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	UnsampledMapAllow4     = "allow4"
-	UnsampledMapAllow6     = "allow6"
-	UnsampledMapCounters   = "counters"
-	UnsampledMapEvents     = "events"
-	UnsampledMapExact4     = "exact4"
-	UnsampledMapExact6     = "exact6"
-	UnsampledMapIngress    = "ingress"
-	UnsampledMapLocal      = "local"
-	UnsampledMapLooking    = "looking"
-	UnsampledMapLost       = "lost"
-	UnsampledMapNear       = "near"
-	UnsampledMapOpeningsOf = "openings_of"
-	UnsampledMapOwners     = "owners"
-	UnsampledMapPolicy     = "policy"
-	UnsampledMapTrie4      = "trie4"
-	UnsampledMapTrie6      = "trie6"
-	UnsampledProgBackstop  = "backstop"
-	UnsampledProgXdpallow  = "xdpallow"
-	UnsampledVarCurrent    = "current"
-	UnsampledVarDry        = "dry"
-	UnsampledVarIpFirst    = "ip_first"
+	UnsampledMapAllow4      = "allow4"
+	UnsampledMapAllow6      = "allow6"
+	UnsampledMapCounters    = "counters"
+	UnsampledMapEvents      = "events"
+	UnsampledMapExact4      = "exact4"
+	UnsampledMapExact6      = "exact6"
+	UnsampledMapIngress     = "ingress"
+	UnsampledMapLocal       = "local"
+	UnsampledMapLooking     = "looking"
+	UnsampledMapLost        = "lost"
+	UnsampledMapNear        = "near"
+	UnsampledMapOpeningsOf  = "openings_of"
+	UnsampledMapOwners      = "owners"
+	UnsampledMapPolicy      = "policy"
+	UnsampledMapTrie4       = "trie4"
+	UnsampledMapTrie6       = "trie6"
+	UnsampledProgBackstop   = "backstop"
+	UnsampledProgXdpallow   = "xdpallow"
+	UnsampledProgXdpallowIp = "xdpallow_ip"
+	UnsampledVarCurrent     = "current"
+	UnsampledVarDry         = "dry"
+	UnsampledVarIpFirst     = "ip_first"
 )
 
 // LoadUnsampled returns the embedded CollectionSpec for Unsampled.
@@ -81,8 +82,9 @@ type UnsampledSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UnsampledProgramSpecs struct {
-	Backstop *ebpf.ProgramSpec `ebpf:"backstop"`
-	Xdpallow *ebpf.ProgramSpec `ebpf:"xdpallow"`
+	Backstop   *ebpf.ProgramSpec `ebpf:"backstop"`
+	Xdpallow   *ebpf.ProgramSpec `ebpf:"xdpallow"`
+	XdpallowIp *ebpf.ProgramSpec `ebpf:"xdpallow_ip"`
 }
 
 // UnsampledMapSpecs contains maps before they are loaded into the kernel.
@@ -188,14 +190,16 @@ type UnsampledVariables struct {
 //
 // It can be passed to LoadUnsampledObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UnsampledPrograms struct {
-	Backstop *ebpf.Program `ebpf:"backstop"`
-	Xdpallow *ebpf.Program `ebpf:"xdpallow"`
+	Backstop   *ebpf.Program `ebpf:"backstop"`
+	Xdpallow   *ebpf.Program `ebpf:"xdpallow"`
+	XdpallowIp *ebpf.Program `ebpf:"xdpallow_ip"`
 }
 
 func (p *UnsampledPrograms) Close() error {
 	return _UnsampledClose(
 		p.Backstop,
 		p.Xdpallow,
+		p.XdpallowIp,
 	)
 }
 

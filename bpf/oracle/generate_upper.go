@@ -23,7 +23,11 @@ func (g Generator) whole(v4 bool) (byte, []byte) {
 		return udp, append(binary.BigEndian.AppendUint16(ports, g.port(udp)), g.bytes(4+g.IntN(30))...)
 	case v4 && n < 86: // which can carry any of the others
 		inside := pick[byte](g, tcp, udp, icmp, icmp6, 89, 103, vrrp, 50, ipip, ah, byte(g.Uint32()))
-		return ah, append(g.extension(ah, inside), g.bytes(g.IntN(60))...)
+		header := g.extension(ah, inside)
+		if g.often(20) {
+			return ah, header[:g.IntN(len(header))]
+		}
+		return ah, append(header, g.bytes(g.IntN(60))...)
 	case n < 96: // named, of this family or the other, IP in IP more often
 		return pick[byte](
 			g, icmp, 2, ipip, ipip, ipip, ipv6, ipv6, ipv6, 47, 137, 50, 58, 59, 89, 103, 112, 132, 33, 135, 139, 140, 253, 255,

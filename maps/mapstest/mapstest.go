@@ -80,11 +80,16 @@ func Load(tb testing.TB, tables *maps.Tables, dry bool) Program {
 // LoadIPFirst loads the twin for devices whose frames have no Ethernet header.
 func LoadIPFirst(tb testing.TB, tables *maps.Tables) Program {
 	tb.Helper()
-	spec := shipped(tb)
+	return LoadIPFirstTwin(tb, tables, shipped(tb))
+}
+
+// LoadIPFirstTwin is LoadIPFirst of another object.
+func LoadIPFirstTwin(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec) Program {
+	tb.Helper()
 	if err := spec.Variables[bpf.XdpallowVarIpFirst].Set(uint8(1)); err != nil {
 		tb.Fatal(err)
 	}
-	return LoadTwin(tb, tables, spec)
+	return load(tb, tables.Replacements(), spec, bpf.XdpallowProgXdpallowIp, true)
 }
 
 // LoadTwin loads the XDP program of another object as a twin on tables.

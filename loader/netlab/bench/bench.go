@@ -18,12 +18,20 @@ func main() {
 	only := flag.String("only", "", "the parts to run, of "+strings.Join(partNames(), ",")+"; all if empty, none if -")
 	picture := flag.String("chart", "", "where the chart is drawn, an SVG")
 	directory := flag.String("raw", "testdata/bench", "where the raw results are kept")
+	other := flag.String("against", "", "compare the drop path with the programs in this folder, the bpf of another tree, and nothing else")
 	flag.Parse()
 	if err := child(flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 	if flag.NArg() > 0 {
+		return
+	}
+	if *other != "" {
+		if err := runAgainst(*other, *quick); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
 		return
 	}
 	if err := bench(*directory, *only, *picture, *quick); err != nil {
@@ -60,6 +68,16 @@ func (p part) run(rounds int) (s samples, err error) {
 	}()
 	<-done
 	return s, err
+}
+
+// runAgainst is against on a thread of its own, like a part.
+func runAgainst(other string, quick bool) error {
+	rounds := pairs
+	if quick {
+		rounds = hastyPairs
+	}
+	_, err := part{measure: func(rounds int) (samples, error) { return nil, against(os.Stdout, other, rounds) }}.run(rounds)
+	return err
 }
 
 func parts() []part {

@@ -1,0 +1,139 @@
+// This file holds the drop path against that of another build, in one process and by
+// turns: on a busy machine two runs of the same program differ by more than a change does.
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/xdpallow/xdpallow/maps/mapstest"
+)
+
+const (
+	slower      = 1.03 // what a change may cost, as the median over the rounds
+	pairs       = 21
+	hastyPairs  = 3
+	otherObject = "xdpallow_bpfel.o"
+	otherFloor  = "bench/floor_bpfel.o"
+)
+
+// against measures every kind of drop with our programs and with those in the folder bpf
+// of another tree, and prints how much ours take of what the others take. It returns an
+// error when one takes over 1.03 of that.
+func against(out io.Writer, other string, rounds int) error {
+	if err := ahead(); err != nil {
+		return err
+	}
+	var slow int
+	for _, ipv6 := range []bool{false, true} {
+		for _, n := range []int{15, 100_000, 1_000_000} {
+			found, err := compareList(out, other, newList(n, ipv6), rounds)
+			if err != nil {
+				return fmt.Errorf("%s, %d prefixes: %w", familyName(ipv6), n, err)
+			}
+			slow += found
+		}
+	}
+	if slow > 0 {
+		return fmt.Errorf("%d figures are over %.2f", slow, slower)
+	}
+	return nil
+}
+
+// contest is one kind of traffic, and what it costs in the one build and in the other.
+type contest struct {
+	name         string
+	ours, theirs *driven
+	judged       bool // else the figure is for information
+}
+
+func compareList(out io.Writer, other string, l *list, rounds int) (slow int, err error) {
+	g, err := newGate(l)
+	if err != nil {
+		return 0, err
+	}
+	defer g.close()
+	contests, err := contestsOf(g, other, l)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range contests {
+		var s samples
+		for round := range rounds {
+			turns := []cell{{name: "ours", driven: c.ours}, {name: "theirs", driven: c.theirs}}
+			if round%2 == 1 {
+				turns[0], turns[1] = turns[1], turns[0]
+			}
+			for _, turn := range turns {
+				ns, err := turn.driven.time(repeat)
+				if err != nil {
+					return slow, fmt.Errorf("%s, %s: %w", c.name, turn.name, err)
+				}
+				s = append(s, sample{round, c.name, turn.name, ns})
+			}
+		}
+		ratio, _ := s.ratio(c.name, "ours", "theirs")
+		ours, _ := s.median(c.name, "ours")
+		theirs, _ := s.median(c.name, "theirs")
+		verdict := ""
+		if c.judged && ratio > slower {
+			slow++
+			verdict = "  slower"
+		}
+		fmt.Fprintf(out, "%-24s ours %6.1f ns  theirs %6.1f ns  ratio %.3f%s\n", c.name, ours, theirs, ratio, verdict)
+	}
+	return slow, nil
+}
+
+func contestsOf(g *gate, other string, l *list) (contests []contest, err error) {
+	family := familyName(l.ipv6)
+	add := func(name, object string, ours *counted, kind string, flags uint8, action uint32, judged bool) {
+		if err != nil {
+			return
+		}
+		c := contest{name: name, judged: judged}
+		var theirs *counted
+		if theirs, err = loadOther(filepath.Join(other, object), g.tables.Replacements()); err != nil {
+			return
+		}
+		var t *traffic
+		if t, err = newTraffic(l.ipv6, l.sources(kind), flags); err != nil {
+			return
+		}
+		if c.ours, err = t.drive(ours.Program, action); err != nil {
+			return
+		}
+		c.theirs, err = t.drive(theirs.Program, action)
+		contests = append(contests, c)
+	}
+	if l.n == 15 {
+		add(family+" floor", otherFloor, g.floor, miss, mapstest.SYN, drop, true)
+		add(family+" segment", otherObject, g.ours, miss, mapstest.ACK, pass, true)
+	}
+	add(fmt.Sprintf("%s miss %d", family, l.n), otherObject, g.ours, miss, mapstest.SYN, drop, true)
+	add(fmt.Sprintf("%s near %d", family, l.n), otherObject, g.ours, near, mapstest.SYN, drop, false)
+	return contests, err
+}
+
+// loadOther loads the XDP program of another build on our tables. Their layouts must begin
+// alike: ours may have more behind.
+func loadOther(path string, tables map[string]*ebpf.Map) (*counted, error) {
+	return loadGate(func() (*ebpf.CollectionSpec, error) {
+		spec, err := ebpf.LoadCollectionSpec(path)
+		if err != nil {
+			return nil, fmt.Errorf("load the other build: %w", err)
+		}
+		for name, m := range tables {
+			theirs, found := spec.Maps[name]
+			if !found || theirs.KeySize != m.KeySize() || theirs.ValueSize > m.ValueSize() {
+				delete(tables, name) // of the backstop, which is not measured
+				continue
+			}
+			theirs.ValueSize = m.ValueSize()
+		}
+		return spec, nil
+	}, tables)
+}
