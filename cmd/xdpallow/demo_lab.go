@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,11 +108,19 @@ func (d *demonstration) ask(ctx context.Context, args ...string) (string, error)
 	if args[0] == "detach" {
 		args = append(args, "--state", filepath.Join(d.dir, "state"), "--bpffs", d.pins())
 	}
-	text, err := exec.CommandContext(ctx, self, args...).CombinedOutput()
-	if err != nil {
-		return string(text), fmt.Errorf("xdpallow %s: %w", args[0], err)
+	// On the host of the lab, as an operator would: a gate that is pinned is opened from
+	// its own network namespace only.
+	command := exec.CommandContext(ctx, self, args...)
+	var text bytes.Buffer
+	command.Stdout, command.Stderr = &text, &text
+	err := d.lab.Host.Start(command)
+	if err == nil {
+		err = command.Wait()
 	}
-	return string(text), nil
+	if err != nil {
+		return text.String(), fmt.Errorf("xdpallow %s: %w", args[0], err)
+	}
+	return text.String(), nil
 }
 
 // read asks a command for JSON.
