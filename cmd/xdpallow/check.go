@@ -167,7 +167,14 @@ func around(r reconcile.CheckResult) (lines []string) {
 		}
 	}
 	for _, e := range r.Nearest {
-		lines = append(lines, fmt.Sprintf("near %s, in the same /%d", whose(e.Prefix, e.Owner), e.Within.Bits()))
+		line := fmt.Sprintf("near %s, in the same /%d", whose(e.Prefix, e.Owner), e.Within.Bits())
+		switch e.Reason {
+		case policy.ReasonExpired:
+			line += ", ended"
+		case policy.ReasonSuspended:
+			line += ", suspended"
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }

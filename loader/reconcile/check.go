@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -46,6 +47,8 @@ type Near struct {
 	Owner    string       `json:"owner"`
 	Within   netip.Prefix `json:"within"`   // the longest prefix that holds both
 	Distance int          `json:"distance"` // the host bits of Within: 8 is the same /24 of IPv4
+
+	Reason string `json:"reason,omitempty"` // why it lets nobody in: "expired" or "suspended"
 }
 
 // check asks the twin what happens to openings from addrs, and the state why: for each
@@ -134,23 +137,36 @@ const (
 	nearestMost = 3
 )
 
-// nearest are the entries for service beside addr that let somebody in, which none of
-// them covers: those with which it has most bits in common.
+// nearest are the entries for service beside addr, which none of them covers: those with
+// which it has most bits in common. Where few let somebody in, those that do not any more
+// are among them.
 func (v *view) nearest(addr netip.Addr, service string, now time.Time) []Near {
+	found := v.nearestOf(addr, service, now, []string{policy.ReasonListed}, nearestMost)
+	found = append(found, v.nearestOf(addr, service, now, []string{policy.ReasonExpired, policy.ReasonSuspended}, nearestMost-len(found))...)
+	slices.SortStableFunc(found, func(a, b Near) int { return cmp.Compare(a.Distance, b.Distance) })
+	return found
+}
+
+// nearestOf are at most so many of them that say one of reasons of their own sources.
+func (v *view) nearestOf(addr netip.Addr, service string, now time.Time, reasons []string, most int) []Near {
 	found := []Near{}
 	least := nearEnough6
 	if addr.Is4() {
 		least = nearEnough4
 	}
-	for bits := addr.BitLen() - 1; bits >= least; bits-- {
+	for bits := addr.BitLen() - 1; bits >= least && most > 0; bits-- {
 		within := netip.PrefixFrom(addr, bits).Masked()
 		for e := range v.state.Entries.Under(within) {
 			known := slices.ContainsFunc(found, func(n Near) bool { return n.Prefix == e.Prefix })
-			if known || e.Prefix.Contains(addr) || v.state.Alone(e, service, now) != policy.ReasonListed {
+			reason := v.state.Alone(e, service, now)
+			if known || e.Prefix.Contains(addr) || !slices.Contains(reasons, reason) {
 				continue
 			}
-			found = append(found, Near{Prefix: e.Prefix, Owner: e.Owner, Within: within, Distance: addr.BitLen() - bits})
-			if len(found) == nearestMost {
+			if reason == policy.ReasonListed {
+				reason = ""
+			}
+			found = append(found, Near{Prefix: e.Prefix, Owner: e.Owner, Within: within, Distance: addr.BitLen() - bits, Reason: reason})
+			if len(found) == most {
 				return found
 			}
 		}
