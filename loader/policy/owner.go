@@ -14,15 +14,23 @@ import (
 // that has one; "" is nobody. Whether those have ended does not matter: the kernel ends an
 // entry by itself, and no other entry changes hands by that.
 func (e Entries) OwnerOf(entry *Entry) string {
+	if named := e.named(entry); named != nil {
+		return named.Owner
+	}
+	return ""
+}
+
+// named is entry when it has an owner, else the longest one around it that has; or nil.
+func (e Entries) named(entry *Entry) *Entry {
 	if entry.Owner != "" {
-		return entry.Owner
+		return entry
 	}
 	for around := range e.Covering(entry.Prefix) {
 		if around.Owner != "" {
-			return around.Owner
+			return around
 		}
 	}
-	return ""
+	return nil
 }
 
 // OwnerOf is the owner for whom e counts, in limits, counters and suspensions: the
@@ -56,7 +64,7 @@ type Stay struct {
 func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 	h := Hold{Owner: owner, Nested: nested}
 	for e := range s.Entries.All() {
-		if e.Owner == owner && !hasEnded(e.Until, now) {
+		if s.holds(owner, e, now) {
 			h.Held = append(h.Held, e.Prefix)
 		}
 	}
@@ -76,6 +84,16 @@ func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 		}
 	}
 	return h
+}
+
+// holds reports whether a suspension of owner has to hold e: it lets in, and it is his. One
+// that has no owner and lies in his network is held with that, unless that has ended.
+func (s State) holds(owner string, e *Entry, now time.Time) bool {
+	if hasEnded(e.Until, now) || e.Owner != "" && e.Owner != owner {
+		return false
+	}
+	named := s.Entries.named(e)
+	return named != nil && named.Owner == owner && (named == e || hasEnded(named.Until, now))
 }
 
 func compareStay(a, b Stay) int { return ComparePrefix(a.Prefix, b.Prefix) }
@@ -102,7 +120,7 @@ func (h Hold) Follow(old, next State, plan Plan, now time.Time) (Hold, bool) {
 	for _, list := range [][]Entry{plan.Added, plan.Changed} {
 		for i := range list {
 			e := &list[i]
-			if e.Owner != h.Owner || hasEnded(e.Until, now) {
+			if !next.holds(h.Owner, e, now) {
 				continue
 			}
 			if _, held := slices.BinarySearchFunc(h.Held, e.Prefix, ComparePrefix); !held {

@@ -55,6 +55,22 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// A host without an owner in a network of acme's that has ended lets in, and so it is
+// held: it would be nobody's when the network leaves the list.
+func TestHoldInWhatHasEnded(t *testing.T) {
+	ended := Entry{Prefix: pfx("10.3.0.0/16"), Owner: "acme", Until: now.Add(-time.Hour)}
+	host := Entry{Prefix: pfx("10.3.3.3/32")}
+	s := State{Entries: NewEntries([]Entry{ended, host})}
+	hold := s.Hold("acme", false, now)
+	if diff := diff([]netip.Prefix{host.Prefix}, hold.Held); diff != "" {
+		t.Errorf("held (-want +got)\n%s", diff)
+	}
+	s = State{Entries: NewEntries([]Entry{host}), Suspended: NewSuspended(nil, []Hold{hold})}
+	if _, reason := s.Lookup(host.Prefix.Addr(), "api", now); reason != ReasonSuspended {
+		t.Errorf("the network is gone, and the host is %s", reason)
+	}
+}
+
 // Whatever becomes of the list, what was held is stopped, and what stayed goes on as
 // long as it is the same owner's.
 func TestHoldOverEdits(t *testing.T) {

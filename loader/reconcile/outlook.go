@@ -189,9 +189,11 @@ func (c *cutting) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
 		if !plan.SuspendedChanged {
 			return
 		}
-		for old := range c.old.Entries.All() {
-			if c.next.IsSuspended(old) && !c.old.IsSuspended(old) && !yield(old) {
-				return
+		for p := range c.old.Suspended.Changed(c.next.Suspended) { // what an owner has that lets somebody in is held
+			for old := range c.old.Entries.Under(p) {
+				if c.next.IsSuspended(old) && !c.old.IsSuspended(old) && !yield(old) {
+					return
+				}
 			}
 		}
 		for stopped := range c.next.Suspended.Stops() {

@@ -101,7 +101,7 @@ func TestSuspensionsCut(t *testing.T) {
 		{"an entry", policy.State{Entries: entries, Suspended: policy.NewSuspended([]netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, nil)}, "10.1.0.0/16 ", "10.1.0.0/16 "},
 		{"what is around", policy.State{Entries: entries, Suspended: policy.NewSuspended([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, nil)}, "10.0.0.0/8 10.1.0.0/16 ", "10.0.0.0/8 10.1.0.0/16 "},
 		{"a part", policy.State{Entries: entries, Suspended: policy.NewSuspended([]netip.Prefix{netip.MustParsePrefix("10.1.1.0/24")}, nil)}, "10.1.0.0/16 ", "10.1.0.0/16 "},
-		{"an owner", policy.State{Entries: entries, Suspended: policy.NewSuspended(nil, []policy.Hold{{Owner: "acme"}})}, "10.0.0.0/8 10.1.0.0/16 192.0.2.0/24 ", "10.0.0.0/8 10.1.0.0/16 192.0.2.0/24 "},
+		{"an owner", policy.State{Entries: entries, Suspended: policy.NewSuspended(nil, []policy.Hold{policy.State{Entries: entries}.Hold("acme", false, time.Now())})}, "10.0.0.0/8 10.1.0.0/16 192.0.2.0/24 ", "10.0.0.0/8 10.1.0.0/16 192.0.2.0/24 "},
 		{"removed, and another covers", policy.State{Entries: entriesOf("10.0.0.0/8", "192.0.2.0/24")}, "", ""},
 	} {
 		c := judged(policy.State{Entries: entries}, test.next)

@@ -27,10 +27,12 @@ func deltaOf(old, next policy.State, plan policy.Plan) (d delta, small bool) {
 	for p := range prefixes(plan) {
 		touched[p] = true
 	}
+	compared := map[netip.Prefix]bool{}
 	for p := range affected(old, next, plan) {
-		if touched[p] {
+		if touched[p] || compared[p] {
 			continue
 		}
+		compared[p] = true
 		was, stood := old.Enforced(p)
 		is, stands := next.Enforced(p)
 		if stood != stands || stood && !policy.KernelEqual(was, is) {
