@@ -63,7 +63,7 @@ func TestHistoryNamesWhoLoggedIn(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	h.serve()
-	h.run(allowed...)
+	d := h.run(allowed...)
 	as := func(session, sudo string, args ...string) {
 		t.Helper()
 		cmd := exec.Command("sh", append([]string{"-c", `echo "$0" >/proc/self/loginuid && exec "$@"`, session, binary}, h.where(args)...)...)
@@ -100,6 +100,12 @@ func TestHistoryNamesWhoLoggedIn(t *testing.T) {
 	for _, line := range []string{`(?m)^TIME +UID +LOGIN +GENERATION `, `(?m)^20\S+Z +0 +4711 +\d`, `(?m)^20\S+Z +0 +1234 +\d`, `(?m)^20\S+Z +0 +- +\d`, `(?m)^20\S+Z +0 +0 +\d`} {
 		if !regexp.MustCompile(line).MatchString(table) {
 			t.Errorf("no line as %s in\n%s", line, table)
+		}
+	}
+	// So does the daemon's log, which the journal keeps.
+	for _, line := range []string{`(?m)^xdpallow: added 192\.0\.2\.1/32 \(acme\): generation 2 uid=0 pid=\d+ login=4711$`, `(?m)resumed acme: generation 4 uid=0 pid=\d+$`} {
+		if !regexp.MustCompile(line).MatchString(d.logged()) {
+			t.Errorf("no line as %s in\n%s", line, d.logged())
 		}
 	}
 	// Where root has logged in as root, there is nobody else to name.
