@@ -36,7 +36,7 @@ func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, erro
 	}
 	flags := ""
 	if o.Socket != defaultSocket {
-		flags = " --socket " + o.Socket
+		flags = " --socket " + quote(o.Socket)
 	}
 	return reconcile.Options{
 		Command: c.words(), HintFlags: flags,

@@ -65,7 +65,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 		return listing, nil
 	}
 	if len(news) > 0 {
-		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(news), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(news), e.view.gate.Tables.Generation()), by.attributes()...)
 	}
 	entries := standing(claims, e.view.state)
 	listing := e.listing(entries)

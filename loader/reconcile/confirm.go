@@ -42,7 +42,7 @@ func (e *Engine) Confirm(ctx context.Context, by Caller, _ ConfirmRequest) (Wait
 	}
 	record.After = e.lastGeneration()
 	e.pending, e.last = nil, lastChange(*record)
-	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), "uid", by.UID, "pid", by.PID)
+	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), by.attributes()...)
 	return was, nil
 }
 

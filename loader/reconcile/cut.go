@@ -75,7 +75,7 @@ func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, e
 	if err := e.logCut(by); err != nil {
 		return CutResult{Subject: subject.String(), Cut: n}, err
 	}
-	e.options.Log.Warn(fmt.Sprintf("cut %s of %s", plural(n, "connection", "connections"), subject), "uid", by.UID, "pid", by.PID)
+	e.options.Log.Warn(fmt.Sprintf("cut %s of %s", plural(n, "connection", "connections"), subject), by.attributes()...)
 	return CutResult{Subject: subject.String(), Cut: n}, nil
 }
 

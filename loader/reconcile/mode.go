@@ -106,7 +106,7 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 		if s.Until != nil {
 			line = fmt.Sprintf("%s: audit until %s: nothing is dropped, and then it enforces again", s.Name, s.Until.Format(time.RFC3339))
 		}
-		e.options.Log.Warn(line, "uid", by.UID, "pid", by.PID)
+		e.options.Log.Warn(line, by.attributes()...)
 	}
 	e.poke()
 	return answer, nil

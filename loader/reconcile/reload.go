@@ -46,7 +46,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		e.followClock(true) // not before: what is refused changes no deadline either
 		e.failing, e.shut = failing, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), by.attributes()...)
 		e.logServices(old, plan)
 		for _, warning := range read.restart {
 			e.options.Log.Warn(warning)

@@ -81,7 +81,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	}
 	changed := true
 	listing.Changed = &changed
-	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", namedClaims(taken), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", namedClaims(taken), e.view.gate.Tables.Generation()), by.attributes()...)
 	return listing, nil
 }
 

@@ -49,7 +49,7 @@ func (e *Engine) Replace(ctx context.Context, by Caller, r ReplaceRequest) (Plan
 	}
 	if !r.DryRun {
 		e.options.Log.Info(fmt.Sprintf("replaced: %d added, %d removed, %d changed: generation %d",
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), by.attributes()...)
 	}
 	out := e.planned(plan, ahead)
 	if out.Entries, out.Kept = e.named(claims, ahead.after), e.kept(places); !r.DryRun {

@@ -85,7 +85,7 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 	if !r.DryRun {
 		delete(e.noted, "rollback_failed")
 		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), "uid", by.UID, "pid", by.PID)
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), by.attributes()...)
 		e.logServices(old, plan)
 		e.sayHeld()
 	}

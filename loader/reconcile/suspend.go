@@ -78,7 +78,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if result.Foreseen = ahead.foreseen(); r.DryRun {
 		return result, nil
 	}
-	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", subject, cmp.Or(s.Reason, "no reason given"), result.Generation), "uid", by.UID, "pid", by.PID)
+	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", subject, cmp.Or(s.Reason, "no reason given"), result.Generation), by.attributes()...)
 	return result, nil
 }
 
@@ -104,7 +104,7 @@ func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (Suspe
 		return SuspendResult{}, err
 	}
 	result := e.suspendResult(r.Subject, subject)
-	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), "uid", by.UID, "pid", by.PID)
+	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), by.attributes()...)
 	return result, nil
 }
 
