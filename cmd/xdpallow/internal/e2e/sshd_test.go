@@ -232,6 +232,7 @@ func TestLoginsAreGuardedAtAStart(t *testing.T) {
 	if !strings.Contains(text, "somebody is logged in from "+netlab.Unlisted4.String()) || !strings.Contains(text, "hint: xdpallow run --cut-sessions ") || !strings.HasSuffix(text, "exit 1\n") {
 		t.Errorf("run beside his session: %s", text)
 	}
+	h.refused(1, "somebody is logged in from "+netlab.Unlisted4.String(), append(start, "--dry-run")...)
 	if outcome, _ := h.lab.Wire.Knock(netlab.Unlisted4, h.api4(), time.Second); outcome != netlab.Connected {
 		t.Errorf("a refused start left the port %v", outcome)
 	}
