@@ -66,7 +66,6 @@ type Engine struct {
 	stood       bool               // a gate was up when we came
 	up          bool               // Start has succeeded
 	settings    *config.Settings   // of the config file, as this daemon was started with
-	files       []string           // as last read: those of the options and of the config file
 	problems    []Problem          // as of the last probe
 	attached    []string           // log lines of interfaces, until Announce
 	later       []string           // and those that follow them

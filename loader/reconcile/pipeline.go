@@ -162,44 +162,6 @@ func (e *Engine) stand(c change, next desired, plan policy.Plan) {
 	}
 }
 
-// guard asks the guard rails. What stood before is not refused again.
-func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
-	if plan.Empty() || c.verb == "" {
-		return nil
-	}
-	now := time.Now()
-	if err := policy.Guard(e.view.state, next, plan, c.verb, c.force, now); err != nil {
-		return policy.Guard(e.view.state, next, c.placed(plan), c.verb, c.force, now)
-	}
-	if c.force.CutSessions {
-		return nil
-	}
-	if policy.GuardPeer(e.view.state, c.peers, c.verb, now) == nil {
-		if err := policy.GuardPeer(next, c.peers, c.verb, now); err != nil {
-			return err
-		}
-	}
-	return policy.GuardLogins(e.view.state, next, c.logins, now)
-}
-
-// placed is plan with the places that its claims had.
-func (c change) placed(plan policy.Plan) policy.Plan {
-	place := func(entries []policy.Entry) []policy.Entry {
-		entries = slices.Clone(entries)
-		for i := range entries {
-			entries[i].Claims = slices.Clone(entries[i].Claims)
-			if claim := madeBy(&entries[i]); claim != nil {
-				claim.Where = c.places[claim.Prefix]
-			}
-		}
-		return entries
-	}
-	if c.places != nil {
-		plan.Added, plan.Changed = place(plan.Added), place(plan.Changed)
-	}
-	return plan
-}
-
 // restore puts the kernel back to the state that stands, after a change that came
 // half way.
 func (e *Engine) restore() error {

@@ -45,6 +45,9 @@ func Preview(o Options) (Plan, error) {
 	if err := policy.Guard(old.state, next.state, plan, policy.VerbRun, o.Force, now); err != nil {
 		return Plan{}, err
 	}
+	if err := previewSessions(old.state, next.state, o.Force, now); err != nil {
+		return Plan{}, err
+	}
 	var ahead outlook
 	if len(o.Services) == 0 && !o.Force.AllowOpen { // the start itself would keep it shut
 		ahead.refused, _ = errors.AsType[*policy.Refused](policy.GuardOpen(plan))
@@ -61,6 +64,19 @@ func Preview(o Options) (Plan, error) {
 		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: formers(plan.Was),
 		Services: serviceChanges(plan.Services), Opens: plan.Opens, Foreseen: ahead.foreseen(),
 	}, nil
+}
+
+// previewSessions refuses what would shut out whoever is logged in, as the start does.
+func previewSessions(old, next policy.State, force policy.Force, now time.Time) error {
+	peers, err := Sessions(os.Getpid())
+	if err != nil {
+		return err
+	}
+	logins, err := Logins()
+	if err != nil {
+		return err
+	}
+	return guardSessions(old, next, change{verb: policy.VerbRun, force: force, peers: peers, logins: logins}, now)
 }
 
 // lastPolicy is the policy that was enforced last, and what the CLI made of it. The

@@ -21,6 +21,7 @@ type reading struct {
 	services []policy.Service // nil when the config file does not say
 	declared map[policy.Origin][]policy.Claim
 	failing  map[policy.Origin]error
+	files    []string // list files and directories that flags and the config file name
 	restart  []string // warnings: what the config file says and a restart would take over
 }
 
@@ -40,11 +41,11 @@ func (e *Engine) read() (reading, error) {
 		}
 		read.declared[policy.OriginFlag] = append(read.declared[policy.OriginFlag], policy.Claim{Prefix: prefix, Origin: policy.OriginFlag})
 	}
-	e.files = slices.Clone(e.options.Files)
+	read.files = slices.Clone(e.options.Files)
 	if e.options.Config != "" {
 		e.readConfig(&read)
 	}
-	for _, one := range source.Files(e.files) {
+	for _, one := range source.Files(read.files) {
 		for _, warning := range one.Warnings {
 			e.options.Log.Warn(warning)
 		}
@@ -68,8 +69,8 @@ func (e *Engine) readConfig(read *reading) {
 		e.settings = &file.Settings
 	}
 	for _, name := range file.Files {
-		if !slices.Contains(e.files, name) {
-			e.files = append(e.files, name)
+		if !slices.Contains(read.files, name) {
+			read.files = append(read.files, name)
 		}
 	}
 	switch flags := len(e.options.Services) > 0; {

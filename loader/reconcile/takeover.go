@@ -63,7 +63,7 @@ func (e *Engine) takeOver(good bool) error {
 			}
 		}
 		for origin, old := range before {
-			if _, found := declared[origin]; !found && e.stillNamed(origin) {
+			if _, found := declared[origin]; !found && e.stillNamed(origin, read) {
 				declared[origin], failing[origin] = old, err
 			}
 		}
@@ -148,12 +148,12 @@ func isFile(origin policy.Origin) bool {
 
 // stillNamed reports whether a file that is no longer found lies in a path that is
 // still given: it was deleted, not unconfigured. A config file always is.
-func (e *Engine) stillNamed(origin policy.Origin) bool {
+func (e *Engine) stillNamed(origin policy.Origin, read reading) bool {
 	if origin == policy.OriginConfig {
 		return e.options.Config != ""
 	}
 	path, _ := strings.CutPrefix(string(origin), "file:")
-	return isFile(origin) && slices.ContainsFunc(e.files, func(named string) bool {
+	return isFile(origin) && slices.ContainsFunc(read.files, func(named string) bool {
 		return path == named || strings.HasPrefix(path, strings.TrimSuffix(named, "/")+"/")
 	})
 }
@@ -162,7 +162,7 @@ func (e *Engine) stillNamed(origin policy.Origin) bool {
 // be read: then nobody knows that it was unconfigured.
 func (e *Engine) unread(origin policy.Origin, read reading) bool {
 	_, found := read.declared[origin]
-	return !found && isFile(origin) && !e.stillNamed(origin)
+	return !found && isFile(origin) && !e.stillNamed(origin, read)
 }
 
 func sameClaims(a, b []policy.Claim) bool {

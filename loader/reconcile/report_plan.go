@@ -1,0 +1,82 @@
+package reconcile
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// The types of this file are what a change did or would do, whom it cuts off and what it
+// opens; see report.go.
+
+// ServiceChange is what becomes of one service.
+type ServiceChange struct {
+	Name string `json:"name"`
+	policy.ServiceChange
+}
+
+// Former is an entry as it was before a change.
+type Former struct {
+	Prefix   netip.Prefix    `json:"prefix"`
+	Owner    string          `json:"owner"`
+	Services []string        `json:"services"` // [] is every service
+	Until    *time.Time      `json:"until"`
+	Note     string          `json:"note"`
+	Origins  []policy.Origin `json:"origins"`
+}
+
+// Plan is what a reload or a replace would do or did.
+type Plan struct {
+	Generation uint64  `json:"generation"` // after it; unchanged by a dry run
+	Total      int     `json:"total"`
+	Added      []Entry `json:"added"`
+	Removed    []Entry `json:"removed"`
+	Changed    []Entry `json:"changed"` // as they are afterwards
+
+	Was []Former `json:"was,omitempty"` // those of Changed as they were
+
+	Services []ServiceChange  `json:"services,omitempty"` // what becomes of services
+	Opens    []policy.Opening `json:"opens,omitempty"`    // the ports that open by it, at least wider
+
+	Entries []Entry `json:"entries,omitzero"` // of a replace: those that its list names, as they are afterwards
+	Kept    []Entry `json:"kept,omitzero"`    // of a replace: those that are declared, and not in its list
+
+	Warnings  []string `json:"warnings,omitempty"`  // what was read and not taken over, and what is not known
+	Overrides []string `json:"overrides,omitempty"` // of a rollback: the suspensions and limits that go back, in words
+	Foreseen
+	Confirm *Waiting `json:"confirm,omitempty"` // nil when nothing is to be confirmed
+}
+
+// Foreseen is what was found out about a change before it was made.
+type Foreseen struct {
+	Cuts    []Cut    `json:"cuts,omitzero"`     // whom it cuts off; nil is a change of which nobody asked
+	Refused *Refusal `json:"refused,omitempty"` // of a dry run: the change itself would be refused
+}
+
+// Refusal says why a change would be refused.
+type Refusal struct {
+	What string `json:"what"`
+	Hint string `json:"hint"`
+}
+
+// Cut is an entry in use that a change closes, if only in part. It is in use when one
+// of its sources is connected or was seen in the last days.
+type Cut struct {
+	Prefix      *netip.Prefix `json:"prefix"` // nil: peers that no entry lets in, but a port that is not guarded yet
+	Owner       string        `json:"owner"`
+	Services    []string      `json:"services"` // that are closed
+	LastSeen    *time.Time    `json:"last_seen"`
+	Connections int           `json:"connections"` // established ones whose peers could not open them again
+	Peers       []CutPeer     `json:"peers"`       // of them, 20 at most
+}
+
+const maxCutPeers = 20
+
+// CutPeer is the far end of connections to one port.
+type CutPeer struct {
+	Address     netip.Addr  `json:"address"`
+	Port        policy.Port `json:"port"`
+	Connections int         `json:"connections"`
+	Session     bool        `json:"session"` // the caller's own way in
+}
