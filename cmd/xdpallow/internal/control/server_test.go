@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -242,5 +243,18 @@ func TestShutdownIsGraceful(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d changes were made, want 2", n)
 		}
+	}
+}
+
+// Promise: a daemon that is asked to list by what it does not know, of a newer command,
+// refuses: everything would be the answer to another question.
+func TestListByWhatIsNotKnown(t *testing.T) {
+	var input *policy.InputError
+	if _, err := listRequest(url.Values{"owner": {"acme"}, "colour": {"red"}}); !errors.As(err, &input) || !strings.Contains(input.What, "colour") {
+		t.Errorf("a wish that is not known: %v", err)
+	}
+	req, err := listRequest(url.Values{"owner": {"-"}, "prefix": {"192.0.2.0/24"}})
+	if err != nil || req.Owner != reconcile.NoOwner || req.Prefix != netip.MustParsePrefix("192.0.2.0/24") {
+		t.Errorf("%+v, %v", req, err)
 	}
 }
