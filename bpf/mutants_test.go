@@ -88,6 +88,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"VRRP forgotten", "strict.h", "\tcase PROTOCOL_VRRP:", "\tcase 200:"},
 	{"datagrams to the same number", "xdpallow.bpf.c", "if (guarded && policy->services[guarded].scope == SCOPE_STRICT)", "if (0)"},
 	{"stray segments pass", "xdpallow.bpf.c", "REASON_STRAY;", "REASON_NOT_OPENING;"},
+	{"segments without a socket to be seen pass without the backstop", "xdpallow.bpf.c", " && current.backstop))", "))"},
 	{"a broken packet of a listed source is dropped", "xdpallow.bpf.c", "reason == REASON_LISTED || finding == UNDECIDED", "finding == UNDECIDED"},
 }
 
@@ -97,7 +98,7 @@ func TestMutantsAreKilled(t *testing.T) {
 	var tables []*maps.Tables
 	for _, scope := range []oracle.Scope{oracle.SYN, oracle.StrayScope, oracle.Strict} {
 		policy := oracle.Sample(scope)
-		policy.Backstop = scope == oracle.StrayScope
+		policy.Backstop = scope == oracle.Strict
 		policies, tables = append(policies, policy), append(tables, tablesOf(t, policy))
 	}
 	bare := oracle.Sample(oracle.SYN)

@@ -88,6 +88,7 @@ static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct pac
 	 * to which a listener is silent; the backstop hides the listener, and so would draw
 	 * a reset. */
 	int scan = !(p->flags & (TCP_ACK | TCP_RST));
+	enum found socket = FOUND_NONE;
 	enum reason reason;
 
 	/* Segments of open connections are nearly all of the traffic: no lookup. */
@@ -98,9 +99,13 @@ static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct pac
 		return reason;
 	if (scope != SCOPE_STRAY)
 		return REASON_NOT_LISTED;
-	return !scan && has_socket(ctx, p->network, p->family, bpf_htons(p->source_port), bpf_htons(p->port)) ?
-		       REASON_NOT_OPENING :
-		       REASON_STRAY;
+	if (!scan)
+		socket = find_socket(ctx, p->network, p->family, bpf_htons(p->source_port), bpf_htons(p->port));
+	/* Cutting connections off is worse than a stray segment that the stack answers with a
+	 * reset; one that could open a connection is the worst, and the backstop's. */
+	if (socket == FOUND_OPEN || (socket == FOUND_UNKNOWN && current.backstop))
+		return REASON_NOT_OPENING;
+	return REASON_STRAY;
 }
 
 /*

@@ -66,7 +66,7 @@ static void judge_frame(struct xdp_md *ctx)
 		print_hex("source:", source.address, source.prefixlen / 8);
 	}
 	if (finding == UNDECIDED) {
-		has_socket(ctx, p.network, p.family, bpf_htons(p.source_port), bpf_htons(p.port));
+		find_socket(ctx, p.network, p.family, bpf_htons(p.source_port), bpf_htons(p.port));
 		print_hex("tuple:", &looked_for,
 			  p.family == FAMILY_IPV4 ? sizeof(looked_for.ipv4) : sizeof(looked_for.ipv6));
 	}

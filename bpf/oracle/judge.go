@@ -165,5 +165,9 @@ func (p Policy) judgeSegment(packet Packet, service int) Reason {
 	if p.Socket != nil && p.Socket(remote, local) {
 		return NotOpening
 	}
+	// No listener of the oracle's is seen, so a socket may be bound where we do not look.
+	if p.Backstop {
+		return NotOpening
+	}
 	return Stray
 }

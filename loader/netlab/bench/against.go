@@ -68,7 +68,7 @@ func compareList(out io.Writer, other string, l *list, rounds int) (slow int, er
 				turns[0], turns[1] = turns[1], turns[0]
 			}
 			for _, turn := range turns {
-				ns, err := turn.driven.time(repeat)
+				ns, err := turn.driven.ofThread(2 * repeat)
 				if err != nil {
 					return slow, fmt.Errorf("%s, %s: %w", c.name, turn.name, err)
 				}
