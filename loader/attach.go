@@ -3,8 +3,10 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -140,7 +142,7 @@ func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, s
 	name, index := device.Attrs().Name, device.Attrs().Index
 	var reason string
 	if mode != Generic {
-		l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: index, Flags: link.XDPDriverMode})
+		l, err := attachNative(program, index)
 		switch {
 		case err == nil:
 			return l, "", nil
@@ -162,6 +164,25 @@ func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, s
 		return nil, "", foreign(name, err)
 	}
 	return nil, "", fmt.Errorf("%s: attach: %w", name, err)
+}
+
+// settling is how long the refusal of an interface that is down is not believed: if it is
+// new, its queues and offloads are often set up a moment later, generic would stay for
+// good, and nobody comes in by it meanwhile.
+const settling = 300 * time.Millisecond
+
+// attachNative attaches program in the driver.
+func attachNative(program *ebpf.Program, index int) (link.Link, error) {
+	for deadline := time.Now().Add(settling); ; time.Sleep(5 * time.Millisecond) {
+		l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: index, Flags: link.XDPDriverMode})
+		if err == nil || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+			return l, err
+		}
+		device, lookUp := netlink.LinkByIndex(index)
+		if lookUp != nil || device.Attrs().Flags&net.FlagUp != 0 || time.Now().After(deadline) {
+			return nil, err
+		}
+	}
 }
 
 // cause puts the kernel's errno into words; a bpf_link carries no more than that.

@@ -31,6 +31,7 @@ type Gate struct {
 
 	mu       sync.Mutex
 	attached map[string]*attachment // by interface, and the backstop
+	prepared map[string]*attachment // without a link, see Prepare
 }
 
 // Open makes the caller the one owner of root and adopts the tables pinned there,
@@ -50,7 +51,7 @@ func Open(root string) (_ *Gate, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{root: root, lock: held, attached: map[string]*attachment{}}
+	g := &Gate{root: root, lock: held, attached: map[string]*attachment{}, prepared: map[string]*attachment{}}
 	if err := g.checkNamespace(); err != nil {
 		held.Close()
 		return nil, err
@@ -148,6 +149,9 @@ func (g *Gate) Close() error {
 	defer g.mu.Unlock()
 	var errs []error
 	for _, a := range g.attached {
+		errs = append(errs, a.close())
+	}
+	for _, a := range g.prepared {
 		errs = append(errs, a.close())
 	}
 	errs = append(errs, g.Tables.Close())

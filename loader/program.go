@@ -53,15 +53,52 @@ func (a *attachment) ask(frame []byte) (maps.Answer, error) {
 	return maps.AnswerOf(value), nil
 }
 
-// make loads a program and its twin for name, with the counters that name already
-// has. Nothing is pinned yet but the counters. The name is an interface's, or that of
-// the backstop.
-func (g *Gate) make(name string) (_ *attachment, err error) {
-	a := &attachment{}
-	if a.ipFirst, err = framing(name); err != nil {
+// make returns a program and its twin for name: those that Prepare has loaded, or new
+// ones. The name is an interface's, or that of the backstop.
+func (g *Gate) make(name string) (*attachment, error) {
+	ipFirst, err := framing(name)
+	if err != nil {
 		return nil, err
 	}
-	program := programOf(name, a.ipFirst)
+	g.mu.Lock()
+	a := g.prepared[name]
+	delete(g.prepared, name)
+	g.mu.Unlock()
+	if a != nil && a.ipFirst == ipFirst {
+		a.queues.Store(receives(name))
+		return a, nil
+	}
+	if a != nil {
+		a.close()
+	}
+	return g.loadBoth(name, ipFirst)
+}
+
+// Prepare loads what an interface that is not there yet is going to run, so that it is
+// guarded sooner when it comes. It is taken for one with Ethernet frames. To do it twice
+// is nothing to do.
+func (g *Gate) Prepare(name string) error {
+	g.mu.Lock()
+	_, found := g.prepared[name]
+	g.mu.Unlock()
+	if found {
+		return nil
+	}
+	a, err := g.loadBoth(name, false)
+	if err != nil {
+		return named(name, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.prepared[name] = a
+	return nil
+}
+
+// loadBoth loads a program and its twin for name, with the counters that name already
+// has. Nothing is pinned yet but the counters.
+func (g *Gate) loadBoth(name string, ipFirst bool) (_ *attachment, err error) {
+	program := programOf(name, ipFirst)
+	a := &attachment{ipFirst: ipFirst}
 	a.queues.Store(receives(name))
 	defer func() {
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"time"
 
@@ -108,7 +109,7 @@ func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Lo
 		running.Go(func() { serveMetrics(ctx, o.Metrics, engine, log) })
 	}
 	running.Go(func() { reloadOnHangup(ctx, hangups, engine, log) })
-	running.Go(func() { notifySystemd(ctx, engine) })
+	running.Go(func() { notifySystemd(ctx, engine, log) })
 	engine.Run(ctx)
 	return nil
 }
@@ -128,9 +129,16 @@ func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, engine *recon
 	}
 }
 
-// notifySystemd says that the policy is enforced, then that the daemon is alive: an
-// answer from the engine, not from this goroutine.
-func notifySystemd(ctx context.Context, engine *reconcile.Engine) {
+// patience is how long a named interface that is not there holds up what systemd starts
+// after this daemon.
+const patience = 10 * time.Second
+
+// notifySystemd says that the policy is enforced on every interface, then that the daemon
+// is alive: an answer from the engine, not from this goroutine.
+func notifySystemd(ctx context.Context, engine *reconcile.Engine, log *slog.Logger) {
+	if missing := engine.AwaitInterfaces(ctx, patience); len(missing) > 0 {
+		log.Warn(fmt.Sprintf("ready without %s, waited %v", strings.Join(missing, ", "), patience))
+	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {

@@ -150,7 +150,10 @@ func newLink(lab *Lab, ifname string, number int) *Link {
 
 func (k *Link) make() error {
 	host, wire := k.lab.Host, k.lab.Wire
-	pair := netlink.NewVeth(netlink.LinkAttrs{Name: k.Name, HardwareAddr: k.HostMAC})
+	// It gets its name when it is set up, as from udev: who waits for the name then finds
+	// what it is going to be.
+	const unnamed = "unnamed"
+	pair := netlink.NewVeth(netlink.LinkAttrs{Name: unnamed, HardwareAddr: k.HostMAC})
 	pair.PeerName, pair.PeerHardwareAddr = k.Name, k.WireMAC
 	pair.PeerNamespace = netlink.NsFd(wire.file.Fd())
 	// Two queues can be had, also on one CPU, and one is in use.
@@ -158,11 +161,15 @@ func (k *Link) make() error {
 	if err := host.nl.LinkAdd(pair); err != nil {
 		return fmt.Errorf("make veth pair: %w", err)
 	}
-	if err := errors.Join(host.SetQueues(k.Name, 1, 1), wire.SetQueues(k.Name, 1, 1)); err != nil {
+	if err := errors.Join(host.SetQueues(unnamed, 1, 1), wire.SetQueues(k.Name, 1, 1)); err != nil {
 		return err
 	}
 	// What a program of the host redirects here is lost unless this end polls.
 	if err := wire.SetGRO(k.Name, true); err != nil {
+		return err
+	}
+	err := host.change("name", unnamed, func(device netlink.Link) error { return host.nl.LinkSetName(device, k.Name) })
+	if err != nil {
 		return err
 	}
 	if err := errors.Join(host.SetUp(k.Name, true), wire.SetUp(k.Name, true)); err != nil {

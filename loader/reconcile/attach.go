@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	gomaps "maps"
@@ -114,6 +115,49 @@ func rename[V any](known map[string]V, renamed map[string]string) {
 		}
 	}
 	gomaps.Copy(known, moved)
+}
+
+// prepare loads what named interfaces that are not there are going to run, so that they
+// are open as short as can be when they come.
+func (e *Engine) prepare() {
+	for name, p := range e.wanted {
+		if p.Code != "interface_missing" {
+			continue
+		}
+		if err := e.view.gate.Prepare(name); err != nil {
+			e.options.Log.Error(fmt.Sprintf("prepare for a late interface: %v", err))
+		}
+	}
+}
+
+// AwaitInterfaces returns when every named interface is there, at the latest after
+// patience. It returns those that are missing then.
+func (e *Engine) AwaitInterfaces(ctx context.Context, patience time.Duration) (missing []string) {
+	ticks := time.NewTicker(20 * time.Millisecond)
+	defer ticks.Stop()
+	for deadline := time.Now().Add(patience); ; {
+		missing = e.missing()
+		if len(missing) == 0 || time.Now().After(deadline) {
+			return missing
+		}
+		select {
+		case <-ctx.Done():
+			return missing
+		case <-ticks.C:
+		}
+	}
+}
+
+func (e *Engine) missing() (names []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, p := range e.wanted {
+		if p.Code == "interface_missing" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // targets are the interfaces to guard now: what the named ones resolve to, less

@@ -131,6 +131,7 @@ func (e *Engine) mend() {
 		}
 		e.wanted[name] = p
 	}
+	e.prepare()
 }
 
 // watch repairs what was changed, flies the canary, and says what is a problem now.

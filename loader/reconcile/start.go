@@ -48,6 +48,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		return err
 	}
 	e.up = true
+	e.prepare()
 	go debug.FreeOSMemory() // a start leaves behind as much again as it needs
 	return ctx.Err()
 }
