@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -471,5 +472,31 @@ allow: [203.0.113.0/24, 2001:db8:a::/48]
 	d = h.run(append([]string{"--port", "8443"}, allowed...)...)
 	if got := h.question(netlab.Unlisted4, strayPort); got.Verdict != "pass" || len(h.status().Problems) > 0 {
 		t.Errorf("a port that --port no longer names: %+v, %+v", got, h.status().Problems)
+	}
+}
+
+// Promise: a service that leaves the config file with its prefixes while no daemon runs
+// stays, with its prefixes: its port neither opens to strangers nor shuts its customers out.
+func TestStartKeepsAServiceWithItsPrefixes(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.listenAll()
+	path := h.config(threeServices + "allow: [203.0.113.0/24 service=api, '2001:db8:a::/48 service=mail', 203.0.113.0/28 service=web]\n")
+	h.run("--config", path).stop()
+	h.config("interfaces: [eth0]\nservices: {api: {ports: [8443]}, web: {ports: [8445], drop: strict}}\nallow: [203.0.113.0/24 service=api, 203.0.113.0/28 service=web]\n")
+	h.run("--config", path)
+	s := h.status()
+	if !s.Enforcing || !slices.ContainsFunc(s.Problems, func(p reconcile.Problem) bool {
+		return p.Code == "kept_shut" && strings.HasPrefix(p.Hint, "xdpallow reload --allow-open")
+	}) {
+		t.Errorf("enforcing %v, problems %+v", s.Enforcing, s.Problems)
+	}
+	got := []string{h.asked(netlab.Unlisted4, strayPort), h.asked(netlab.Listed6, strayPort), h.asked(netlab.Listed4, synPort)}
+	if strings.Join(got, " ") != "not_listed listed listed" {
+		t.Errorf("a stranger, a customer of mail, a customer of api: %v", got)
+	}
+	h.must("reload", "--allow-open")
+	if p := h.status().Problems; len(p) > 0 {
+		t.Errorf("after reload --allow-open: %+v", p)
 	}
 }
