@@ -80,7 +80,9 @@ func (e *Engine) takeOver(good bool) error {
 		return blame(unread, err)
 	}
 	e.failing = failing
-	if failing[policy.OriginConfig] == nil { // else nothing of it was taken over
+	// A mistake in the config file is told first. One that guard rails refuse whole, as that
+	// a service which stays has lost its prefixes, is taken over by the same reload.
+	if bad := failing[policy.OriginConfig]; bad == nil || errors.As(bad, new(*policy.Refused)) {
 		e.shut = shut
 	}
 	if good {
