@@ -167,3 +167,30 @@ func TestLog(t *testing.T) {
 		t.Errorf("%d events lost by a slow follower, 8 were", end.Lost)
 	}
 }
+
+// Promise: what the kernel sampled while nobody read it is shown when somebody does, with
+// its own time; and it does not count as the pace of what comes.
+func TestWhatTheRingHeld(t *testing.T) {
+	now := time.Now()
+	kernel, log := &flood{one: 1, nearby: 1}, new(Log)
+	kernel.near = 2000
+	kernel.pass(time.Second) // near misses, before anybody reads
+	reader, err := NewReader(kernel, talkers.New(now, talkers.Options{}), log, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel.near = 0
+	if err := reader.Read(now.Add(every)); err != nil {
+		t.Fatal(err)
+	}
+	weight := uint64(0)
+	for _, e := range log.Last(kept) {
+		weight += e.Weight
+		if e.Time.After(now.Add(-time.Minute)) { // those of the ring are of the boot
+			t.Errorf("an event of before is of %v", e.Time)
+		}
+	}
+	if weight != 2000 || kernel.nearby != 1 {
+		t.Errorf("the events stand for %d packets, of 2000; one of %d is sampled", weight, kernel.nearby)
+	}
+}
