@@ -41,13 +41,15 @@ type Reader struct {
 
 	drained        []maps.Event // the memory of the last drain, for the next
 	last           time.Time
+	begun          bool   // what the ring held before us was taken
 	lost, refused  uint64 // totals as of then
 	all, nearby    pace
 	one, near      uint32 // as last told the kernel
 	passed, missed window // others, near misses
 }
 
-// NewReader returns a reader that begins now.
+// NewReader returns a reader that begins now. What the kernel sampled before is taken with
+// the first reading, each sample with its own time.
 func NewReader(kernel Kernel, sketch *talkers.Sketch, log *Log, now time.Time) (*Reader, error) {
 	r := &Reader{kernel: kernel, sketch: sketch, log: log, names: map[uint32]string{}, last: now}
 	var err error
@@ -55,10 +57,6 @@ func NewReader(kernel Kernel, sketch *talkers.Sketch, log *Log, now time.Time) (
 		return nil, err
 	}
 	if r.refused, err = kernel.Refused(); err != nil {
-		return nil, err
-	}
-	// What is in the ring is older than we are, and nobody knows since when.
-	if err := kernel.Drain(func(maps.Event) {}); err != nil {
 		return nil, err
 	}
 	return r, r.tell(1, 1)
@@ -99,6 +97,9 @@ func (r *Reader) Read(now time.Time) error {
 		return err
 	}
 	near := r.take(samples, now)
+	if !r.begun { // it came in no time that we know of, and is no pace
+		r.begun, near = true, 0
+	}
 	refused, err := r.kernel.Refused()
 	if err != nil {
 		return err

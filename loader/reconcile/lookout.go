@@ -27,6 +27,9 @@ type lookout struct {
 	misses map[string]uint64 // near misses by owner of the daemons before this one
 	seen   atomic.Pointer[seen]
 
+	ring   *kernel.Events
+	reader *events.Reader // nil: there are no events
+
 	saved   map[string]uint64 // near misses as they are on disk; of the engine's mutex
 	savedAt time.Time
 }
@@ -41,19 +44,28 @@ func newLookout(now time.Time) *lookout {
 	return &lookout{sketch: talkers.New(now, talkers.Options{}), log: new(events.Log)}
 }
 
-// lookOut reads samples until ctx ends.
-func (e *Engine) lookOut(ctx context.Context) {
+// beginEvents has every refused packet sampled from now on: before the gate is announced,
+// so that nobody is refused unseen after that. The caller holds the mutex.
+func (e *Engine) beginEvents() {
 	ring, err := e.view.gate.Tables.Events()
 	if err == nil {
-		defer ring.Close()
-		var reader *events.Reader
-		if reader, err = events.NewReader(&samples{Events: ring, engine: e}, e.lookout.sketch, e.lookout.log, time.Now()); err == nil {
-			reader.Run(ctx, e.options.Log)
-			return
-		}
+		e.lookout.ring = ring
+		e.lookout.reader, err = events.NewReader(&samples{Events: ring, engine: e}, e.lookout.sketch, e.lookout.log, time.Now())
 	}
-	e.options.Log.Error(fmt.Sprintf("no events: %v", err))
-	e.Note(Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
+	if err != nil {
+		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
+		e.noted["events"] = Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"}
+	}
+}
+
+// lookOut reads samples until ctx ends.
+func (e *Engine) lookOut(ctx context.Context) {
+	if e.lookout.reader != nil {
+		e.lookout.reader.Run(ctx, e.options.Log)
+	}
+	if e.lookout.ring != nil {
+		_ = e.lookout.ring.Close() // nothing was written
+	}
 }
 
 // samples are those of the gate; it implements events.Kernel.

@@ -106,6 +106,7 @@ func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
 func (e *Engine) Announce() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.beginEvents()
 	for _, line := range e.attached {
 		e.options.Log.Info(line + "; " + e.openTo())
 	}
