@@ -29,6 +29,9 @@ func (p *listParser) parseLine(text string) (c Claim, warning string, err error)
 		end = len(rest)
 	}
 	if c.Prefix, warning, err = ParsePrefix(rest[:end]); err != nil {
+		if p.discreet && !looksLikeAddress(rest[:end]) {
+			err = inputErrorf("", "", "does not begin with a prefix or an address (not quoted: it may be no list)")
+		}
 		return c, "", err
 	}
 	noted := false
@@ -54,6 +57,13 @@ func (p *listParser) parseLine(text string) (c Claim, warning string, err error)
 		return c, "", inputErrorf("", "", "%d services are more than %d", len(c.Services), MaxServices)
 	}
 	return c, warning, ParseNote(c.Note)
+}
+
+// looksLikeAddress reports whether word may be a mistyped prefix or address, and no more
+// than that: digits, and what divides them.
+func looksLikeAddress(word string) bool {
+	const longest = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128") * 2 // of a range
+	return len(word) <= longest && strings.ContainsAny(word, ".:/") && strings.Trim(word, "0123456789abcdefABCDEF.:/-%") == ""
 }
 
 // ParseLine reads one line of a list that stands somewhere else than in a list

@@ -23,8 +23,18 @@ const MaxLine = 4096
 // and for messages. Bad lines refuse the whole list: the error joins an
 // *InputError for each of the first twenty. A failing r is another error.
 func ParseList(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
+	return parseList(name, origin, r, false)
+}
+
+// ParseFile is ParseList of a file that may be no list at all, because a symlink leads to
+// another: of what looks like no address nothing is quoted.
+func ParseFile(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
+	return parseList(name, origin, r, true)
+}
+
+func parseList(name string, origin Origin, r io.Reader, discreet bool) (claims []Claim, warnings []string, err error) {
 	p := listParser{
-		name: name, origin: origin,
+		name: name, origin: origin, discreet: discreet,
 		seen: make(map[netip.Prefix]int32), names: make(map[string]string),
 	}
 	in := bufio.NewReaderSize(r, 64<<10)
@@ -72,8 +82,9 @@ func readLine(in *bufio.Reader) (line []byte, long bool, err error) {
 
 // listParser is one list being read.
 type listParser struct {
-	name   string
-	origin Origin
+	name     string
+	origin   Origin
+	discreet bool // quote nothing that looks like no address
 
 	claims       []Claim
 	warnings     []string

@@ -46,6 +46,8 @@ type Engine struct {
 	store   *store.Store
 	lookout *lookout // has locks of its own
 
+	reading sync.Mutex // of files; taken before mu
+
 	mu          sync.Mutex // of everything below; a change holds it from first to last
 	view        view
 	tally       tally

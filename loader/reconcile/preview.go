@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"os"
 	"slices"
@@ -26,7 +27,7 @@ func Preview(o Options) (Plan, error) {
 		return Plan{}, err
 	}
 	e.view.desired = old
-	read, err := e.read()
+	read, err := e.read(context.Background())
 	if err != nil {
 		return Plan{}, err
 	}

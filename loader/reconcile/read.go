@@ -1,9 +1,10 @@
 // This file reads what is declared: flags, the config file, list files. It changes
-// nothing.
+// nothing, and takes no lock: a file may take long to answer.
 
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -23,10 +24,11 @@ type reading struct {
 	failing  map[policy.Origin]error
 	files    []string // list files and directories that flags and the config file name
 	restart  []string // warnings: what the config file says and a restart would take over
+	settings *config.Settings
 }
 
-// read reads flags and files. The error is one of the flags.
-func (e *Engine) read() (reading, error) {
+// read reads flags and files, until ctx ends. The error is one of the flags.
+func (e *Engine) read(ctx context.Context) (reading, error) {
 	read := reading{
 		services: e.options.Services,
 		declared: map[policy.Origin][]policy.Claim{}, failing: map[policy.Origin]error{},
@@ -43,9 +45,9 @@ func (e *Engine) read() (reading, error) {
 	}
 	read.files = slices.Clone(e.options.Files)
 	if e.options.Config != "" {
-		e.readConfig(&read)
+		e.readConfig(ctx, &read)
 	}
-	for _, one := range source.Files(read.files) {
+	for _, one := range source.Files(ctx, read.files) {
 		for _, warning := range one.Warnings {
 			e.options.Log.Warn(warning)
 		}
@@ -59,15 +61,18 @@ func (e *Engine) read() (reading, error) {
 }
 
 // readConfig takes the config file over into read, whole or not at all.
-func (e *Engine) readConfig(read *reading) {
+func (e *Engine) readConfig(ctx context.Context, read *reading) {
 	path := e.options.Config
-	file, err := config.Read(path)
+	file, err := source.Answer(ctx, path, func() (config.File, error) { return config.Read(path) })
+	if _, known := errors.AsType[*policy.InputError](err); err != nil && !known {
+		if !strings.Contains(err.Error(), path) {
+			err = &policy.InputError{Where: path, What: fmt.Sprintf("cannot be read: %v", err)}
+		}
+	}
 	for _, warning := range file.Warnings {
 		e.options.Log.Warn(warning)
 	}
-	if e.settings == nil {
-		e.settings = &file.Settings
-	}
+	read.settings = &file.Settings
 	for _, name := range file.Files {
 		if !slices.Contains(read.files, name) {
 			read.files = append(read.files, name)
@@ -90,8 +95,22 @@ func (e *Engine) readConfig(read *reading) {
 	if len(file.Claims) > 0 {
 		read.declared[policy.OriginConfig] = file.Claims
 	}
-	if changed := file.Changed(*e.settings); len(changed) > 0 {
-		read.restart = append(read.restart, fmt.Sprintf("%s: %s changed; to take that over: systemctl restart xdpallow", path, strings.Join(changed, ", ")))
+}
+
+// took notes what was read, and warns of what a restart would take over. The caller holds
+// the mutex.
+func (e *Engine) took(read *reading) {
+	if read.settings == nil {
+		return
+	}
+	if e.settings == nil {
+		e.settings = read.settings
+	}
+	if read.failing[policy.OriginConfig] != nil {
+		return
+	}
+	if changed := read.settings.Changed(*e.settings); len(changed) > 0 {
+		read.restart = append(read.restart, fmt.Sprintf("%s: %s changed; to take that over: systemctl restart xdpallow", e.options.Config, strings.Join(changed, ", ")))
 	}
 }
 

@@ -39,7 +39,7 @@ func TestReadConfig(t *testing.T) {
 	} {
 		write(path, c.text)
 		e := &Engine{options: Options{Config: path, Services: c.services, Allow: []string{"203.0.113.7"}, Log: slog.New(slog.DiscardHandler)}}
-		read, err := e.read()
+		read, err := e.read(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,9 @@ func TestReadConfig(t *testing.T) {
 			continue
 		}
 		write(path, c.text+"attach: native\n")
-		if read, err = e.read(); err != nil || len(read.restart) != 1 || !strings.Contains(read.restart[0], ": attach changed;") {
+		e.took(&read)
+		read, err = e.read(t.Context())
+		if e.took(&read); err != nil || len(read.restart) != 1 || !strings.Contains(read.restart[0], ": attach changed;") {
 			t.Errorf("another attach: %q, %v", read.restart, err)
 		}
 	}

@@ -10,14 +10,17 @@ import (
 
 // Reload reads every declared origin again. One bad line refuses the whole reload.
 func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, error) {
+	e.reading.Lock() // what is read first is taken over first
+	defer e.reading.Unlock()
+	read, err := e.read(ctx)
+	if err != nil {
+		return Plan{}, err
+	}
 	if err := e.begin(ctx); err != nil {
 		return Plan{}, err
 	}
 	defer e.mu.Unlock()
-	read, err := e.read()
-	if err != nil {
-		return Plan{}, err
-	}
+	e.took(&read)
 	failing := read.failing
 	if len(failing) > 0 {
 		if !r.DryRun {

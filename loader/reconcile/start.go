@@ -31,7 +31,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		return err
 	}
 	e.rollBackIfDue()
-	if err := e.takeOver(good); err != nil {
+	if err := e.takeOver(ctx, good); err != nil {
 		// After a reboot the last good policy stays up, whatever the flags say now;
 		// beside a gate that was up, this start leaves nothing of its own.
 		if e.stood {

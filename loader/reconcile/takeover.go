@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,12 +15,13 @@ import (
 // takeOver makes flags and files the declared state. A file that is bad or refused
 // keeps its last good content, is a problem, and does not stop a gate that has a
 // policy; the flags of this very start must be right.
-func (e *Engine) takeOver(good bool) error {
+func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	before, old := e.view.declared, e.view.state.Services
-	read, err := e.read()
+	read, err := e.read(ctx)
 	if err != nil {
 		return err
 	}
+	e.took(&read)
 	if good {
 		e.withhold(&read)
 	}

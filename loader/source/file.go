@@ -3,15 +3,16 @@
 package source
 
 import (
-	"cmp"
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"sync"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -30,18 +31,25 @@ type Reading struct {
 const Suffix = ".list"
 
 // Files reads each path: a list file, or a directory of them, sorted by name. A
-// path that cannot be read is a Reading with an Err of that path's origin.
-func Files(paths []string) []Reading {
-	var readings []Reading
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if err == nil && info.IsDir() {
-			readings = append(readings, directory(path)...)
-			continue
-		}
-		readings = append(readings, file(path))
+// path that cannot be read, or does not answer within Patience, is a Reading with an Err
+// of that path's origin. It returns when ctx ends, too.
+func Files(ctx context.Context, paths []string) []Reading {
+	all := make([][]Reading, len(paths))
+	var waiting sync.WaitGroup
+	for i, path := range paths { // at once: of two that do not answer nobody waits twice
+		waiting.Go(func() { all[i] = read(ctx, path) })
 	}
-	return once(readings)
+	waiting.Wait()
+	return once(slices.Concat(all...))
+}
+
+// read reads one path.
+func read(ctx context.Context, path string) []Reading {
+	info, err := Answer(ctx, path, func() (os.FileInfo, error) { return os.Stat(path) })
+	if err == nil && info.IsDir() {
+		return directory(ctx, path)
+	}
+	return []Reading{file(ctx, path)}
 }
 
 // once leaves out what was named twice, as a file and by its directory.
@@ -54,22 +62,27 @@ func once(readings []Reading) []Reading {
 	})
 }
 
-func directory(dir string) []Reading {
-	files, err := os.ReadDir(dir)
+func directory(ctx context.Context, dir string) []Reading {
+	files, err := Answer(ctx, dir, func() ([]os.DirEntry, error) { return os.ReadDir(dir) })
 	if err != nil {
 		return []Reading{{Origin: policy.FileOrigin(dir), Err: unreadable(dir, err)}}
 	}
-	var readings []Reading
-	var others []string
+	var lists, others []string
 	for _, f := range files {
 		switch {
 		case strings.HasPrefix(f.Name(), "."):
 		case strings.HasSuffix(f.Name(), Suffix):
-			readings = append(readings, file(filepath.Join(dir, f.Name())))
+			lists = append(lists, filepath.Join(dir, f.Name()))
 		default:
 			others = append(others, f.Name())
 		}
 	}
+	readings := make([]Reading, len(lists))
+	var waiting sync.WaitGroup
+	for i, path := range lists {
+		waiting.Go(func() { readings[i] = file(ctx, path) })
+	}
+	waiting.Wait()
 	if len(others) > 0 {
 		slices.Sort(others)
 		readings = append(readings, Reading{Origin: policy.FileOrigin(dir), Warnings: []string{
@@ -79,27 +92,25 @@ func directory(dir string) []Reading {
 	return readings
 }
 
-func file(path string) Reading {
+func file(ctx context.Context, path string) Reading {
 	r := Reading{Origin: policy.FileOrigin(path)}
-	// A pipe would make the daemon wait for whoever writes to it.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	text, err := slurp(ctx, path)
 	if err != nil {
 		r.Err = unreadable(path, err)
 		return r
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		r.Err = unreadable(path, cmp.Or(err, errors.New("not a regular file")))
-		return r
-	}
-	r.Claims, r.Warnings, r.Err = policy.ParseList(path, r.Origin, f)
+	r.Claims, r.Warnings, r.Err = policy.ParseFile(path, r.Origin, bytes.NewReader(text))
 	return r
 }
 
 func unreadable(path string, err error) error {
+	hint := ""
+	if errors.Is(err, fs.ErrPermission) {
+		hint = "chown root " + path // the unit's daemon is root without the right to read what is another's
+	}
 	var inner *os.PathError
 	if errors.As(err, &inner) {
 		err = inner.Err
 	}
-	return &policy.InputError{Where: path, What: fmt.Sprintf("cannot be read: %v", err)}
+	return &policy.InputError{Where: path, What: fmt.Sprintf("cannot be read: %v", err), Hint: hint}
 }

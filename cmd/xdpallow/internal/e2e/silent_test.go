@@ -16,8 +16,8 @@ import (
 // silent mounts a file system that answers nobody, as a stale NFS does.
 func (h *host) silent() string {
 	h.tb.Helper()
-	dir := filepath.Join(h.dir, "silent")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	dir, err := os.MkdirTemp("", "xdpallow-silent-") // not beside the pins, where others are looked for
+	if err != nil {
 		h.tb.Fatal(err)
 	}
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
@@ -30,6 +30,7 @@ func (h *host) silent() string {
 	h.tb.Cleanup(func() {
 		device.Close() // who waits for an answer is let go
 		_ = unix.Unmount(dir, unix.MNT_DETACH)
+		os.Remove(dir)
 	})
 	return dir
 }
