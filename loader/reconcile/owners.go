@@ -38,7 +38,7 @@ func (o overriding) words(was overrides) (lines []string) {
 		lines = append(lines, "resume "+subject.String())
 	}
 	for _, s := range o.suspend {
-		if before, stopped := was.suspended[s.Subject]; stopped && before.Reason == s.Reason {
+		if before, stopped := was.suspended[s.Subject]; stopped && before.Reason == s.Reason && before.Nested == s.Nested {
 			continue // what it holds has changed, and nobody is told of that
 		}
 		lines = append(lines, "suspend "+s.Subject.String())
