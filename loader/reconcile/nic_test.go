@@ -5,11 +5,14 @@ package reconcile_test
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
@@ -30,7 +33,7 @@ func TestDriverThatForgets(t *testing.T) {
 	if err := g.lab.DeleteLink("eth0"); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Must(g.lab.AddPair("eth0", "eth0", "eth1"))(t)
+	g.pair()
 	g.start()
 	g.probed()
 	g.flooded("attached", true)
@@ -64,7 +67,7 @@ func TestDriverThatForgetsBeforeTheBackstop(t *testing.T) {
 	if err := g.lab.DeleteLink("eth0"); err != nil {
 		t.Fatal(err)
 	}
-	link := labtest.Must(g.lab.AddPair("eth0", "eth0", "eth1"))(t)
+	link := g.pair()
 	g.start()
 	g.probed()
 	if err := g.lab.Host.SetMTU("eth0", 1400); err != nil {
@@ -87,6 +90,26 @@ func TestDriverThatForgetsBeforeTheBackstop(t *testing.T) {
 }
 
 func notRun(p reconcile.Problem) bool { return p.Code == "not_run" }
+
+// pair makes the NICs of the guest eth0 of the lab. After a test before this one they come
+// home some time later, and with other names.
+func (g *gate) pair() *netlab.Link {
+	g.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var names []string
+		for _, device := range labtest.Must(netlink.LinkList())(g.T) {
+			if device.Type() == "device" && device.Attrs().Flags&net.FlagLoopback == 0 {
+				names = append(names, device.Attrs().Name)
+			}
+		}
+		if len(names) == 2 {
+			return labtest.Must(g.lab.AddPair("eth0", names[0], names[1]))(g.T)
+		}
+		if time.Now().After(deadline) {
+			g.Fatalf("the guest has the NICs %q, want two", names)
+		}
+	}
+}
 
 func (g *gate) inHost(fn func()) {
 	g.Helper()
