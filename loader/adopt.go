@@ -48,6 +48,9 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 		return Attachment{}, errors.Join(fmt.Errorf("%s: %w", name, err), made.close())
 	}
 	made.link = pinned
+	if modeOf(device) == Generic {
+		made.reason = g.keptReason(name)
+	}
 	g.hold(name, made)
 	if err := g.pinPrograms(name, made); err != nil {
 		return Attachment{}, err

@@ -102,6 +102,9 @@ func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 		return Attachment{}, errors.Join(err, made.close())
 	}
 	g.hold(name, made)
+	if err := g.keepReason(name, made.reason); err != nil {
+		return Attachment{}, err
+	}
 	return g.Inspect(name)
 }
 
@@ -151,7 +154,7 @@ func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, s
 		case errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV):
 			return nil, "", fmt.Errorf("%s: attach: %w", name, err)
 		}
-		reason = cause(device, err)
+		reason = cause(device, program, err)
 		if mode == Native {
 			return nil, "", fmt.Errorf("%s: native XDP is not to be had: %s", name, reason)
 		}
@@ -183,24 +186,6 @@ func attachNative(program *ebpf.Program, index int) (link.Link, error) {
 			return nil, err
 		}
 	}
-}
-
-// cause puts the kernel's errno into words; a bpf_link carries no more than that.
-func cause(device netlink.Link, err error) string {
-	var errno unix.Errno
-	if !errors.As(err, &errno) {
-		return err.Error()
-	}
-	known := map[unix.Errno]string{
-		unix.EOPNOTSUPP: "the driver has no native XDP, or LRO is on",
-		unix.ERANGE:     fmt.Sprintf("the MTU of %d is too large for the driver", device.Attrs().MTU),
-		unix.EINVAL:     "the driver refused it, often for too many channels or for LRO",
-		unix.ENOMEM:     "the driver has too few queues or no memory",
-	}
-	if words, found := known[errno]; found {
-		return fmt.Sprintf("%v (%s)", errno, words)
-	}
-	return errno.Error()
 }
 
 // foreign names the program that holds an interface which refused ours.

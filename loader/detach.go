@@ -32,7 +32,7 @@ func (g *Gate) Detach(name string) error {
 	}
 	g.mu.Unlock()
 	var errs []error
-	for _, kind := range []string{"programs", "twins", "counters"} {
+	for _, kind := range []string{"programs", "twins", "counters", "reasons"} {
 		errs = append(errs, remove(g.schema(kind, escape(name))))
 	}
 	earlier, err := earlierPins(g.schema("earlier"), name)

@@ -72,7 +72,7 @@ func Open(root string) (_ *Gate, err error) {
 }
 
 func (g *Gate) makeDirectories() error {
-	for _, dir := range []string{g.schema("counters"), g.schema("earlier"), g.schema("programs"), g.schema("twins"), filepath.Join(g.root, "links")} {
+	for _, dir := range []string{g.schema("counters"), g.schema("earlier"), g.schema("programs"), g.schema("twins"), g.schema("reasons"), filepath.Join(g.root, "links")} {
 		if err := makeDirectory(dir); err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ type attachment struct {
 	twin     *ebpf.Program // the same program, dry; see bpf/maps.h
 	counters maps.Counters
 	link     link.Link
-	reason   string       // why not native, "" when it is or was adopted
+	reason   string       // why not native, "" when it is or nobody asked for native
 	ipFirst  bool         // frames have no Ethernet header
 	queues   atomic.Int32 // that the interface received on as the program was set, or before
 }
@@ -233,6 +233,7 @@ func (g *Gate) load(name string) (_ *attachment, err error) {
 	if a.twin, err = ebpf.LoadPinnedProgram(g.schema("twins", escape(name)), nil); err != nil {
 		return nil, fmt.Errorf("load pinned twin of %s: %w", name, err)
 	}
+	a.reason = g.keptReason(name)
 	a.counters, err = g.loadCounters(name)
 	return a, err
 }

@@ -98,7 +98,7 @@ func nameOf(name string, l link.Link) (string, error) {
 // last: without it, the rest is only clutter.
 func (g *Gate) movePins(from, to string) error {
 	for _, dir := range append(g.others(), g.schema()) {
-		for _, kind := range []string{"counters", "programs", "twins"} {
+		for _, kind := range []string{"counters", "programs", "twins", "reasons"} {
 			err := os.Rename(filepath.Join(dir, kind, from), filepath.Join(dir, kind, to))
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("rename pins: %w", err)

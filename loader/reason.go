@@ -1,0 +1,142 @@
+package loader
+
+// This file says why an interface is not native, in the words of its driver. A link tells
+// no more than the number of an error, which stands for five causes; the older way to
+// attach, over rtnetlink, tells the cause.
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	vns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/ethtool"
+)
+
+// cause puts into words why the driver of device refused program with err.
+func cause(device netlink.Link, program *ebpf.Program, err error) string {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return err.Error()
+	}
+	known := map[unix.Errno]string{
+		unix.EOPNOTSUPP: "the driver has no native XDP, or LRO is on",
+		unix.ERANGE:     "the MTU is too large for the driver",
+		unix.EINVAL:     "the driver refused it, often for its MTU, too many channels or LRO",
+		unix.ENOMEM:     "the driver has too few queues or no memory",
+	}
+	words := refusal(device, program)
+	if words == "" {
+		words = known[errno]
+	}
+	facts := append([]string{words}, offloads(device.Attrs().Name)...)
+	if mtu := device.Attrs().MTU; mtu > 1500 {
+		facts = append(facts, fmt.Sprintf("its MTU is %d", mtu))
+	}
+	if words == "" {
+		facts = facts[1:]
+	}
+	if len(facts) == 0 {
+		return errno.Error()
+	}
+	return fmt.Sprintf("%v (%s)", errno, strings.Join(facts, "; "))
+}
+
+// refusal asks the driver over rtnetlink to run program natively, and returns what it says
+// against it; "" is nothing. Should it agree now, the program is taken off again.
+func refusal(device netlink.Link, program *ebpf.Program) string {
+	const flags = nl.XDP_FLAGS_DRV_MODE | nl.XDP_FLAGS_UPDATE_IF_NOEXIST
+	err := setXDP(device, program.FD(), flags)
+	if err == nil {
+		_ = setXDP(device, -1, nl.XDP_FLAGS_DRV_MODE) // nobody else's: there was none
+		return ""
+	}
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return ""
+	}
+	_, words, _ := strings.Cut(err.Error(), errno.Error()+": ")
+	return strings.TrimSpace(words)
+}
+
+// setXDP is what `ip link set dev … xdpdrv` does, and returns the driver's words, too.
+func setXDP(device netlink.Link, fd, flags int) error {
+	socket, err := nl.GetNetlinkSocketAt(vns.None(), vns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	if err := socket.SetExtAck(true); err != nil {
+		return err
+	}
+	request := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}
+	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	info.Index = int32(device.Attrs().Index)
+	request.AddData(info)
+	xdp := nl.NewRtAttr(unix.IFLA_XDP|unix.NLA_F_NESTED, nil)
+	xdp.AddRtAttr(nl.IFLA_XDP_FD, nl.Uint32Attr(uint32(fd)))
+	xdp.AddRtAttr(nl.IFLA_XDP_FLAGS, nl.Uint32Attr(uint32(flags)))
+	request.AddData(xdp)
+	_, err = request.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// offloads are those that are on and that drivers refuse native XDP for. One that is fixed
+// cannot be turned off here: the host of a VM has it so.
+func offloads(name string) (on []string) {
+	features, err := ethtool.GetFeatures(name)
+	if err != nil {
+		return nil
+	}
+	for _, feature := range []string{"rx-gro-hw", "rx-lro"} {
+		switch f := features[feature]; {
+		case f.Active && f.Fixed:
+			on = append(on, feature+" is on [fixed]")
+		case f.Active:
+			on = append(on, fmt.Sprintf("%s is on: ethtool -K %s %s off", feature, name, feature))
+		}
+	}
+	return on
+}
+
+// roomForReason is how much of a reason is kept.
+const roomForReason = 512
+
+// keepReason keeps why name is not native for the next daemon, which cannot ask: while a
+// program is attached the driver is not even asked. A file system of maps keeps a map.
+func (g *Gate) keepReason(name, reason string) error {
+	if reason == "" {
+		return remove(g.schema("reasons", escape(name)))
+	}
+	kept, err := ebpf.NewMap(&ebpf.MapSpec{Name: "reason", Type: ebpf.Array, KeySize: 4, ValueSize: roomForReason, MaxEntries: 1})
+	if err != nil {
+		return fmt.Errorf("keep why %s is not native: %w", name, err)
+	}
+	defer kept.Close()
+	text := make([]byte, roomForReason)
+	copy(text, reason)
+	if err := kept.Put(uint32(0), text); err != nil {
+		return fmt.Errorf("keep why %s is not native: %w", name, err)
+	}
+	return pin(g.schema("reasons", escape(name)), kept)
+}
+
+// keptReason is what keepReason kept, "" for nothing.
+func (g *Gate) keptReason(name string) string {
+	kept, err := ebpf.LoadPinnedMap(g.schema("reasons", escape(name)), &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		return ""
+	}
+	defer kept.Close()
+	var text []byte
+	if err := kept.Lookup(uint32(0), &text); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(text)
+}
