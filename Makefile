@@ -40,15 +40,19 @@ test: root tools ## every test, here and on kernels 6.1 and 6.12 (root)
 # CPU: while the kernel patches code that another CPU is about to run, as it does for
 # each XDP program, emulated CPUs can crash it.
 KERNELS    ?= 6.1 6.12
+ARCH       ?= amd64
+KERNELS_TIMEOUT ?= 5m
 # What needs a compiler, and what an emulated processor is too slow for.
 HERE_ONLY := Mutants|NotDecided|Natively|Sanitizer|AgreesWithOracle
 MAPS_TESTS := Adopt|Stale|BrokenBatches|Tries|Patches|NeverLost|Counters|FuzzPrefilter|RefusedPacket|FullRing|Burst|LimitHolds|OpeningsAre|AuditEnds
 
 test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
-	CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o build/ ./bpf ./maps ./loader
-	go run ./cmd/kernels -cpus 1 -dir /src -copy testdata=/testdata \
+	GOARCH=$(ARCH) CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o build/$(ARCH)/ ./bpf ./maps ./loader
+	GOARCH=$(ARCH) CGO_ENABLED=0 go build -trimpath -o build/$(ARCH)/kernels ./cmd/kernels
+	go run ./cmd/kernels -arch $(ARCH) -init build/$(ARCH)/kernels -timeout $(KERNELS_TIMEOUT) -cpus 1 -dir /src -copy testdata=/testdata \
 		-modules veth,8021q,macvlan,bonding,bridge -env XDPALLOW_KINDS=vlan,macvlan,bond,bridge \
-		$(KERNELS) -- build/bpf.test -test.skip '$(HERE_ONLY)' + build/maps.test -test.run '$(MAPS_TESTS)' + build/loader.test
+		$(KERNELS) -- build/$(ARCH)/bpf.test -test.skip '$(HERE_ONLY)' + \
+		build/$(ARCH)/maps.test -test.run '$(MAPS_TESTS)' + build/$(ARCH)/loader.test
 
 # A processor for each of two machines at a time.
 MACHINES := CGO_ENABLED=0 go test -count=1 -timeout 90m -parallel 2 -v ./cmd/kernels

@@ -24,18 +24,18 @@ const exitMarker = "kernels-guest: exit "
 // cmdline is the kernel's. panic=-1 reboots at once, which ends QEMU
 // (-no-reboot); the rest saves seconds under emulation. Mitigations stay on:
 // they decide what the verifier accepts.
-const cmdline = "console=ttyS0 quiet panic=-1 net.ifnames=0 nokaslr tsc=reliable no_timer_check cryptomgr.notests"
+const cmdline = "quiet panic=-1 net.ifnames=0 nokaslr tsc=reliable no_timer_check cryptomgr.notests"
 
 // boot runs the guest to its end and returns what it exited with. A guest that
 // says nothing at its end (a panic, a hang) is an error.
 func boot(ctx context.Context, k *kernel, initramfs string, opts *options) (code int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "nice", "-n", "19", "qemu-system-x86_64",
-		"-accel", opts.accel, "-M", "q35", "-cpu", "max",
-		"-smp", strconv.Itoa(opts.cpus), "-m", strconv.Itoa(opts.memory),
+	cmd := exec.CommandContext(ctx, "nice", "-n", "19", k.arch.program, "-accel", opts.accel)
+	cmd.Args = append(cmd.Args, k.arch.machine...)
+	cmd.Args = append(cmd.Args, "-smp", strconv.Itoa(opts.cpus), "-m", strconv.Itoa(opts.memory),
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
-		"-kernel", k.image, "-initrd", initramfs, "-append", cmdline)
+		"-kernel", k.image, "-initrd", initramfs, "-append", "console="+k.arch.console+" "+cmdline)
 	cmd.Args = append(cmd.Args, nics(opts.nic)...)
 	cmd.Stderr = os.Stderr
 	// QEMU dies with us, whatever kills us. The kernel means the thread that

@@ -130,48 +130,94 @@ func install(ctx context.Context, root string) error {
 	return command(ctx, "chroot", root, "dpkg", "-i", firstPackage)
 }
 
-// newDisk makes a disk with the suite, the kernel's modules and the product; it returns
-// the path of the image.
-func newDisk(t *testing.T, suite string, k *kernel) string {
-	t.Helper()
-	ctx := t.Context()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+// disks holds those that were made, because machines only read them.
+var disks struct {
+	sync.Mutex
+	made map[string]string // suite and kernel: path of the image
+	dirs []string
+}
+
+// removeDisks removes what disk has made.
+func removeDisks() {
+	for _, dir := range disks.dirs {
+		os.RemoveAll(dir)
 	}
+}
+
+// disk returns the image of a root with the suite, the kernel's modules and the product.
+func disk(t *testing.T, suite string, k *kernel) string {
+	t.Helper()
+	disks.Lock()
+	defer disks.Unlock()
+	name := suite + " " + k.release
+	if disks.made[name] == "" {
+		image, err := newDisk(t.Context(), suite, k)
+		if err != nil {
+			t.Fatalf("make a disk: %v", err)
+		}
+		if disks.made == nil {
+			disks.made = make(map[string]string)
+		}
+		disks.made[name] = image
+	}
+	return disks.made[name]
+}
+
+func newDisk(ctx context.Context, suite string, k *kernel) (image string, err error) {
 	base, err := debian(ctx, suite)
-	check(err)
+	if err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp(filepath.Dir(base), "disk-*")
-	check(err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err != nil {
+		return "", err
+	}
+	disks.dirs = append(disks.dirs, dir)
 	root, image := filepath.Join(dir, "root"), filepath.Join(dir, "disk.ext4")
-	check(command(ctx, "cp", "-a", base, root))
+	if err := command(ctx, "cp", "-a", base, root); err != nil {
+		return "", err
+	}
 	modules := filepath.Join(root, "lib/modules")
-	check(os.MkdirAll(modules, 0o755))
-	check(command(ctx, "cp", "-a", k.modules, filepath.Join(modules, k.release)))
-	check(command(ctx, "chroot", root, "depmod", k.release))
-	check(install(ctx, root))
-	self, err := os.Executable()
-	check(err)
-	check(command(ctx, "install", "-D", self, filepath.Join(root, "usr/local/bin", apiServer)))
+	if err := os.MkdirAll(modules, 0o755); err != nil {
+		return "", err
+	}
+	if err := command(ctx, "cp", "-a", k.modules, filepath.Join(modules, k.release)); err != nil {
+		return "", err
+	}
+	if err := install(ctx, root); err != nil {
+		return "", err
+	}
 	for name, content := range files() {
 		path := filepath.Join(root, name)
-		check(os.MkdirAll(filepath.Dir(path), 0o755))
-		check(os.WriteFile(path, []byte(content), 0o755))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+			return "", err
+		}
 	}
-	for _, user := range []string{"plain", "reader", "admin"} {
-		check(command(ctx, "chroot", root, "useradd", "-m", user))
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
 	}
-	check(command(ctx, "chroot", root, "usermod", "-aG", "xdpallow", "reader"))
-	check(command(ctx, "chroot", root, "usermod", "-aG", "xdpallow,xdpallow-admin", "admin"))
-	check(command(ctx, "chroot", root, "systemctl", "enable", "-q", "systemd-networkd", "api", "console", "xdpallow"))
-	check(command(ctx, "chroot", root, "systemctl", "mask", "-q", "systemd-networkd-wait-online", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"))
-	check(command(ctx, "truncate", "-s", "1500M", image))
-	check(command(ctx, "mkfs.ext4", "-q", "-E", "lazy_itable_init=1", "-d", root, image))
-	check(os.RemoveAll(root))
-	return image
+	for _, argv := range [][]string{
+		{"install", "-D", self, filepath.Join(root, "usr/local/bin", apiServer)},
+		{"chroot", root, "depmod", k.release},
+		{"chroot", root, "useradd", "-m", "plain"},
+		{"chroot", root, "useradd", "-m", "-G", "xdpallow", "reader"},
+		{"chroot", root, "useradd", "-m", "-G", "xdpallow,xdpallow-admin", "admin"},
+		{"chroot", root, "systemctl", "enable", "-q", "systemd-networkd", "api", "console", "xdpallow"},
+		// What is not waited for, and what would be in the way of short boots.
+		{"chroot", root, "systemctl", "mask", "-q", "systemd-networkd-wait-online", "apt-daily.timer",
+			"apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"},
+		{"truncate", "-s", "1500M", image},
+		{"mkfs.ext4", "-q", "-d", root, image},
+	} {
+		if err := command(ctx, argv...); err != nil {
+			return "", err
+		}
+	}
+	return image, os.RemoveAll(root)
 }
 
 // files are the machine's own: path to content.

@@ -15,17 +15,10 @@ import (
 
 // kernel is an unpacked Debian kernel package.
 type kernel struct {
+	arch    *architecture
 	release string // as uname -r says
 	modules string // folder of its modules
 	image   string // what QEMU boots
-}
-
-// tools maps the programs that are needed to their packages.
-var tools = map[string]string{
-	"qemu-system-x86_64": "qemu-system-x86",
-	"xz":                 "xz-utils",
-	"lz4":                "lz4",
-	"zstd":               "zstd",
 }
 
 // installTools installs those programs, each with its package, that are missing.
@@ -41,19 +34,23 @@ func installTools(ctx context.Context, programs map[string]string) error {
 	}
 	fmt.Fprintln(os.Stderr, "kernels: installing", strings.Join(missing, " "))
 	install := append([]string{"install", "--yes", "-qq", "--no-install-recommends"}, missing...)
-	return withFreshLists(ctx, func() error { return apt(ctx, "", install...) })
+	return withFreshLists(ctx, nil, func() error { return apt(ctx, "", install...) })
 }
 
 // fetch returns the kernel of a version like 6.1, from the cache if Debian has
 // no newer one.
-func fetch(ctx context.Context, version string, generic bool) (*kernel, error) {
+func fetch(ctx context.Context, arch *architecture, version string, generic bool) (*kernel, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return nil, err
 	}
+	options, err := arch.aptOptions()
+	if err != nil {
+		return nil, err
+	}
 	var dir string
-	err = withFreshLists(ctx, func() error {
-		pkg, err := resolve(ctx, version, generic)
+	err = withFreshLists(ctx, options, func() error {
+		pkg, err := resolve(ctx, arch, options, version, generic)
 		if err != nil {
 			return err
 		}
@@ -61,12 +58,12 @@ func fetch(ctx context.Context, version string, generic bool) (*kernel, error) {
 		if _, err := os.Stat(dir); err == nil {
 			return nil
 		}
-		return download(ctx, pkg, dir)
+		return download(ctx, options, pkg, dir)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("fetch kernel %s: %w", version, err)
 	}
-	return unpacked(ctx, dir)
+	return unpacked(ctx, arch, dir)
 }
 
 func cacheDir() (string, error) {
@@ -83,14 +80,14 @@ func cacheDir() (string, error) {
 // resolve follows the meta packages, because the names of real ones carry an
 // ABI number, and old ones go from the mirror. Debian's default kernel has no
 // version in the name of its meta package.
-func resolve(ctx context.Context, version string, generic bool) (pkg string, err error) {
+func resolve(ctx context.Context, arch *architecture, options []string, version string, generic bool) (pkg string, err error) {
 	want := "linux-image-" + version + "."
-	flavour := "cloud-amd64"
+	flavour := "cloud-" + arch.name
 	if generic {
-		flavour = "amd64"
+		flavour = arch.name
 	}
 	for _, meta := range []string{"linux-image-" + version + "-" + flavour, "linux-image-" + flavour} {
-		out, err := exec.CommandContext(ctx, "apt-cache", "depends", meta).Output()
+		out, err := exec.CommandContext(ctx, "apt-cache", append(options, "depends", meta)...).Output()
 		if err != nil {
 			continue // apt-cache knows no such package
 		}
@@ -106,7 +103,7 @@ func resolve(ctx context.Context, version string, generic bool) (pkg string, err
 
 // download unpacks the package beside dir and renames it, so that an
 // interrupted run leaves no half kernel in the cache.
-func download(ctx context.Context, pkg, dir string) error {
+func download(ctx context.Context, options []string, pkg, dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
@@ -116,7 +113,7 @@ func download(ctx context.Context, pkg, dir string) error {
 	}
 	defer os.RemoveAll(temp)
 	fmt.Fprintln(os.Stderr, "kernels: downloading", pkg)
-	if err := apt(ctx, temp, "download", "-qq", "-o", "APT::Sandbox::User=root", pkg); err != nil {
+	if err := apt(ctx, temp, append(options, "download", "-qq", "-o", "APT::Sandbox::User=root", pkg)...); err != nil {
 		return err
 	}
 	debs, err := filepath.Glob(filepath.Join(temp, "*.deb"))
@@ -135,25 +132,25 @@ func download(ctx context.Context, pkg, dir string) error {
 }
 
 // unpacked describes the kernel in dir.
-func unpacked(ctx context.Context, dir string) (*kernel, error) {
+func unpacked(ctx context.Context, arch *architecture, dir string) (*kernel, error) {
 	images, err := filepath.Glob(filepath.Join(dir, "boot/vmlinuz-*"))
 	if err != nil || len(images) != 1 {
 		return nil, fmt.Errorf("%s holds %d kernels, want 1: remove the folder to fetch it again", dir, len(images))
 	}
 	release := strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")
-	k := &kernel{release: release, modules: filepath.Join(dir, "lib/modules", release)}
-	k.image, err = vmlinux(ctx, images[0], filepath.Join(dir, "vmlinux"))
+	k := &kernel{arch: arch, release: release, modules: filepath.Join(dir, "lib/modules", release)}
+	k.image, err = arch.image(ctx, images[0], filepath.Join(dir, "vmlinux"))
 	return k, err
 }
 
 // withFreshLists tries again after apt-get update, but only if the first try
 // failed: an update takes longer than a boot.
-func withFreshLists(ctx context.Context, try func() error) error {
+func withFreshLists(ctx context.Context, options []string, try func() error) error {
 	first := try()
 	if first == nil || ctx.Err() != nil {
 		return first
 	}
-	if err := apt(ctx, "", "update", "-qq"); err != nil {
+	if err := apt(ctx, "", append(options, "update", "-qq")...); err != nil {
 		return errors.Join(first, err)
 	}
 	return try()

@@ -29,9 +29,12 @@ const instructionsFile = "etc/instructions.json"
 
 // writeInitramfs writes the whole file system of the guest.
 func writeInitramfs(ctx context.Context, out io.Writer, k *kernel, opts *options) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
+	self := opts.init
+	if self == "" {
+		var err error
+		if self, err = os.Executable(); err != nil {
+			return err
+		}
 	}
 	buffered := bufio.NewWriterSize(out, 1<<20)
 	archive := &cpio{out: buffered, made: make(map[string]bool)}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ const booted = "machine-booted"
 // machine is a running one.
 type machine struct {
 	t       *testing.T
+	row     *row // of the table
 	outside *outside
 	serial  net.Conn
 	next    int // command
@@ -42,18 +44,38 @@ type machine struct {
 	ended   bool
 }
 
-// hardware is what machines differ in.
+// hardware is what machines differ in. Zero is one CPU and two virtio NICs of one queue.
 type hardware struct {
-	model   string   // of the NICs
-	cmdline string   // of the kernel, besides cmdline
-	extra   []string // for QEMU
+	qemu   []string // the program, and where it finds its files; nil is the one in PATH
+	model  string   // of the NICs, with properties
+	ports  bool     // each NIC needs a PCI Express port of its own
+	queues int      // of a NIC; more than one are for several CPUs
+}
+
+// nics are QEMU's arguments for the two NICs, which end in the outside's taps.
+func (hw hardware) nics() (args []string) {
+	for i, segment := range segments {
+		netdev := fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no,vhost=off", i, segment.tap)
+		device := fmt.Sprintf("%s,netdev=n%d,mac=%s", cmp.Or(hw.model, "virtio-net-pci"), i, segment.mac)
+		if hw.queues > 1 {
+			netdev += fmt.Sprintf(",queues=%d", hw.queues)
+			device += fmt.Sprintf(",mq=on,vectors=%d", 2*hw.queues+2)
+		}
+		if hw.ports {
+			args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=port%d,chassis=%d,slot=%d", i, i+1, i+1))
+			device += fmt.Sprintf(",bus=port%d", i)
+		}
+		args = append(args, "-netdev", netdev, "-device", device)
+	}
+	return args
 }
 
 // newMachine switches a machine on that forgets at its end what it wrote to its disk, and
 // strangers begin to knock.
-func newMachine(t *testing.T, k *kernel, disk string, hw hardware) *machine {
+func newMachine(t *testing.T, k *kernel, disk string, hw hardware, row *row) *machine {
 	t.Helper()
-	m := &machine{t: t, outside: newOutside(t), arrived: make(chan struct{}, 1)}
+	hw.queues = max(hw.queues, 1)
+	m := &machine{t: t, row: row, outside: newOutside(t, hw.queues), arrived: make(chan struct{}, 1)}
 	dir := logs(t)
 	initrd := filepath.Join(t.TempDir(), "initrd")
 	out, err := os.Create(initrd)
@@ -72,19 +94,20 @@ func newMachine(t *testing.T, k *kernel, disk string, hw hardware) *machine {
 	}
 	t.Cleanup(func() { os.RemoveAll(sockets) })
 	socket := filepath.Join(sockets, "shell")
-	argv := []string{"nice", "-n", "5", "qemu-system-x86_64", "-accel", "tcg", "-M", "q35", "-cpu", "max", "-smp", "1", "-m", "768",
-		"-nodefaults", "-no-user-config", "-display", "none",
-		"-serial", "file:" + filepath.Join(dir, "console.log"),
-		"-serial", "unix:" + socket + ",server=on,wait=off",
-		"-kernel", k.image, "-initrd", initrd,
-		"-append", "console=ttyS0 panic=5 net.ifnames=0 nokaslr tsc=reliable no_timer_check cryptomgr.notests systemd.log_color=0 " + hw.cmdline,
-		"-drive", "file=" + disk + ",if=none,id=disk,format=raw,snapshot=on,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
-		"-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random"}
-	for i, k := range segments {
-		argv = append(argv, "-netdev", fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no,vhost=off", i, k.tap),
-			"-device", fmt.Sprintf("%s,netdev=n%d,mac=%s", hw.model, i, k.mac))
+	argv := []string{"nice", "-n", "5"}
+	if hw.qemu == nil {
+		hw.qemu = []string{"qemu-system-x86_64"}
 	}
-	m.start(append(argv, hw.extra...))
+	argv = append(argv, hw.qemu...)
+	argv = append(argv, "-accel", "tcg", "-M", "q35", "-cpu", "max", "-smp", strconv.Itoa(hw.queues), "-m", "768",
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-serial", "file:"+filepath.Join(dir, "console.log"),
+		"-serial", "unix:"+socket+",server=on,wait=off",
+		"-kernel", k.image, "-initrd", initrd,
+		"-append", "console=ttyS0 panic=5 net.ifnames=0 nokaslr tsc=reliable no_timer_check cryptomgr.notests systemd.log_color=0",
+		"-drive", "file="+disk+",if=none,id=disk,format=raw,snapshot=on,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
+		"-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random")
+	m.start(append(argv, hw.nics()...))
 	m.connect(socket)
 	m.waitBoot()
 	return m
@@ -127,7 +150,7 @@ func (m *machine) keepJournal() {
 	if m.ended {
 		return
 	}
-	out, _, err := m.try("journalctl -o short-monotonic --no-pager", commandLimit)
+	out, _, err := m.try("journalctl -b -o short-monotonic --no-pager | tail -n 500", commandLimit)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(logs(m.t), "journal.log"), []byte(out), 0o644)
 	}

@@ -19,7 +19,13 @@ func TestMain(m *testing.M) {
 	case filepath.Base(os.Args[0]) == apiServer:
 		serveAPI(os.Args[1:])
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	removeDisks()
+	if err := compareTable(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // selection is which machines are tested: all, ci for those of every change, or none.

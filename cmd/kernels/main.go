@@ -37,6 +37,8 @@ type options struct {
 	modules  []string
 	env      []string
 	copies   []string // "HOSTPATH=GUESTPATH"
+	arch     *architecture
+	init     string // this tool for that processor, "" is the running binary
 	dir      string
 	disk     string // device of a root to boot, for the tests of machines
 	timeout  time.Duration
@@ -89,10 +91,10 @@ func runAll(ctx context.Context, opts *options) (failed bool) {
 
 // runOne returns the exit status of the first binary that failed, or 0.
 func runOne(ctx context.Context, opts *options, version string) (release string, code int, err error) {
-	if err := installTools(ctx, tools); err != nil {
+	if err := installTools(ctx, opts.arch.tools()); err != nil {
 		return version, 0, err
 	}
-	kernel, err := fetch(ctx, version, opts.generic)
+	kernel, err := fetch(ctx, opts.arch, version, opts.generic)
 	if err != nil {
 		return version, 0, err
 	}
@@ -128,6 +130,8 @@ func parse(args []string) (*options, error) {
 	}
 	flags.Func("env", "`NAME=VALUE` for the binaries' environment; repeatable", appendTo(&opts.env))
 	flags.Func("copy", "`PATH=GUESTPATH`: a file or folder to take along; repeatable", appendTo(&opts.copies))
+	arch := flags.String("arch", "amd64", "`processor` of the guest: amd64 or arm64")
+	flags.StringVar(&opts.init, "init", "", "`path` of this tool, built for the guest's processor; needed for another one than this machine's")
 	flags.StringVar(&opts.dir, "dir", "/tmp", "working `directory` in the guest")
 	flags.DurationVar(&opts.timeout, "timeout", 5*time.Minute, "limit for one kernel")
 	flags.StringVar(&opts.accel, "accel", "tcg", "QEMU accelerator; kvm only where the CPU has it natively")
@@ -137,6 +141,12 @@ func parse(args []string) (*options, error) {
 	flags.IntVar(&opts.memory, "memory", 768, "memory of the guest in `MiB`")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
+	}
+	if opts.arch = architectures[*arch]; opts.arch == nil {
+		return nil, fmt.Errorf("-arch %s: there are amd64 and arm64", *arch)
+	}
+	if !opts.arch.native() && opts.init == "" {
+		return nil, fmt.Errorf("-arch %[1]s needs -init (GOARCH=%[1]s CGO_ENABLED=0 go build -o PATH ./cmd/kernels)", *arch)
 	}
 	opts.modules = strings.FieldsFunc(*modules, func(r rune) bool { return r == ',' })
 

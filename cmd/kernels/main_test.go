@@ -71,3 +71,30 @@ func TestArchive(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A packed kernel ends where its header says, and one that ends beyond the file is refused.
+func TestZbootPayload(t *testing.T) {
+	image := append([]byte("MZ\x00\x00zimg\x18\x00\x00\x00\x0a\x00\x00\x00gzip\x00\x00\x00\x00"), "0123456789 and the rest"...)
+	if got, err := zbootPayload(image); err != nil || string(got) != "0123456789" {
+		t.Errorf("payload %q, %v", got, err)
+	}
+	for _, size := range []int{12, 30} {
+		if _, err := zbootPayload(image[:size]); err == nil {
+			t.Errorf("%d bytes of an image were accepted", size)
+		}
+	}
+}
+
+// A guest of another processor needs an init for it.
+func TestArchitecture(t *testing.T) {
+	for line, good := range map[string]bool{
+		"6.1 -- a.test": true,
+		"-arch arm64 -init kernels 6.1 -- a.test": true,
+		"-arch arm64 6.1 -- a.test":               false,
+		"-arch m68k 6.1 -- a.test":                false,
+	} {
+		if _, err := parse(strings.Fields(line)); (err == nil) != good {
+			t.Errorf("parse(%q): %v", line, err)
+		}
+	}
+}

@@ -67,22 +67,34 @@ type outside struct {
 	knocks  [len(segments)]int // frames that a tap has taken
 	answers map[answer]int
 	opened  []string // what must never be: whom a SYN-ACK went to, and when
+	quiet   bool     // nobody knocks
 	act     string   // what the machine is going through
 }
 
-func newOutside(t *testing.T) *outside {
+// newOutside makes the segments, and taps of as many queues as the machine's NICs have.
+func newOutside(t *testing.T, queues int) *outside {
 	t.Helper()
-	o := &outside{t: t, lab: labtest.New(t), answers: make(map[answer]int)}
+	o := &outside{t: t, lab: labtest.New(t), fds: [len(segments)]int{-1, -1}, answers: make(map[answer]int)}
 	if err := o.lab.DeleteLink("eth0"); err != nil { // the machine is the host
 		t.Fatal(err)
 	}
 	wire := o.lab.Wire
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	t.Cleanup(func() { stop(); running.Wait() })
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+		for _, fd := range o.fds {
+			unix.Close(fd)
+		}
+	})
 	for i, k := range segments {
 		// QEMU's virtio_net has offloads only on a tap that carries their header.
-		out, err := wire.Command(ctx, "ip", "tuntap", "add", k.tap, "mode", "tap", "vnet_hdr").CombinedOutput()
+		add := []string{"ip", "tuntap", "add", k.tap, "mode", "tap", "vnet_hdr"}
+		if queues > 1 {
+			add = append(add, "multi_queue")
+		}
+		out, err := wire.Command(ctx, add...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("make %s: %v\n%s", k.tap, err, out)
 		}
@@ -92,7 +104,6 @@ func newOutside(t *testing.T) *outside {
 		if o.fds[i], err = o.open(k.tap); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { running.Wait(); unix.Close(o.fds[i]) })
 		running.Go(func() { o.knock(ctx, i) })
 		running.Go(func() { o.watch(ctx, i) })
 	}
@@ -141,6 +152,12 @@ func (o *outside) knock(ctx context.Context, i int) {
 		case <-ctx.Done():
 			return
 		case <-ticks.C:
+		}
+		o.mu.Lock()
+		quiet := o.quiet
+		o.mu.Unlock()
+		if quiet {
+			continue
 		}
 		// An error is a machine without power, or one that does not listen.
 		if err := unix.Send(o.fds[i], frames[n%len(frames)], 0); err == nil {
@@ -216,6 +233,13 @@ func parseTCP(frame []byte) (to netip.AddrPort, flags netlab.Flags, ok bool) {
 		return
 	}
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(tcp[2:])), netlab.Flags(tcp[13]), true
+}
+
+// hush stops the strangers' knocking, or lets it go on.
+func (o *outside) hush(quiet bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.quiet = quiet
 }
 
 // begin names what the machine goes through from now on.

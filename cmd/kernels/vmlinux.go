@@ -1,5 +1,5 @@
 // This file unpacks the compressed kernel image once, natively: the guest would
-// do it at every boot, emulated.
+// do it at every boot, emulated, and QEMU cannot do it for every processor.
 
 package main
 
@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 )
@@ -24,26 +25,60 @@ const (
 // vmlinux writes the ELF kernel that is packed in a bzImage to path, if it is
 // not there yet. QEMU boots it by its PVH entry, which Debian's kernels have.
 func vmlinux(ctx context.Context, bzImage, path string) (string, error) {
+	return unpack(ctx, bzImage, path, payloadOf)
+}
+
+// zboot writes the kernel that is packed in an EFI program to path, if it is not there
+// yet. One that is not packed is booted as it is.
+func zboot(ctx context.Context, image, path string) (string, error) {
+	header := make([]byte, 8)
+	file, err := os.Open(image)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	if _, err := io.ReadFull(file, header); err != nil {
+		return "", fmt.Errorf("read %s: %w", image, err)
+	}
+	if !bytes.Equal(header, []byte("MZ\x00\x00zimg")) {
+		return image, nil
+	}
+	return unpack(ctx, image, path, zbootPayload)
+}
+
+func unpack(ctx context.Context, packed, path string, payloadOf func([]byte) ([]byte, error)) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	image, err := os.ReadFile(bzImage)
+	image, err := os.ReadFile(packed)
 	if err != nil {
 		return "", err
 	}
 	payload, err := payloadOf(image)
 	if err != nil {
-		return "", fmt.Errorf("unpack %s: %w", bzImage, err)
+		return "", fmt.Errorf("unpack %s: %w", packed, err)
 	}
-	elf, err := decompress(ctx, payload)
+	kernel, err := decompress(ctx, payload)
 	if err != nil {
-		return "", fmt.Errorf("unpack %s: %w", bzImage, err)
+		return "", fmt.Errorf("unpack %s: %w", packed, err)
 	}
 	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if err := os.WriteFile(temp, elf, 0o644); err != nil {
+	if err := os.WriteFile(temp, kernel, 0o644); err != nil {
 		return "", err
 	}
 	return path, os.Rename(temp, path)
+}
+
+// zbootPayload reads the header of drivers/firmware/efi/libstub/zboot-header.S.
+func zbootPayload(image []byte) ([]byte, error) {
+	if len(image) < 16 {
+		return nil, errors.New("no zboot header")
+	}
+	start, size := binary.LittleEndian.Uint32(image[8:]), binary.LittleEndian.Uint32(image[12:])
+	if uint64(start)+uint64(size) > uint64(len(image)) || size < 8 {
+		return nil, errors.New("payload beyond the image")
+	}
+	return image[start : start+size], nil
 }
 
 func payloadOf(image []byte) ([]byte, error) {
@@ -70,6 +105,7 @@ func decompress(ctx context.Context, payload []byte) ([]byte, error) {
 		{"\x02\x21\x4c\x18", "lz4"},
 		{"\x28\xb5\x2f\xfd", "zstd"},
 		{"\xfd7zX", "xz"},
+		{"\x1f\x8b", "gzip"},
 	} {
 		if !bytes.HasPrefix(payload, []byte(format.magic)) {
 			continue
