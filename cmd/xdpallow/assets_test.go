@@ -28,7 +28,8 @@ func TestUnit(t *testing.T) {
 		"Restart":                  "on-failure",                     // detach ends the daemon with 0, and must stay detached
 		"ExecReload":               "/usr/local/bin/xdpallow reload", // fails when it is refused
 		"CapabilityBoundingSet":    "CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_CHOWN",
-		"ReadWritePaths":           "-/sys/fs/bpf/xdpallow", // not there after a boot
+		"ReadWritePaths":           "-/sys/fs/bpf/xdpallow -/var/lib/xdpallow", // not there after a boot
+		"StateDirectory":           "",                                         // would end the unit on a file system that is read-only
 		"RequiresMountsFor":        "/sys/fs/bpf",
 		"Environment":              "GOTRACEBACK=crash", // or a crash would be taken for wrong input
 		"ExecStop":                 "",                  // stopping must not open the gate
