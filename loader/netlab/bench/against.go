@@ -23,13 +23,13 @@ const (
 // against measures every kind of drop with our programs and with those in the folder bpf
 // of another tree, and prints how much ours take of what the others take. It returns an
 // error when one takes over 1.03 of that.
-func against(out io.Writer, other string, rounds int) error {
+func against(out io.Writer, other string, prefixes []int, rounds int) error {
 	if err := ahead(); err != nil {
 		return err
 	}
 	var slow int
 	for _, ipv6 := range []bool{false, true} {
-		for _, n := range []int{15, 100_000, 1_000_000} {
+		for _, n := range prefixes {
 			found, err := compareList(out, other, newList(n, ipv6), rounds)
 			if err != nil {
 				return fmt.Errorf("%s, %d prefixes: %w", familyName(ipv6), n, err)

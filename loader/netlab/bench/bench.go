@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,6 +20,7 @@ func main() {
 	picture := flag.String("chart", "", "where the chart is drawn, an SVG")
 	directory := flag.String("raw", "testdata/bench", "where the raw results are kept")
 	other := flag.String("against", "", "compare the drop path with the programs in this folder, the bpf of another tree, and nothing else")
+	lists := flag.String("prefixes", "15,100000,1000000", "for -against: the sizes of the lists")
 	flag.Parse()
 	if err := child(flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -28,7 +30,7 @@ func main() {
 		return
 	}
 	if *other != "" {
-		if err := runAgainst(*other, *quick); err != nil {
+		if err := runAgainst(*other, *lists, *quick); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -71,12 +73,20 @@ func (p part) run(rounds int) (s samples, err error) {
 }
 
 // runAgainst is against on a thread of its own, like a part.
-func runAgainst(other string, quick bool) error {
+func runAgainst(other, lists string, quick bool) error {
+	var prefixes []int
+	for _, text := range strings.Split(lists, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-prefixes %s: %q is no size of a list", lists, text)
+		}
+		prefixes = append(prefixes, n)
+	}
 	rounds := pairs
 	if quick {
 		rounds = hastyPairs
 	}
-	_, err := part{measure: func(rounds int) (samples, error) { return nil, against(os.Stdout, other, rounds) }}.run(rounds)
+	_, err := part{measure: func(rounds int) (samples, error) { return nil, against(os.Stdout, other, prefixes, rounds) }}.run(rounds)
 	return err
 }
 
