@@ -22,7 +22,7 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 		return Attachment{}, nil
 	}
 	if err != nil {
-		return Attachment{}, fmt.Errorf("%s: load pinned link: %w", name, err)
+		return Attachment{}, fmt.Errorf("%s: load pinned link: %w", name, unloaded(g.link(name), err))
 	}
 	defer func() {
 		if !at.Adopted {

@@ -77,7 +77,7 @@ func (g *Gate) linkBackstop(made *attachment) (link.Link, error) {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
-		return nil, fmt.Errorf("load pinned link: %w", err)
+		return nil, fmt.Errorf("load pinned link: %w", unloaded(path, err))
 	case inThisNamespace(pinned):
 		if err := g.swap(backstop, pinned, made.program); err != nil {
 			pinned.Close()

@@ -29,6 +29,17 @@ func (e *PrivateMountError) Error() string {
 // Hint is what to type on the host, outside of the namespace.
 func (e *PrivateMountError) Hint() string { return "mount -t bpf bpf " + mountPoint(e.Path) }
 
+// HiddenError says that a BPF file system would have to be mounted over a directory that
+// has files, which nobody could see any more.
+type HiddenError struct{ Path string }
+
+func (e *HiddenError) Error() string {
+	return e.Path + " is not on a BPF file system, and has files that a mount would hide"
+}
+
+// Hint is a place for pins.
+func (e *HiddenError) Hint() string { return "xdpallow run --bpffs " + DefaultRoot }
+
 // ensureBPFFS makes sure that root is a directory of a BPF file system that
 // outlives this process, and mounts one where that is so.
 func ensureBPFFS(root string) error {
@@ -39,6 +50,9 @@ func ensureBPFFS(root string) error {
 		return makeDirectory(root)
 	}
 	point := mountPoint(root)
+	if files, err := os.ReadDir(point); err == nil && len(files) > 0 && point != sysBPF {
+		return &HiddenError{point}
+	}
 	if !outlives() {
 		return &PrivateMountError{root}
 	}

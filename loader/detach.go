@@ -51,7 +51,7 @@ func detach(path string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("load pinned link: %w", err)
+		return fmt.Errorf("load pinned link: %w", unloaded(path, err))
 	}
 	defer l.Close()
 	// A link that lost its interface has nothing to detach.

@@ -48,6 +48,31 @@ func unescape(file string) string {
 	return strings.NewReplacer("%62", "b", "%2E", ".", "%25", "%").Replace(file)
 }
 
+// ForeignPinError says that something is pinned, or lies, where another kind of object
+// belongs: it was not put there by a gate.
+type ForeignPinError struct {
+	Path string
+	Err  error
+}
+
+func (e *ForeignPinError) Error() string {
+	return fmt.Sprintf("what is at %s was not put there by xdpallow: %v", e.Path, e.Err)
+}
+
+func (e *ForeignPinError) Unwrap() error { return e.Err }
+
+// Hint is the command that takes it away.
+func (e *ForeignPinError) Hint() string { return "rm -r " + e.Path }
+
+// unloaded is err of the loading of what is pinned at path: a *ForeignPinError where it
+// tells of what is there, and not that there is nothing or that it cannot be told.
+func unloaded(path string, err error) error {
+	if errors.Is(err, os.ErrNotExist) || unanswered(err) {
+		return err
+	}
+	return &ForeignPinError{path, err}
+}
+
 type pinner interface{ Pin(string) error }
 
 // pin pins object at path, in place of what is pinned there: at no moment is
@@ -83,7 +108,7 @@ func (dir tablePins) Load(name string) (*ebpf.Map, error) {
 	path := filepath.Join(string(dir), name)
 	m, err := ebpf.LoadPinnedMap(path, nil)
 	if err != nil {
-		return nil, fmt.Errorf("load pinned map %s: %w", path, err)
+		return nil, fmt.Errorf("load pinned map %s: %w", path, unloaded(path, err))
 	}
 	return m, nil
 }

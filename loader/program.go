@@ -178,8 +178,9 @@ func (g *Gate) openCounters(name string) (maps.Counters, error) {
 
 // loadCounters opens what is pinned for name; os.ErrNotExist when nothing is.
 func (g *Gate) loadCounters(name string) (c maps.Counters, err error) {
-	if c.Live, err = ebpf.LoadPinnedMap(g.schema("counters", escape(name)), nil); err != nil {
-		return c, fmt.Errorf("load pinned counters of %s: %w", name, err)
+	path := g.schema("counters", escape(name))
+	if c.Live, err = ebpf.LoadPinnedMap(path, nil); err != nil {
+		return c, fmt.Errorf("load pinned counters of %s: %w", name, unloaded(path, err))
 	}
 	c.Earlier, err = g.openEarlier(name)
 	return c, err

@@ -77,7 +77,7 @@ func (g *Gate) deviceName(name string) (string, error) {
 	}
 	pinned, err := link.LoadPinnedLink(g.link(name), nil)
 	if err != nil {
-		return "", fmt.Errorf("%s: load pinned link: %w", name, err)
+		return "", fmt.Errorf("%s: load pinned link: %w", name, unloaded(g.link(name), err))
 	}
 	defer pinned.Close()
 	return nameOf(name, pinned)

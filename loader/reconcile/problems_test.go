@@ -26,7 +26,7 @@ func TestProblemCodes(t *testing.T) {
 	}
 	for code, enforces := range map[string]bool{
 		"audit": false, "canary": false, "detached": false, "interface_not_attached": false, "interface_taken": false,
-		"interface_unreadable": false, "not_attached": false, "not_repaired": false, "policy_changed": false, "program_replaced": false,
+		"interface_unreadable": false, "not_attached": false, "not_repaired": false, "not_run": false, "policy_changed": false, "program_replaced": false,
 		"backstop": false, "backstop_detached": false, "backstop_replaced": false, "backstop_shared": false,
 
 		"change_log": true, "clock_stepped": true, "events": true, "held": true, "interface_missing": true, "interface_not_named": true,
