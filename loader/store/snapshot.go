@@ -122,7 +122,7 @@ func (s *Store) prepare(n *Snapshot) (_ *pendingList, err error) {
 	}
 	// A torn file must not take the place of the previous one: until the
 	// rename in commit, that is the only whole one.
-	if s.whole || isWhole(path) {
+	if s.whole && !s.listIsAnother() || isWhole(path) {
 		if err := linkOver(path, filepath.Join(s.dir, previousName)); err != nil {
 			return nil, err
 		}
