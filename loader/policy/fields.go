@@ -147,12 +147,27 @@ func ParseNote(s string) error {
 	if len(s) > MaxNote {
 		return inputErrorf("", "", "a note of %d bytes is longer than %d", len(s), MaxNote)
 	}
-	return checkText(s)
+	return checkText(s, false)
+}
+
+// StoredNote is ParseNote of a note that a release before this one may have accepted: of
+// what is kept nothing is refused, or a host would have no list after a reboot.
+func StoredNote(s string) error {
+	if len(s) > MaxNote {
+		return ParseNote(s)
+	}
+	return checkText(s, true)
+}
+
+// format are characters that turn or hide the words of a line, but for the two joiners
+// that some languages are written with.
+func format(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) && r != '\u200c' && r != '\u200d'
 }
 
 // checkText refuses what would not survive a line, or would run on the
-// terminal of whoever lists it.
-func checkText(s string) error {
+// terminal of whoever lists it. What is stored may hold format characters.
+func checkText(s string, stored bool) error {
 	plain := func(c byte) bool { return c >= ' ' && c <= '~' || c == '\t' }
 	i := 0
 	for i < len(s) && plain(s[i]) {
@@ -165,6 +180,9 @@ func checkText(s string) error {
 	for _, r := range s {
 		if r != '\t' && unicode.IsControl(r) {
 			return inputErrorf("", "", "control character %s", fmt.Sprintf("%U", r))
+		}
+		if !stored && format(r) {
+			return inputErrorf("", "", "format character %s", fmt.Sprintf("%U", r))
 		}
 	}
 	return nil

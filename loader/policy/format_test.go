@@ -1,6 +1,9 @@
 package policy
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // Promise: what would turn or hide the words of a terminal's line is in no note that comes
 // from outside; what is stored already is still read, or a host would have no list.
@@ -20,5 +23,13 @@ func TestNoFormatCharacters(t *testing.T) {
 		if err := ParseNote(good); err != nil {
 			t.Errorf("note %q: %v", good, err)
 		}
+	}
+}
+
+// What an earlier release accepted is read from what is stored.
+func TestStoredNotes(t *testing.T) {
+	claims, _, err := ParseStored("x", OriginCLI, strings.NewReader("192.0.2.1 note=\"a\u202eb\"\n"))
+	if err != nil || len(claims) != 1 {
+		t.Errorf("%v, %v", claims, err)
 	}
 }

@@ -17,7 +17,7 @@ const blanks = " \t"
 // parseLine reads one line. A line without an entry is the zero Claim. Errors
 // are *InputError without a Where.
 func (p *listParser) parseLine(text string) (c Claim, warning string, err error) {
-	if err := checkText(text); err != nil {
+	if err := checkText(text, true); err != nil { // what becomes a note is looked at more closely
 		return c, "", err
 	}
 	rest := strings.TrimLeft(text, blanks)
@@ -55,6 +55,9 @@ func (p *listParser) parseLine(text string) (c Claim, warning string, err error)
 	c.Services = slices.Compact(c.Services)
 	if len(c.Services) > MaxServices {
 		return c, "", inputErrorf("", "", "%d services are more than %d", len(c.Services), MaxServices)
+	}
+	if p.stored {
+		return c, warning, StoredNote(c.Note)
 	}
 	return c, warning, ParseNote(c.Note)
 }

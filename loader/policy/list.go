@@ -23,20 +23,23 @@ const MaxLine = 4096
 // and for messages. Bad lines refuse the whole list: the error joins an
 // *InputError for each of the first twenty. A failing r is another error.
 func ParseList(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
-	return parseList(name, origin, r, false)
+	return parseList(listParser{name: name, origin: origin}, r)
+}
+
+// ParseStored is ParseList of what FormatLine wrote, in this release or one before.
+func ParseStored(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
+	return parseList(listParser{name: name, origin: origin, stored: true}, r)
 }
 
 // ParseFile is ParseList of a file that may be no list at all, because a symlink leads to
 // another: of what looks like no address nothing is quoted.
 func ParseFile(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
-	return parseList(name, origin, r, true)
+	return parseList(listParser{name: name, origin: origin, discreet: true}, r)
 }
 
-func parseList(name string, origin Origin, r io.Reader, discreet bool) (claims []Claim, warnings []string, err error) {
-	p := listParser{
-		name: name, origin: origin, discreet: discreet,
-		seen: make(map[netip.Prefix]int32), names: make(map[string]string),
-	}
+func parseList(p listParser, r io.Reader) (claims []Claim, warnings []string, err error) {
+	name := p.name
+	p.seen, p.names = make(map[netip.Prefix]int32), make(map[string]string)
 	in := bufio.NewReaderSize(r, 64<<10)
 	for n := 1; ; n++ {
 		line, long, err := readLine(in)
@@ -85,6 +88,7 @@ type listParser struct {
 	name     string
 	origin   Origin
 	discreet bool // quote nothing that looks like no address
+	stored   bool // written by a release of ours
 
 	claims       []Claim
 	warnings     []string

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -67,10 +68,12 @@ func directory(ctx context.Context, dir string) []Reading {
 	if err != nil {
 		return []Reading{{Origin: policy.FileOrigin(dir), Err: unreadable(dir, err)}}
 	}
-	var lists, others []string
+	var lists, others, odd []string
 	for _, f := range files {
 		switch {
 		case strings.HasPrefix(f.Name(), "."):
+		case policy.ParseNote(f.Name()) != nil: // a place is named in answers and logs
+			odd = append(odd, strconv.QuoteToASCII(f.Name()))
 		case strings.HasSuffix(f.Name(), Suffix):
 			lists = append(lists, filepath.Join(dir, f.Name()))
 		default:
@@ -83,6 +86,11 @@ func directory(ctx context.Context, dir string) []Reading {
 		waiting.Go(func() { readings[i] = file(ctx, path) })
 	}
 	waiting.Wait()
+	if len(odd) > 0 {
+		return append(readings, Reading{Origin: policy.FileOrigin(dir), Err: &policy.InputError{
+			Where: dir, What: "the name of a file holds control or format characters: " + strings.Join(odd, ", "), Hint: "ls -b " + dir,
+		}})
+	}
 	if len(others) > 0 {
 		slices.Sort(others)
 		readings = append(readings, Reading{Origin: policy.FileOrigin(dir), Warnings: []string{

@@ -168,7 +168,7 @@ func ascending(claims []*policy.Claim) bool {
 // appendClaim appends the line of a claim. A note that holds the mark gets
 // one behind it, so that the last of a line is never the note's.
 func appendClaim(line []byte, c *policy.Claim) ([]byte, error) {
-	if err := policy.ParseNote(c.Note); err != nil {
+	if err := policy.StoredNote(c.Note); err != nil {
 		return nil, fmt.Errorf("entry %s: %w", c.Prefix, err)
 	}
 	line = policy.AppendLine(line, *c)

@@ -211,7 +211,7 @@ func (s *section) claims() ([]policy.Claim, error) {
 		return nil, fmt.Errorf("origin %s: %w", quoted, err)
 	}
 	s.title, s.wheres = "", nil
-	claims, _, err := policy.ParseList(effectiveName, policy.Origin(origin), s)
+	claims, _, err := policy.ParseStored(effectiveName, policy.Origin(origin), s)
 	if err != nil {
 		return nil, fmt.Errorf("entries of origin %s: %w", origin, err)
 	}

@@ -99,7 +99,7 @@ func encodeSuspensions(change Change) (writes []write, err error) {
 	for _, s := range change.Suspend {
 		key, err := s.key()
 		if err == nil {
-			err = policy.ParseNote(s.Reason)
+			err = policy.StoredNote(s.Reason)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("suspend: %w", err)
