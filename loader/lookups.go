@@ -29,6 +29,19 @@ func (l Lookup) String() string {
 // OtherLookups returns the programs at the socket lookups of this network namespace that
 // are no backstop: not of this gate, and not of another one that is pinned beside it.
 func (g *Gate) OtherLookups() ([]Lookup, error) {
+	ours, err := g.Backstop()
+	if err != nil {
+		return nil, err
+	}
+	return otherLookups(append(g.neighbours(), ours.ProgramID))
+}
+
+// OtherLookups is [Gate.OtherLookups] of a gate that may not be there yet, under root.
+func OtherLookups(root string) ([]Lookup, error) {
+	return otherLookups((&Gate{root: root}).neighbours())
+}
+
+func otherLookups(known []uint32) (others []Lookup, err error) {
 	ns, err := os.Open(netns)
 	if err != nil {
 		return nil, fmt.Errorf("open the network namespace: %w", err)
@@ -36,14 +49,8 @@ func (g *Gate) OtherLookups() ([]Lookup, error) {
 	defer ns.Close()
 	found, err := link.QueryPrograms(link.QueryOptions{Target: int(ns.Fd()), Attach: ebpf.AttachSkLookup})
 	if err != nil {
-		return nil, fmt.Errorf("list the programs at the socket lookups: %w", err)
+		return nil, explain(fmt.Errorf("list the programs at the socket lookups: %w", err))
 	}
-	ours, err := g.Backstop()
-	if err != nil {
-		return nil, err
-	}
-	known := append(g.neighbours(), ours.ProgramID)
-	var others []Lookup
 	for _, program := range found.Programs {
 		if id := uint32(program.ID); !slices.Contains(known, id) {
 			others = append(others, Lookup{id, programName(id)})
@@ -52,7 +59,7 @@ func (g *Gate) OtherLookups() ([]Lookup, error) {
 	return others, nil
 }
 
-// neighbours are the programs of the backstops whose pin roots lie beside ours. Without
+// neighbours are the programs of the backstops whose pin roots lie beside ours, and of ours. Without
 // CAP_SYS_ADMIN the kernel tells no more of a program than its id, but whoever owns a pin
 // can open it.
 func (g *Gate) neighbours() (programs []uint32) {

@@ -57,7 +57,7 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 	rows = append(rows, []string{"backstop:", describeBackstop(s.Backstop)})
 	for _, name := range s.Uncovered {
 		if slices.Contains(s.Routed, name) {
-			name += ", which leads containers or VMs: guarded, it would drop their own connections"
+			name += ", which " + reconcile.LeadsGuests
 		}
 		rows = append(rows, []string{"uncovered:", name})
 	}

@@ -73,13 +73,13 @@ func (v *view) probeBackstop() []Problem {
 			}
 		}
 	}
-	return v.probeLookups()
+	return OtherLookups(v.gate.OtherLookups())
 }
 
-// probeLookups names the programs that can overrule the backstop. What they do cannot be
-// seen from outside, so each of them is a problem.
-func (v *view) probeLookups() (problems []Problem) {
-	others, err := v.gate.OtherLookups()
+// OtherLookups names the programs that can overrule the backstop. What they do cannot be
+// seen from outside, so each of them is a problem. The arguments are what
+// loader.OtherLookups returns.
+func OtherLookups(others []loader.Lookup, err error) (problems []Problem) {
 	if err != nil {
 		return []Problem{{Code: "backstop", Subject: "backstop", Text: fmt.Sprintf("cannot be asked: %v", err), Hint: "xdpallow status"}}
 	}

@@ -193,6 +193,9 @@ func (e *Engine) status() Status {
 	}
 }
 
+// LeadsGuests is why an interface in Status.Routed is not to be guarded like any other.
+const LeadsGuests = "leads containers or VMs: guarded, it would drop their own connections"
+
 // findUncovered dumps the interfaces, which can be many: no lock is held meanwhile.
 func (s *Status) findUncovered(guarded []string) {
 	names, routed, err := loader.Uncovered(guarded)

@@ -7,12 +7,12 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 )
 
-// probeSourceRoutes names the interfaces that take source routes. The gate drops such
-// packets to a protected port whatever their source, so it is shut; but the backstop cannot
-// see them in what comes in beside the gate.
-func probeSourceRoutes() []Problem {
+// SourceRoutes is the problem of a host whose interfaces in taking take source routes, or
+// that does not tell, with err. The gate drops such packets to a protected port whatever
+// their source, so it is shut; but the backstop cannot see them in what comes in beside the
+// gate. The arguments are what loader.SourceRouted returns.
+func SourceRoutes(taking []string, err error) []Problem {
 	p := Problem{Code: "source_routes", Subject: loader.SourceRouteSetting, Hint: "sysctl -w " + loader.SourceRouteSetting + "=0"}
-	taking, err := loader.SourceRouted()
 	switch {
 	case err != nil:
 		p.Text = fmt.Sprintf("whether source routes are taken is not known: %v", err)

@@ -132,7 +132,7 @@ func (v *view) probe() []Problem {
 	}
 	problems = append(problems, v.probeBackstop()...)
 	problems = append(problems, v.probeUDP()...)
-	problems = append(problems, probeSourceRoutes()...)
+	problems = append(problems, SourceRoutes(loader.SourceRouted())...)
 	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.state.Services, v.audits)}); err != nil || !same {
 		problems = append(problems, Problem{
 			Code: "policy_changed", Text: "the ports and modes in the kernel are not ours: somebody else wrote to the map policy",
@@ -166,7 +166,7 @@ func (v *view) probeInterface(name string) []Problem {
 	at, err := v.gate.Inspect(name)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return []Problem{missing(name)}
+		return []Problem{Missing(name)}
 	case err != nil:
 		return problem("interface_unreadable", "ip link show dev "+name, "cannot be asked: %v", err)
 	case at.Mode == "":
@@ -198,8 +198,8 @@ func (v *view) probeInterface(name string) []Problem {
 	return nil
 }
 
-// missing is the problem of an interface that is not there. Nobody comes in by it.
-func missing(name string) Problem {
+// Missing is the problem of an interface that is not there. Nobody comes in by it.
+func Missing(name string) Problem {
 	return Problem{
 		Code: "interface_missing", Subject: name,
 		Text: "there is no such interface; it is guarded as soon as there is", Hint: "ip -br link",
