@@ -174,7 +174,7 @@ func (k known) values(ctx context.Context, command, flag string) (values []strin
 			}
 		}
 	case "interface":
-		if command == "run" {
+		if command == "run" || command == "doctor" {
 			return interfacesToGuard()
 		}
 		for _, i := range k.status(ctx).Interfaces {

@@ -37,6 +37,8 @@ func TestCompletion(t *testing.T) {
 		"mode audit --service a":    "admin api",
 		"check --port ":             "tcp/22 tcp/443 udp/443",
 		"detach --interface ":       "eth0",
+		"doc":                       "doctor",
+		"doctor --tr":               "--try",
 		"run --interface l":         "", // nobody guards lo
 		"list -o ":                  "json table text",
 		"stats --output ":           "json prometheus table",

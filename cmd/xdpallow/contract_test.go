@@ -77,14 +77,15 @@ func TestWrongInput(t *testing.T) {
 		"suspend", "suspend acme globex", "suspend ACME", "suspend 192.0.2.5/24", "suspend acme --for 1d", "suspend fe80::1%eth0", "resume", "resume acme --cut", "cut", "cut 192.0.2.5/24",
 		"limit", "limit acme", "limit acme 5", "limit acme 0/s", "limit acme -1/s", "limit acme 5/y", "limit acme inf/s", "limit ACME 5/s", "limit acme 5/s --burst 0",
 		"limit acme 5/s --burst 4294967296", "limit acme none --burst 1", "limit 192.0.2.0/24 5/s", "owners acme",
-		"detach", "detach eth0 --yes", "completion", "completion tcsh", "completion bash zsh", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
+		"detach", "doctor eth0", "doctor --interface e/0", "doctor --port 0", "doctor --config=", "doctor --try=x", "doctor -o text",
+		"detach eth0 --yes", "completion", "completion tcsh", "completion bash zsh", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
 	} {
 		code, out, stderr := w.run(strings.Fields(line)...)
 		if code != 2 || out != "" || !strings.HasPrefix(stderr, "xdpallow: error: ") {
 			t.Errorf("%s: exit %d, want 2; stdout %q, stderr %q", line, code, out, stderr)
 		}
 	}
-	if len(w.asked) > 0 || len(w.ran) > 0 {
+	if len(w.asked) > 0 || len(w.ran) > 0 || len(w.looked) > 0 {
 		t.Errorf("wrong input reached the engine: %v %v", w.asked, w.ran)
 	}
 }
@@ -456,7 +457,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners list check status stats history events top detach assets completion demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners list check status doctor stats history events top detach assets completion demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

@@ -68,7 +68,7 @@ var habits = map[string]string{
 	"start": "run --help", "attach": "run --help", "stop": "detach", "unload": "detach", "down": "detach",
 	"undo": "rollback", "revert": "rollback", "log": "history", "changes": "history",
 	"logs": "events", "watch": "top", "monitor": "top", "metrics": "stats", "counters": "stats",
-	"info": "status", "health": "status", "is-active": "status", "refresh": "reload",
+	"info": "status", "health": "status", "diagnose": "doctor", "diag": "doctor", "preflight": "doctor", "is-active": "status", "refresh": "reload",
 	"audit": "mode audit --for 15m", "enforce": "mode enforce",
 	"install": "assets unit", "unit": "assets unit", "config": "assets config", "man": "assets man", "manual": "assets man",
 }

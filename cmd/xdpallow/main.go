@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/doctor"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -39,6 +40,8 @@ type env struct {
 	logins func() []policy.Peer
 	// offline reads pins and state when no daemon answers.
 	offline func(bpffs, state string) offlineEngine
+	// examine reads this host.
+	examine func(doctor.Options) doctor.Facts
 	// daemon runs until ctx ends.
 	daemon func(ctx context.Context, c *call, o options) error
 }
@@ -58,6 +61,7 @@ func main() {
 		sessions: ownSessions,
 		logins:   allLogins,
 		offline:  openOffline,
+		examine:  doctor.Gather,
 		daemon:   runDaemon,
 	})
 	stop()

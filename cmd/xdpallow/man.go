@@ -82,7 +82,8 @@ var manSections = []manSection{
 	}},
 	{name: "EXAMPLES", text: "Count first and drop nothing, then enforce; let a customer in, see what happens to a source, and " +
 		"stop a stolen key; change files with a net below; keep a copy of the list.",
-		typed: `xdpallow run --interface eth0 --port 443 --allow 203.0.113.0/24 --mode audit
+		typed: `xdpallow doctor --interface eth0 --port 443
+xdpallow run --interface eth0 --port 443 --allow 203.0.113.0/24 --mode audit
 xdpallow status
 xdpallow add 198.51.100.0/28 --owner acme --for 90d --reason OPS-1234
 xdpallow check 192.0.2.9
@@ -109,7 +110,7 @@ xdpallow top`},
 	}},
 	{name: "EXIT STATUS", items: [][2]string{
 		{"0", "Done; of check: every port passes."},
-		{"1", "Refused or failed; of check: dropped."},
+		{"1", "Refused or failed; of check: dropped; of doctor: a problem."},
 		{"2", "Wrong input; of check: whatever is no answer."},
 		{"3", "No daemon answers, and one is needed."},
 		{"4", "Not permitted."},

@@ -23,7 +23,7 @@ import (
 
 // complain prints err, each of several on its own, and what to do about it.
 func complain(e env, err error) {
-	if err == nil || errors.Is(err, errDropped) {
+	if err == nil || errors.Is(err, errDropped) || errors.Is(err, errProblems) {
 		return
 	}
 	for _, one := range flatten(err) {

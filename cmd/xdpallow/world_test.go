@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/doctor"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -163,6 +164,8 @@ type world struct {
 	pins        *fakeEngine // what is read without a daemon
 	ran         []options   // what run handed to the daemon
 	refuses     error       // what became of the daemon
+	looked      []doctor.Options
+	facts       doctor.Facts // what doctor finds
 	socket      string
 	stdin       string
 	terminal    bool
@@ -207,6 +210,11 @@ func (w *world) run(words ...string) (code int, stdout, stderr string) {
 		sessions: func() []policy.Peer { return nil },
 		logins:   func() []policy.Peer { return nil },
 		offline:  func(string, string) offlineEngine { return w.pins },
+		examine: func(o doctor.Options) doctor.Facts {
+			w.looked = append(w.looked, o)
+			w.facts.Options = o
+			return w.facts
+		},
 		daemon: func(_ context.Context, _ *call, o options) error {
 			w.ran = append(w.ran, o)
 			return w.refuses

@@ -56,3 +56,14 @@ func ask(name, what string, command unsafe.Pointer) error {
 	}
 	return nil
 }
+
+// Driver returns the name of the driver, as "virtio_net".
+func Driver(name string) (string, error) {
+	info := struct { // struct ethtool_drvinfo
+		command uint32
+		driver  [32]byte
+		_       [160]byte
+	}{command: unix.ETHTOOL_GDRVINFO}
+	err := ask(name, "read the driver", unsafe.Pointer(&info))
+	return unix.ByteSliceToString(info.driver[:]), err
+}

@@ -181,6 +181,9 @@ func (e *Engine) targets() []string {
 	return slices.Compact(targets)
 }
 
+// GenericCost is what it means that an interface is guarded generically.
+const GenericCost = "a dropped packet costs many times what it would natively"
+
 func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error) {
 	at, err := e.view.gate.Attach(name, mode)
 	if err != nil {
@@ -195,7 +198,7 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 		line = fmt.Sprintf("%s: adopted (%s), no gap", name, at.Mode)
 	}
 	if at.Mode == loader.Generic && at.Reason != "" {
-		line += fmt.Sprintf("; a dropped packet costs many times what it would natively: %s", at.Reason)
+		line += fmt.Sprintf("; %s: %s", GenericCost, at.Reason)
 	}
 	if !e.up {
 		e.attached = append(e.attached, line)
