@@ -3,10 +3,11 @@ package loader_test
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
@@ -34,7 +35,7 @@ func TestForeignPins(t *testing.T) {
 		if !errors.As(err, &hinting) || !strings.Contains(err.Error(), path) || hinting.Hint() != "rm -r "+path {
 			t.Fatalf("with a foreign pin at %s: %v", path, err)
 		}
-		h.must(exec.Command("sh", "-c", hinting.Hint()).Run())
+		h.must(os.RemoveAll(path)) // as the hint says; a guest of the kernels tool has no rm
 	}
 	h.attach(gate, "eth0", loader.Native)
 	h.knock(netlab.Connected, netlab.Dropped)
@@ -51,7 +52,7 @@ func TestNothingIsMountedOver(t *testing.T) {
 	gate, err := loader.Open(dir)
 	if err == nil {
 		gate.Close()
-		_ = exec.Command("umount", dir).Run()
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
 	}
 	var hinting interface{ Hint() string }
 	if !errors.As(err, &hinting) || !strings.Contains(err.Error(), dir+" is not on a BPF file system, and has files") {
