@@ -375,3 +375,34 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 		}
 	}
 }
+
+// Promise: a state directory that others may write to, or that is another's, is a problem:
+// who writes there decides who may connect after the next boot.
+func TestStateOfOthers(t *testing.T) {
+	f := newFaulty(t)
+	for what, c := range map[string]struct{ spoil, mend func() error }{
+		"mode 0777":       {func() error { return os.Chmod(f.options.State, 0o777) }, func() error { return os.Chmod(f.options.State, 0o700) }},
+		"a foreign owner": {func() error { return os.Chown(f.options.State, 65534, 65534) }, func() error { return os.Chown(f.options.State, os.Getuid(), os.Getgid()) }},
+	} {
+		if err := c.spoil(); err != nil {
+			t.Fatal(err)
+		}
+		f.open()
+		said := func() bool {
+			status := labtest.Must(f.engine.Status(context.Background()))(t)
+			return slices.ContainsFunc(status.Problems, func(p reconcile.Problem) bool {
+				return p.Code == "state_open" && p.Subject == f.options.State && strings.Contains(p.Hint, f.options.State)
+			})
+		}
+		if !said() {
+			t.Errorf("%s: nobody is told", what)
+		}
+		if err := c.mend(); err != nil {
+			t.Fatal(err)
+		}
+		if said() {
+			t.Errorf("%s: still a problem when it is mended", what)
+		}
+		f.close()
+	}
+}
