@@ -6,6 +6,7 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -92,8 +93,16 @@ func (e *Engine) trouble(troubles ...store.Trouble) {
 	}
 }
 
-// stateProblems are what was found wrong with the files of the state since the start.
+// stateProblems are what was found wrong with the files of the state since the start, and
+// who else may write to them.
 func (e *Engine) stateProblems() (problems []Problem) {
+	if who := store.Others(e.options.State); who != "" {
+		problems = append(problems, Problem{
+			Code: "state_open", Subject: e.options.State,
+			Text: who + ": who writes there decides who may connect after the next boot",
+			Hint: fmt.Sprintf("chown %d %s; chmod 700 %s", os.Geteuid(), e.options.State, e.options.State),
+		})
+	}
 	for _, t := range e.troubles {
 		problems = append(problems, Problem{Code: "state_damaged", Subject: t.Path, Text: t.Text, Hint: t.Hint})
 	}

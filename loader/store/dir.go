@@ -4,10 +4,12 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -26,6 +28,22 @@ func makeDir(dir string) error {
 		return err
 	}
 	return syncDir(parent)
+}
+
+// Others says who else may write to dir, "" for nobody.
+func Others(dir string) string {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return ""
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case ok && stat.Uid != uint32(os.Geteuid()) && stat.Uid != 0:
+		return fmt.Sprintf("belongs to uid %d", stat.Uid)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Sprintf("has mode %04o, so others may write to it", info.Mode().Perm())
+	}
+	return ""
 }
 
 // createDB puts an empty database at path unless one is there. It appears
