@@ -204,3 +204,18 @@ func TestOwnersScale(t *testing.T) {
 		t.Errorf("a scrape of 512 owners takes %v, of 4,096 %v", few, many)
 	}
 }
+
+// Promise: that changes cannot be kept, because the disk is full or read-only, is a series:
+// nobody looks at status before he needs a change.
+func TestStateWritable(t *testing.T) {
+	for code, want := range map[string]string{"state_unwritable": "0", "state_damaged": "1"} {
+		source := sample()
+		source.answer.Status.Problems = []reconcile.Problem{{Code: code}}
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(NewCollector(source))
+		text := "# HELP xdpallow_state_writable Whether changes can be kept in the state directory (1) or are refused (0).\n# TYPE xdpallow_state_writable gauge\nxdpallow_state_writable " + want + "\n"
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(text), "xdpallow_state_writable"); err != nil {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+}
