@@ -14,8 +14,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// unwritable is the code of the problem that no change can be kept.
-const unwritable = "state_unwritable"
+// Unwritable is the code of the problem that no change can be kept.
+const Unwritable = "state_unwritable"
 
 // noteUnwritable notes that a change was refused because it could not be kept. Other
 // errors are of the change itself.
@@ -23,10 +23,10 @@ func (e *Engine) noteUnwritable(err error) {
 	if !e.isUnwritable(err) {
 		return
 	}
-	if _, known := e.noted[unwritable]; !known {
-		e.options.Log.Error(fmt.Sprintf("a change was refused: %v", err), "problem", unwritable)
+	if _, known := e.noted[Unwritable]; !known {
+		e.options.Log.Error(fmt.Sprintf("a change was refused: %v", err), "problem", Unwritable)
 	}
-	e.noted[unwritable] = e.unwritableProblem(err)
+	e.noted[Unwritable] = e.unwritableProblem(err)
 }
 
 // isUnwritable reports whether err says that nothing can be kept.
@@ -37,7 +37,7 @@ func (e *Engine) isUnwritable(err error) bool {
 
 func (e *Engine) unwritableProblem(err error) Problem {
 	return Problem{
-		Code: unwritable, Subject: e.options.State,
+		Code: Unwritable, Subject: e.options.State,
 		Text: fmt.Sprintf("the last good list is enforced, and changes are refused: %v", err), Hint: "df " + e.options.State,
 	}
 }
@@ -52,7 +52,7 @@ func (e *Engine) keepState() {
 			e.trouble(troubles...)
 			e.saveSoon()
 		} else {
-			e.noted[unwritable] = e.unwritableProblem(err)
+			e.noted[Unwritable] = e.unwritableProblem(err)
 			return
 		}
 	}
@@ -69,14 +69,14 @@ func (e *Engine) keepState() {
 		}
 	}
 	if err := store.Room(e.options.State); err != nil {
-		e.noted[unwritable] = Problem{
-			Code: unwritable, Subject: e.options.State,
+		e.noted[Unwritable] = Problem{
+			Code: Unwritable, Subject: e.options.State,
 			Text: fmt.Sprintf("there is no room for changes, which may be refused: %v", err), Hint: "df " + e.options.State,
 		}
 		return
 	}
-	if _, known := e.noted[unwritable]; known && e.store.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
-		delete(e.noted, unwritable)
+	if _, known := e.noted[Unwritable]; known && e.store.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
+		delete(e.noted, Unwritable)
 	}
 }
 

@@ -227,7 +227,7 @@ func (e *Engine) apply(done store.Change) error {
 		e.noteUnwritable(err)
 		return err
 	}
-	delete(e.noted, unwritable)
+	delete(e.noted, Unwritable)
 	return nil
 }
 

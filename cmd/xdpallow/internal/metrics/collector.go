@@ -7,8 +7,11 @@ import (
 	"context"
 	"maps"
 	"runtime"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Collector implements prometheus.Collector over a Source.
@@ -37,6 +40,7 @@ var (
 	originUp   = desc("origin_up", "Whether the last reading of an origin was taken over (1) or its last good content is kept (0).", "origin")
 	eventsLost = desc("events_lost_total", "Sampled drops that were lost before anybody read them.")
 	repairs    = desc("repairs_total", "What somebody else changed in the kernel and the daemon put right.", "what")
+	writable   = desc("state_writable", "Whether changes can be kept in the state directory (1) or are refused (0).")
 	buildInfo  = desc("build_info", "The build that runs.", "version", "goversion")
 )
 
@@ -44,7 +48,7 @@ var (
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		packets, bytes, enforcing, iface, entries, expiring, policyGen, openings, nearMisses,
-		originN, originUp, eventsLost, repairs, buildInfo,
+		originN, originUp, eventsLost, repairs, writable, buildInfo,
 	} {
 		out <- d
 	}
@@ -116,6 +120,7 @@ func (w writer) gauges(s Snapshot) {
 		w.gauge(originN, float64(o.Entries), string(o.Name))
 		w.gauge(originUp, truth(o.Error == ""), string(o.Name))
 	}
+	w.gauge(writable, truth(!slices.ContainsFunc(status.Problems, func(p reconcile.Problem) bool { return p.Code == reconcile.Unwritable })))
 	w.gauge(buildInfo, 1, status.Version, runtime.Version())
 }
 
