@@ -64,6 +64,7 @@ func serve(ctx context.Context, listener net.Listener, engine Engine, who direct
 // handler routes a request, after the peer was found to be allowed to make it.
 func handler(engine Engine) http.Handler {
 	mux := http.NewServeMux()
+	lists := make(readers, mostReaders)
 	mux.Handle("GET "+pathStatus, question(func(ctx context.Context, _ *http.Request) (reconcile.Status, error) {
 		return engine.Status(ctx)
 	}))
@@ -95,6 +96,10 @@ func handler(engine Engine) http.Handler {
 		req, err := listRequest(r.URL.Query())
 		var listing reconcile.Listing
 		if err == nil {
+			err = lists.begin(r.Context())
+		}
+		if err == nil {
+			defer lists.end()
 			listing, err = engine.List(r.Context(), req)
 		}
 		if err != nil {

@@ -1,0 +1,36 @@
+package control
+
+// This file bounds how many lists are being read at a time: each is in memory as a whole
+// until the last of it was read, and the list may have a million entries.
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// mostReaders is how many read a list at a time, and readersPatience how long another one
+// waits for his turn: who reads as fast as he can needs a moment.
+const (
+	mostReaders     = 2
+	readersPatience = 5 * time.Second
+)
+
+// readers has one element for each who reads.
+type readers chan struct{}
+
+// begin waits for a turn, or says that there is none. Call end after it.
+func (r readers) begin(ctx context.Context) error {
+	select {
+	case r <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(readersPatience):
+		return &policy.Refused{What: fmt.Sprintf("%d lists are being read, and nobody reads on", mostReaders), Hint: "xdpallow list"}
+	}
+}
+
+func (r readers) end() { <-r }
