@@ -4,6 +4,7 @@ package loader
 // and a socket that one selects is reached though the backstop refuses.
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,6 +49,9 @@ func otherLookups(known []uint32) (others []Lookup, err error) {
 	}
 	defer ns.Close()
 	found, err := link.QueryPrograms(link.QueryOptions{Target: int(ns.Fd()), Attach: ebpf.AttachSkLookup})
+	if errors.Is(err, ebpf.ErrNotSupported) && len(lacking()) > 0 {
+		err = os.ErrPermission // the library takes one for the other
+	}
 	if err != nil {
 		return nil, explain(fmt.Errorf("list the programs at the socket lookups: %w", err))
 	}

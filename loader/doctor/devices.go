@@ -20,25 +20,15 @@ func (d *diagnosis) device(at Device) {
 	if len(d.f.Interfaces) == 0 {
 		bad = Note
 	}
-	said := func(state State, code, hint string, err error) {
-		text := strings.TrimPrefix(err.Error(), "interface ")
-		d.add(state, code, at.Name, hint, "%s", strings.TrimPrefix(text, at.Name+": "))
-	}
 	var foreign *loader.ForeignError
-	var framing *loader.FramingError
+	taken := errors.As(at.Err, &foreign)
 	switch {
-	case at.Ours || errors.As(at.Err, &foreign) && d.guards(at):
+	case at.Ours || taken && d.guards(at):
 		d.guarded(at)
-	case errors.As(at.Err, &foreign) && !d.f.Privileged:
-		said(Note, "foreign_program", AsRoot, fmt.Errorf("%w, if it is not ours", at.Err))
-	case errors.As(at.Err, &foreign):
-		said(bad, "foreign_program", foreign.Hint(), at.Err)
-	case errors.As(at.Err, &framing):
-		said(bad, "link_type", framing.Hint(), at.Err)
-	case errors.Is(at.Err, os.ErrNotExist):
-		d.problems(bad, reconcile.Missing(at.Name))
+	case taken && !d.f.Privileged: // the pins that would tell are root's
+		d.add(Note, "interface_taken", at.Name, AsRoot, "has XDP program %d, ours or another's", at.ProgramID)
 	case at.Err != nil:
-		said(bad, "interface", "ip -br link", at.Err)
+		d.problems(bad, reconcile.NotAttached(at.Name, at.Err))
 	default:
 		d.free(at)
 	}

@@ -88,9 +88,9 @@ func TestDiagnose(t *testing.T) {
 			f.Status.Problems = []reconcile.Problem{{Code: "detached", Subject: "eth0", Text: "gone", Hint: "h"}}
 		}, Problem, "detached", "eth0", "gone", "h"},
 
-		"foreign program":          {func(f *Facts) { first(f).Err, first(f).Attached = foreign, loader.Native }, Problem, "foreign_program", "eth0", "another XDP program holds it: id 7 (pass)", "bpftool net show dev eth0"},
-		"foreign, nobody named it": {func(f *Facts) { first(f).Err, f.Interfaces = foreign, nil }, Note, "foreign_program", "eth0", "another XDP program holds it", "bpftool net show dev eth0"},
-		"foreign, may not look":    {func(f *Facts) { first(f).Err, f.Privileged = foreign, false }, Note, "foreign_program", "eth0", "if it is not ours", AsRoot},
+		"foreign program":          {func(f *Facts) { first(f).Err, first(f).Attached = foreign, loader.Native }, Problem, "interface_taken", "eth0", "another XDP program holds it: id 7 (pass)", "bpftool net show dev eth0"},
+		"foreign, nobody named it": {func(f *Facts) { first(f).Err, f.Interfaces = foreign, nil }, Note, "interface_taken", "eth0", "another XDP program holds it", "bpftool net show dev eth0"},
+		"foreign, may not look":    {func(f *Facts) { first(f).Err, f.Privileged = foreign, false }, Note, "interface_taken", "eth0", "ours or another's", AsRoot},
 		"ours, may not look": {func(f *Facts) {
 			first(f).Err, first(f).Attached, first(f).ProgramID, f.Privileged = foreign, loader.Native, 7, false
 			f.Status.Interfaces = []reconcile.Interface{{Name: "eth0", Attached: true, ProgramID: 7}}
@@ -99,9 +99,9 @@ func TestDiagnose(t *testing.T) {
 			first(f).Ours, first(f).Attached = true, loader.Generic
 			f.Status.Interfaces = []reconcile.Interface{{Name: "eth0", Attached: true, Reason: "because"}}
 		}, Note, "generic", "eth0", reconcile.GenericCost + ": because", "ethtool -i eth0"},
-		"link type":        {func(f *Facts) { first(f).Err = framing }, Problem, "link_type", "eth0", "nothing can be filtered there", "ip -details link show dev eth0"},
-		"missing":          {func(f *Facts) { first(f).Err = fmt.Errorf("x: %w", os.ErrNotExist) }, Problem, "interface_missing", "eth0", reconcile.Missing("eth0").Text, "ip -br link"},
-		"lo":               {func(f *Facts) { first(f).Err = errors.New("interface eth0: it is the loopback") }, Problem, "interface", "eth0", "it is the loopback", "ip -br link"},
+		"link type":        {func(f *Facts) { first(f).Err = framing }, Problem, "interface_not_attached", "eth0", "nothing can be filtered there", "ip -details link show dev eth0"},
+		"missing":          {func(f *Facts) { first(f).Err = fmt.Errorf("x: %w", os.ErrNotExist) }, Problem, "interface_missing", "eth0", reconcile.NotAttached("eth0", os.ErrNotExist).Text, "ip -br link"},
+		"lo":               {func(f *Facts) { first(f).Err = errors.New("interface eth0: it is the loopback") }, Problem, "interface_not_attached", "eth0", "it is the loopback", "ip -br link"},
 		"down":             {func(f *Facts) { first(f).Up = false }, Note, "interface_down", "eth0", "is down", "ip link set dev eth0 up"},
 		"driver unknown":   {func(f *Facts) { first(f).Declares = nil }, Note, "native", "eth0", "does not tell", "xdpallow doctor --try --interface eth0"},
 		"driver without":   {func(f *Facts) { first(f).Declares.Runs = false }, Note, "generic", "eth0", "declares no native XDP", "ethtool -i eth0"},

@@ -168,10 +168,7 @@ func (e *Engine) targets() []string {
 	for _, name := range e.options.Interfaces {
 		resolved, err := loader.Resolve(name)
 		if err != nil {
-			e.wanted[name] = Missing(name)
-			if !errors.Is(err, os.ErrNotExist) {
-				e.wanted[name] = Problem{Code: "interface_not_attached", Subject: name, Text: err.Error(), Hint: "ip -br link"}
-			}
+			e.wanted[name] = NotAttached(name, err)
 			continue
 		}
 		targets = append(targets, resolved...)

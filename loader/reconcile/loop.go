@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -120,16 +119,7 @@ func (e *Engine) mend() {
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		p := Problem{Code: "interface_not_attached", Subject: name, Text: strings.TrimPrefix(err.Error(), name+": ")}
-		var foreign *loader.ForeignError
-		var hinting interface{ Hint() string }
-		if errors.As(err, &hinting) {
-			p.Hint = hinting.Hint()
-		}
-		if errors.As(err, &foreign) {
-			p.Code = "interface_taken"
-		}
-		e.wanted[name] = p
+		e.wanted[name] = NotAttached(name, err)
 	}
 	e.prepare()
 }

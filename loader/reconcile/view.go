@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
@@ -166,7 +167,7 @@ func (v *view) probeInterface(name string) []Problem {
 	at, err := v.gate.Inspect(name)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return []Problem{Missing(name)}
+		return []Problem{missing(name)}
 	case err != nil:
 		return problem("interface_unreadable", "ip link show dev "+name, "cannot be asked: %v", err)
 	case at.Mode == "":
@@ -198,8 +199,26 @@ func (v *view) probeInterface(name string) []Problem {
 	return nil
 }
 
-// Missing is the problem of an interface that is not there. Nobody comes in by it.
-func Missing(name string) Problem {
+// NotAttached is the problem of an interface to guard to which nothing can be attached, or
+// that is not there.
+func NotAttached(name string, err error) Problem {
+	if errors.Is(err, os.ErrNotExist) {
+		return missing(name)
+	}
+	p := Problem{Code: "interface_not_attached", Subject: name, Text: strings.TrimPrefix(err.Error(), name+": "), Hint: "ip -br link"}
+	var foreign *loader.ForeignError
+	var hinting interface{ Hint() string }
+	if errors.As(err, &hinting) {
+		p.Hint = hinting.Hint()
+	}
+	if errors.As(err, &foreign) {
+		p.Code = "interface_taken"
+	}
+	return p
+}
+
+// missing is the problem of an interface that is not there. Nobody comes in by it.
+func missing(name string) Problem {
 	return Problem{
 		Code: "interface_missing", Subject: name,
 		Text: "there is no such interface; it is guarded as soon as there is", Hint: "ip -br link",
