@@ -22,8 +22,9 @@ type reading struct {
 	services []policy.Service // nil when the config file does not say
 	declared map[policy.Origin][]policy.Claim
 	failing  map[policy.Origin]error
-	files    []string // list files and directories that flags and the config file name
-	restart  []string // warnings: what the config file says and a restart would take over
+	found    map[policy.Origin]bool // files that are there, and read well
+	files    []string               // list files and directories that flags and the config file name
+	restart  []string               // warnings: what the config file says and a restart would take over
 	settings *config.Settings
 }
 
@@ -31,7 +32,7 @@ type reading struct {
 func (e *Engine) read(ctx context.Context) (reading, error) {
 	read := reading{
 		services: e.options.Services,
-		declared: map[policy.Origin][]policy.Claim{}, failing: map[policy.Origin]error{},
+		declared: map[policy.Origin][]policy.Claim{}, failing: map[policy.Origin]error{}, found: map[policy.Origin]bool{},
 	}
 	for _, text := range e.options.Allow {
 		prefix, warning, err := policy.ParsePrefix(text)
@@ -51,6 +52,7 @@ func (e *Engine) read(ctx context.Context) (reading, error) {
 		for _, warning := range one.Warnings {
 			e.options.Log.Warn(warning)
 		}
+		read.found[one.Origin] = one.Err == nil
 		if one.Err != nil {
 			read.failing[one.Origin] = one.Err
 		} else if len(one.Claims) > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -24,7 +25,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 	failing := read.failing
 	if len(failing) > 0 {
 		if !r.DryRun {
-			maps.Copy(e.failing, failing)
+			e.failing = e.stillFailing(read)
 		}
 		return Plan{}, joined(failing)
 	}
@@ -61,6 +62,27 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		out.Confirm = e.waiting()
 	}
 	return out, nil
+}
+
+// stillFailing is what fails after a reading that was not taken over: what it met, what
+// failed before for another reason than that it could not be read, and files that are
+// gone, whose entries are enforced all the same.
+func (e *Engine) stillFailing(read reading) map[policy.Origin]error {
+	failing := maps.Clone(read.failing)
+	for origin, err := range e.failing {
+		if _, known := failing[origin]; !known && (read.found[origin] || !strings.HasPrefix(string(origin), "file:")) {
+			failing[origin] = err
+		}
+	}
+	if failing[policy.OriginConfig] != nil { // which files there are is not known
+		return failing
+	}
+	for origin := range e.view.declared {
+		if path, isList := strings.CutPrefix(string(origin), "file:"); isList && !read.found[origin] && !fails(read.failing, origin) {
+			failing[origin] = &policy.InputError{Where: path, What: "is gone"}
+		}
+	}
+	return failing
 }
 
 // planned reports plan and what lies ahead of it.
