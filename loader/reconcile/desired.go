@@ -101,6 +101,9 @@ func (d desired) next(c change, now time.Time) (desired, policy.Plan, error) {
 		plan.ServicesChanged = plan.ServicesChanged || !maps.Equal(c.audits, d.audits)
 		next.audits = c.audits
 	}
+	if len(plan.Services) > 0 {
+		plan.Opens = d.opens(next)
+	}
 	return next, plan, nil
 }
 

@@ -43,6 +43,51 @@ func (d desired) auditing(s policy.Service) bool {
 	return s.Mode == policy.Audit || d.audits.until(s) > uint64(bootNow())
 }
 
+// asNow are the services of d, those in audit among them.
+func (d desired) asNow() []policy.Service {
+	services := slices.Clone(d.state.Services)
+	for i, s := range services {
+		if d.auditing(s) {
+			services[i].Mode = policy.Audit
+		}
+	}
+	return services
+}
+
+// opens are the ports that next, whose services are others than those of d, opens for good
+// or for as long as an audit lasts: a port may have moved to a service that is in audit.
+func (d desired) opens(next desired) []policy.Opening {
+	opens := policy.Openings(d.state.Services, next.state.Services)
+	for _, o := range policy.Openings(d.asNow(), next.asNow()) {
+		if !slices.ContainsFunc(opens, func(known policy.Opening) bool { return known.Port == o.Port }) {
+			opens = append(opens, o)
+		}
+	}
+	slices.SortFunc(opens, func(a, b policy.Opening) int { return policy.ComparePort(a.Port, b.Port) })
+	return opens
+}
+
+// withoutOpening are the audits of d but for those of services to which services, the next
+// ones, give a port that is shut now, and a line for each that is left out. Without such,
+// both are nil.
+func (d desired) withoutOpening(services []policy.Service) (kept audits, ended []string) {
+	next := d
+	next.state.Services = services
+	for _, o := range policy.Openings(d.asNow(), next.asNow()) {
+		for _, s := range services {
+			if s.Mode == policy.Audit || !slices.Contains(s.Ports, o.Port) || o.Why != policy.WhyAudit {
+				continue
+			}
+			if kept == nil {
+				kept = maps.Clone(d.audits)
+			}
+			delete(kept, s.Name)
+			ended = append(ended, fmt.Sprintf("%s: its audit was ended, for %s is its port now and would open to everybody", s.Name, o.Port))
+		}
+	}
+	return kept, ended
+}
+
 // modes are the services as they are now, with the end of an audit that has one.
 func (v *view) modes() []Service {
 	all := []Service{}

@@ -34,7 +34,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 			declared[origin] = claims
 		}
 	}
-	shut := e.keepShut(&read, good)
+	shut, audits, ended := e.keepShut(&read, good)
 	by := self()
 	by.Command = e.options.Command
 	peers, unknown := Sessions(os.Getpid())
@@ -48,7 +48,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	c := change{
 		by: by, command: "run", verb: policy.VerbRun,
 		force: e.options.Force, services: read.services, declared: declared,
-		peers: peers, logins: logins,
+		peers: peers, logins: logins, audits: audits,
 	}
 	plan := policy.Plan{}
 	if plan, err = e.make(c); err != nil && good {
@@ -70,7 +70,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 			}
 		}
 		if e.options.Services == nil && c.services != nil && !slices.EqualFunc(old, c.services, policy.Service.Equal) {
-			c.services, failing[policy.OriginConfig] = nil, err
+			c.services, c.audits, ended, failing[policy.OriginConfig] = nil, nil, nil, err
 		}
 		plan, err = e.make(c)
 	}
@@ -87,6 +87,9 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	if bad := failing[policy.OriginConfig]; bad == nil || errors.As(bad, new(*policy.Refused)) {
 		e.shut = shut
 	}
+	for _, line := range ended {
+		e.say(line)
+	}
 	if good {
 		e.logServices(old, plan)
 	}
@@ -94,15 +97,17 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 }
 
 // keepShut takes out of read what the config file would open, and returns it. Nobody
-// watches a start that a boot or a restart makes; what is typed is meant.
-func (e *Engine) keepShut(read *reading, good bool) []policy.Opening {
+// watches a start that a boot or a restart makes; what is typed is meant. An audit of a
+// service that is given a port which is shut is not among audits, and is told in ended.
+func (e *Engine) keepShut(read *reading, good bool) (openings []policy.Opening, audits audits, ended []string) {
 	if !good || read.services == nil || len(e.options.Services) > 0 || e.options.Force.AllowOpen {
-		return nil
+		return nil, nil, nil
 	}
 	old := e.view.state.Services
-	openings := policy.Openings(old, read.services)
+	openings = policy.Openings(old, read.services)
 	read.services = policy.KeptShut(old, read.services)
-	return openings
+	audits, ended = e.view.withoutOpening(read.services)
+	return openings, audits, ended
 }
 
 // blame puts the files that could not be read before a refusal, and takes its hint away:
