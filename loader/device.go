@@ -5,6 +5,7 @@ package loader
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -41,8 +42,8 @@ type Declared struct {
 	Large bool // also on frames of more than a page
 }
 
-// Page is the largest MTU whose frames fit a page beside what XDP needs of it, on every
-// driver that takes no larger frames.
+// Page is the largest MTU whose frames fit a page of 4 KiB beside what XDP needs there; some
+// drivers have less room.
 const Page = 3498
 
 // joining are the receive offloads in which a driver, or the host below a guest, joins
@@ -179,7 +180,7 @@ func TryNative(name string) error {
 	if err != nil {
 		return explain(err)
 	}
-	return tried.Close() // the only handle: the program goes with it
+	return errors.Join(tried.Detach(), tried.Close())
 }
 
 const passes = 2 // XDP_PASS

@@ -93,7 +93,7 @@ func (c *call) doctorOptions(ctx context.Context) (o doctor.Options, err error) 
 		return o, err
 	}
 	if o.Config != "" {
-		file, o.ConfigErr = config.Read(o.Config)
+		file, o.ConfigErr = readConfig(o.Config)
 	}
 	places := options{}
 	if err := places.places(f, file); err != nil {
@@ -137,6 +137,19 @@ func (c *call) configPath() (string, error) {
 	return defaultConfig, nil
 }
 
+// readConfig is config.Read, but for the caller who may not read the file: that is no
+// mistake in it.
+func readConfig(path string) (config.File, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return config.File{}, err
+	}
+	if err == nil {
+		file.Close()
+	}
+	return config.Read(path)
+}
+
 // statusAt asks the daemon, and pins and state when none answers; nil is neither.
 func (c *call) statusAt(ctx context.Context, at options) (*reconcile.Status, error) {
 	client := control.NewClient(at.Socket)
@@ -156,8 +169,8 @@ func (c *call) statusAt(ctx context.Context, at options) (*reconcile.Status, err
 	return &status, nil
 }
 
-// printLines is a screen of 80 columns. Text goes on below itself; a hint is whole, to be
-// pasted.
+// printLines is a screen of 80 columns. Text goes on below itself; a command has a line of
+// its own and is whole, to be pasted.
 func (c *call) printLines(lines []doctor.Line) error {
 	const most, states = 20, 9 // columns of a subject, and of a state with its blanks
 	subjects := len("SUBJECT")
@@ -176,8 +189,10 @@ func (c *call) printLines(lines []doctor.Line) error {
 			subject = ""
 		}
 		fmt.Fprintf(&screen, "%-*s  %-*s%s\n", subjects, subject, states, line.State, folded(printable(line.Text), indent, helpWidth))
-		if line.Hint != "" {
-			fmt.Fprintf(&screen, "  -> %s\n", printable(line.Hint))
+		for command := range strings.SplitSeq(line.Hint, "; ") {
+			if command != "" {
+				fmt.Fprintf(&screen, "  -> %s\n", printable(command))
+			}
 		}
 	}
 	_, err := fmt.Fprint(c.out, screen.String())

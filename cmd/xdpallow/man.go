@@ -80,7 +80,7 @@ var manSections = []manSection{
 		{"tunnel", "Dropped: a packet within a packet, which could hide a source."},
 		{"unknown_protocol", "Dropped in scope strict: a protocol that could hide TCP or UDP."},
 	}},
-	{name: "EXAMPLES", text: "Count first and drop nothing, then enforce; let a customer in, see what happens to a source, and " +
+	{name: "EXAMPLES", text: "Look at the host, count first and drop nothing, then enforce; let a customer in, see what happens to a source, and " +
 		"stop a stolen key; change files with a net below; keep a copy of the list.",
 		typed: `xdpallow doctor --interface eth0 --port 443
 xdpallow run --interface eth0 --port 443 --allow 203.0.113.0/24 --mode audit

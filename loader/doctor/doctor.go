@@ -157,11 +157,11 @@ func (d *diagnosis) config() {
 	if joined, ok := d.f.ConfigErr.(interface{ Unwrap() []error }); ok {
 		mistakes = joined.Unwrap()
 	}
+	if errors.Is(d.f.ConfigErr, os.ErrPermission) {
+		d.unknown("config", d.f.Config, "", "what it says", d.f.ConfigErr)
+		return
+	}
 	for _, err := range mistakes {
-		state := Problem
-		if errors.Is(err, os.ErrPermission) {
-			state = Note
-		}
-		d.add(state, "config", d.f.Config, hintOf(err, "xdpallow assets config"), "%s", strings.TrimPrefix(err.Error(), d.f.Config+": "))
+		d.add(Problem, "config", d.f.Config, hintOf(err, "xdpallow assets config"), "%s", strings.TrimPrefix(err.Error(), d.f.Config+": "))
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/sockets"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -129,12 +130,15 @@ func TestDiagnose(t *testing.T) {
 		"ephemeral": {func(f *Facts) {
 			f.Services[0].Scope, f.Reserved = policy.ScopeStrict, "40000-40010"
 		}, Note, "ephemeral_port", "tcp/50051", "service api", "sysctl -w net.ipv4.ip_local_reserved_ports=40000-40010,50051"},
-		"UDP":           {func(f *Facts) { f.UDPServers = []uint16{50051} }, Problem, "udp_unguarded", udp.Subject, udp.Text, udp.Hint},
-		"DNAT":          {func(f *Facts) { f.Redirects = []string{"tcp dport 8080 redirect to :50051"} }, Note, "dnat", "dnat", "tcp dport 8080 redirect to :50051", "nft list ruleset"},
-		"DNAT unknown":  {func(f *Facts) { f.RedirectsErr = os.ErrPermission }, Note, "dnat", "dnat", "not known", AsRoot},
-		"no nft":        {func(f *Facts) { f.RedirectsErr = errors.New("no nft") }, Note, "dnat", "dnat", "no nft", "iptables-save -t nat"},
-		"clock":         {func(f *Facts) { f.Unsynchronised = true }, Note, "clock", "clock", "entries end by it", "timedatectl"},
-		"clock of 1970": {func(f *Facts) { f.Now = time.Unix(0, 0) }, Problem, "clock", "clock", "1970-01-01", "timedatectl"},
+		"UDP":                 {func(f *Facts) { f.UDPServers = []uint16{50051} }, Problem, "udp_unguarded", udp.Subject, udp.Text, udp.Hint},
+		"DNAT":                {func(f *Facts) { f.Redirects = []string{"tcp dport 8080 redirect to :50051"} }, Note, "dnat", "dnat", "tcp dport 8080 redirect to :50051", "nft list ruleset"},
+		"DNAT unknown":        {func(f *Facts) { f.RedirectsErr = os.ErrPermission }, Note, "dnat", "dnat", "not known", AsRoot},
+		"legacy NAT":          {func(f *Facts) { f.LegacyNAT = true }, Note, "dnat", "dnat", "iptables-legacy", "iptables-legacy-save -t nat"},
+		"no table of sockets": {func(f *Facts) { f.UDPErr = sockets.ErrNoDiag }, Note, "udp_unguarded", "udp", "is not known", "ss -lun"},
+		"config of root":      {func(f *Facts) { f.Config, f.ConfigErr = "/c", os.ErrPermission }, Note, "config", "/c", "not known", AsRoot},
+		"no nft":              {func(f *Facts) { f.RedirectsErr = errors.New("no nft") }, Note, "dnat", "dnat", "no nft", "iptables-save -t nat"},
+		"clock":               {func(f *Facts) { f.Unsynchronised = true }, Note, "clock", "clock", "entries end by it", "timedatectl"},
+		"clock of 1970":       {func(f *Facts) { f.Now = time.Unix(0, 0) }, Problem, "clock", "clock", "1970-01-01", "timedatectl"},
 		"state": {func(f *Facts) {
 			f.StateTroubles = []store.Trouble{{Path: f.State, Text: "others may write", Hint: "chmod"}}
 		}, Problem, "state", "/var/lib/xdpallow", "others may write", "chmod"},

@@ -58,6 +58,7 @@ type Facts struct {
 	Reserved        string   // net.ipv4.ip_local_reserved_ports
 	Redirects       []string // rules that hand packets to another address or port
 	RedirectsErr    error
+	LegacyNAT       bool // there are rules that nft does not show
 
 	Unsynchronised bool
 	Now            time.Time

@@ -35,6 +35,7 @@ func Gather(o Options) Facts {
 	f.UDPServers, f.UDPErr = sockets.UDPServers(slices.Collect(maps.Keys(reconcile.ForTCPAlone(o.Services))))
 	f.sysctls()
 	f.Redirects, f.RedirectsErr = redirects()
+	f.LegacyNAT = legacyNAT()
 	f.Unsynchronised = unsynchronised()
 	f.StateTroubles, f.StateErr = store.Examine(o.State)
 	f.StateMissing = errors.Is(f.StateErr, os.ErrNotExist)
@@ -88,6 +89,9 @@ func (f *Facts) devices() {
 func (f *Facts) sysctls() {
 	everywhere := sysctl("ipv4/conf/all/rp_filter")
 	for _, d := range f.Devices {
+		if len(f.Interfaces) == 0 {
+			break // they are many, and may all be as they should
+		}
 		if at := sysctl("ipv4/conf/" + d.Name + "/rp_filter"); at == "0" && everywhere == "0" {
 			f.NoReversePath = append(f.NoReversePath, d.Name)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/sockets"
 )
 
 // oldest is the oldest kernel that the tests run on.
@@ -83,8 +84,8 @@ func (d *diagnosis) ephemeral(s policy.Service) {
 }
 
 func (d *diagnosis) udp() {
-	if errors.Is(d.f.UDPErr, os.ErrPermission) {
-		d.unknown("udp_unguarded", "udp", "", "whether there are UDP servers on protected TCP ports", d.f.UDPErr)
+	if errors.Is(d.f.UDPErr, os.ErrPermission) || errors.Is(d.f.UDPErr, sockets.ErrNoDiag) {
+		d.add(Note, "udp_unguarded", "udp", "ss -lun", "whether there are UDP servers on protected TCP ports is not known: %v", d.f.UDPErr)
 		return
 	}
 	found := reconcile.UnguardedUDP(d.f.Services, d.f.UDPServers, d.f.UDPErr)
@@ -114,6 +115,9 @@ func (d *diagnosis) redirects() {
 		d.add(Note, code, subject, "iptables-save -t nat", "whether rules translate destinations is not known: %v", d.f.RedirectsErr)
 		return
 	}
+	if d.f.LegacyNAT {
+		d.add(Note, code, subject, "iptables-legacy-save -t nat", "iptables-legacy has a table nat here, and its rules are not looked at")
+	}
 	shown := 0
 	for _, rule := range d.f.Redirects {
 		if guarded[comesTo(rule)] {
@@ -126,7 +130,7 @@ func (d *diagnosis) redirects() {
 	switch {
 	case shown > mostRules:
 		d.add(Note, code, subject, hint, "%d more rules translate destinations", shown-mostRules)
-	case shown == 0:
+	case shown == 0 && !d.f.LegacyNAT:
 		d.add(OK, code, subject, "", "no rule hands on what came to a port that is not protected")
 	}
 }

@@ -43,6 +43,18 @@ func redirects() ([]string, error) {
 	return translations(string(out)), nil
 }
 
+// legacyNAT reports whether the kernel has the table nat of iptables-legacy here, which is
+// there as soon as somebody has looked at it.
+func legacyNAT() bool {
+	for _, family := range []string{"ip", "ip6"} {
+		tables, _ := os.ReadFile("/proc/net/" + family + "_tables_names") // root's to read
+		if slices.Contains(strings.Fields(string(tables)), "nat") {
+			return true
+		}
+	}
+	return false
+}
+
 var (
 	translates = regexp.MustCompile(`\b(dnat|redirect|DNAT|REDIRECT)\b`)
 	counters   = regexp.MustCompile(`\bcounter packets \d+ bytes \d+ ?`)
