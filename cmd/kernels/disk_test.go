@@ -89,12 +89,13 @@ const (
 	secondVersion = "second"
 )
 
-// debs builds both packages once: path in the machine to path here.
+// debs builds both packages once, under the lock of disks: path in the machine to path here.
 var debs = sync.OnceValues(func() (map[string]string, error) {
 	dir, err := os.MkdirTemp("", "packages-")
 	if err != nil {
 		return nil, err
 	}
+	disks.dirs = append(disks.dirs, dir)
 	found := make(map[string]string)
 	for name, settings := range map[string][]string{
 		firstPackage:  nil,
@@ -134,7 +135,7 @@ func install(ctx context.Context, root string) error {
 var disks struct {
 	sync.Mutex
 	made map[string]string // suite and kernel: path of the image
-	dirs []string
+	dirs []string          // to be removed in the end, those of the packages too
 }
 
 // removeDisks removes what disk has made.
