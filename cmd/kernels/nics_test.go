@@ -89,8 +89,8 @@ func (m *machine) nic(c nicCase) {
 	})
 	act("down and up", "ip link set eth0 down && ip link set eth0 up && "+readdress)
 	act("smaller MTU", "ip link set eth0 mtu 1400")
-	act("larger MTU", "ip link set eth0 mtu 1600 && ip link set eth0 mtu 1500")
-	// A driver that has no rings to set, or an offload that is fixed, refuses.
+	// What a driver cannot do beside XDP, or at all, it refuses.
+	act("larger MTU", "ip link set eth0 mtu 1600; ip link set eth0 mtu 1500")
 	act("rings", "ethtool -G eth0 rx 128 || ethtool -G eth0 rx 256 || true")
 	act("offloads", "for f in gro tso gso lro rx-gro-hw rx tx; do ethtool -K eth0 $f off; ethtool -K eth0 $f on; done; true")
 	if c.hw.queues > 1 {
@@ -112,9 +112,10 @@ func (m *machine) nic(c nicCase) {
 	})
 }
 
-// readdress sets what a NIC loses that goes down. systemd does so too, some time.
-var readdress = fmt.Sprintf("ip addr replace %s dev eth0 && ip addr replace %s dev eth0 nodad && "+
-	"ip route replace default via %s dev eth0 proto static && ip -6 route replace default via %s dev eth0 proto static metric 1024",
+// readdress sets what a NIC loses that goes down. systemd does so too, some time, and may
+// take away again what it did not set.
+var readdress = fmt.Sprintf("until ip addr replace %s dev eth0 && ip addr replace %s dev eth0 nodad && "+
+	"ip route replace default via %s dev eth0 proto static && ip -6 route replace default via %s dev eth0 proto static metric 1024; do sleep 0.2; done",
 	segments[0].guest4, segments[0].guest6, segments[0].outside4.Addr(), segments[0].outside6.Addr())
 
 // attached waits until the NIC is guarded in that mode; a generic one says why.
