@@ -81,6 +81,9 @@ func localRoutes() (own []maps.Local, err error) {
 		list, err := again(func() ([]netlink.Route, error) {
 			return handle.RouteListFiltered(family, table, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
 		})
+		if errors.Is(err, unix.ENOENT) {
+			continue // no such table: it is made with the first address
+		}
 		if err != nil {
 			return nil, err
 		}
