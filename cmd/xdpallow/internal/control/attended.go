@@ -29,7 +29,7 @@ func (a attended) Err() error {
 // closed reports whether the other end of conn is closed, and not only done with writing.
 // Of a connection that cannot be asked nothing is known.
 func closed(conn net.Conn) (gone bool) {
-	uc, ok := conn.(*net.UnixConn)
+	uc, ok := unixConn(conn)
 	if !ok {
 		return false
 	}
