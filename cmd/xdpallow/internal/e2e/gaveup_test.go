@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ func TestWhoGaveUpIsNotServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.cmd.Process.Signal(unix.SIGCONT) })
+	h.eventually(10*time.Second, "every thread of the daemon is stopped", func() bool { return stopped(t, d.cmd.Process.Pid) })
 	for range 3 {
 		client := exec.Command(binary, h.where([]string{"mode", "audit", "--for", "10m"})...)
 		var stderr bytes.Buffer
@@ -67,4 +69,21 @@ func TestWhoGaveUpIsNotServed(t *testing.T) {
 		t.Errorf("the history has it:\n%s", history)
 	}
 	h.must("mode", "audit", "--for", "10m") // who waits is served
+}
+
+// stopped reports whether no thread of a process runs any more: a signal to stop is sent at
+// once, and takes effect thread by thread.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if err == nil && !strings.Contains(string(stat), ") T ") {
+			return false
+		}
+	}
+	return true
 }
