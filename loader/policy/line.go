@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"io"
 	"iter"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,9 @@ func (p *listParser) parseLine(text string) (c Claim, warning string, err error)
 // looksLikeAddress reports whether word may be a mistyped prefix or address, and no more
 // than that: digits, and what divides them.
 func looksLikeAddress(word string) bool {
+	if addr, err := netip.ParseAddr(word); err == nil && addr.Zone() != "" {
+		return true
+	}
 	const longest = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128") * 2 // of a range
 	return len(word) <= longest && strings.ContainsAny(word, ".:/") && strings.Trim(word, "0123456789abcdefABCDEF.:/-%") == ""
 }
