@@ -23,8 +23,8 @@ const (
 	users  = "root:x:0:0::/:/bin/sh\nviewer:x:64010:64003::/:/bin/false\n"
 )
 
-// credentials are what a process shows. Groups beside gid let it open the socket's
-// file, but only the group database tells the daemon of them.
+// credentials are what a process shows. The daemon takes the groups of the process from
+// the kernel: those beside gid count as gid does, whatever the group database says.
 type credentials struct {
 	name     string
 	uid, gid int
@@ -84,7 +84,8 @@ func TestWhoMayUseTheSocket(t *testing.T) {
 		read, write int // exit codes
 	}{
 		{credentials{"nobody", nobody, nobody, "65534"}, 4, 4},
-		{credentials{"nobody with a file of the group", nobody, nobody, "64001"}, 4, 4},
+		{credentials{"the group of the process, of which no database knows", nobody, nobody, "64001"}, 0, 4},
+		{credentials{"both groups of the process, of which no database knows", nobody, nobody, "64001,64002"}, 0, 0},
 		{credentials{"xdpallow", nobody, readGroup, "64001"}, 0, 4},
 		{credentials{"xdpallow by the database", 64010, 64003, "64001"}, 0, 4},
 		{credentials{"xdpallow-admin", nobody, 64002, "64001"}, 0, 0},
