@@ -70,7 +70,7 @@ func TestDriverThatForgetsBeforeTheBackstop(t *testing.T) {
 	link := g.pair()
 	g.start()
 	g.probed()
-	if err := g.lab.Host.SetMTU("eth0", 1400); err != nil {
+	if err := g.lab.Host.SetMTU("eth0", 1300); err != nil {
 		t.Fatal(err)
 	}
 	g.inHost(g.engine.Follow)
