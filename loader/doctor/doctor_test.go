@@ -16,7 +16,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/sockets"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 func service(scope policy.Scope, ports ...policy.Port) policy.Service {
@@ -139,14 +138,14 @@ func TestDiagnose(t *testing.T) {
 		"no nft":              {func(f *Facts) { f.RedirectsErr = errors.New("no nft") }, Note, "dnat", "dnat", "no nft", "iptables-save -t nat"},
 		"clock":               {func(f *Facts) { f.Unsynchronised = true }, Note, "clock", "clock", "entries end by it", "timedatectl"},
 		"clock of 1970":       {func(f *Facts) { f.Now = time.Unix(0, 0) }, Problem, "clock", "clock", "1970-01-01", "timedatectl"},
-		"state": {func(f *Facts) {
-			f.StateTroubles = []store.Trouble{{Path: f.State, Text: "others may write", Hint: "chmod"}}
-		}, Problem, "state", "/var/lib/xdpallow", "others may write", "chmod"},
-		"no state yet":  {func(f *Facts) { f.StateMissing, f.StateErr = true, os.ErrNotExist }, OK, "state", "/var/lib/xdpallow", "first start makes it", ""},
-		"group":         {func(f *Facts) { f.NoGroups = f.Groups }, Note, "group", "group xdpallow", "is not there", "groupadd --system xdpallow"},
-		"no unit":       {func(f *Facts) { f.Unit = "" }, Note, "unit", "unit", "after a reboot nothing is filtered", "xdpallow assets unit >/etc/systemd/system/xdpallow.service; systemctl enable xdpallow"},
-		"unit, no file": {func(f *Facts) { f.UnitRuns = "/nowhere" }, Problem, "unit", "unit", "runs /nowhere, which is not there", "xdpallow assets unit >/etc/systemd/system/xdpallow.service"},
-		"unit is off":   {func(f *Facts) { f.UnitEnabled = false }, Note, "unit", "unit", "is not enabled", "systemctl enable xdpallow"},
+		"state":               {func(f *Facts) { f.StateOthers = "has mode 0777" }, Problem, "state_open", "/var/lib/xdpallow", "has mode 0777: who writes there", "chown 0 /var/lib/xdpallow; chmod 700 /var/lib/xdpallow"},
+		"no room":             {func(f *Facts) { f.StateRoom = errors.New("full") }, Problem, "state_unwritable", "/var/lib/xdpallow", "no room for changes", "df /var/lib/xdpallow"},
+		"state, a file":       {func(f *Facts) { f.StateErr = errors.New("it is no directory") }, Problem, "state", "/var/lib/xdpallow", "it is no directory", "ls -ld /var/lib/xdpallow"},
+		"no state yet":        {func(f *Facts) { f.StateMissing, f.StateErr = true, os.ErrNotExist }, OK, "state", "/var/lib/xdpallow", "first start makes it", ""},
+		"group":               {func(f *Facts) { f.NoGroups = f.Groups }, Note, "group", "group xdpallow", "is not there", "groupadd --system xdpallow"},
+		"no unit":             {func(f *Facts) { f.Unit = "" }, Note, "unit", "unit", "after a reboot nothing is filtered", "xdpallow assets unit >/etc/systemd/system/xdpallow.service; systemctl enable xdpallow"},
+		"unit, no file":       {func(f *Facts) { f.UnitRuns = "/nowhere" }, Problem, "unit", "unit", "runs /nowhere, which is not there", "xdpallow assets unit >/etc/systemd/system/xdpallow.service"},
+		"unit is off":         {func(f *Facts) { f.UnitEnabled = false }, Note, "unit", "unit", "is not enabled", "systemctl enable xdpallow"},
 		"config": {func(f *Facts) {
 			f.Config, f.ConfigErr = "/c", errors.Join(&policy.InputError{Where: "/c:1", What: "x"}, &policy.InputError{Where: "/c:2", What: "y", Hint: "h"})
 		}, Problem, "config", "/c", "y", "h"},

@@ -9,7 +9,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // Options say what to look at.
@@ -63,10 +62,11 @@ type Facts struct {
 	Unsynchronised bool
 	Now            time.Time
 
-	StateTroubles []store.Trouble
-	StateMissing  bool
-	StateErr      error
-	NoGroups      []string
+	StateMissing bool
+	StateErr     error
+	StateOthers  string // who else may write to it, in words
+	StateRoom    error  // why nothing could be kept there
+	NoGroups     []string
 
 	Unit        string // path of the unit's file, "" is none
 	UnitRuns    string // the program that it runs, "" where that is there

@@ -37,8 +37,7 @@ func Gather(o Options) Facts {
 	f.Redirects, f.RedirectsErr = redirects()
 	f.LegacyNAT = legacyNAT()
 	f.Unsynchronised = unsynchronised()
-	f.StateTroubles, f.StateErr = store.Examine(o.State)
-	f.StateMissing = errors.Is(f.StateErr, os.ErrNotExist)
+	f.state()
 	for _, group := range o.Groups {
 		if _, err := user.LookupGroup(group); err != nil {
 			f.NoGroups = append(f.NoGroups, group)
@@ -46,6 +45,20 @@ func Gather(o Options) Facts {
 	}
 	f.unit()
 	return f
+}
+
+func (f *Facts) state() {
+	info, err := os.Stat(f.State)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		f.StateMissing = true
+	case err != nil:
+		f.StateErr = err
+	case !info.IsDir():
+		f.StateErr = errors.New("it is no directory")
+	default:
+		f.StateOthers, f.StateRoom = store.Others(f.State), store.Room(f.State)
+	}
 }
 
 func release() string {

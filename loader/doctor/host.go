@@ -151,11 +151,14 @@ func (d *diagnosis) installation() {
 		d.add(OK, "state", f.State, "", "is not there yet, the first start makes it")
 	case f.StateErr != nil:
 		d.unknown("state", f.State, "ls -ld "+f.State, "what is in it", f.StateErr)
-	case len(f.StateTroubles) == 0:
-		d.add(OK, "state", f.State, "", "belongs to root, who alone can write to it")
+	case f.StateOthers == "" && f.StateRoom == nil:
+		d.add(OK, "state", f.State, "", "nobody else can write to it, and there is room")
 	}
-	for _, trouble := range f.StateTroubles {
-		d.add(Problem, "state", trouble.Path, trouble.Hint, "%s", trouble.Text)
+	if f.StateOthers != "" {
+		d.problems(Problem, reconcile.StateOfOthers(f.State, f.StateOthers, 0))
+	}
+	if f.StateRoom != nil {
+		d.problems(Problem, reconcile.NoRoom(f.State, f.StateRoom))
 	}
 	for _, group := range f.Groups {
 		if !slices.Contains(f.NoGroups, group) {

@@ -69,10 +69,7 @@ func (e *Engine) keepState() {
 		}
 	}
 	if err := store.Room(e.options.State); err != nil {
-		e.noted[Unwritable] = Problem{
-			Code: Unwritable, Subject: e.options.State,
-			Text: fmt.Sprintf("there is no room for changes, which may be refused: %v", err), Hint: "df " + e.options.State,
-		}
+		e.noted[Unwritable] = NoRoom(e.options.State, err)
 		return
 	}
 	if _, known := e.noted[Unwritable]; known && e.store.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
@@ -97,16 +94,30 @@ func (e *Engine) trouble(troubles ...store.Trouble) {
 // who else may write to them.
 func (e *Engine) stateProblems() (problems []Problem) {
 	if who := store.Others(e.options.State); who != "" {
-		problems = append(problems, Problem{
-			Code: "state_open", Subject: e.options.State,
-			Text: who + ": who writes there decides who may connect after the next boot",
-			Hint: fmt.Sprintf("chown %d %s; chmod 700 %s", os.Geteuid(), e.options.State, e.options.State),
-		})
+		problems = append(problems, StateOfOthers(e.options.State, who, os.Geteuid()))
 	}
 	for _, t := range e.troubles {
 		problems = append(problems, Problem{Code: "state_damaged", Subject: t.Path, Text: t.Text, Hint: t.Hint})
 	}
 	return problems
+}
+
+// StateOfOthers is the problem of a state directory to which others than uid may write, by
+// what store.Others says of it.
+func StateOfOthers(dir, who string, uid int) Problem {
+	return Problem{
+		Code: "state_open", Subject: dir,
+		Text: who + ": who writes there decides who may connect after the next boot",
+		Hint: fmt.Sprintf("chown %d %s; chmod 700 %s", uid, dir, dir),
+	}
+}
+
+// NoRoom is the problem of a state directory where store.Room has found none.
+func NoRoom(dir string, err error) Problem {
+	return Problem{
+		Code: Unwritable, Subject: dir,
+		Text: fmt.Sprintf("there is no room for changes, which may be refused: %v", err), Hint: "df " + dir,
+	}
 }
 
 // bookkeep records what only we read. Where it cannot be kept the gate goes on without.

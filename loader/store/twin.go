@@ -251,7 +251,7 @@ func (s *Store) remake(path string) error {
 func (s *Store) lookOnly() (troubles []Trouble) {
 	path := filepath.Join(s.dir, dbName)
 	s.mustLoad()
-	troubles = []Trouble{unwritable(s.dir, s.unwritable)}
+	troubles = []Trouble{{s.dir, fmt.Sprintf("the last good list is enforced, and changes are refused: %v", s.unwritable), "df " + s.dir}}
 	if checkFile(path) != nil {
 		return troubles
 	}

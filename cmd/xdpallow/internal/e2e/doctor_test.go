@@ -302,18 +302,23 @@ func TestDoctorLooksAtTheState(t *testing.T) {
 	h.check(os.Mkdir(h.state(), 0o700))
 	h.says(h.doctor(), doctor.OK, "state", h.state())
 	h.check(os.Chmod(h.state(), 0o777))
-	line := h.says(h.doctor(), doctor.Problem, "state", h.state())
-	if !strings.Contains(line.Text, "mode 0777") || line.Hint != "chmod 0700 "+h.state() {
+	line := h.says(h.doctor(), doctor.Problem, "state_open", h.state())
+	if !strings.Contains(line.Text, "mode 0777") || !strings.HasSuffix(line.Hint, "; chmod 700 "+h.state()) {
 		t.Errorf("%+v", line)
 	}
 	h.check(os.Chmod(h.state(), 0o700))
 	h.check(os.Chown(h.state(), 65534, -1))
-	line = h.says(h.doctor(), doctor.Problem, "state", h.state())
+	line = h.says(h.doctor(), doctor.Problem, "state_open", h.state())
 	if !strings.Contains(line.Text, "uid 65534") {
 		t.Errorf("%+v", line)
 	}
 	h.check(os.Chown(h.state(), 0, -1))
 	h.says(h.doctor(), doctor.OK, "state", h.state())
+	// A daemon says the same, and nobody says it twice.
+	h.run(allowed...)
+	h.check(os.Chmod(h.state(), 0o777))
+	h.broken("state_open", h.state())
+	h.says(h.doctor(), doctor.Problem, "state_open", h.state())
 }
 
 // Promise: groups and unit that are missing are notes, since a gate needs neither; a unit
