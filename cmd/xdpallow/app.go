@@ -36,6 +36,7 @@ func newApp(e env) *cli.App {
 			runCommand(e), addCommand(e), removeCommand(e), replaceCommand(e), reloadCommand(e),
 			confirmCommand(e), rollbackCommand(e), modeCommand(e),
 			suspendCommand(e), resumeCommand(e), limitCommand(e), cutCommand(e), ownersCommand(e),
+			exportCommand(e), importCommand(e),
 			listCommand(e), checkCommand(e), statusCommand(e), doctorCommand(e), statsCommand(e), historyCommand(e), eventsCommand(e), topCommand(e),
 			detachCommand(e), assetsCommand(e), completionCommand(e), demoCommand(e), versionCommand(e),
 		},

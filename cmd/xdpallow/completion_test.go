@@ -57,6 +57,9 @@ func TestCompletion(t *testing.T) {
 		"limit acme ":               "none",
 		"run --mode e":              "enforce",
 		"completion ":               "bash fish zsh",
+		"exp":                       "export",
+		"import --allow-o":          "--allow-open",
+		"export --a":                "--all",
 	} {
 		got := complete(line)
 		if line == "list --" {

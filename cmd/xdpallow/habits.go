@@ -58,8 +58,8 @@ func isOneOf(flags []cli.Flag, arg string) bool {
 var habits = map[string]string{
 	"allow": "add", "permit": "add", "accept": "add", "insert": "add",
 	"rm": "remove", "del": "remove", "delete": "remove", "unallow": "remove",
-	"ls": "list", "show": "list", "get": "list", "export": "list -o text", "save": "list -o text",
-	"apply": "replace", "import": "replace", "restore": "replace", "sync": "replace",
+	"ls": "list", "show": "list", "get": "list", "save": "export", "dump": "export", "backup": "export",
+	"apply": "replace", "restore": "import", "sync": "replace",
 	"flush": "replace --allow-empty /dev/null --dry-run", "clear": "replace --allow-empty /dev/null --dry-run",
 	"block": "suspend", "deny": "suspend", "ban": "suspend", "drop": "suspend", "reject": "suspend",
 	"unsuspend": "resume", "unblock": "resume", "unban": "resume",

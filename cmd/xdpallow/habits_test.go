@@ -65,6 +65,8 @@ func TestUnknownCommands(t *testing.T) {
 		"deny from 192.0.2.7":          "xdpallow suspend 192.0.2.7",
 		"unsuspend acme":               "xdpallow resume acme",
 		"unblock acme":                 "xdpallow resume acme",
+		"backup /root/gate":            "xdpallow export /root/gate",
+		"restore /root/gate --dry-run": "xdpallow import /root/gate --dry-run",
 		"flush":                        "xdpallow replace --allow-empty /dev/null --dry-run",
 		"ls":                           "xdpallow list",
 		"get -o json":                  "xdpallow list -o json",

@@ -46,7 +46,7 @@ func history(ctx context.Context, c *call) error {
 	return c.printHistory(h)
 }
 
-// printHistory prints a row a change, and below it what became of services.
+// printHistory prints a row a change, and below it what became of services, suspensions and limits.
 func (c *call) printHistory(h reconcile.History) error {
 	var rows bytes.Buffer
 	room := roomForCommand
@@ -71,8 +71,8 @@ func (c *call) printHistory(h reconcile.History) error {
 		if at++; at == 0 {
 			continue
 		}
-		for _, service := range h.Changes[at-1].Services {
-			fmt.Fprintf(out, "  %s\n", printable(service))
+		for _, line := range slices.Concat(h.Changes[at-1].Services, h.Changes[at-1].Overrides) {
+			fmt.Fprintf(out, "  %s\n", printable(line))
 		}
 	}
 	return out.Flush() // carries the first error of the writes above

@@ -55,7 +55,8 @@ var manSections = []manSection{
 		"Keys are owner, service (several with commas; every service without it), until (a date, to its end in UTC, or an RFC 3339 time) " +
 		"and note; a value with blanks stands in double quotes. What follows # is the note where there is none. " +
 		"A line that is wrong refuses the whole list, with file:line. A directory is read as all of its *.list. " +
-		"add -, replace FILE and list -o text speak the same format.",
+		"add -, replace FILE and list -o text speak the same format. An export has it, too, and lines that no list has: " +
+		"suspend PREFIX|OWNER, limit OWNER RATE, and held and stays, which say what the suspension of an owner stops and what not.",
 		typed: `203.0.113.0/24     owner=acme  until=2027-06-30   # office
 2001:db8:42::/48   owner=acme  note="OPS-1234, the new building"
 198.51.100.7       owner=globex  service=api`},
@@ -81,7 +82,7 @@ var manSections = []manSection{
 		{"unknown_protocol", "Dropped in scope strict: a protocol that could hide TCP or UDP."},
 	}},
 	{name: "EXAMPLES", text: "Look at the host, count first and drop nothing, then enforce; let a customer in, see what happens to a source, and " +
-		"stop a stolen key; change files with a net below; keep a copy of the list.",
+		"stop a stolen key; change files with a net below; keep a copy of what commands made.",
 		typed: `xdpallow doctor --interface eth0 --port 443
 xdpallow run --interface eth0 --port 443 --allow 203.0.113.0/24 --mode audit
 xdpallow status
@@ -94,8 +95,8 @@ xdpallow reload --dry-run
 xdpallow reload --confirm 60s
 xdpallow confirm
 xdpallow history -n 5
-xdpallow list -o text >backup.list
-xdpallow replace backup.list --dry-run
+xdpallow export /root/xdpallow.export
+xdpallow import /root/xdpallow.export --dry-run
 xdpallow mode audit --for 15m
 xdpallow top`},
 	{name: "FILES", items: [][2]string{

@@ -274,6 +274,24 @@ policy:     generation 0, 0 prefixes, 0 owners
 ! 192.0.2.9 (not listed) is cut off from api,mail: 1 connection to tcp/25
 1 added, 1 removed, 1 changed: generation 2, 3 prefixes (dry run: nothing was changed)
 `},
+		{name: "import", line: "import - --dry-run", prepare: func(f *fakeEngine) {
+			f.plan = reconcile.Plan{
+				Generation: 2, Total: 3, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")},
+				Overrides: []string{"resume acme", "suspend globex", "limit b 5/s --burst 10"}, Loosens: []string{"resume acme"},
+			}
+		}, want: `
++ 192.0.2.0/24  b
+~ suspend globex
+~ limit b 5/s --burst 10
+! resume acme
+1 added, 0 removed, 0 changed: generation 2, 3 prefixes (dry run: nothing was changed)
+`},
+		{name: "export", line: "export", want: `
+suspend acme since=2026-11-21T09:00:00Z by=0 held=1 reason="OPS-1"
+held acme 198.51.100.0/28
+limit globex 200/s burst=400
+198.51.100.0/28 owner=acme
+`},
 		{name: "replace, verbose", line: "replace - --dry-run -v", prepare: func(f *fakeEngine) {
 			f.plan = reconcile.Plan{Generation: 2, Total: 3, Kept: []reconcile.Entry{
 				entry("203.0.113.0/24", "acme", "flag"), entry("2001:db8::/32", "", "file:/etc/a.list"),
@@ -350,6 +368,8 @@ func TestJSON(t *testing.T) {
 		"top":                        `"events_lost": 0`,
 		"reload":                     `"added": `,
 		"replace -":                  `"added": `,
+		"import -":                   `"added": `,
+		"export":                     "\"suspensions\": 1,\n  \"limits\": 1,\n  \"text\": \"suspend acme since=",
 		"detach --yes":               `"detached": `,
 	} {
 		code, out, _ := w.sh(line + " -o json")

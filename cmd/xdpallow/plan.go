@@ -53,6 +53,7 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 		if !dry {
 			c.warnOfOpenings(plan.Opens)
 			c.warnOfCuts(plan.Cuts)
+			c.warnOfLoosening(plan.Loosens)
 		}
 		if err := c.printJSON(plan); err != nil {
 			return err
@@ -63,6 +64,7 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 	}
 	c.warnOfOpenings(plan.Opens)
 	c.warnOfCuts(plan.Cuts)
+	c.warnOfLoosening(plan.Loosens)
 	for _, line := range plan.Overrides {
 		if _, err := fmt.Fprintf(c.out, "did %s\n", line); err != nil {
 			return err
@@ -101,7 +103,15 @@ func (c *call) printWould(plan reconcile.Plan) error {
 		}
 	}
 	for _, line := range plan.Overrides {
+		if slices.Contains(plan.Loosens, line) {
+			continue
+		}
 		if _, err := fmt.Fprintf(c.out, "~ %s\n", line); err != nil {
+			return err
+		}
+	}
+	for _, line := range plan.Loosens {
+		if _, err := fmt.Fprintf(c.out, "! %s\n", line); err != nil {
 			return err
 		}
 	}
@@ -215,5 +225,12 @@ func (c *call) warnOfOpenings(opens []policy.Opening) {
 func (c *call) warnOfCuts(cuts []reconcile.Cut) {
 	if len(cuts) > 0 {
 		c.note("warning: %s", reconcile.SumCuts(cuts))
+	}
+}
+
+// warnOfLoosening is one line for all whom a change has let in who were stopped or limited.
+func (c *call) warnOfLoosening(lines []string) {
+	if len(lines) > 0 {
+		c.note("warning: lets in who was not: %s", strings.Join(lines, ", "))
 	}
 }

@@ -17,53 +17,60 @@ import (
 )
 
 func replaceCommand(e env) *cli.Command {
-	return e.command("replace", "Let in what a list says, in place of all that add let in", "FILE|-", []cli.Flag{
+	return e.command("replace", "Let in what a list says, in place of all that add let in", "FILE|-", replaceFlags(), replace)
+}
+
+// replaceFlags are those of replace, and of import.
+func replaceFlags() []cli.Flag {
+	return []cli.Flag{
 		dryRunFlag(), confirmFlag(), seenFlag(), reasonFlag(),
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "leave nobody who may connect"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "with --dry-run list also what stays because flags and files declare it"},
-	}, replace)
+	}
 }
 
 func replace(ctx context.Context, c *call) error {
-	if c.flags.NArg() != 1 {
-		return &policy.InputError{What: "replace needs one list file, or - for stdin", Hint: "xdpallow replace allow.list --dry-run"}
-	}
-	seen, err := c.seen()
-	if err != nil {
-		return err
-	}
-	confirm, err := c.window()
-	if err != nil {
-		return err
-	}
-	name, text, err := c.listText(c.flags.Args().First())
+	req, err := c.replacing()
 	if err != nil {
 		return err
 	}
 	// The daemon reads it again; a mistake needs none to be found.
-	_, warnings, err := policy.ParseList(name, policy.OriginCLI, strings.NewReader(text))
+	_, warnings, err := policy.ParseList(req.Name, policy.OriginCLI, strings.NewReader(req.Text))
 	if err != nil {
 		return err
 	}
 	for _, warning := range warnings {
 		c.note("warning: %s", warning)
 	}
-	dry := c.flags.Bool("dry-run")
-	plan, err := c.client().Replace(ctx, c.self(), reconcile.ReplaceRequest{
-		Name: name, Text: text, DryRun: dry,
-		ForceShrink: c.flags.Bool("force-shrink"),
-		AllowEmpty:  c.flags.Bool("allow-empty"),
-		AllowAny:    c.flags.Bool("allow-any"),
-		Seen:        seen,
-		Confirm:     confirm,
-		Sessions:    c.sessions(),
-	})
+	plan, err := c.client().Replace(ctx, c.self(), req)
 	if err != nil {
 		return err
 	}
-	return c.printPlan(plan, dry)
+	return c.printPlan(plan, req.DryRun)
+}
+
+// replacing is what the flags and the argument of replace and import say.
+func (c *call) replacing() (req reconcile.ReplaceRequest, err error) {
+	if name := c.flags.Command.Name; c.flags.NArg() != 1 {
+		return req, &policy.InputError{What: name + " needs one file, or - for stdin", Hint: "xdpallow " + name + " FILE --dry-run"}
+	}
+	req = reconcile.ReplaceRequest{
+		DryRun:      c.flags.Bool("dry-run"),
+		ForceShrink: c.flags.Bool("force-shrink"),
+		AllowEmpty:  c.flags.Bool("allow-empty"),
+		AllowAny:    c.flags.Bool("allow-any"),
+		Sessions:    c.sessions(),
+	}
+	if req.Seen, err = c.seen(); err != nil {
+		return req, err
+	}
+	if req.Confirm, err = c.window(); err != nil {
+		return req, err
+	}
+	req.Name, req.Text, err = c.listText(c.flags.Args().First())
+	return req, err
 }
 
 // listText reads a list whole, under the name that messages have for it.

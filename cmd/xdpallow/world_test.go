@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -25,23 +26,24 @@ import (
 
 // fakeEngine answers what its fields hold and remembers what it was asked.
 type fakeEngine struct {
-	lock    sync.Mutex
-	asked   []any
-	err     error // of every call
-	status  reconcile.Status
-	stats   reconcile.Stats
-	listing reconcile.Listing
-	checks  []reconcile.CheckResult
-	plan    reconcile.Plan
-	waiting reconcile.Waiting
-	detach  reconcile.DetachResult
-	owners  reconcile.Owners
-	stopped reconcile.SuspendResult
-	limited reconcile.LimitResult
-	cut     reconcile.CutResult
-	history reconcile.History
-	live    reconcile.Live
-	events  []events.Event
+	lock     sync.Mutex
+	asked    []any
+	err      error // of every call
+	status   reconcile.Status
+	stats    reconcile.Stats
+	listing  reconcile.Listing
+	exported string
+	checks   []reconcile.CheckResult
+	plan     reconcile.Plan
+	waiting  reconcile.Waiting
+	detach   reconcile.DetachResult
+	owners   reconcile.Owners
+	stopped  reconcile.SuspendResult
+	limited  reconcile.LimitResult
+	cut      reconcile.CutResult
+	history  reconcile.History
+	live     reconcile.Live
+	events   []events.Event
 }
 
 var _ control.Engine = (*fakeEngine)(nil)
@@ -116,6 +118,18 @@ func (f *fakeEngine) Remove(_ context.Context, _ reconcile.Caller, r reconcile.R
 
 func (f *fakeEngine) Replace(_ context.Context, _ reconcile.Caller, r reconcile.ReplaceRequest) (reconcile.Plan, error) {
 	return answer(f, r, f.plan)
+}
+
+func (f *fakeEngine) Import(_ context.Context, _ reconcile.Caller, r reconcile.ImportRequest) (reconcile.Plan, error) {
+	return answer(f, r, f.plan)
+}
+
+func (f *fakeEngine) Export(_ context.Context, all bool, w io.Writer) error {
+	text, err := answer(f, fmt.Sprint("export ", all), f.exported)
+	if err == nil {
+		_, err = io.WriteString(w, text)
+	}
+	return err
 }
 
 func (f *fakeEngine) Reload(_ context.Context, _ reconcile.Caller, r reconcile.ReloadRequest) (reconcile.Plan, error) {
@@ -242,6 +256,7 @@ func sampleEngine() *fakeEngine {
 		return reconcile.Counter{Interface: "eth0", Layer: "xdp", Verdict: verdict, Reason: reason, Family: family, Packets: packets, Bytes: 74 * packets}
 	}
 	return &fakeEngine{
+		exported: "suspend acme since=2026-11-21T09:00:00Z by=0 held=1 reason=\"OPS-1\"\nheld acme 198.51.100.0/28\nlimit globex 200/s burst=400\n198.51.100.0/28 owner=acme\n",
 		history: reconcile.History{Changes: []store.Record{
 			{Sequence: 1, Time: since, PID: 7, Command: "run --interface eth0", After: 1, Added: []string{"203.0.113.0/24"}, Removed: []string{}, Changed: []string{}, AddedCount: 1},
 			{

@@ -21,6 +21,7 @@ const (
 	VerbAdd     Verb = "add"
 	VerbRemove  Verb = "remove"
 	VerbReplace Verb = "replace"
+	VerbImport  Verb = "import"
 	VerbReload  Verb = "reload"
 
 	VerbSuspend  Verb = "suspend"
@@ -65,7 +66,7 @@ func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) err
 		}
 	}
 	// remove names each prefix that goes; a truncated file names none.
-	reads := verb == VerbReload || verb == VerbRun || verb == VerbReplace || verb == VerbRollback
+	reads := verb == VerbReload || verb == VerbRun || verb == VerbReplace || verb == VerbImport || verb == VerbRollback
 	if reads && !force.ForceShrink {
 		return guardShrink(old, plan)
 	}

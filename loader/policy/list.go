@@ -90,6 +90,9 @@ type listParser struct {
 	discreet bool // quote nothing that looks like no address
 	stored   bool // written by a release of ours
 
+	take     func(Directive) error // of an export; nil is a list, which has none
+	exported bool                  // it was told that it is an export all the same
+
 	claims       []Claim
 	warnings     []string
 	moreWarnings int
@@ -103,6 +106,10 @@ func (p *listParser) where(line int) string { return p.name + ":" + strconv.Itoa
 
 // add takes line n over, or its mistake.
 func (p *listParser) add(n int, text string) {
+	if keyword(text) != "" {
+		p.direct(n, text)
+		return
+	}
 	c, warning, err := p.parseLine(text)
 	if err != nil {
 		p.mistake(n, err)

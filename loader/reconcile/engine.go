@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	gomaps "maps"
 	"net/netip"
@@ -229,6 +230,14 @@ func (e *Engine) List(_ context.Context, r ListRequest) (Listing, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.view.list(r)
+}
+
+// Export implements the question. It holds up no change while it writes.
+func (e *Engine) Export(_ context.Context, all bool, w io.Writer) error {
+	e.mu.Lock()
+	d := e.view.desired
+	e.mu.Unlock()
+	return d.export(w, all)
 }
 
 // Check implements the question; without a port it answers for every protected one.

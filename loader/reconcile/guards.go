@@ -5,6 +5,7 @@ package reconcile
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -12,6 +13,9 @@ import (
 
 // guard asks the guard rails. What stood before is not refused again.
 func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
+	if lines := c.loosened(e.view.overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
+		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
+	}
 	if plan.Empty() || c.verb == "" {
 		return nil
 	}

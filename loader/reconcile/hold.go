@@ -70,7 +70,8 @@ func (d desired) suspendedSince(old desired, c change) (all []store.Suspension) 
 	return all
 }
 
-// onlyOverrides reports whether c suspends, resumes or limits, and does nothing else.
+// onlyOverrides reports whether c suspends, resumes or limits, and does nothing else. An
+// import is about more, whatever it finds to do.
 func (c change) onlyOverrides() bool {
-	return !c.overriding.empty() && c.edit.Empty() && c.declared == nil && c.services == nil && c.audits == nil && !c.settle
+	return c.verb != policy.VerbImport && !c.overriding.empty() && c.edit.Empty() && c.declared == nil && c.services == nil && c.audits == nil && !c.settle
 }

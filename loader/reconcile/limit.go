@@ -53,18 +53,29 @@ func (e *Engine) limiting(r LimitRequest) (overriding, error) {
 	}
 	burst := max(r.Burst, 1)
 	if r.Burst == 0 {
-		burst = uint32(max(1, math.Ceil(min(r.PerSecond, mostPerSecond))))
+		burst = burstOf(r.PerSecond)
 	}
+	l := store.Limit{Owner: r.Owner, PerSecond: r.PerSecond, Burst: burst}
+	return overriding{limit: []store.Limit{l}}, checkLimit(l)
+}
+
+// burstOf is the burst of a limit that says none: what a second has.
+func burstOf(perSecond float64) uint32 {
+	return uint32(max(1, math.Ceil(min(perSecond, mostPerSecond))))
+}
+
+// checkLimit refuses, as *policy.InputError, what no host could keep to.
+func checkLimit(l store.Limit) error {
 	const year = 365 * 24 * time.Hour
 	switch {
-	case !(r.PerSecond > 0):
-		return overriding{}, &policy.InputError{What: fmt.Sprintf("%s is not over 0", policy.FormatRate(r.PerSecond))}
-	case r.PerSecond > mostPerSecond:
-		return overriding{}, &policy.InputError{What: fmt.Sprintf("%s is over %s", policy.FormatRate(r.PerSecond), policy.FormatRate(mostPerSecond))}
-	case float64(burst)/r.PerSecond > year.Seconds():
-		return overriding{}, &policy.InputError{What: fmt.Sprintf("a burst of %d is more than a year of this rate", burst)}
+	case !(l.PerSecond > 0):
+		return &policy.InputError{What: fmt.Sprintf("%s is not over 0", policy.FormatRate(l.PerSecond))}
+	case l.PerSecond > mostPerSecond:
+		return &policy.InputError{What: fmt.Sprintf("%s is over %s", policy.FormatRate(l.PerSecond), policy.FormatRate(mostPerSecond))}
+	case float64(l.Burst)/l.PerSecond > year.Seconds():
+		return &policy.InputError{What: fmt.Sprintf("a burst of %d is more than a year of this rate", l.Burst)}
 	}
-	return overriding{limit: []store.Limit{{Owner: r.Owner, PerSecond: r.PerSecond, Burst: burst}}}, nil
+	return nil
 }
 
 // limit is that of an owner, nil for none.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"time"
 
@@ -134,6 +135,16 @@ func (o Offline) List(_ context.Context, r ListRequest) (Listing, error) {
 	}
 	defer v.gate.Close()
 	return v.list(r)
+}
+
+// Export implements the question.
+func (o Offline) Export(_ context.Context, all bool, w io.Writer) error {
+	v, _, err := o.look()
+	if err != nil {
+		return err
+	}
+	defer v.gate.Close()
+	return v.export(w, all)
 }
 
 // Check implements the question.

@@ -82,7 +82,7 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 	if c.dryRun {
 		return plan, nil
 	}
-	if plan.Empty() {
+	if plan.Empty() && c.overriding.empty() {
 		c.confirm = 0 // nobody would notice a difference
 	}
 	if err := e.holdFirst(c); err != nil {
@@ -258,6 +258,9 @@ func (e *Engine) durable(c change, next desired, plan policy.Plan, generation ui
 	}
 	if generation != e.lastGeneration() || !c.edit.Empty() || c.settle {
 		done.Log = c.logged(plan)
+		if !c.onlyOverrides() { // whose command says it all
+			done.Log.Overrides = c.overriding.words(e.view.overrides)
+		}
 	}
 	return done
 }

@@ -21,7 +21,16 @@ func (e *Engine) Replace(ctx context.Context, by Caller, r ReplaceRequest) (Plan
 	if err != nil {
 		return Plan{}, err
 	}
-	if err := policy.CheckServices(claims, e.view.state.Services); err != nil {
+	return e.replaced(r, claims, change{by: by, command: "replace", verb: policy.VerbReplace})
+}
+
+// replaced makes the claims of the CLI those, and c with it.
+func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Plan, error) {
+	known := slices.DeleteFunc(slices.Clone(claims), func(claim policy.Claim) bool {
+		orphan, found := e.view.orphans[claim.Prefix] // for a service that is gone, and it stays so
+		return found && policy.SameWords(orphan, claim)
+	})
+	if err := policy.CheckServices(known, e.view.state.Services); err != nil {
 		return Plan{}, err
 	}
 	if err := e.emptied(r, claims); err != nil {
@@ -39,19 +48,23 @@ func (e *Engine) Replace(ctx context.Context, by Caller, r ReplaceRequest) (Plan
 	for i := range claims { // kept for messages only: nobody can look the line up tomorrow
 		places[claims[i].Prefix], claims[i].Where = claims[i].Where, ""
 	}
-	plan, err := e.make(change{
-		by: by, command: "replace", verb: policy.VerbReplace, dryRun: r.DryRun, edit: e.replacing(claims, places), places: places,
-		peers: r.Sessions, ahead: ahead, confirm: confirm,
-		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink},
-	})
+	c.dryRun, c.edit, c.places, c.peers, c.ahead, c.confirm = r.DryRun, e.replacing(claims, places), places, r.Sessions, ahead, confirm
+	c.force.AllowEmpty, c.force.AllowAny, c.force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
+	words, loosened := c.overriding.words(e.view.overrides), c.loosened(e.view.overrides)
+	plan, err := e.make(c)
 	if err != nil {
 		return Plan{}, err
 	}
 	if !r.DryRun {
-		e.options.Log.Info(fmt.Sprintf("replaced: %d added, %d removed, %d changed: generation %d",
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), by.attributes()...)
+		e.options.Log.Info(fmt.Sprintf("%s: %d added, %d removed, %d changed: generation %d",
+			map[policy.Verb]string{policy.VerbReplace: "replaced", policy.VerbImport: "imported"}[c.verb],
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), c.by.attributes()...)
+		for _, line := range words {
+			e.options.Log.Warn("imported: "+line, c.by.attributes()...)
+		}
 	}
 	out := e.planned(plan, ahead)
+	out.Overrides, out.Loosens = words, loosened
 	if out.Entries, out.Kept = e.named(claims, ahead.after), e.kept(places); !r.DryRun {
 		out.Confirm = e.waiting()
 	}

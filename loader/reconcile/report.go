@@ -242,6 +242,12 @@ type ReplaceRequest struct {
 	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
 
+// ImportRequest makes what commands made equal an export: claims, suspensions and limits.
+type ImportRequest struct {
+	ReplaceRequest
+	AllowOpen bool `json:"allow_open,omitempty"` // suspensions may end, and limits go up
+}
+
 // ReloadRequest reads all declared origins again.
 type ReloadRequest struct {
 	DryRun      bool `json:"dry_run"`

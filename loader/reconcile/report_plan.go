@@ -43,7 +43,8 @@ type Plan struct {
 	Kept    []Entry `json:"kept,omitzero"`    // of a replace: those that are declared, and not in its list
 
 	Warnings  []string `json:"warnings,omitempty"`  // what was read and not taken over, and what is not known
-	Overrides []string `json:"overrides,omitempty"` // of a rollback: the suspensions and limits that go back, in words
+	Overrides []string `json:"overrides,omitempty"` // of a rollback or an import: the suspensions and limits that come and go, in words
+	Loosens   []string `json:"loosens,omitempty"`   // of an import: those by which somebody is let in who was not
 	Foreseen
 	Confirm *Waiting `json:"confirm,omitempty"` // nil when nothing is to be confirmed
 }

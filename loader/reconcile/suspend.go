@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -207,19 +208,19 @@ func openWithin(state policy.State, owner string) []Whose {
 
 // suspensions are all there are: prefixes by address, then owners by name.
 func (o overrides) suspensions() []Suspension {
-	subjects := make([]store.Subject, 0, len(o.suspended))
-	for subject := range o.suspended {
-		subjects = append(subjects, subject)
+	all := []Suspension{}
+	for _, s := range o.sorted() {
+		all = append(all, reportSuspension(s))
 	}
-	slices.SortFunc(subjects, func(a, b store.Subject) int {
+	return all
+}
+
+// sorted is o.suspended: prefixes by address, then owners by name.
+func (o overrides) sorted() []store.Suspension {
+	return slices.SortedFunc(maps.Values(o.suspended), func(a, b store.Suspension) int {
 		if a.Owner != "" || b.Owner != "" {
 			return strings.Compare(a.Owner, b.Owner)
 		}
 		return policy.ComparePrefix(a.Prefix, b.Prefix)
 	})
-	all := []Suspension{}
-	for _, subject := range subjects {
-		all = append(all, reportSuspension(o.suspended[subject]))
-	}
-	return all
 }

@@ -50,6 +50,9 @@ type Record struct {
 
 	// What became of services: "~ service admin: ports +tcp/22"; "! tcp/8443 opens to everybody".
 	Services []string `json:"services,omitempty"`
+	// Suspensions and limits that came and went with it: "resume acme"; not of the commands
+	// that do nothing else.
+	Overrides []string `json:"overrides,omitempty"`
 }
 
 // cut returns a copy of r that has room. A list that the caller has cut already
@@ -64,6 +67,7 @@ func (r Record) cut(now time.Time) *Record {
 	r.Removed, r.RemovedCount = cutList(r.Removed, r.RemovedCount)
 	r.Changed, r.ChangedCount = cutList(r.Changed, r.ChangedCount)
 	r.Services, _ = cutList(r.Services, 0)
+	r.Overrides, _ = cutList(r.Overrides, 0)
 	return &r
 }
 

@@ -105,6 +105,18 @@ func (c *Client) List(ctx context.Context, req reconcile.ListRequest) (listing r
 	return listing, err
 }
 
+// Export implements Reader.
+func (c *Client) Export(ctx context.Context, all bool, w io.Writer) error {
+	query := url.Values{}
+	if all {
+		query.Set("all", "")
+	}
+	return c.do(ctx, http.MethodGet, pathExport+"?"+query.Encode(), nil, func(body io.Reader) error {
+		_, err := io.Copy(w, body) // one that was cut off is an error: it has no last chunk
+		return err
+	})
+}
+
 // Check implements Reader.
 func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) (all []reconcile.CheckResult, err error) {
 	query := url.Values{}
@@ -139,6 +151,11 @@ func (c *Client) Remove(ctx context.Context, _ reconcile.Caller, req reconcile.R
 // Replace implements Writer.
 func (c *Client) Replace(ctx context.Context, _ reconcile.Caller, req reconcile.ReplaceRequest) (reconcile.Plan, error) {
 	return post[reconcile.Plan](ctx, c, pathReplace, req)
+}
+
+// Import implements Writer.
+func (c *Client) Import(ctx context.Context, _ reconcile.Caller, req reconcile.ImportRequest) (reconcile.Plan, error) {
+	return post[reconcile.Plan](ctx, c, pathImport, req)
 }
 
 // Reload implements Writer.

@@ -4,6 +4,7 @@ package control
 
 import (
 	"context"
+	"io"
 	"net/netip"
 
 	"github.com/xdpallow/xdpallow/loader/events"
@@ -20,6 +21,9 @@ type Reader interface {
 	History(ctx context.Context, last int) (reconcile.History, error)
 	// List returns the entries that are asked for, all when nothing is.
 	List(ctx context.Context, req reconcile.ListRequest) (reconcile.Listing, error)
+	// Export writes what commands made, with all also what is declared, see reconcile.ReadExport.
+	// What was written before an error is no export.
+	Export(ctx context.Context, all bool, w io.Writer) error
 	// Check returns one result an address for port, or one for every protected port when it is nil.
 	Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error)
 }
@@ -39,6 +43,7 @@ type Writer interface {
 	Add(ctx context.Context, who reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error)
 	Remove(ctx context.Context, who reconcile.Caller, req reconcile.RemoveRequest) (reconcile.Listing, error)
 	Replace(ctx context.Context, who reconcile.Caller, req reconcile.ReplaceRequest) (reconcile.Plan, error)
+	Import(ctx context.Context, who reconcile.Caller, req reconcile.ImportRequest) (reconcile.Plan, error)
 	Reload(ctx context.Context, who reconcile.Caller, req reconcile.ReloadRequest) (reconcile.Plan, error)
 	Confirm(ctx context.Context, who reconcile.Caller, req reconcile.ConfirmRequest) (reconcile.Waiting, error)
 	Rollback(ctx context.Context, who reconcile.Caller, req reconcile.RollbackRequest) (reconcile.Plan, error)
@@ -76,6 +81,8 @@ const (
 	pathDetach   = "/v1/detach"
 	pathHistory  = "/v1/history" // ?last=
 	pathReplace  = "/v1/replace"
+	pathExport   = "/v1/export" // ?all=; the answer is the text
+	pathImport   = "/v1/import"
 	pathOwners   = "/v1/owners"
 	pathSuspend  = "/v1/suspend"
 	pathResume   = "/v1/resume"

@@ -109,9 +109,16 @@ func handler(engine Engine) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = WriteListing(w, listing) // fails only when the caller hung up
 	})
+	mux.HandleFunc("GET "+pathExport, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		if err := engine.Export(r.Context(), r.URL.Query().Has("all"), w); err != nil {
+			writeError(w, err) // before its first byte; later only because the caller hung up
+		}
+	})
 	mux.Handle("POST "+pathAdd, change(engine.Add))
 	mux.Handle("POST "+pathRemove, change(engine.Remove))
 	mux.Handle("POST "+pathReplace, change(engine.Replace))
+	mux.Handle("POST "+pathImport, change(engine.Import))
 	mux.Handle("POST "+pathReload, change(engine.Reload))
 	mux.Handle("POST "+pathConfirm, change(engine.Confirm))
 	mux.Handle("POST "+pathRollback, change(engine.Rollback))

@@ -114,7 +114,7 @@ func (h *host) serve() {
 func (h *host) where(args []string) []string {
 	own := []string{"--socket", h.socket()}
 	switch args[0] {
-	case "run", "status", "list", "stats", "check", "history", "owners", "detach", "doctor":
+	case "run", "status", "list", "export", "stats", "check", "history", "owners", "detach", "doctor":
 		own = append(own, "--state", h.state(), "--bpffs", h.bpffs())
 	}
 	return append(append([]string{args[0]}, own...), args[1:]...)

@@ -96,7 +96,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // reading are the commands that change nothing.
-var reading = []string{"list", "status", "stats", "check", "history", "owners", "events", "assets", "version"}
+var reading = []string{"list", "export", "status", "stats", "check", "history", "owners", "events", "assets", "version"}
 
 // command runs xdpallow; a last argument <FILE is its standard input.
 func command(ts *testscript.TestScript, code int, args []string) {
