@@ -29,10 +29,9 @@ type Device struct {
 	Up        bool
 	Queues    int       // 0 where the driver does not tell
 	Declares  *Declared // nil where the kernel does not tell, before 6.3
-	Offloads  []string  // that join packets on reception, most drivers refuse native XDP while one is on
-	Fixed     []string  // those of Offloads that nobody can turn off
-	Attached  Mode      // of the program that the interface has; "" is none
-	Ours      bool      // that program is what our link runs
+	Offloads  []Offload
+	Attached  Mode // of the program that the interface has; "" is none
+	Ours      bool // that program is what our link runs
 	ProgramID uint32
 }
 
@@ -46,10 +45,6 @@ type Declared struct {
 // drivers have less room.
 const Page = 3498
 
-// joining are the receive offloads in which a driver, or the host below a guest, joins
-// packets before XDP could see them.
-var joining = []string{"rx-lro", "rx-gro-hw"}
-
 // Examine looks at the interface of that name, for a gate under root, which may not be
 // there. The error is os.ErrNotExist when there is no such interface, or *FramingError or
 // *ForeignError when nothing can be attached to it; beside the last two the Device is whole.
@@ -61,22 +56,13 @@ func Examine(root, name string) (Device, error) {
 	a := device.Attrs()
 	d := Device{
 		Name: name, MTU: a.MTU, Up: a.Flags&net.FlagUp != 0,
-		Attached: modeOf(device), Declares: declaresNative(a.Index),
+		Attached: modeOf(device), Declares: declaresNative(a.Index), Offloads: offloads(name),
 	}
 	if d.Driver, err = ethtool.Driver(name); err != nil || d.Driver == "" {
 		d.Driver = device.Type()
 	}
 	if channels, err := ethtool.GetChannels(name); err == nil {
 		d.Queues = int(channels.RxCount + channels.Combined)
-	}
-	offloads, _ := ethtool.Offloads(name) // a driver that does not tell has none
-	for _, offload := range joining {
-		if offloads[offload].On {
-			d.Offloads = append(d.Offloads, offload)
-			if offloads[offload].Fixed {
-				d.Fixed = append(d.Fixed, offload)
-			}
-		}
 	}
 	if d.Attached != "" {
 		d.ProgramID = a.Xdp.ProgId

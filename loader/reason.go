@@ -34,7 +34,14 @@ func cause(device netlink.Link, program *ebpf.Program, err error) string {
 	if words == "" {
 		words = known[errno]
 	}
-	facts := append([]string{words}, offloads(device.Attrs().Name)...)
+	facts := []string{words}
+	for _, offload := range offloads(device.Attrs().Name) {
+		fact := offload.String()
+		if !offload.Fixed {
+			fact += fmt.Sprintf(": ethtool -K %s %s off", device.Attrs().Name, offload.Name)
+		}
+		facts = append(facts, fact)
+	}
 	if mtu := device.Attrs().MTU; mtu > 1500 {
 		facts = append(facts, fmt.Sprintf("its MTU is %d", mtu))
 	}
@@ -87,19 +94,28 @@ func setXDP(device netlink.Link, fd, flags int) error {
 	return err
 }
 
-// offloads are those that are on and that drivers refuse native XDP for. One that is fixed
-// cannot be turned off here: the host of a VM has it so.
-func offloads(name string) (on []string) {
+// Offload is a receive offload that is on, and that drivers refuse native XDP for.
+type Offload struct {
+	Name  string
+	Fixed bool // cannot be turned off here: the host of a VM has it so
+}
+
+func (o Offload) String() string {
+	if o.Fixed {
+		return o.Name + " is on [fixed]"
+	}
+	return o.Name + " is on"
+}
+
+// offloads are those of an interface; a driver that does not tell has none.
+func offloads(name string) (on []Offload) {
 	features, err := ethtool.GetFeatures(name)
 	if err != nil {
 		return nil
 	}
 	for _, feature := range []string{"rx-gro-hw", "rx-lro"} {
-		switch f := features[feature]; {
-		case f.Active && f.Fixed:
-			on = append(on, feature+" is on [fixed]")
-		case f.Active:
-			on = append(on, fmt.Sprintf("%s is on: ethtool -K %s %s off", feature, name, feature))
+		if f := features[feature]; f.Active {
+			on = append(on, Offload{feature, f.Fixed})
 		}
 	}
 	return on

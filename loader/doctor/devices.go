@@ -106,11 +106,11 @@ func (d *diagnosis) doubts(at Device, try string) {
 		d.add(Note, "mtu", at.Name, try, "an MTU of %d does not fit a page, for which the driver may refuse native XDP", at.MTU)
 	}
 	for _, offload := range at.Offloads {
-		if slices.Contains(at.Fixed, offload) {
-			d.add(Note, "offload", at.Name, try, "%s is on and nobody here can turn it off, for which the driver may refuse native XDP", offload)
-			continue
+		hint := fmt.Sprintf("ethtool -K %s %s off", at.Name, offload.Name)
+		if offload.Fixed {
+			hint = try
 		}
-		d.add(Note, "offload", at.Name, fmt.Sprintf("ethtool -K %s %s off", at.Name, offload), "%s is on, for which the driver may refuse native XDP", offload)
+		d.add(Note, "offload", at.Name, hint, "%s, for which the driver may refuse native XDP", offload)
 	}
 }
 

@@ -108,10 +108,10 @@ func TestDiagnose(t *testing.T) {
 		"native is asked":  {func(f *Facts) { first(f).Declares.Runs, f.Attach = false, loader.Native }, Problem, "generic", "eth0", "declares no native XDP", "ethtool -i eth0"},
 		"generic is asked": {func(f *Facts) { first(f).Declares.Runs, f.Attach = false, loader.Generic }, OK, "interface", "eth0", "nothing holds it", ""},
 		"MTU":              {func(f *Facts) { first(f).MTU = 9000 }, Note, "mtu", "eth0", "MTU of 9000 does not fit a page", "xdpallow doctor --try --interface eth0"},
-		"LRO":              {func(f *Facts) { first(f).Offloads = []string{"rx-lro"} }, Note, "offload", "eth0", "rx-lro is on", "ethtool -K eth0 rx-lro off"},
+		"LRO":              {func(f *Facts) { first(f).Offloads = []loader.Offload{{Name: "rx-lro"}} }, Note, "offload", "eth0", "rx-lro is on", "ethtool -K eth0 rx-lro off"},
 		"fixed offload": {func(f *Facts) {
-			first(f).Offloads, first(f).Fixed = []string{"rx-gro-hw"}, []string{"rx-gro-hw"}
-		}, Note, "offload", "eth0", "nobody here can turn it off", "xdpallow doctor --try --interface eth0"},
+			first(f).Offloads = []loader.Offload{{Name: "rx-gro-hw", Fixed: true}}
+		}, Note, "offload", "eth0", "rx-gro-hw is on [fixed]", "xdpallow doctor --try --interface eth0"},
 		"tried and held":    {func(f *Facts) { first(f).Tried, first(f).MTU = true, 9000 }, OK, "native", "eth0", "tried, and holds", ""},
 		"tried in vain":     {func(f *Facts) { first(f).Tried, first(f).Trial = true, errors.New("eth0: native XDP: no") }, Note, "generic", "eth0", reconcile.GenericCost + ": native XDP: no", "ethtool -i eth0"},
 		"may not be tried":  {func(f *Facts) { first(f).Tried, first(f).Trial = true, forbidden }, Note, "native", "eth0", "CAP_BPF", "sudo xdpallow doctor --try --interface eth0"},
