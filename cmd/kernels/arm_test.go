@@ -19,7 +19,7 @@ func TestArm64(t *testing.T) {
 			machines(t, everyChange)
 			t.Parallel()
 			needed(t, architectures["arm64"], version, false)
-			record(version, "arm64", "veth", "native").run(t, "tests of bpf, maps and loader", func(t *testing.T) {
+			record(version, "arm64", "veth", "native").run(t, "tests of bpf maps and loader", func(t *testing.T) {
 				cmd := exec.CommandContext(t.Context(), "make", "-C", "../..", "test-kernels", "ARCH=arm64", "KERNELS="+version, "KERNELS_TIMEOUT=30m")
 				var out bytes.Buffer
 				cmd.Stdout, cmd.Stderr = &out, &out
