@@ -37,3 +37,16 @@ func TestRefusedBehindAnInterface(t *testing.T) {
 		t.Errorf("the table does not show it:\n%s", text)
 	}
 }
+
+// Promise: in audit a guarded interface is not said to be passed by: the program lets
+// strangers in knowingly, and the backstop has refused nobody.
+func TestAuditIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	h.run(append(allowed, "--mode", "audit")...)
+	h.knock(netlab.Connected, netlab.Connected)
+	if i := h.status().Interfaces[0]; i.BackstopRefused != 0 {
+		t.Errorf("%+v in audit", i)
+	}
+}
