@@ -118,9 +118,10 @@ int backstop(struct bpf_sk_lookup *ctx)
 	reason = decided(judge_source(&e.remote, slot, e.family, service, 0));
 	verdict = judge(reason, rules, service);
 	count(verdict, reason, e.family, 0);
-	if (verdict != VERDICT_PASS)
-		note_ingress(e.ifindex);
-	return verdict == VERDICT_DROP ? SK_DROP : SK_PASS;
+	if (verdict != VERDICT_DROP)
+		return SK_PASS;
+	note_ingress(e.ifindex);
+	return SK_DROP;
 }
 
 #endif

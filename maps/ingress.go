@@ -37,7 +37,8 @@ func (t *Tables) SetIngress(indexes []int) error {
 }
 
 // RefusedFrom is how many packets that came in by the interface with this index the
-// backstop has refused, or would have in audit; 0 for one that SetIngress did not name.
+// backstop has refused; 0 for one that SetIngress did not name. What it let by in audit
+// is not among them: in audit the program lets the same packets by.
 func (t *Tables) RefusedFrom(index int) (refused uint64, err error) {
 	err = t.ingress.Lookup(uint32(index), &refused)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
