@@ -113,7 +113,8 @@ func (m *machine) late() {
 		})
 		m.within(t, "customers are served", m.outside.served)
 		m.outside.shut(t)
-		m.must(t, "mv saved "+config+" && rm /etc/modprobe.d/late.conf && systemctl disable -q late && xdpallow detach --interface eth1 --yes && systemctl restart xdpallow")
+		// The backstop comes before eth1 is let go.
+		m.must(t, "mv saved "+config+" && rm /etc/modprobe.d/late.conf && systemctl disable -q late && systemctl restart xdpallow && xdpallow detach --interface eth1 --yes")
 	})
 }
 
