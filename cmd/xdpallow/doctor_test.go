@@ -28,7 +28,7 @@ func sound() doctor.Facts {
 	return doctor.Facts{
 		Privileged: true, Release: "6.12.9", Now: time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC),
 		Devices: []doctor.Device{{Device: loader.Device{Name: "eth0", Driver: "veth", MTU: 1500, Up: true, Queues: 2, Declares: native}}},
-		Unit:    "/etc/systemd/system/xdpallow.service", UnitEnabled: true, Systemd: true,
+		Unit:    "/etc/systemd/system/xdpallow.service", UnitEnabled: true,
 	}
 }
 

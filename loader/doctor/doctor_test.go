@@ -39,7 +39,7 @@ func inOrder() Facts {
 			Name: "eth0", Driver: "igb", MTU: 1500, Up: true, Queues: 4, Declares: &loader.Declared{Runs: true},
 		}}},
 		Ephemeral: [2]int{32768, 60999},
-		Unit:      "/etc/systemd/system/xdpallow.service", UnitEnabled: true, Systemd: true,
+		Unit:      "/etc/systemd/system/xdpallow.service", UnitEnabled: true,
 	}
 }
 

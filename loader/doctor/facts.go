@@ -71,7 +71,6 @@ type Facts struct {
 	Unit        string // path of the unit's file, "" is none
 	UnitRuns    string // the program that it runs, "" where that is there
 	UnitEnabled bool
-	Systemd     bool // the host was booted with it
 }
 
 // Device is an interface to guard. With an Err there may be no more than its name.
