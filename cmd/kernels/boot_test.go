@@ -220,9 +220,14 @@ func (m *machine) operated() {
 			user, command string
 			want          int
 		}{
-			{"plain", "status", 4}, {"plain", "add 198.18.1.0/24", 4},
-			{"reader", "status", 0}, {"reader", "list", 0}, {"reader", "add 198.18.1.0/24", 4},
-			{"admin", "status", 0}, {"admin", "add 198.18.1.0/24", 0}, {"admin", "remove 198.18.1.0/24", 0},
+			{"plain", "status", 4},
+			{"plain", "add 198.18.1.0/24", 4},
+			{"reader", "status", 0},
+			{"reader", "list", 0},
+			{"reader", "add 198.18.1.0/24", 4},
+			{"admin", "status", 0},
+			{"admin", "add 198.18.1.0/24", 0},
+			{"admin", "remove 198.18.1.0/24", 0},
 		} {
 			out, status := m.sh(t, fmt.Sprintf("runuser -u %s -- xdpallow %s", try.user, try.command))
 			if status != try.want {

@@ -209,8 +209,10 @@ func newDisk(ctx context.Context, suite string, k *kernel) (image string, err er
 		{"chroot", root, "useradd", "-m", "-G", "xdpallow,xdpallow-admin", "admin"},
 		{"chroot", root, "systemctl", "enable", "-q", "systemd-networkd", "api", "console", "xdpallow"},
 		// What is not waited for, and what would be in the way of short boots.
-		{"chroot", root, "systemctl", "mask", "-q", "systemd-networkd-wait-online", "apt-daily.timer",
-			"apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"},
+		{
+			"chroot", root, "systemctl", "mask", "-q", "systemd-networkd-wait-online", "apt-daily.timer",
+			"apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
+		},
 		{"truncate", "-s", "1500M", image},
 		{"mkfs.ext4", "-q", "-d", root, image},
 	} {

@@ -113,7 +113,9 @@ func TestUnknownCommands(t *testing.T) {
 func TestFlagsBeforeTheCommand(t *testing.T) {
 	w := newWorld(t).serve(t, sampleEngine())
 	for _, words := range [][]string{
-		{"--socket", w.socket, "status"}, {"--socket=" + w.socket, "status"}, {"-socket", w.socket, "-q", "-o", "json", "status"},
+		{"--socket", w.socket, "status"},
+		{"--socket=" + w.socket, "status"},
+		{"-socket", w.socket, "-q", "-o", "json", "status"},
 		{"status", "--socket", w.socket},
 	} {
 		if code, _, stderr := w.run(words...); code != 0 || stderr != "" {

@@ -51,15 +51,17 @@ type manSection struct {
 }
 
 var manSections = []manSection{
-	{name: "LIST FORMAT", text: "A list has an entry a line: a prefix or an address, then key=value in any order. " +
-		"Keys are owner, service (several with commas; every service without it), until (a date, to its end in UTC, or an RFC 3339 time) " +
-		"and note; a value with blanks stands in double quotes. What follows # is the note where there is none. " +
-		"A line that is wrong refuses the whole list, with file:line. A directory is read as all of its *.list. " +
-		"add -, replace FILE and list -o text speak the same format. An export has it, too, and lines that no list has: " +
-		"suspend PREFIX|OWNER, limit OWNER RATE, and held and stays, which say what the suspension of an owner stops and what not.",
+	{
+		name: "LIST FORMAT", text: "A list has an entry a line: a prefix or an address, then key=value in any order. " +
+			"Keys are owner, service (several with commas; every service without it), until (a date, to its end in UTC, or an RFC 3339 time) " +
+			"and note; a value with blanks stands in double quotes. What follows # is the note where there is none. " +
+			"A line that is wrong refuses the whole list, with file:line. A directory is read as all of its *.list. " +
+			"add -, replace FILE and list -o text speak the same format. An export has it, too, and lines that no list has: " +
+			"suspend PREFIX|OWNER, limit OWNER RATE, and held and stays, which say what the suspension of an owner stops and what not.",
 		typed: `203.0.113.0/24     owner=acme  until=2027-06-30   # office
 2001:db8:42::/48   owner=acme  note="OPS-1234, the new building"
-198.51.100.7       owner=globex  service=api`},
+198.51.100.7       owner=globex  service=api`,
+	},
 	{name: "REASONS", text: "Why a packet passed or was dropped, as stats, events, top and check name it. " +
 		"In audit what would be dropped passes, with the verdict audit.", items: [][2]string{
 		{"not_ip", "Passes: neither IPv4 nor IPv6."},
@@ -81,8 +83,9 @@ var manSections = []manSection{
 		{"tunnel", "Dropped: a packet within a packet, which could hide a source."},
 		{"unknown_protocol", "Dropped in scope strict: a protocol that could hide TCP or UDP."},
 	}},
-	{name: "EXAMPLES", text: "Look at the host, count first and drop nothing, then enforce; let a customer in, see what happens to a source, and " +
-		"stop a stolen key; change files with a net below; keep a copy of what commands made.",
+	{
+		name: "EXAMPLES", text: "Look at the host, count first and drop nothing, then enforce; let a customer in, see what happens to a source, and " +
+			"stop a stolen key; change files with a net below; keep a copy of what commands made.",
 		typed: `xdpallow doctor --interface eth0 --port 443
 xdpallow run --interface eth0 --port 443 --allow 203.0.113.0/24 --mode audit
 xdpallow status
@@ -98,7 +101,8 @@ xdpallow history -n 5
 xdpallow export /root/xdpallow.export
 xdpallow import /root/xdpallow.export --dry-run
 xdpallow mode audit --for 15m
-xdpallow top`},
+xdpallow top`,
+	},
 	{name: "FILES", items: [][2]string{
 		{"/etc/xdpallow/config.yaml", "What the unit names with --config; nothing under /etc is read that is not named. xdpallow assets config prints one."},
 		{defaultSocket, "The control socket. Root may change; so may members of group xdpallow-admin who are in group xdpallow, whose members may ask."},

@@ -187,8 +187,12 @@ last change:  2026-11-21T09:00:00Z by uid 0 (pid 7): add, generation 2
 `},
 		{name: "status, many files", line: "status", prepare: func(f *fakeEngine) {
 			f.status = reconcile.Status{Origins: []reconcile.OriginStatus{
-				{Name: "cli", Entries: 2}, {Name: "file:/etc/allow.d/a.list", Entries: 20}, {Name: "file:/etc/allow.d/b.list", Entries: 31},
-				{Name: "file:/etc/allow.d/c.list", Entries: 7, Error: "/etc/allow.d/c.list:3: x"}, {Name: "file:/etc/one.list", Entries: 1}, {Name: "flag", Entries: 1},
+				{Name: "cli", Entries: 2},
+				{Name: "file:/etc/allow.d/a.list", Entries: 20},
+				{Name: "file:/etc/allow.d/b.list", Entries: 31},
+				{Name: "file:/etc/allow.d/c.list", Entries: 7, Error: "/etc/allow.d/c.list:3: x"},
+				{Name: "file:/etc/one.list", Entries: 1},
+				{Name: "flag", Entries: 1},
 			}}
 		}, want: `
 enforcing:  no

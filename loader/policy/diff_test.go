@@ -17,7 +17,8 @@ func TestDiff(t *testing.T) {
 	before := []Entry{entry("10.0.0.0/8", "a", "1"), entry("10.0.0.0/16", "b", "2"), entry("2001:db8::/32", "", "3")}
 	after := []Entry{entry("9.0.0.0/8", "", "1"), entry("10.0.0.0/8", "a", "9"), entry("10.0.0.0/16", "c", "2")}
 	old, new := State{Services: []Service{service}, Entries: NewEntries(before)}, State{Services: []Service{audit}, Entries: NewEntries(after)}
-	want := Plan{Added: after[:1], Removed: before[2:], Changed: after[2:], Was: before[1:2], ServicesChanged: true,
+	want := Plan{
+		Added: after[:1], Removed: before[2:], Changed: after[2:], Was: before[1:2], ServicesChanged: true,
 		Services: []ServiceChange{{&service, &audit}},
 		Opens:    []Opening{{Port{TCP, 443}, WhyAudit, "tcp/443 opens to everybody (audit)"}},
 	}

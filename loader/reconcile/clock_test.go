@@ -133,7 +133,7 @@ func TestRefusedChangesMoveNoDeadline(t *testing.T) {
 		}
 	}
 	g.entries += 2
-	fixed, until := ends(lasting), ends(dated)
+	fixed := ends(lasting)
 
 	if err := add(reconcile.AddRequest{Prefixes: []string{lasting, wide}, For: "1h"}); err == nil {
 		t.Fatal("a prefix wider than /8 is added without --allow-any")
@@ -151,7 +151,7 @@ func TestRefusedChangesMoveNoDeadline(t *testing.T) {
 		t.Errorf("after a refused add --for and a restart it ends %v later", got-fixed)
 	}
 
-	until = ends(dated)
+	until := ends(dated)
 	write("192.0.2.300\n")
 	reconcile.StepClock(3 * time.Hour)
 	t.Cleanup(func() { reconcile.StepClock(-3 * time.Hour) })

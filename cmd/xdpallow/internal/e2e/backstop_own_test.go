@@ -197,9 +197,11 @@ func TestOwnAddressFromOutside(t *testing.T) {
 	h.run(append(bothPorts, allowed...)...)
 	wires := []*tap{listenIn(t, h.lab.Wire, "eth0"), listenIn(t, h.lab.Wire, "eth1")}
 	for i, pair := range [][2]netip.Addr{
-		{h.link().Host4, second.Host4}, {second.Host4, second.Host4},
+		{h.link().Host4, second.Host4},
+		{second.Host4, second.Host4},
 		{netip.MustParseAddr("127.0.0.1"), second.Host4},
-		{h.link().Host6, second.Host6}, {second.Host6, second.Host6},
+		{h.link().Host6, second.Host6},
+		{second.Host6, second.Host6},
 	} {
 		client := netip.AddrPortFrom(pair[0], uint16(4000+i))
 		frame := labtest.Must(second.SYN(client, netip.AddrPortFrom(pair[1], port)))(t)

@@ -169,8 +169,10 @@ func TestDoctorLooksAtTheNetwork(t *testing.T) {
 		t.Helper()
 		o := h.doctor(args...)
 		for _, c := range [][2]string{
-			{"source_routes", "net.ipv4.conf.all.accept_source_route"}, {"udp_unguarded", "udp/8443"},
-			{"route_localnet", "net.ipv4.conf.eth0.route_localnet"}, {"dnat", "dnat"},
+			{"source_routes", "net.ipv4.conf.all.accept_source_route"},
+			{"udp_unguarded", "udp/8443"},
+			{"route_localnet", "net.ipv4.conf.eth0.route_localnet"},
+			{"dnat", "dnat"},
 		} {
 			lines := o.about(c[0], c[1])
 			got := slices.ContainsFunc(lines, func(l doctor.Line) bool { return l.State != doctor.OK })

@@ -152,7 +152,7 @@ func TestUnknownLinkTypes(t *testing.T) {
 	if r := h.cli("status"); r.code != 3 {
 		t.Errorf("the start that was refused left something: exit %d\n%s", r.code, r.stdout)
 	}
-	d = h.run(append(allowed, "--interface", "eth0,radio1")...)
+	h.run(append(allowed, "--interface", "eth0,radio1")...)
 	openTun(t, h.lab.Host, "radio1", ieee802154) // first a tun like any, which may be guarded at once
 	p := h.broken("interface_not_attached", "radio1")
 	if !strings.Contains(p.Text, "link type") || h.status().Enforcing {
