@@ -44,7 +44,11 @@ func framing(name string) (ipFirst bool, err error) {
 // Ethernet header. Returns *FramingError when it is neither.
 func beginsWithIP(device netlink.Link) (bool, error) {
 	linkType := device.Attrs().EncapType
+	tun, _ := device.(*netlink.Tuntap)
 	switch {
+	// Whoever holds a tun device gives it any link type, and its frames stay what they are.
+	case tun != nil && tun.Mode == netlink.TUNTAP_MODE_TUN && linkType == "ether":
+		return false, &FramingError{device.Attrs().Name, device.Type(), linkType}
 	case linkType == "ether" || linkType == "loopback":
 		return false, nil
 	case ipFirst[device.Type()] == linkType:
