@@ -38,6 +38,9 @@ func mode(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	for _, warning := range modes.Warnings {
+		c.note("warning: %s", warning)
+	}
 	if c.json {
 		return c.printJSON(modes)
 	}

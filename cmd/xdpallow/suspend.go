@@ -48,6 +48,12 @@ func suspend(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	for _, warning := range result.Warnings {
+		c.note("warning: %s", warning)
+	}
+	if len(result.Warnings) > 0 {
+		c.note("hint: %s", c.reaching("xdpallow mode enforce"))
+	}
 	if dry {
 		return c.printSuspensionPlan(result)
 	}

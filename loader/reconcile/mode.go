@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // This file is the break-glass between enforcing and detaching: an audit with an end,
@@ -112,6 +113,7 @@ type ModeRequest struct {
 type Modes struct {
 	Generation uint64    `json:"generation"`
 	Services   []Service `json:"services"`
+	Warnings   []string  `json:"warnings,omitempty"` // of a mode that was set: who is suspended and gets in
 }
 
 // Mode starts or ends audits that have an end.
@@ -143,6 +145,9 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 		return Modes{}, err
 	}
 	answer := e.modes()
+	if r.Mode == policy.Audit {
+		answer.Warnings = e.view.suspendedPassing(next, named)
+	}
 	for _, s := range answer.Services {
 		if !slices.ContainsFunc(named, func(n policy.Service) bool { return n.Name == s.Name }) {
 			continue
@@ -155,6 +160,31 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 	}
 	e.poke()
 	return answer, nil
+}
+
+// passing has a line for each service in audit: it drops nothing, so that subject, who was
+// suspended, gets in.
+func (d desired) passing(subject string) (lines []string) {
+	for _, s := range d.state.Services {
+		if d.auditing(s) {
+			lines = append(lines, fmt.Sprintf("%s still gets in while service %s is in audit", subject, s.Name))
+		}
+	}
+	return lines
+}
+
+// suspendedPassing are lines on who is suspended and gets in, now that audits of services began.
+func (v *view) suspendedPassing(began audits, services []policy.Service) []string {
+	var end uint64 // all that began now end together
+	for _, s := range services {
+		end = max(end, began.until(s))
+	}
+	until := v.clock.at(end).Format(time.RFC3339)
+	return summed(nil, v.sorted(), func(s store.Suspension) string {
+		return fmt.Sprintf("%s (suspended) gets in until %s", s.Subject, until)
+	}, func(first store.Suspension, n int) string {
+		return fmt.Sprintf("%d who are suspended get in until %s, as %s", n, until, first.Subject)
+	})
 }
 
 func (e *Engine) modes() Modes {

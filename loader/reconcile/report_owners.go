@@ -100,7 +100,8 @@ type SuspendResult struct {
 	Suspended  *Suspension `json:"suspended"` // nil when it is not, by its own name
 	Still      []string    `json:"still"`     // what stops it all the same
 	Cut        *int        `json:"cut,omitempty"`
-	Open       []Whose     `json:"open,omitempty"` // of suspend: entries of others in the owner's network that let in still
+	Open       []Whose     `json:"open,omitempty"`     // of suspend: entries of others in the owner's network that let in still
+	Warnings   []string    `json:"warnings,omitempty"` // of suspend: the services in audit, which let in whom it stops
 
 	Foreseen // of suspend
 }

@@ -76,6 +76,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	}
 	result := e.suspendResult(r.Subject, subject)
 	result.Open = openWithin(ahead.after, r.Owner)
+	result.Warnings = e.view.passing(subject.String())
 	if result.Foreseen = ahead.foreseen(); r.DryRun {
 		return result, nil
 	}
