@@ -4,9 +4,11 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,8 +41,29 @@ func (ns *Namespace) AddAddr(ifname string, addr netip.Prefix) error {
 		if addr.Addr().Is6() {
 			a.Flags = unix.IFA_F_NODAD
 		}
-		return ns.nl.AddrAdd(link, a)
+		if err := ns.nl.AddrAdd(link, a); err != nil {
+			return err
+		}
+		if link.Attrs().Flags&net.FlagUp == 0 {
+			return nil // it takes packets to nobody
+		}
+		return ns.waitLocal(addr.Addr())
 	})
+}
+
+// waitLocal waits until the host takes packets to an address of its own. The kernel puts
+// an IPv6 address into the local table in a work queue, also where nothing is detected:
+// until then it drops what comes for it.
+func (ns *Namespace) waitLocal(addr netip.Addr) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		routes, err := ns.nl.RouteGet(addr.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s is in no local table of %s: %w", addr, ns.Name, errors.Join(err, unix.ETIMEDOUT))
+		}
+	}
 }
 
 // AddRoute routes dst over an interface; via may be the zero Addr, for what is
