@@ -24,7 +24,7 @@ var wrongInput = []struct {
 	{"status --nonsense", 2, "nonsense"},
 	{"status -o yaml", 2, `-o "yaml"`},
 	{"status now", 2, `"now"`},
-	{"replace", 2, "needs one list file"},
+	{"replace", 2, "replace needs one file"},
 	{"replace nonsense.list", 2, "nonsense.list"},
 	{"mode audit", 2, "needs an end"},
 	{"mode audit --for soon", 2, "soon"},
