@@ -105,6 +105,10 @@ func (d desired) warnings(old desired, plan policy.Plan, listed []policy.Entry) 
 	}, func(first nested, n int) string {
 		return fmt.Sprintf("%d prefixes without an owner lie in networks of owners, and count for them, as %s for %s", n, first.entry.Prefix, first.around.Owner)
 	})
+	others = slices.DeleteFunc(others, func(n nested) bool { // stopped with the owner around it, as was said above
+		_, by := d.state.SuspendedBy(n.entry)
+		return by == n.around.Owner
+	})
 	return summed(all, others, func(n nested) string {
 		return fmt.Sprintf("%s (%s) lies in %s of %s: limits of %[4]s do not count it, and a suspension of %[4]s leaves it open without --nested",
 			n.entry.Prefix, n.entry.Owner, n.around.Prefix, n.around.Owner)
