@@ -39,8 +39,9 @@ func detach(ctx context.Context, c *call) error {
 		return c.printJSON(result)
 	}
 	if len(result.Detached)+len(result.Left) == 0 {
-		_, err := fmt.Fprintln(c.out, "no interface was attached")
-		return err
+		if _, err := fmt.Fprintln(c.out, "no interface was attached"); err != nil {
+			return err
+		}
 	}
 	for _, name := range result.Detached {
 		if _, err := fmt.Fprintf(c.out, "detached %s: every source may connect through it\n", name); err != nil {
@@ -52,7 +53,10 @@ func detach(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	return nil
+	if result.Ended {
+		_, err = fmt.Fprintln(c.out, "the daemon has ended")
+	}
+	return err
 }
 
 // agreed asks, where there is somebody to ask: a script that opens a host has

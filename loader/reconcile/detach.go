@@ -48,6 +48,7 @@ func (e *Engine) Detach(ctx context.Context, by Caller, r DetachRequest) (Detach
 	if err := e.logDetach(by, result.Detached); err != nil || len(result.Left) > 0 {
 		return result, err
 	}
+	result.Ended = true
 	select {
 	case <-e.done:
 	default:

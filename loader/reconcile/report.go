@@ -271,5 +271,6 @@ type DetachRequest struct {
 // DetachResult says what is left.
 type DetachResult struct {
 	Detached []string `json:"detached"`
-	Left     []string `json:"left"` // still attached; the daemon ends when empty
+	Left     []string `json:"left"`            // still attached; the daemon ends when empty
+	Ended    bool     `json:"ended,omitempty"` // a daemon answered, and ends, as nothing is left to it
 }
