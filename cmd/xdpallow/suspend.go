@@ -101,7 +101,11 @@ func (c *call) printSuspension(result reconcile.SuspendResult, verb, suffix stri
 	if result.Prefixes > 0 { // else it is a part of one
 		what += ", " + count(result.Prefixes, "prefix", "prefixes")
 	}
-	if _, err := fmt.Fprintf(c.out, "%s %s%s\n", verb, what, suffix); err != nil {
+	line := verb + " " + what + suffix
+	if result.Already && result.Suspended != nil {
+		line = already(result)
+	}
+	if _, err := fmt.Fprintln(c.out, line); err != nil {
 		return err
 	}
 	if err := c.printOpen(result); err != nil {
@@ -109,6 +113,19 @@ func (c *call) printSuspension(result reconcile.SuspendResult, verb, suffix stri
 	}
 	_, err := fmt.Fprintf(c.out, "generation %d\n", result.Generation)
 	return err
+}
+
+// already says that a suspension stood before, since when and why.
+func already(result reconcile.SuspendResult) string {
+	s := result.Suspended
+	line := fmt.Sprintf("%s is suspended already, since %s", s.Subject, moment(&s.Since))
+	if s.Reason != "" {
+		line += " (" + s.Reason + ")"
+	}
+	if result.Cut != nil {
+		line += ", " + count(*result.Cut, "connection", "connections") + " cut"
+	}
+	return line
 }
 
 // printOpen names what others have in the network of who is suspended, and keep.

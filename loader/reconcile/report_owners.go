@@ -101,6 +101,7 @@ type SuspendResult struct {
 	Still      []string    `json:"still"`     // what stops it all the same
 	Cut        *int        `json:"cut,omitempty"`
 	Open       []Whose     `json:"open,omitempty"`     // of suspend: entries of others in the owner's network that let in still
+	Already    bool        `json:"already,omitempty"`  // of suspend: it was suspended, for the same reason
 	Warnings   []string    `json:"warnings,omitempty"` // of suspend: the services in audit, which let in whom it stops
 
 	Foreseen // of suspend

@@ -16,8 +16,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// Suspend stops a prefix or an owner. One that is stopped already has another reason
-// from then on.
+// Suspend stops a prefix or an owner. One that is stopped already keeps its time, and its
+// reason and uid as long as no other reason is given.
 func (e *Engine) Suspend(ctx context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
 	result, err := e.suspend(ctx, by, r)
 	if err != nil || !r.Cut || r.DryRun {
@@ -58,6 +58,9 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	s := store.Suspension{Subject: subject, Reason: by.Reason, UID: by.UID, Time: now.Truncate(time.Second), Unnoted: r.Owner != "", Nested: r.Nested}
 	if again {
 		s.Time = before.Time
+		if by.Reason == "" {
+			s.Reason, s.UID = before.Reason, before.UID
+		}
 	}
 	if again && r.Owner != "" {
 		s = holding(s, holdOf(before).Tightened(e.view.state, r.Nested, now))
@@ -75,6 +78,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 		return SuspendResult{}, err
 	}
 	result := e.suspendResult(r.Subject, subject)
+	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
 	result.Open = openWithin(ahead.after, r.Owner)
 	result.Warnings = e.view.passing(subject.String())
 	if result.Foreseen = ahead.foreseen(); r.DryRun {
