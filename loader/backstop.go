@@ -42,9 +42,11 @@ func (g *Gate) AttachBackstop() error {
 
 // NoteBackstop tells the XDP programs whether the backstop stands, as the kernel has it
 // now: attached in this namespace, with the program that is pinned for it.
-func (g *Gate) NoteBackstop() error { return g.Tables.SetBackstop(g.backstopStands()) }
+func (g *Gate) NoteBackstop() error { return g.Tables.SetBackstop(g.BackstopStands()) }
 
-func (g *Gate) backstopStands() bool {
+// BackstopStands reports whether a backstop of this gate is attached in this namespace, with
+// a program that is pinned for it.
+func (g *Gate) BackstopStands() bool {
 	pinned, err := link.LoadPinnedLink(g.link(backstop), nil)
 	if err != nil {
 		return false

@@ -62,7 +62,7 @@ func TestConfigSaysWhatFlagsDoNot(t *testing.T) {
 		t.Fatalf("exit %d, %s", code, stderr)
 	}
 	want = options{
-		Config: path, Interfaces: []string{"eth7"}, Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "native", Backstop: "on",
+		Config: path, Interfaces: []string{"eth7"}, Mode: policy.Enforce, Scope: policy.ScopeSYN, Attach: "native", Backstop: "on", BackstopTyped: true,
 		Allow: []string{"198.51.100.7"}, AllowFiles: []string{"/a.list"},
 		State: "/s", Socket: "/c", Bpffs: "/p", Metrics: ":1", LogFormat: "text",
 	}

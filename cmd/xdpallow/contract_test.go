@@ -322,7 +322,7 @@ func TestRunOptions(t *testing.T) {
 		Ports:      []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.TCP, Number: 8443}, {Protocol: policy.UDP, Number: 443}},
 		Allow:      []string{"192.0.2.0/24", "2001:db8::/32", "198.51.100.7"},
 		AllowFiles: []string{here},
-		Mode:       policy.Audit, Scope: policy.ScopeStray, Attach: "native", Backstop: "off",
+		Mode:       policy.Audit, Scope: policy.ScopeStray, Attach: "native", Backstop: "off", BackstopTyped: true,
 		State: "/s", Bpffs: "/b", Socket: "/c", Metrics: ":9100",
 		Force: policy.Force{AllowAny: true}, DryRun: true, LogFormat: "json",
 	}}

@@ -42,7 +42,7 @@ func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, erro
 	return reconcile.Options{
 		Command: c.words(), HintFlags: flags,
 		Interfaces: o.Interfaces, Services: services, Allow: o.Allow, Files: o.AllowFiles, Config: o.Config,
-		Attach: loader.Mode(o.Attach), Backstop: o.Backstop, State: o.State, Root: o.Bpffs, Force: o.Force,
+		Attach: loader.Mode(o.Attach), Backstop: o.Backstop, BackstopTyped: o.BackstopTyped, State: o.State, Root: o.Bpffs, Force: o.Force,
 		KeepEnded: o.KeepEnded, Version: buildVersion(), Log: log,
 	}, err
 }

@@ -20,7 +20,7 @@ func dryRunFlag() cli.Flag {
 }
 
 func allowOpenFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "allow-open", Usage: "take over a config file that opens a port that is shut: it leaves the gate, its service goes to audit, or its scope drops less"}
+	return &cli.BoolFlag{Name: "allow-open", Usage: "take over a config file that opens a port that is shut: it leaves the gate, its service goes to audit, its scope drops less, or the backstop goes off"}
 }
 
 func cutSessionsFlag() cli.Flag {

@@ -41,6 +41,8 @@ type options struct {
 	KeepEnded  time.Duration // 0 is the usual
 	DryRun     bool
 	LogFormat  string // "text", "json"
+
+	BackstopTyped bool // Backstop is a flag, and no key of Config
 }
 
 func runCommand(e env) *cli.Command {
@@ -147,6 +149,7 @@ func (o *options) settle(f *cli.Context) error {
 		file, broken = config.Read(o.Config)
 	}
 	o.Backstop = setting(f, "backstop", file.Backstop)
+	o.BackstopTyped = f.IsSet("backstop")
 	o.LogFormat = setting(f, "log-format", file.LogFormat)
 	o.Metrics = setting(f, "metrics", file.Metrics)
 	if !f.IsSet("keep-ended") {

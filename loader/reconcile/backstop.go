@@ -5,7 +5,55 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
+
+// backstopGoes is what opens without a backstop.
+const backstopGoes = "the backstop goes off, and what comes in beside the guarded interfaces is not judged"
+
+// keepBackstop has this start keep a backstop that stands, or that the last good policy
+// had, where only the config file turns it off: nobody watches a start that a boot or a
+// restart makes. What is typed is meant.
+func (e *Engine) keepBackstop(last store.Effective) {
+	if e.options.losesBackstop() && (last.Backstop == "on" || e.view.gate.BackstopStands()) {
+		e.options.Backstop, e.backstopKept = "on", true
+	}
+}
+
+// losesBackstop reports whether the config file turns the backstop off, and nobody typed
+// that this is meant.
+func (o *Options) losesBackstop() bool {
+	return o.Backstop == "off" && !o.BackstopTyped && !o.Force.AllowOpen
+}
+
+// dropsBackstop reports whether a reload turns off what the start kept on. One that waits
+// for its confirmation does not: the rollback could not bring the backstop back.
+func (e *Engine) dropsBackstop(read reading, r ReloadRequest) bool {
+	return e.backstopKept && read.settings != nil && read.settings.Backstop == "off" && r.AllowOpen && r.Confirm == "" && !r.DryRun
+}
+
+// reloadBackstop ends what the start kept on, where drop says so; the change that was made
+// has recorded it.
+func (e *Engine) reloadBackstop(read reading, r ReloadRequest, drop bool) error {
+	if !e.backstopKept || r.DryRun {
+		return nil
+	}
+	if !drop {
+		e.backstopKept = read.settings == nil || read.settings.Backstop == "off"
+		return nil
+	}
+	if err := e.view.gate.DetachBackstop(); err != nil {
+		return fmt.Errorf("the list was reloaded, and the backstop is still on: %w", err)
+	}
+	e.backstopKept = false
+	e.options.Log.Warn("the backstop is off: what comes in beside the guarded interfaces is not judged")
+	return e.view.gate.NoteBackstop()
+}
+
+// backstopStays is what a start kept on, and what turns it off.
+func (e *Engine) backstopStays() string {
+	return fmt.Sprintf("%s: the backstop stays on; to turn it off: %s", e.options.Config, e.command("reload --allow-open"))
+}
 
 // guardSockets puts the backstop up, or takes it down where it is not wanted. It
 // knows the host's own addresses before it refuses anything.

@@ -36,6 +36,8 @@ type Options struct {
 	Command    string // as it was typed, for the change log
 	HintFlags  string // what a command needs to reach this daemon, " --socket PATH", or ""
 	Log        *slog.Logger
+
+	BackstopTyped bool // Backstop is a flag of this start, and no key of Config
 }
 
 // Engine is the running gate: the desired state, the kernel that should agree with
@@ -81,6 +83,8 @@ type Engine struct {
 	drift       drift
 	sights      map[string]*sight // of interfaces
 	done        chan struct{}     // closed when detach took the last interface
+
+	backstopKept bool // the config file turns it off, and this start kept it on
 }
 
 // Open takes possession of the state directory and the pin root. Nothing is touched

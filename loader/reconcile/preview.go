@@ -53,6 +53,9 @@ func Preview(o Options) (Plan, error) {
 	if len(o.Services) == 0 && !o.Force.AllowOpen { // the start itself would keep it shut
 		ahead.refused, _ = errors.AsType[*policy.Refused](policy.GuardOpen(plan))
 	}
+	if o.losesBackstop() && last.Backstop == "on" && ahead.refused == nil {
+		ahead.refused = &policy.Refused{What: "this would open what is shut: " + backstopGoes, Hint: "--allow-open"}
+	}
 	report := func(entries []policy.Entry) []Entry {
 		out := []Entry{}
 		for _, e := range entries {

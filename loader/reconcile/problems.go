@@ -52,10 +52,10 @@ func (e *Engine) probe() {
 		})
 	}
 	problems = append(problems, e.heldProblems()...)
-	if len(e.shut) > 0 {
+	if kept := e.keptShut(); kept != "" {
 		problems = append(problems, Problem{
 			Code: "kept_shut", Subject: e.options.Config,
-			Text: fmt.Sprintf("it says less than is enforced, and no start opens what is shut: %s", policy.JoinOpenings(e.shut)),
+			Text: fmt.Sprintf("it says less than is enforced, and no start opens what is shut: %s", kept),
 			Hint: "xdpallow reload --allow-open",
 		})
 	}
@@ -78,6 +78,18 @@ func (e *Engine) probe() {
 	}
 	slices.SortFunc(problems, compareProblem)
 	e.problems = slices.Compact(problems)
+}
+
+// keptShut is what the config file would open and the start kept shut; "" is nothing.
+func (e *Engine) keptShut() string {
+	var kept []string
+	if len(e.shut) > 0 {
+		kept = append(kept, policy.JoinOpenings(e.shut))
+	}
+	if e.backstopKept {
+		kept = append(kept, backstopGoes)
+	}
+	return strings.Join(kept, "; ")
 }
 
 // harmless are the problems that leave the gate shut.

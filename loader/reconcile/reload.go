@@ -38,12 +38,19 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 	if err != nil {
 		return Plan{}, err
 	}
+	drop := e.dropsBackstop(read, r)
+	if drop {
+		e.options.Backstop = "off" // the change records it
+	}
 	plan, err := e.make(change{
 		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions, logins: r.Logins, ahead: ahead,
 		holds: &held{}, undo: e.undoReload(read), confirm: confirm,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions},
 	})
 	if err != nil {
+		if drop {
+			e.options.Backstop = "on"
+		}
 		return Plan{}, err
 	}
 	if !r.DryRun {
@@ -56,7 +63,13 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 			e.options.Log.Warn(warning)
 		}
 	}
+	if err := e.reloadBackstop(read, r, drop); err != nil {
+		return Plan{}, err
+	}
 	out := e.planned(plan, ahead)
+	if e.backstopKept {
+		read.restart = append(read.restart, e.backstopStays())
+	}
 	out.Warnings = append(read.restart, out.Warnings...)
 	if !r.DryRun {
 		out.Confirm = e.waiting()

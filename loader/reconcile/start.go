@@ -153,6 +153,7 @@ func (e *Engine) recover() (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	e.keepBackstop(last)
 	if last.Generation == 0 || len(last.Services) == 0 {
 		e.view.orphans = map[netip.Prefix]policy.Claim{}
 		for _, claim := range claims {
