@@ -102,6 +102,9 @@ func (e env) advice(err error) string {
 	var hinting interface{ Hint() string }
 	switch {
 	case errors.As(err, &input):
+		if oneWord := input.Hint != "" && !strings.Contains(input.Hint, " "); oneWord && strings.Contains(input.Where, ":") && !strings.HasPrefix(input.Where, "stdin:") {
+			return "edit " + input.Where + ": write " + input.Hint // no command: what a line of a file should say
+		}
 		return input.Hint
 	case errors.As(err, &mode): // the gate has to be opened first, and then this very command is right
 		return mode.Hint() + "; " + typed(e)
