@@ -207,7 +207,7 @@ func TestErrorsCrossTheSocket(t *testing.T) {
 		{&policy.Refused{What: "198.51.100.0/28 is still allowed by a.list:3", Hint: "edit a.list"}, 1, "xdpallow: error: 198.51.100.0/28 is still allowed by a.list:3\nxdpallow: hint: edit a.list\n"},
 		{
 			errors.Join(&policy.InputError{Where: "a:1", What: "x", Hint: "h"}, &policy.InputError{Where: "a:2", What: "y"}), 2,
-			"xdpallow: error: a:1: x\nxdpallow: hint: h\nxdpallow: error: a:2: y\n",
+			"xdpallow: error: a:1: x\nxdpallow: hint: edit a:1: write h\nxdpallow: error: a:2: y\n",
 		},
 		{errors.New("publish: no memory"), 1, "xdpallow: error: publish: no memory\n"},
 		{fmt.Errorf("save: %w", &policy.InputError{Where: "a:1", What: "x"}), 2, "xdpallow: error: save: a:1: x\n"},
