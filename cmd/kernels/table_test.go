@@ -80,8 +80,8 @@ func (r *row) String() string {
 const tableHead = `# Machines
 
 What ` + "`make test-machines`" + ` and ` + "`make test-machines-all`" + ` have seen, written by them: the
-package, installed on machines under QEMU. On each of them strangers knocked all the time and customers were served;
-"Debian" is a host that is booted, operated and rebooted, the others are drivers.
+package, installed on machines under QEMU. On each of them strangers knocked all the time
+and customers were served; "Debian" is a host that is booted, operated and rebooted, the others are drivers.
 
 | kernel | machine | driver | XDP | through | result |
 | --- | --- | --- | --- | --- | --- |
