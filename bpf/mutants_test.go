@@ -136,6 +136,17 @@ func TestWhatIsNotDecidedIsDropped(t *testing.T) {
 	}
 }
 
+// firstFragment is an IPv4 frame without tags as the first fragment of a longer packet.
+func firstFragment(frame []byte) ([]byte, bool) {
+	const flags, more = 14 + 6, 0x20
+	if len(frame) <= flags+1 || frame[12] != 0x08 || frame[13] != 0x00 {
+		return nil, false
+	}
+	first := bytes.Clone(frame)
+	first[flags], first[flags+1] = more, 0
+	return first, true
+}
+
 // kill returns the first frame on which the object and the oracle differ.
 func kill(t *testing.T, object []byte, policies []oracle.Policy, tables []*maps.Tables, seed uint64) string {
 	t.Helper()
@@ -157,8 +168,12 @@ func kill(t *testing.T, object []byte, policies []oracle.Policy, tables []*maps.
 		}
 		for _, c := range cases {
 			for _, text := range c.Frames {
-				if frame, err := hex.DecodeString(text); err == nil && differs(frame) {
+				frame, err := hex.DecodeString(text)
+				if err == nil && differs(frame) {
 					return c.ID
+				}
+				if first, ok := firstFragment(frame); ok && differs(first) {
+					return c.ID + " as a first fragment"
 				}
 			}
 		}
