@@ -86,7 +86,10 @@ func newHost(tb testing.TB) *host {
 	}
 	h := &host{tb: tb, lab: labtest.New(tb), dir: dir}
 	tb.Cleanup(func() {
-		for unix.Unmount(h.bpffs(), unix.MNT_DETACH) == nil {
+		mounts, _ := filepath.Glob(filepath.Join(h.bpffs(), "*")) // where several daemons have a root each
+		for _, mount := range append(mounts, h.bpffs()) {
+			for unix.Unmount(mount, unix.MNT_DETACH) == nil {
+			}
 		}
 		os.RemoveAll(dir)
 	})
