@@ -109,7 +109,12 @@ func TestMutantsAreKilled(t *testing.T) {
 	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			if kill(t, compile(t, m.file, m.old, m.new), policies, tables, seed) == "" {
+			// Some differ in a few of many thousand packets only: no seed may save them.
+			object, killed := compile(t, m.file, m.old, m.new), false
+			for more := uint64(0); more < 8 && !killed; more++ {
+				killed = kill(t, object, policies, tables, seed+more) != ""
+			}
+			if !killed {
 				t.Errorf("survives: %s: %q -> %q", m.file, m.old, m.new)
 			}
 		})
