@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,12 +44,21 @@ func (c Confirm) Left(now time.Time, bootID string, boottime time.Duration) time
 
 // BootID names this boot of the host.
 func BootID() (string, error) {
+	if id := bootID.Load(); id != nil {
+		return *id, nil
+	}
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("read the boot id: %w", err)
 	}
-	return strings.TrimSpace(string(text)), nil
+	id := strings.TrimSpace(string(text))
+	bootID.Store(&id)
+	return id, nil
 }
+
+// bootID is what was read once: it outlives us, and a daemon that can open no more files
+// must not take its boot for another one.
+var bootID atomic.Pointer[string]
 
 // Pending returns the change that waits for its confirmation; false if none does.
 func (s *Store) Pending() (confirm Confirm, found bool, err error) {

@@ -48,7 +48,7 @@ func TestDetachThroughTheDaemon(t *testing.T) {
 	}
 	h.shut()
 	before := h.status().Generation
-	if out := h.must("detach", "--yes"); out != "detached eth0: every source may connect through it\n" {
+	if out := h.must("detach", "--yes"); out != "detached eth0: every source may connect through it\nthe daemon has ended\n" {
 		t.Errorf("detach said %q", out)
 	}
 	if code := d.ends(); code != 0 {

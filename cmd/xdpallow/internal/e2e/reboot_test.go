@@ -75,7 +75,7 @@ func TestFirstStartWithABrokenFile(t *testing.T) {
 	list := h.file("acme.list", "203.0.113.0/24\n\n198.51.100.7/24 owner=acme\n")
 	d := h.start(binary, "--allow-file", list)
 	code := d.ends()
-	if code != 2 || !strings.Contains(d.logged(), "xdpallow: error: "+list+":3: 198.51.100.7/24 has host bits set\nxdpallow: hint: 198.51.100.0/24\n") {
+	if code != 2 || !strings.Contains(d.logged(), "xdpallow: error: "+list+":3: 198.51.100.7/24 has host bits set\nxdpallow: hint: edit "+list+":3: write 198.51.100.0/24\n") {
 		t.Errorf("exit %d, want 2 with file:line and the canonical form:\n%s", code, d.logged())
 	}
 	h.open()
