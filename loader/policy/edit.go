@@ -12,12 +12,12 @@ import (
 
 // Edit is a change of what origins say, prefix by prefix: first Remove, then Put.
 type Edit struct {
-	Remove []Said  // what is not there is no error
-	Put    []Claim // in place of all that its origin said of its prefix
+	Remove []ClaimKey // what is not there is no error
+	Put    []Claim    // in place of all that its origin said of its prefix
 }
 
 // Said names what one origin says of one prefix.
-type Said struct {
+type ClaimKey struct {
 	Origin Origin
 	Prefix netip.Prefix
 }
@@ -30,8 +30,8 @@ func (e Edit) Empty() bool { return len(e.Remove)+len(e.Put) == 0 }
 func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 	touched := edit.touched(s.Entries)
 	var claims []Claim
-	for _, said := range touched {
-		claims = append(claims, said...)
+	for _, of := range touched {
+		claims = append(claims, of...)
 	}
 	merged, err := Merge(claims, now)
 	if err != nil {
@@ -69,18 +69,18 @@ const few = 4
 // touched is what will be said of each prefix that e names, which may be nothing.
 func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
 	touched := make(map[netip.Prefix][]Claim, len(e.Put)+len(e.Remove))
-	silence := func(said Said) {
-		claims, known := touched[said.Prefix]
-		if entry, found := entries.Find(said.Prefix); !known && found {
+	withdraw := func(key ClaimKey) {
+		claims, known := touched[key.Prefix]
+		if entry, found := entries.Find(key.Prefix); !known && found {
 			claims = slices.Clone(entry.Claims)
 		}
-		touched[said.Prefix] = slices.DeleteFunc(claims, func(c Claim) bool { return c.Origin == said.Origin })
+		touched[key.Prefix] = slices.DeleteFunc(claims, func(c Claim) bool { return c.Origin == key.Origin })
 	}
-	for _, said := range e.Remove {
-		silence(said)
+	for _, key := range e.Remove {
+		withdraw(key)
 	}
 	for _, claim := range e.Put {
-		silence(Said{claim.Origin, claim.Prefix})
+		withdraw(ClaimKey{claim.Origin, claim.Prefix})
 		touched[claim.Prefix] = append(touched[claim.Prefix], claim)
 	}
 	return touched
@@ -95,7 +95,7 @@ func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 		if len(old.Claims) == 1 {
 			continue
 		}
-		next = Sooner(next, NextEnd(old.Claims, now))
+		next = Earliest(next, NextEnd(old.Claims, now))
 		// That owners agree was asked of ended claims, too.
 		if entry := mergeOne(old.Claims, now); !old.Equal(entry) {
 			plan.Changed, plan.Was = append(plan.Changed, entry), append(plan.Was, *old)
@@ -106,7 +106,7 @@ func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 }
 
 // Sooner is the earlier of two times, of which zero is never.
-func Sooner(a, b time.Time) time.Time {
+func Earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}

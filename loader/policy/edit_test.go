@@ -15,16 +15,16 @@ import (
 // world is a state that is only ever edited, beside the claims that it stands for.
 type world struct {
 	state  State
-	claims map[Said]Claim
+	claims map[ClaimKey]Claim
 	now    time.Time
 }
 
 func (w *world) all() []Claim { return slices.Collect(maps.Values(w.claims)) }
 
-func someEdit(existing []Said) *rapid.Generator[Edit] {
+func someEdit(existing []ClaimKey) *rapid.Generator[Edit] {
 	origins := []Origin{OriginCLI, OriginFlag, file, "file:b.list"}
-	fresh := rapid.Custom(func(t *rapid.T) Said {
-		return Said{rapid.SampledFrom(origins).Draw(t, "origin"), nestedPrefix().Draw(t, "prefix")}
+	fresh := rapid.Custom(func(t *rapid.T) ClaimKey {
+		return ClaimKey{rapid.SampledFrom(origins).Draw(t, "origin"), nestedPrefix().Draw(t, "prefix")}
 	})
 	said := fresh
 	if len(existing) > 0 {
@@ -49,7 +49,7 @@ func someEdit(existing []Said) *rapid.Generator[Edit] {
 // is refused is refused in the same words, and the state before is what it was.
 func TestEditAgainstMerge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := world{claims: map[Said]Claim{}, now: now.Add(-3 * time.Hour)}
+		w := world{claims: map[ClaimKey]Claim{}, now: now.Add(-3 * time.Hour)}
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			old, was := w.state, dump(w.state)
 			if rapid.IntRange(0, 3).Draw(t, "kind") == 0 {
@@ -65,13 +65,13 @@ func TestEditAgainstMerge(t *testing.T) {
 }
 
 func (w *world) edit(t *rapid.T) {
-	edit := someEdit(slices.SortedFunc(maps.Keys(w.claims), compareSaid)).Draw(t, "edit")
+	edit := someEdit(slices.SortedFunc(maps.Keys(w.claims), compareClaimKey)).Draw(t, "edit")
 	said := maps.Clone(w.claims)
 	for _, gone := range edit.Remove {
 		delete(said, gone)
 	}
 	for _, c := range edit.Put {
-		said[Said{c.Origin, c.Prefix}] = c
+		said[ClaimKey{c.Origin, c.Prefix}] = c
 	}
 	entries, wantErr := Merge(slices.Collect(maps.Values(said)), w.now)
 	got, plan, err := w.state.Edit(edit, w.now)
@@ -128,7 +128,7 @@ func dump(s State) []Entry {
 	return entries
 }
 
-func compareSaid(a, b Said) int {
+func compareClaimKey(a, b ClaimKey) int {
 	return cmp.Or(ComparePrefix(a.Prefix, b.Prefix), cmp.Compare(a.Origin, b.Origin))
 }
 

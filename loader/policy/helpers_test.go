@@ -113,3 +113,12 @@ func someUntil() *rapid.Generator[time.Time] {
 	hour := func(n int) time.Time { return now.Add(time.Duration(n) * time.Hour) }
 	return rapid.SampledFrom([]time.Time{{}, hour(-2), hour(-1), now, hour(1), hour(2)})
 }
+
+// asClaims makes of each entry the one claim that says the same.
+func asClaims(entries []Entry) []Claim {
+	var claims []Claim
+	for _, e := range entries {
+		claims = append(claims, Claim{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Until: e.Until, Note: e.Note})
+	}
+	return claims
+}

@@ -210,14 +210,3 @@ func WriteLines(w io.Writer, claims iter.Seq[Claim]) error {
 	}
 	return out.Flush()
 }
-
-// Effective yields each entry as the one claim that says the same, for WriteLines.
-func Effective(entries []Entry) iter.Seq[Claim] {
-	return func(yield func(Claim) bool) {
-		for _, e := range entries {
-			if !yield(Claim{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Until: e.Until, Note: e.Note}) {
-				return
-			}
-		}
-	}
-}

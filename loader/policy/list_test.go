@@ -195,8 +195,8 @@ func TestFormatLongest(t *testing.T) {
 
 func TestWriteLines(t *testing.T) {
 	var out bytes.Buffer
-	entries := []Entry{{Prefix: pfx("10.0.0.0/8"), Owner: "acme"}, {Prefix: pfx("10.0.0.1/32"), Services: []string{"api", "mail"}}}
-	if err := WriteLines(&out, Effective(entries)); err != nil {
+	claims := slices.Values([]Claim{{Prefix: pfx("10.0.0.0/8"), Owner: "acme"}, {Prefix: pfx("10.0.0.1/32"), Services: []string{"api", "mail"}}})
+	if err := WriteLines(&out, claims); err != nil {
 		t.Fatal(err)
 	}
 	want := "10.0.0.0/8 owner=acme\n10.0.0.1/32 service=api,mail\n"
@@ -204,7 +204,7 @@ func TestWriteLines(t *testing.T) {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 	broken := errors.New("pipe closed")
-	if err := WriteLines(failingWriter{broken}, Effective(entries)); !errors.Is(err, broken) {
+	if err := WriteLines(failingWriter{broken}, claims); !errors.Is(err, broken) {
 		t.Errorf("a failed write gave %v", err)
 	}
 }

@@ -80,7 +80,7 @@ func TestMerge(t *testing.T) {
 			if len(got[0].Claims) != len(claims) {
 				t.Errorf("%d of %d claims are kept", len(got[0].Claims), len(claims))
 			}
-			line := slices.Collect(Effective(got))[0]
+			line := asClaims(got)[0]
 			if d := diff(FormatLine(claim(t, "", "", c.want)), FormatLine(line)); d != "" {
 				t.Error(d)
 			}
@@ -162,7 +162,7 @@ func TestMergeProperties(t *testing.T) {
 		if d := diff(want, got); d != "" || err != nil {
 			t.Fatalf("another order, twice: %v %s", err, d)
 		}
-		again, err := Merge(slices.Collect(Effective(want)), now)
+		again, err := Merge(asClaims(want), now)
 		if err != nil || len(again) != len(want) {
 			t.Fatalf("its own result makes %v, %v", again, err)
 		}

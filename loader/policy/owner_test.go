@@ -110,7 +110,7 @@ func TestHoldFollows(t *testing.T) {
 	hold := old.Hold("acme", false, now)
 	old.Suspended = NewSuspended(nil, []Hold{hold})
 	next, plan, err := old.Edit(Edit{
-		Remove: []Said{{OriginCLI, pfx("10.1.0.9/32")}},
+		Remove: []ClaimKey{{OriginCLI, pfx("10.1.0.9/32")}},
 		Put: []Claim{
 			{Prefix: pfx("10.1.0.0/24"), Owner: "acme", Origin: OriginCLI},
 			{Prefix: pfx("10.1.0.8/32"), Owner: "globex", Origin: OriginCLI},

@@ -65,7 +65,7 @@ func TestDesiredAgainstAnew(t *testing.T) {
 				}
 			default:
 				for _, gone := range rapid.SliceOfN(prefix, 0, 3).Draw(t, "remove") {
-					c.edit.Remove = append(c.edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: gone})
+					c.edit.Remove = append(c.edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: gone})
 					delete(said, gone)
 				}
 				for _, one := range rapid.SliceOfN(claim, 0, 3).Draw(t, "put") {

@@ -45,7 +45,7 @@ func (e *Engine) nextForgotten() time.Time {
 	var next time.Time
 	for claim := range e.view.made {
 		if !claim.Until.IsZero() {
-			next = policy.Sooner(next, claim.Until.Add(e.options.kept()))
+			next = policy.Earliest(next, claim.Until.Add(e.options.kept()))
 		}
 	}
 	return next
@@ -62,7 +62,7 @@ func (e *Engine) forgetEnded() {
 	c := change{by: self(), command: "expire", aside: true}
 	c.by.Reason = fmt.Sprintf("ended more than %s ago", policy.FormatDuration(e.options.kept()))
 	for claim := range e.view.endedMade(now.Add(-e.options.kept())) {
-		c.edit.Remove = append(c.edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: claim.Prefix})
+		c.edit.Remove = append(c.edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: claim.Prefix})
 	}
 	if len(c.edit.Remove) > 0 {
 		if _, err := e.make(c); err != nil {

@@ -145,13 +145,13 @@ func (e *Engine) stand(c change, next desired, plan policy.Plan) {
 		e.tally.follow(c.edit, plan, e.view.desired, next)
 		for prefix := range touched(c.edit) {
 			if entry, found := next.state.Entries.Find(prefix); found && len(entry.Claims) > 1 {
-				e.end = policy.Sooner(e.end, policy.NextEnd(entry.Claims, time.Now()))
+				e.end = policy.Earliest(e.end, policy.NextEnd(entry.Claims, time.Now()))
 			}
 		}
 		e.view.desired = next
 		for _, claim := range c.edit.Put {
 			if !claim.Until.IsZero() {
-				e.forgetAt = policy.Sooner(e.forgetAt, claim.Until.Add(e.options.kept()))
+				e.forgetAt = policy.Earliest(e.forgetAt, claim.Until.Add(e.options.kept()))
 			}
 		}
 	} else {

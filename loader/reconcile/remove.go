@@ -50,7 +50,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	var taken []policy.Claim // for the log
 	edit := policy.Edit{}
 	for _, prefix := range prefixes {
-		edit.Remove = append(edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: prefix})
+		edit.Remove = append(edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
 		if entry, found := e.view.state.Entries.Find(prefix); found {
 			gone = append(gone, *entry)
 		} else { // for a service that is not there

@@ -90,7 +90,7 @@ func (e *Engine) replacing(claims []policy.Claim, named map[netip.Prefix]string)
 	for old := range e.view.made {
 		made[old.Prefix] = *old
 		if _, stays := named[old.Prefix]; !stays {
-			edit.Remove = append(edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: old.Prefix})
+			edit.Remove = append(edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: old.Prefix})
 		}
 	}
 	for _, claim := range claims {

@@ -108,7 +108,7 @@ func (e *Engine) inverse() (change, error) {
 		overriding: overriding{resume: inverse.Resume, suspend: inverse.Suspend, unlimit: inverse.Unlimit, limit: inverse.Limit},
 	}
 	for _, prefix := range inverse.Delete {
-		c.edit.Remove = append(c.edit.Remove, policy.Said{Origin: policy.OriginCLI, Prefix: prefix})
+		c.edit.Remove = append(c.edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
 	}
 	services := e.view.state.Services
 	if inverse.Undo != nil {
