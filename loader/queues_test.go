@@ -2,9 +2,7 @@ package loader_test
 
 import (
 	"net/netip"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -53,17 +51,17 @@ func TestLateQueue(t *testing.T) {
 const strangers = 32
 
 // strangers knock at the closed port, each once and over a queue that chance takes. It
-// returns how many reached TCP; all others are refused, and nothing else is counted.
+// returns how many reached TCP; all others are refused, and nothing else is counted. Their
+// SYNs are frames of ours: TCP would send them again when the machine is slow.
 func (h *host) strangers(gate *loader.Gate) (in uint64) {
 	h.Helper()
 	before, segments := h.counted(gate, "eth0"), labtest.TCPInSegs(h, h.lab.Host)
-	var knocking sync.WaitGroup
-	for range strangers {
-		knocking.Go(func() { // half a second: TCP asks again after one
-			h.lab.Wire.Knock(netlab.Unlisted4, netip.AddrPortFrom(h.lab.Link("eth0").Host4, closed), 500*time.Millisecond)
-		})
+	eth0 := h.lab.Link("eth0")
+	var frames [][]byte
+	for from := range uint16(strangers) {
+		frames = append(frames, labtest.Must(eth0.SYN(netip.AddrPortFrom(netlab.Unlisted4, 2000+from), netip.AddrPortFrom(eth0.Host4, closed)))(h.T))
 	}
-	knocking.Wait()
+	h.must(eth0.Send(frames...))
 	var after map[maps.Series]uint64
 	eventually(h.T, "every stranger ends somewhere", func() bool {
 		after = h.counted(gate, "eth0")
