@@ -5,12 +5,10 @@
 package store
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"time"
@@ -111,70 +109,6 @@ func (state *State) merge(claims map[netip.Prefix]*policy.Claim) {
 	}
 	slices.SortFunc(added, func(a, b *policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	state.Claims = append(kept, added...)
-}
-
-// pieceSize is how much of the list of what is declared one record of the database holds.
-const pieceSize = 32 << 10
-
-// putDeclared keeps what list says of the settings and of all origins but the command
-// line, whose claims have records of their own.
-func putDeclared(t *txn, list Effective) error {
-	list.Claims = slices.DeleteFunc(slices.Clone(list.Claims), func(c *policy.Claim) bool { return c.Origin == policy.OriginCLI })
-	pieces := &pieces{t: t}
-	out := bufio.NewWriterSize(pieces, pieceSize)
-	err := writeBody(out, list, 0, nil)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
-		return err
-	}
-	for n := pieces.n; ; n++ { // of a longer list before
-		key := binary.BigEndian.AppendUint32(nil, n)
-		old, err := t.get(bucketDeclared, key)
-		if err != nil || old == nil {
-			return err
-		}
-		if err := t.put(bucketDeclared, key, nil); err != nil {
-			return err
-		}
-	}
-}
-
-// pieces writes each chunk that it is given as a record.
-type pieces struct {
-	t *txn
-	n uint32
-}
-
-func (p *pieces) Write(chunk []byte) (int, error) {
-	key := binary.BigEndian.AppendUint32(nil, p.n)
-	p.n++
-	old, err := p.t.get(bucketDeclared, key)
-	if err != nil {
-		return 0, err
-	}
-	if bytes.Equal(old, chunk) {
-		return len(chunk), nil
-	}
-	return len(chunk), p.t.put(bucketDeclared, key, bytes.Clone(chunk))
-}
-
-// readDeclared is the inverse of putDeclared.
-func readDeclared(from source) (Effective, error) {
-	var all []io.Reader
-	err := from.each(bucketDeclared, nil, func(_, record []byte) error {
-		all = append(all, bytes.NewReader(record))
-		return nil
-	})
-	if err != nil || len(all) == 0 {
-		return Effective{}, err
-	}
-	e, err := readEffective(io.MultiReader(all...), "")
-	if err != nil {
-		return Effective{}, fmt.Errorf("read what is declared: %w", err)
-	}
-	return e, nil
 }
 
 // State returns what the database says.

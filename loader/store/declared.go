@@ -1,0 +1,134 @@
+// This file keeps what is declared, which is the settings and the claims of all origins but
+// the command line: in the database, so that a damaged list loses none of it.
+
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Last is the policy of the last change, with the claims of all origins but the command
+// line; those of the list before OpenDatabase. Without a generation there is none.
+func (s *Store) Last() (last Effective, err error) {
+	if !s.isOpen() {
+		if s.readOnly {
+			return LoadDeclared(s.dir)
+		}
+		return s.memory.Effective, nil
+	}
+	var generation uint64
+	err = s.read(func(from source) (err error) {
+		if last, err = readDeclared(from); err != nil {
+			return err
+		}
+		generation, err = readNumber(from, keyGeneration)
+		return err
+	})
+	if err == nil && last.Generation == 0 && len(last.Services) == 0 {
+		return s.Declared()
+	}
+	last.Generation = max(last.Generation, generation)
+	return last, err
+}
+
+// Declared is LoadDeclared as of the last change that was committed. A list is
+// written before its change is: where the host lost power between the two, the
+// change never was, and the list before it is put back in its place.
+func (s *Store) Declared() (Effective, error) {
+	list, err := LoadDeclared(s.dir)
+	if err != nil {
+		return list, err
+	}
+	committed, err := s.Generation()
+	// Without a generation the database was moved aside, and the list is all there is.
+	if err != nil || committed == 0 || list.Generation <= committed {
+		return list, err
+	}
+	previous, err := loadFile(filepath.Join(s.dir, previousName), policy.OriginCLI)
+	if err != nil || previous.Generation > committed { // an older database was put back by hand
+		return list, nil
+	}
+	if s.readOnly {
+		return previous, nil
+	}
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	err = errors.Join(linkOver(filepath.Join(s.dir, previousName), filepath.Join(s.dir, effectiveName)), syncDir(s.dir))
+	if err != nil {
+		return list, fmt.Errorf("put back generation %d of the list: %w", previous.Generation, err)
+	}
+	return previous, nil
+}
+
+// pieceSize is how much of the list of what is declared one record of the database holds.
+const pieceSize = 32 << 10
+
+// putDeclared keeps what list says of the settings and of all origins but the command
+// line, whose claims have records of their own.
+func putDeclared(t *txn, list Effective) error {
+	list.Claims = slices.DeleteFunc(slices.Clone(list.Claims), func(c *policy.Claim) bool { return c.Origin == policy.OriginCLI })
+	pieces := &pieces{t: t}
+	out := bufio.NewWriterSize(pieces, pieceSize)
+	err := writeBody(out, list, 0, nil)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		return err
+	}
+	for n := pieces.n; ; n++ { // of a longer list before
+		key := binary.BigEndian.AppendUint32(nil, n)
+		old, err := t.get(bucketDeclared, key)
+		if err != nil || old == nil {
+			return err
+		}
+		if err := t.put(bucketDeclared, key, nil); err != nil {
+			return err
+		}
+	}
+}
+
+// pieces writes each chunk that it is given as a record.
+type pieces struct {
+	t *txn
+	n uint32
+}
+
+func (p *pieces) Write(chunk []byte) (int, error) {
+	key := binary.BigEndian.AppendUint32(nil, p.n)
+	p.n++
+	old, err := p.t.get(bucketDeclared, key)
+	if err != nil {
+		return 0, err
+	}
+	if bytes.Equal(old, chunk) {
+		return len(chunk), nil
+	}
+	return len(chunk), p.t.put(bucketDeclared, key, bytes.Clone(chunk))
+}
+
+// readDeclared is the inverse of putDeclared.
+func readDeclared(from source) (Effective, error) {
+	var all []io.Reader
+	err := from.each(bucketDeclared, nil, func(_, record []byte) error {
+		all = append(all, bytes.NewReader(record))
+		return nil
+	})
+	if err != nil || len(all) == 0 {
+		return Effective{}, err
+	}
+	e, err := readEffective(io.MultiReader(all...), "")
+	if err != nil {
+		return Effective{}, fmt.Errorf("read what is declared: %w", err)
+	}
+	return e, nil
+}
