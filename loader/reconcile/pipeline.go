@@ -192,8 +192,8 @@ func (e *Engine) record(c change, next desired, plan policy.Plan, generation uin
 	if err := e.compiler.keepFixed(c, done.Meta); err != nil {
 		return err
 	}
-	if done.Undo != nil {
-		if err := e.store.KeepEffective(generation); err != nil {
+	if done.UndoData != nil {
+		if err := e.store.ArchiveList(generation); err != nil {
 			return err
 		}
 	}
@@ -251,7 +251,7 @@ func (e *Engine) durable(c change, next desired, plan policy.Plan, generation ui
 		done.Meta[metaHeld] = c.holds.marshal()
 	}
 	if c.undo != nil && (c.settle || !e.view.same(c)) {
-		done.Undo = marshal(undo{Kept: generation, Held: c.undo.Held})
+		done.UndoData = marshal(undo{Kept: generation, Held: c.undo.Held})
 	}
 	if c.confirm > 0 {
 		done.Confirm = e.confirmation(c.command, c.confirm)
@@ -272,8 +272,8 @@ func (e *Engine) recorded(c change, done store.Change) {
 		done.Log.After = done.Generation
 		e.last = lastChange(*done.Log)
 	}
-	if done.Undo != nil {
-		e.store.ForgetKept(done.Generation)
+	if done.UndoData != nil {
+		e.store.PruneArchives(done.Generation)
 	}
 	if c.holds != nil {
 		e.held = *c.holds

@@ -17,7 +17,7 @@ import (
 
 // undo is what the store keeps of a change of what is declared.
 type undo struct {
-	Kept uint64 `json:"kept"` // the change whose predecessor's list was kept, see store.KeepEffective
+	Kept uint64 `json:"kept"` // the change whose predecessor's list was kept, see store.ArchiveList
 	Held held   `json:"held"` // after it was taken back
 }
 
@@ -96,7 +96,7 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 
 // inverse is the change that takes the last one back.
 func (e *Engine) inverse() (change, error) {
-	inverse, found, err := e.store.Previous()
+	inverse, found, err := e.store.LoadUndo()
 	if err != nil {
 		return change{}, err
 	}
@@ -111,8 +111,8 @@ func (e *Engine) inverse() (change, error) {
 		c.edit.Remove = append(c.edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
 	}
 	services := e.view.state.Services
-	if inverse.Undo != nil {
-		if err := e.declaredBefore(&c, inverse.Undo); err != nil {
+	if inverse.Data != nil {
+		if err := e.declaredBefore(&c, inverse.Data); err != nil {
 			return c, err
 		}
 		services = c.services
@@ -129,7 +129,7 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	if err := json.Unmarshal(text, &back); err != nil {
 		return fmt.Errorf("read what takes the last change back: %w", err)
 	}
-	list, err := e.store.LoadKept(back.Kept)
+	list, err := e.store.LoadArchived(back.Kept)
 	if err != nil {
 		return err
 	}

@@ -29,10 +29,13 @@ type Change struct {
 	Generation uint64         // 0 leaves it
 
 	Log     *Record  // for the change log; nil is no change that anybody made
-	Undo    []byte   // kept in Inverse.Undo; not nil makes it a change to take back, whatever it does here
 	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
 	Confirm *Confirm // what waits for one from now on
 	Aside   bool     // no rollback takes it back, neither now nor with what waits
+
+	// UndoData is the caller's, for Undo.Data. If it is not nil the change can be rolled
+	// back even when it changes no entry, suspension or limit.
+	UndoData []byte
 
 	Meta map[string][]byte // a nil value deletes its key
 
@@ -47,7 +50,7 @@ type Change struct {
 // database alone, and lost with that.
 func (c Change) noted() bool {
 	return len(c.Delete)+len(c.Put)+len(c.Resume)+len(c.Suspend)+len(c.Unlimit)+len(c.Limit) == 0 &&
-		c.Generation == 0 && c.Log == nil && c.Undo == nil && !c.Settle && c.Confirm == nil && !c.Whole
+		c.Generation == 0 && c.Log == nil && c.UndoData == nil && !c.Settle && c.Confirm == nil && !c.Whole
 }
 
 // Apply makes a change in one transaction. When it returns nil the change is on disk, in
@@ -88,10 +91,10 @@ func (s *Store) applied(change Change, batches []batch) (err error) {
 		s.note(change.Meta)
 		return nil
 	}
-	var kept kept
+	var half listHalf
 	defer func() {
-		if err = kept.end(s, err); err == nil && kept.serial > 0 {
-			s.current.Store(kept.serial)
+		if err = half.end(s, err); err == nil && half.serial > 0 {
+			s.current.Store(half.serial)
 		}
 	}()
 	return s.update(func(tx *bolt.Tx) error {
@@ -105,26 +108,26 @@ func (s *Store) applied(change Change, batches []batch) (err error) {
 		if change.noted() {
 			return t.finish()
 		}
-		return kept.write(s, t, change)
+		return half.write(s, t, change)
 	})
 }
 
-// kept is the list's half of a change: on disk before the database commits, and taken
-// back where that fails.
-type kept struct {
+// listHalf is the list's half of a change: on disk before the database commits, and taken
+// back where the commit fails.
+type listHalf struct {
 	serial uint64
 	frame  *frame       // appended to effective.changes, or nil
 	list   *pendingList // waits for its name, or nil
 	held   bool         // s.saving
 }
 
-func (k *kept) write(s *Store, t *txn, change Change) error {
-	k.serial = t.frame.serial
+func (h *listHalf) write(s *Store, t *txn, change Change) error {
+	h.serial = t.frame.serial
 	if change.Whole && change.List == nil {
 		return errors.New("a list that is to be written whole is not there")
 	}
 	if change.List != nil && (change.Whole || s.listIsAnother()) {
-		return k.writeWhole(s, t, change.List())
+		return h.writeWhole(s, t, change.List())
 	}
 	if err := t.finish(); err != nil {
 		return err
@@ -132,17 +135,17 @@ func (k *kept) write(s *Store, t *txn, change Change) error {
 	err := s.append(t.frame)
 	switch {
 	case err == nil:
-		k.frame = t.frame
+		h.frame = t.frame
 	case errors.Is(err, errJournal) && change.List != nil:
 		s.begin()
-		return k.writeWhole(s, t, change.List())
+		return h.writeWhole(s, t, change.List())
 	default:
 		err = fmt.Errorf("%s: %w", filepath.Join(s.dir, journalName), err)
 	}
 	return err
 }
 
-func (k *kept) writeWhole(s *Store, t *txn, list Effective) error {
+func (h *listHalf) writeWhole(s *Store, t *txn, list Effective) error {
 	t.frame = nil
 	err := putDeclared(t, list)
 	if err == nil {
@@ -156,27 +159,28 @@ func (k *kept) writeWhole(s *Store, t *txn, list Effective) error {
 		return err
 	}
 	s.saving.Lock()
-	k.held = true
-	if k.list, err = s.prepare(snapshot); err != nil {
+	h.held = true
+	if h.list, err = s.prepare(snapshot); err != nil {
 		err = fmt.Errorf("%s: %w", filepath.Join(s.dir, effectiveName), err)
 	}
 	return err
 }
 
-// end makes the list's half stand or fall with the database's, of which err tells.
-func (k *kept) end(s *Store, err error) error {
-	if k.held {
+// end completes the list's half when the database has committed, and takes it back when the
+// commit failed with err.
+func (h *listHalf) end(s *Store, err error) error {
+	if h.held {
 		defer s.saving.Unlock()
 	}
 	switch {
-	case err != nil && k.frame != nil:
-		s.takeBack(k.frame)
-	case err != nil && k.list != nil:
-		k.list.cancel()
-	case k.list != nil:
-		// The change is made. The list is a change behind, which a start finds out by the
-		// serial numbers, and is written again with the next change.
-		if k.list.commit() != nil {
+	case err != nil && h.frame != nil:
+		s.takeBack(h.frame)
+	case err != nil && h.list != nil:
+		h.list.cancel()
+	case h.list != nil:
+		// The change is made, and the list is one change behind. A start notices by the
+		// serial numbers; until then the next change writes the list again.
+		if h.list.commit() != nil {
 			s.list = inode{}
 		}
 	}

@@ -1,5 +1,5 @@
-// This file keeps effective lists beyond the two that there always are: what a
-// reload replaced stands nowhere else, and a rollback brings it back.
+// This file archives lists that a change replaces: what a reload read before stands nowhere
+// else, and a rollback needs it.
 
 package store
 
@@ -13,29 +13,31 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// keptName is the effective list that the change of a generation replaced.
-func keptName(generation uint64) string {
+// archiveName is the file of the list that the change of a generation replaced.
+func archiveName(generation uint64) string {
 	return effectiveName + ".before-" + strconv.FormatUint(generation, 10)
 }
 
-// KeepEffective keeps the effective list as it is now, which the change that leads
-// to generation replaces. Name that generation in Change.Undo.
-func (s *Store) KeepEffective(generation uint64) error {
+// ArchiveList archives the list on disk, which the change to generation is about to
+// replace. Name that generation in Change.UndoData. When it returns nil the archive is on
+// disk. Errors are those of the file system.
+func (s *Store) ArchiveList(generation uint64) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	err := linkOver(filepath.Join(s.dir, effectiveName), filepath.Join(s.dir, keptName(generation)))
+	err := linkOver(filepath.Join(s.dir, effectiveName), filepath.Join(s.dir, archiveName(generation)))
 	if err == nil {
 		err = syncDir(s.dir)
 	}
 	if err != nil {
-		return fmt.Errorf("keep the effective list: %w", err)
+		return fmt.Errorf("archive the list: %w", err)
 	}
 	return nil
 }
 
-// LoadKept is LoadDeclared of the list that KeepEffective kept for generation.
-func (s *Store) LoadKept(generation uint64) (Effective, error) {
-	name := keptName(generation)
+// LoadArchived returns the list archived for generation, as LoadDeclared does. It fails with
+// fs.ErrNotExist where there is none, and where its checksum does not match.
+func (s *Store) LoadArchived(generation uint64) (Effective, error) {
+	name := archiveName(generation)
 	e, err := loadFile(filepath.Join(s.dir, name), policy.OriginCLI)
 	if err != nil {
 		return Effective{}, fmt.Errorf("read %s of %s: %w", name, s.dir, err)
@@ -43,13 +45,13 @@ func (s *Store) LoadKept(generation uint64) (Effective, error) {
 	return e, nil
 }
 
-// ForgetKept removes every list that KeepEffective kept but that of generation.
-// Failure costs space only.
-func (s *Store) ForgetKept(generation uint64) {
+// PruneArchives removes every archived list but that of generation. A failure costs only
+// space, and is not reported.
+func (s *Store) PruneArchives(generation uint64) {
 	files, _ := os.ReadDir(s.dir)
 	for _, file := range files {
 		name := file.Name()
-		if strings.HasPrefix(name, effectiveName+".before-") && name != keptName(generation) {
+		if strings.HasPrefix(name, effectiveName+".before-") && name != archiveName(generation) {
 			_ = os.Remove(filepath.Join(s.dir, name))
 		}
 	}

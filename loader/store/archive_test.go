@@ -72,29 +72,29 @@ func TestKeptLists(t *testing.T) {
 	s := mustOpen(t, dir)
 	for generation := range uint64(3) {
 		lists(t, s, 10*generation+1)
-		if err := s.KeepEffective(10*generation + 2); err != nil {
+		if err := s.ArchiveList(10*generation + 2); err != nil {
 			t.Fatal(err)
 		}
 		lists(t, s, 10*generation+2, 10*generation+3, 10*generation+4)
 	}
 	for generation := range uint64(3) {
-		if list, err := s.LoadKept(10*generation + 2); err != nil || list.Generation != 10*generation+1 {
+		if list, err := s.LoadArchived(10*generation + 2); err != nil || list.Generation != 10*generation+1 {
 			t.Errorf("kept for %d is generation %d, %v", 10*generation+2, list.Generation, err)
 		}
 	}
-	s.ForgetKept(12)
-	if _, err := s.LoadKept(12); err != nil {
+	s.PruneArchives(12)
+	if _, err := s.LoadArchived(12); err != nil {
 		t.Error(err)
 	}
 	for _, generation := range []uint64{2, 22} {
-		if _, err := s.LoadKept(generation); err == nil {
+		if _, err := s.LoadArchived(generation); err == nil {
 			t.Errorf("the list of %d was not forgotten", generation)
 		}
 	}
-	if err := os.Truncate(filepath.Join(dir, keptName(12)), 100); err != nil {
+	if err := os.Truncate(filepath.Join(dir, archiveName(12)), 100); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := s.LoadKept(12); err == nil {
+	if list, err := s.LoadArchived(12); err == nil {
 		t.Errorf("a torn list is used: %+v", list)
 	}
 }

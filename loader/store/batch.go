@@ -14,7 +14,7 @@ type write struct{ key, record []byte }
 // batch is what a change does to one bucket, by key and each key once.
 type batch struct {
 	bucket []byte
-	kind   byte // of bucket, in front of its keys in bucketPrevious
+	kind   byte // of bucket, in front of its keys in bucketUndo
 	writes []write
 }
 
@@ -51,17 +51,17 @@ func encodeAll(change Change) ([]batch, error) {
 // each: what is taken back is what stood before the first.
 func lastOfEach(writes []write) []write {
 	slices.SortStableFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) })
-	kept := writes[:0]
+	last := writes[:0]
 	for i, w := range writes {
 		if i+1 == len(writes) || !bytes.Equal(w.key, writes[i+1].key) {
-			kept = append(kept, w)
+			last = append(last, w)
 		}
 	}
-	return kept
+	return last
 }
 
 // apply writes the batch and returns what takes it back, in the form and order of
-// bucketPrevious. What stays as it is, is neither written nor taken back.
+// bucketUndo. What stays as it is, is neither written nor taken back.
 func (b batch) apply(t *txn) (undo []write, err error) {
 	bucket, err := t.CreateBucketIfNotExists(b.bucket)
 	if err != nil {
@@ -102,7 +102,7 @@ func (b batch) apply(t *txn) (undo []write, err error) {
 func keepCreated(t *txn, record, old, back []byte) (err error) {
 	const createdAt = 2 + timeSize
 	if old == nil {
-		if old, err = t.get(bucketPrevious, back); err != nil {
+		if old, err = t.get(bucketUndo, back); err != nil {
 			return err
 		}
 		if len(old) < headSize || !bytes.Equal(old[:createdAt], record[:createdAt]) || !bytes.Equal(old[headSize:], record[headSize:]) {

@@ -24,6 +24,9 @@ const (
 	confirmEnv = "XDPALLOW_STORE_TEST_CONFIRM"
 )
 
+// metaTest is a key of Store.Meta that no daemon uses.
+const metaTest = "test"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
 		runChild(dir, applyNumbered)
@@ -78,7 +81,7 @@ func numbered(n uint64) Change {
 	change := Change{
 		Put: []policy.Claim{claim(10), claim(11)}, Generation: n,
 		Log:  &Record{Time: time.Unix(int64(n), 0).UTC(), Command: strconv.FormatUint(n, 10), Added: []string{"10.0.0.0/8"}},
-		Meta: map[string][]byte{MetaSettings: []byte(strconv.FormatUint(n, 10))},
+		Meta: map[string][]byte{metaTest: []byte(strconv.FormatUint(n, 10))},
 	}
 	if n > 1 {
 		change.Delete = []netip.Prefix{numbered1(n - 1)}

@@ -27,11 +27,8 @@ var (
 	keyConfirm    = []byte("confirm")     // JSON, a Confirm
 )
 
-// The keys of Store.Meta in use.
-const (
-	MetaSince    = "since"    // when the counters began
-	MetaSettings = "settings" // what the daemon was last started with
-)
+// MetaSince is the key of Store.Meta at which it stands since when counters count.
+const MetaSince = "since"
 
 // encodeClaims returns the writes of change.Delete and change.Put.
 func encodeClaims(change Change) ([]write, error) {

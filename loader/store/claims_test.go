@@ -152,7 +152,7 @@ func TestFactsAndMeta(t *testing.T) {
 	mustApply(t, s, Change{Generation: 7})
 	mustApply(t, s, Change{
 		Generation: 8, Log: &Record{Time: at, UID: 7, Command: "add 10.0.0.0/8", Reason: "OPS-1"},
-		Meta: map[string][]byte{MetaSince: []byte("x"), MetaSettings: {0, 1, 255}},
+		Meta: map[string][]byte{MetaSince: []byte("x"), metaTest: {0, 1, 255}},
 	})
 	mustApply(t, s, Change{Meta: map[string][]byte{MetaSince: nil}}) // touches nothing else
 	last, found, err := s.LastRecord()
@@ -168,7 +168,7 @@ func TestFactsAndMeta(t *testing.T) {
 	if err := s.EachMeta("for/", func(key string, value []byte) { keys = append(keys, fmt.Sprint(key, value)) }); err != nil || !slices.Equal(keys, []string{"for/a[1]", "for/b[2]"}) {
 		t.Errorf("keys that begin with for/: %v, %v", keys, err)
 	}
-	if value, err := s.Meta(MetaSettings); !bytes.Equal(value, []byte{0, 1, 255}) || err != nil {
+	if value, err := s.Meta(metaTest); !bytes.Equal(value, []byte{0, 1, 255}) || err != nil {
 		t.Errorf("settings %x, %v", value, err)
 	}
 	if value, err := s.Meta(MetaSince); value != nil || err != nil {

@@ -25,7 +25,6 @@ type Confirm struct {
 	Boottime   time.Duration `json:"boottime"`   // the deadline by CLOCK_BOOTTIME of that boot
 	Generation uint64        `json:"generation"` // of the change; set by Apply
 	Command    string        `json:"command"`
-	Data       []byte        `json:"data"` // the caller's
 }
 
 // Left is how long a confirmation may still come, and not over 0 when it is too

@@ -33,11 +33,11 @@ func applyConfirmed(s *Store, generation uint64) error {
 	case confirmed(round):
 		change = Change{Settle: true}
 	default:
-		inverse, found, err := s.Previous()
+		undo, found, err := s.LoadUndo()
 		if err != nil || !found {
 			return fmt.Errorf("nothing to take back: %w", err)
 		}
-		change = inverse.Change()
+		change = rollback(undo)
 		change.Settle = true
 	}
 	change.Generation, change.Log = generation, &Record{Time: time.Unix(int64(generation), 0), Command: fmt.Sprint(generation)}
@@ -53,7 +53,7 @@ func replacement(round uint64) Change {
 		Put:     []policy.Claim{roundClaim(round, 1), roundClaim(round, 2)},
 		Suspend: []Suspension{{Subject: Subject{Owner: fmt.Sprint("o", round)}, Reason: "unpaid", Time: time.Unix(1, 0).UTC()}},
 		Limit:   []Limit{{Owner: "acme", PerSecond: float64(round) + 1, Burst: 4}},
-		Confirm: &Confirm{Command: fmt.Sprint(round), Data: []byte{byte(round)}},
+		Confirm: &Confirm{Command: fmt.Sprint(round)},
 	}
 	if last := round - 2 + round%2; round > 0 {
 		change.Delete = []netip.Prefix{roundClaim(last, 1).Prefix, roundClaim(last, 2).Prefix, roundClaim(last, 9).Prefix}
@@ -127,12 +127,12 @@ func checkConfirmed(t *testing.T, dir string, acked uint64) uint64 {
 		return generation
 	}
 	first := (generation-1)/3*3 + 1 // of this round
-	if confirm.Generation != first || !bytes.Equal(confirm.Data, []byte{byte((first - 1) / 3)}) {
+	if confirm.Generation != first || confirm.Command != fmt.Sprint((first-1)/3) {
 		t.Fatalf("at generation %d: %+v waits, want generation %d", generation, confirm, first)
 	}
-	inverse, found, err := s.Previous()
-	if err != nil || !found || inverse.Before != first-1 || inverse.After != generation {
-		t.Fatalf("at generation %d: %+v takes back, %v; want %d to %d", generation, inverse, err, generation, first-1)
+	undo, found, err := s.LoadUndo()
+	if err != nil || !found || undo.Before != first-1 || undo.After != generation {
+		t.Fatalf("at generation %d: %+v takes back, %v; want %d to %d", generation, undo, err, generation, first-1)
 	}
 	return generation
 }
@@ -181,7 +181,7 @@ func TestConfirmStepByStep(t *testing.T) {
 // first; it is refused, and is made when it settles the first.
 func TestSecondConfirmIsRefused(t *testing.T) {
 	s := mustOpen(t, t.TempDir())
-	mustApply(t, s, Change{Put: []policy.Claim{roundClaim(1, 1)}, Confirm: &Confirm{Command: "first"}, Generation: 1, Undo: []byte("held")})
+	mustApply(t, s, Change{Put: []policy.Claim{roundClaim(1, 1)}, Confirm: &Confirm{Command: "first"}, Generation: 1, UndoData: []byte("held")})
 	second := Change{Put: []policy.Claim{roundClaim(2, 1)}, Confirm: &Confirm{Command: "second"}, Generation: 2}
 	before := dump(t, s)
 	if err := s.Apply(second); !errors.Is(err, ErrUnconfirmed) {
@@ -191,10 +191,10 @@ func TestSecondConfirmIsRefused(t *testing.T) {
 		t.Errorf("the refused change left:\n%s", diff)
 	}
 	again := []netip.Prefix{roundClaim(1, 1).Prefix} // was not there before the first: that is what counts
-	mustApply(t, s, Change{Delete: again, Limit: []Limit{{Owner: "acme", PerSecond: 1}}, Generation: 2, Undo: []byte("later")})
-	inverse, _, err := s.Previous()
-	if err != nil || string(inverse.Undo) != "held" || inverse.Before != 0 || inverse.After != 2 || len(inverse.Put) != 0 || len(inverse.Delete) != 1 || len(inverse.Unlimit) != 1 {
-		t.Errorf("with a change between: %+v, %v; want all of both, and what the first held", inverse, err)
+	mustApply(t, s, Change{Delete: again, Limit: []Limit{{Owner: "acme", PerSecond: 1}}, Generation: 2, UndoData: []byte("later")})
+	undo, _, err := s.LoadUndo()
+	if err != nil || string(undo.Data) != "held" || undo.Before != 0 || undo.After != 2 || len(undo.Put) != 0 || len(undo.Delete) != 1 || len(undo.Unlimit) != 1 {
+		t.Errorf("with a change between: %+v, %v; want all of both, and what the first held", undo, err)
 	}
 	second.Settle, second.Generation = true, 3
 	mustApply(t, s, second)
@@ -214,7 +214,7 @@ func TestConfirmKeepsEveryField(t *testing.T) {
 		t.Fatalf("boot id %q, %v", bootID, err)
 	}
 	at := time.Date(2026, 11, 22, 3, 0, 0, 5, time.UTC)
-	want := Confirm{Time: at, Deadline: at.Add(time.Minute), BootID: bootID, Boottime: 77 * time.Second, Command: "reload", Data: []byte{0, 255}}
+	want := Confirm{Time: at, Deadline: at.Add(time.Minute), BootID: bootID, Boottime: 77 * time.Second, Command: "reload"}
 	mustApply(t, s, Change{Confirm: &want, Generation: 5})
 	want.Generation = 5
 	got, found, err := s.Pending()
@@ -267,4 +267,9 @@ func dump(tb testing.TB, s *Store, only ...[]byte) map[string]string {
 		tb.Fatal(err)
 	}
 	return all
+}
+
+// rollback is the change that takes back what undo is of.
+func rollback(u Undo) Change {
+	return Change{Delete: u.Delete, Put: u.Put, Resume: u.Resume, Suspend: u.Suspend, Unlimit: u.Unlimit, Limit: u.Limit}
 }

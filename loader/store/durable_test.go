@@ -79,7 +79,7 @@ func checkGeneration(t *testing.T, dir string, acked uint64) uint64 {
 		t.Fatalf("claims at generation %d (-want +got):\n%s", generation, diff)
 	}
 	last, _, err := s.LastRecord()
-	settings, metaErr := s.Meta(MetaSettings)
+	settings, metaErr := s.Meta(metaTest)
 	text := strconv.FormatUint(generation, 10)
 	if err != nil || metaErr != nil || last.Command != text || string(settings) != text {
 		t.Fatalf("at generation %d: last change %+v, %v; settings %q, %v", generation, last, err, settings, metaErr)

@@ -17,7 +17,7 @@ import (
 // oldBuckets are the buckets of before, by those that have their records now.
 var oldBuckets = map[string][]byte{
 	"claims": bucketClaims, "suspended": bucketSuspended, "limits": bucketLimits,
-	"facts": bucketFacts, "meta": bucketMeta, "previous": bucketPrevious,
+	"facts": bucketFacts, "meta": bucketMeta, "previous": bucketUndo,
 }
 
 // A claim that an older release reads first of all, and refuses with "written by a newer

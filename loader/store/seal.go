@@ -67,7 +67,7 @@ func weight(value []byte) uint64 {
 var keySum = []byte("sum")
 
 // sealed are the buckets that are kept twice: in the database and in the list.
-var sealed = [][]byte{bucketClaims, bucketSuspended, bucketLimits, bucketFacts, bucketMeta, bucketPrevious, bucketDeclared}
+var sealed = [][]byte{bucketClaims, bucketSuspended, bucketLimits, bucketFacts, bucketMeta, bucketUndo, bucketDeclared}
 
 // txn is a transaction that writes sealed records, keeps their sum, and notes in frame
 // what the list must be told.

@@ -72,7 +72,7 @@ func recordLines(from source) (serial uint64, lines []byte, err error) {
 	}
 	f := &frame{}
 	for _, bucket := range listed {
-		if bytes.Equal(bucket, bucketPrevious) && waiting == nil {
+		if bytes.Equal(bucket, bucketUndo) && waiting == nil {
 			continue // it may be a million records: only who waits for a rollback needs them
 		}
 		err := from.each(bucket, nil, func(key, record []byte) error {
@@ -91,7 +91,7 @@ func recordLines(from source) (serial uint64, lines []byte, err error) {
 }
 
 // listed are the buckets that the list has as they are; claims have lines of their own.
-var listed = [][]byte{bucketFacts, bucketLimits, bucketMeta, bucketPrevious, bucketSuspended}
+var listed = [][]byte{bucketFacts, bucketLimits, bucketMeta, bucketUndo, bucketSuspended}
 
 // pendingList is a list that is on disk and has not its name yet.
 type pendingList struct {

@@ -89,16 +89,16 @@ func (state *State) apply(frames []frame) error {
 
 // merge puts claims of the command line in the place of those that were there.
 func (state *State) merge(claims map[netip.Prefix]*policy.Claim) {
-	kept := state.Claims[:0]
+	merged := state.Claims[:0]
 	for _, c := range state.Claims {
 		now, changed := claims[c.Prefix]
 		if !changed || c.Origin != policy.OriginCLI {
-			kept = append(kept, c)
+			merged = append(merged, c)
 			continue
 		}
 		delete(claims, c.Prefix)
 		if now != nil {
-			kept = append(kept, now)
+			merged = append(merged, now)
 		}
 	}
 	var added []*policy.Claim
@@ -108,7 +108,7 @@ func (state *State) merge(claims map[netip.Prefix]*policy.Claim) {
 		}
 	}
 	slices.SortFunc(added, func(a, b *policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	state.Claims = append(kept, added...)
+	state.Claims = append(merged, added...)
 }
 
 // State returns what the database says.

@@ -85,8 +85,8 @@ func stateWords(state State) string {
 		fmt.Fprintln(&b, c.Origin, c.Where, policy.FormatLine(*c))
 	}
 	confirm, _ := state.records.get(bucketFacts, keyConfirm)
-	for _, bucket := range [][]byte{bucketLimits, bucketSuspended, bucketMeta, bucketPrevious} {
-		if confirm == nil && bytes.Equal(bucket, bucketPrevious) {
+	for _, bucket := range [][]byte{bucketLimits, bucketSuspended, bucketMeta, bucketUndo} {
+		if confirm == nil && bytes.Equal(bucket, bucketUndo) {
 			continue
 		}
 		_ = state.records.each(bucket, nil, func(key, record []byte) error {

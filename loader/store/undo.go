@@ -1,5 +1,5 @@
-// This file keeps what takes the last change back: the records that it replaced,
-// written in its own transaction, so that no crash leaves one without the other.
+// This file stores the undo of the last change: the records that the change replaced. They
+// are written in the transaction of the change, so that no crash leaves one without the other.
 
 package store
 
@@ -13,52 +13,47 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// bucketPrevious holds a record, or absent, at the kind and key of everything that
-// the last change wrote, and the head.
+// bucketUndo holds a head, and for everything that the last change wrote, at its kind and
+// key, the record from before, or absent.
 var (
-	bucketPrevious = []byte("previous.2")
-	keyHead        = []byte{0}
-	absent         = []byte{0} // no record has version 0
+	bucketUndo = []byte("previous.2")
+	keyHead    = []byte{0}
+	absent     = []byte{0} // there was no record; no record has version 0
 )
 
-// previousVersion is that of the head; unknown kinds come with a new one.
-const previousVersion = 1
+// undoVersion is that of the head; unknown kinds come with a new one.
+const undoVersion = 1
 
-// Inverse is what takes the last change back that touched the entries, suspensions
-// or limits of the command line, waits for a confirmation, or was made with Undo.
-type Inverse struct {
+// Undo takes back the last change of entries, suspensions or limits of the command line,
+// the last one that waits for a confirmation, or the last one with UndoData, whichever came
+// last. Its slices belong to the caller.
+type Undo struct {
 	Before  uint64    // the generation that it leads back to
 	After   uint64    // the generation that it takes back
-	Time    time.Time // of the change, where it was logged
-	Command string    // likewise
+	Time    time.Time // of the change; zero where the change was not logged
+	Command string    // of the change; likewise ""
 
 	Delete  []netip.Prefix
-	Put     []policy.Claim // each is as old as it was
+	Put     []policy.Claim // with the creation times that they had
 	Resume  []Subject
 	Suspend []Suspension
-	Unlimit []string
+	Unlimit []string // owners
 	Limit   []Limit
-	Undo    []byte // as in Change
+	Data    []byte // UndoData of the change
 }
 
-// Change returns the change that rolls back; the caller adds Generation, Log,
-// Settle, and Undo for the way forward again. Its own inverse leads forward.
-func (i Inverse) Change() Change {
-	return Change{Delete: i.Delete, Put: i.Put, Resume: i.Resume, Suspend: i.Suspend, Unlimit: i.Unlimit, Limit: i.Limit}
-}
-
-type inverseHead struct {
+type undoHead struct {
 	Version int       `json:"version"`
 	Before  uint64    `json:"before"`
 	After   uint64    `json:"after"`
 	Time    time.Time `json:"time"`
 	Command string    `json:"command"`
-	Undo    []byte    `json:"undo"`
+	Data    []byte    `json:"undo"`
 }
 
-// applyBatches writes the batches and keeps what takes them back. While a change
-// waits for its confirmation, later ones are added to it: what comes of a
-// rollback is the state before the first, and never a mixture.
+// applyBatches writes the batches and stores their undo. While a change waits for its
+// confirmation, later changes are added to its undo: a rollback leads to the state before
+// the first of them, and never to a mixture.
 func applyBatches(t *txn, change Change, batches []batch, before uint64) error {
 	var undo []write
 	for _, b := range batches {
@@ -72,29 +67,29 @@ func applyBatches(t *txn, change Change, batches []batch, before uint64) error {
 	if err != nil {
 		return err
 	}
-	// What is taken back may be a million records: the list has them only while somebody
-	// waits for a rollback.
+	// The undo may be a million records: the list on disk has them only while a change
+	// waits for its confirmation.
 	frame := t.frame
 	t.frame = nil
 	defer func() { t.frame = frame }()
 	switch {
 	case change.Aside:
-		if err := leaveToItself(t, batches); err != nil {
+		if err := exempt(t, batches); err != nil {
 			return err
 		}
-	case len(undo) > 0 || change.Undo != nil || change.Confirm != nil:
+	case len(undo) > 0 || change.UndoData != nil || change.Confirm != nil:
 		after, err := readNumber(reader{t.Tx}, keyGeneration)
 		if err != nil {
 			return err
 		}
-		head := inverseHead{Version: previousVersion, Before: before, After: after, Undo: change.Undo}
+		head := undoHead{Version: undoVersion, Before: before, After: after, Data: change.UndoData}
 		if change.Log != nil {
 			head.Time, head.Command = change.Log.Time, change.Log.Command
 		}
 		if waiting {
-			err = addToPrevious(t, undo, head.After)
+			err = addToUndo(t, undo, head.After)
 		} else {
-			err = putPrevious(t, undo, head)
+			err = putUndo(t, undo, head)
 		}
 		if err != nil {
 			return err
@@ -103,45 +98,45 @@ func applyBatches(t *txn, change Change, batches []batch, before uint64) error {
 	if frame == nil {
 		return nil
 	}
-	frame.noteEmpty(bucketPrevious)
+	frame.noteEmpty(bucketUndo)
 	if !waiting && change.Confirm == nil {
 		return nil
 	}
-	return reader{t.Tx}.each(bucketPrevious, nil, func(key, record []byte) error {
-		frame.note(bucketPrevious, key, record)
+	return reader{t.Tx}.each(bucketUndo, nil, func(key, record []byte) error {
+		frame.note(bucketUndo, key, record)
 		return nil
 	})
 }
 
-func putPrevious(t *txn, undo []write, head inverseHead) error {
-	if err := t.clear(bucketPrevious); err != nil {
+func putUndo(t *txn, undo []write, head undoHead) error {
+	if err := t.clear(bucketUndo); err != nil {
 		return err
 	}
-	if err := putJSON(t, bucketPrevious, keyHead, head); err != nil {
+	if err := putJSON(t, bucketUndo, keyHead, head); err != nil {
 		return err
 	}
-	bucket := t.Bucket(bucketPrevious)
+	bucket := t.Bucket(bucketUndo)
 	for _, w := range undo {
-		if err := t.replace(bucket, bucketPrevious, w.key, nil, w.record); err != nil {
+		if err := t.replace(bucket, bucketUndo, w.key, nil, w.record); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func addToPrevious(t *txn, undo []write, after uint64) error {
+func addToUndo(t *txn, undo []write, after uint64) error {
 	head, err := readHeadOf(reader{t.Tx})
 	if err != nil {
 		return err
 	}
 	head.After = after
-	if err := putJSON(t, bucketPrevious, keyHead, head); err != nil {
+	if err := putJSON(t, bucketUndo, keyHead, head); err != nil {
 		return err
 	}
 	for _, w := range undo {
-		old, err := t.get(bucketPrevious, w.key)
+		old, err := t.get(bucketUndo, w.key)
 		if err == nil && old == nil {
-			err = t.put(bucketPrevious, w.key, w.record)
+			err = t.put(bucketUndo, w.key, w.record)
 		}
 		if err != nil {
 			return err
@@ -150,14 +145,14 @@ func addToPrevious(t *txn, undo []write, after uint64) error {
 	return nil
 }
 
-// leaveToItself has no rollback touch what batches write.
-func leaveToItself(t *txn, batches []batch) error {
-	if t.Bucket(bucketPrevious) == nil {
+// exempt takes what batches write out of the stored undo: no rollback touches it.
+func exempt(t *txn, batches []batch) error {
+	if t.Bucket(bucketUndo) == nil {
 		return nil
 	}
 	for _, b := range batches {
 		for _, w := range b.writes {
-			if err := t.put(bucketPrevious, append([]byte{b.kind}, w.key...), nil); err != nil {
+			if err := t.put(bucketUndo, append([]byte{b.kind}, w.key...), nil); err != nil {
 				return err
 			}
 		}
@@ -165,27 +160,29 @@ func leaveToItself(t *txn, batches []batch) error {
 	return nil
 }
 
-func readHeadOf(from source) (head inverseHead, err error) {
-	text, err := from.get(bucketPrevious, keyHead)
+func readHeadOf(from source) (head undoHead, err error) {
+	text, err := from.get(bucketUndo, keyHead)
 	if err != nil {
 		return head, err
 	}
 	if text == nil {
-		return head, fmt.Errorf("what takes the last change back is not there")
+		return head, fmt.Errorf("the undo of the last change is missing")
 	}
 	if err := json.Unmarshal(text, &head); err != nil {
-		return head, fmt.Errorf("parse what takes the last change back: %w", err)
+		return head, fmt.Errorf("parse the undo of the last change: %w", err)
 	}
-	if head.Version != previousVersion {
-		return head, fmt.Errorf("what takes the last change back has version %d: %w", head.Version, ErrNewer)
+	if head.Version != undoVersion {
+		return head, fmt.Errorf("the undo of the last change has version %d: %w", head.Version, ErrNewer)
 	}
 	return head, nil
 }
 
-// Previous returns what takes the last change back; false before the first.
-func (s *Store) Previous() (inverse Inverse, found bool, err error) {
+// LoadUndo returns the undo of the last change; false where there is none. It fails with
+// ErrNewer where a newer release wrote it, and with a *CorruptError where the database
+// cannot be read.
+func (s *Store) LoadUndo() (undo Undo, found bool, err error) {
 	err = s.read(func(from source) error {
-		if text, err := from.get(bucketPrevious, keyHead); err != nil || text == nil {
+		if text, err := from.get(bucketUndo, keyHead); err != nil || text == nil {
 			return err
 		}
 		head, err := readHeadOf(from)
@@ -193,50 +190,50 @@ func (s *Store) Previous() (inverse Inverse, found bool, err error) {
 			return err
 		}
 		found = true
-		inverse = Inverse{Before: head.Before, After: head.After, Time: head.Time, Command: head.Command, Undo: head.Undo}
+		undo = Undo{Before: head.Before, After: head.After, Time: head.Time, Command: head.Command, Data: head.Data}
 		d := newDecoder()
-		return from.each(bucketPrevious, nil, func(key, record []byte) error {
+		return from.each(bucketUndo, nil, func(key, record []byte) error {
 			if bytes.Equal(key, keyHead) {
 				return nil
 			}
-			return inverse.add(d, key[0], key[1:], record)
+			return undo.add(d, key[0], key[1:], record)
 		})
 	})
 	if err != nil {
-		return Inverse{}, false, err
+		return Undo{}, false, err
 	}
-	return inverse, found, nil
+	return undo, found, nil
 }
 
-// add takes in one record of bucketPrevious.
-func (i *Inverse) add(d *decoder, kind byte, key, record []byte) error {
+// add takes in one record of bucketUndo.
+func (u *Undo) add(d *decoder, kind byte, key, record []byte) error {
 	gone := bytes.Equal(record, absent)
 	switch kind {
 	case kindClaim:
 		if gone {
 			prefix, err := parseKey(key)
-			i.Delete = append(i.Delete, prefix)
+			u.Delete = append(u.Delete, prefix)
 			return err
 		}
 		c, _, err := d.decode(key, record)
-		i.Put = append(i.Put, c)
+		u.Put = append(u.Put, c)
 		return err
 	case kindLimit:
 		if gone {
-			i.Unlimit = append(i.Unlimit, string(key))
+			u.Unlimit = append(u.Unlimit, string(key))
 			return nil
 		}
 		l, err := decodeLimit(key, record)
-		i.Limit = append(i.Limit, l)
+		u.Limit = append(u.Limit, l)
 		return err
 	case kindSuspension:
 		if gone {
 			subject, err := parseSubject(key)
-			i.Resume = append(i.Resume, subject)
+			u.Resume = append(u.Resume, subject)
 			return err
 		}
 		s, err := decodeSuspension(key, record)
-		i.Suspend = append(i.Suspend, s)
+		u.Suspend = append(u.Suspend, s)
 		return err
 	}
 	return fmt.Errorf("record of kind %q: %w", kind, ErrNewer)

@@ -72,8 +72,8 @@ func genChange(t *rapid.T) Change {
 
 var rolledBack = [][]byte{bucketClaims, bucketSuspended, bucketLimits}
 
-// Promise: the inverse of any change leads to the very bytes of before, when an
-// entry was made among them, and its own inverse forward again; a change that
+// Promise: the undo of any change leads to the very bytes of before, when an
+// entry was made among them, and its own undo forward again; a change that
 // changes nothing is not what a rollback takes back.
 func TestInverseLeadsBackAndForward(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -98,16 +98,16 @@ func TestInverseLeadsBackAndForward(t *testing.T) {
 			if !maps.Equal(before, after) {
 				touched = generation
 			}
-			inverse, found, err := s.Previous()
-			if err != nil || found != (touched > 0) || inverse.After != touched {
-				rt.Fatalf("%+v, %v, %v takes back; want generation %d", inverse, found, err, touched)
+			undo, found, err := s.LoadUndo()
+			if err != nil || found != (touched > 0) || undo.After != touched {
+				rt.Fatalf("%+v, %v, %v takes back; want generation %d", undo, found, err, touched)
 			}
 			if touched == generation && rapid.Bool().Draw(rt, "roll back") {
 				for _, want := range []map[string]string{before, after, before} {
-					if inverse, _, err = s.Previous(); err != nil {
+					if undo, _, err = s.LoadUndo(); err != nil {
 						rt.Fatal(err)
 					}
-					if diff := cmp.Diff(want, apply(inverse.Change())); diff != "" {
+					if diff := cmp.Diff(want, apply(rollback(undo))); diff != "" {
 						rt.Fatalf("rolled back (-want +got):\n%s", diff)
 					}
 				}
@@ -255,20 +255,20 @@ func TestSmallRecordsRefuseWhatTheyDoNotKnow(t *testing.T) {
 func TestNewerInverseIsRefused(t *testing.T) {
 	for name, damage := range map[string]func(*bolt.Bucket) error{
 		"head": func(b *bolt.Bucket) error {
-			return b.Put(keyHead, seal(bucketPrevious, keyHead, []byte(`{"version":2}`)))
+			return b.Put(keyHead, seal(bucketUndo, keyHead, []byte(`{"version":2}`)))
 		},
 		"kind": func(b *bolt.Bucket) error {
-			return b.Put([]byte("z1"), seal(bucketPrevious, []byte("z1"), []byte{1}))
+			return b.Put([]byte("z1"), seal(bucketUndo, []byte("z1"), []byte{1}))
 		},
 	} {
 		s := mustOpen(t, t.TempDir())
 		mustApply(t, s, numbered(1))
-		if err := s.db.Update(func(tx *bolt.Tx) error { return damage(tx.Bucket(bucketPrevious)) }); err != nil {
+		if err := s.db.Update(func(tx *bolt.Tx) error { return damage(tx.Bucket(bucketUndo)) }); err != nil {
 			t.Fatal(err)
 		}
-		inverse, found, err := s.Previous()
-		if !errors.Is(err, ErrNewer) || found || len(inverse.Delete) > 0 {
-			t.Errorf("%s: %+v, %v, %v", name, inverse, found, err)
+		undo, found, err := s.LoadUndo()
+		if !errors.Is(err, ErrNewer) || found || len(undo.Delete) > 0 {
+			t.Errorf("%s: %+v, %v, %v", name, undo, found, err)
 		}
 	}
 }
@@ -279,11 +279,11 @@ func TestUndoIsKept(t *testing.T) {
 	s := mustOpen(t, t.TempDir())
 	mustApply(t, s, Change{Put: []policy.Claim{roundClaim(1, 1)}, Generation: 1})
 	at := time.Unix(1000, 0).UTC()
-	mustApply(t, s, Change{Undo: []byte{}, Generation: 2, Log: &Record{Time: at, Command: "reload"}})
+	mustApply(t, s, Change{UndoData: []byte{}, Generation: 2, Log: &Record{Time: at, Command: "reload"}})
 	mustApply(t, s, Change{Generation: 3, Meta: map[string][]byte{MetaSince: []byte("x")}})
-	inverse, found, err := s.Previous()
-	want := Inverse{Before: 1, After: 2, Time: at, Command: "reload", Undo: []byte{}}
-	if diff := cmp.Diff(want, inverse, sameClaims); !found || err != nil || diff != "" {
+	undo, found, err := s.LoadUndo()
+	want := Undo{Before: 1, After: 2, Time: at, Command: "reload", Data: []byte{}}
+	if diff := cmp.Diff(want, undo, sameClaims); !found || err != nil || diff != "" {
 		t.Errorf("%v, %v (-want +got):\n%s", found, err, diff)
 	}
 }
@@ -306,11 +306,11 @@ func TestAside(t *testing.T) {
 		Confirm: &Confirm{Command: "replace"},
 	})
 	apply(Change{Suspend: []Suspension{{Subject: acme, Reason: "aside"}, {Subject: globex}}, Aside: true})
-	inverse, _, err := s.Previous()
-	if err != nil || len(inverse.Suspend)+len(inverse.Resume) > 0 || len(inverse.Delete) != 1 || len(inverse.Unlimit) != 1 {
-		t.Fatalf("what waits is taken back by %+v, %v", inverse, err)
+	undo, _, err := s.LoadUndo()
+	if err != nil || len(undo.Suspend)+len(undo.Resume) > 0 || len(undo.Delete) != 1 || len(undo.Unlimit) != 1 {
+		t.Fatalf("what waits is taken back by %+v, %v", undo, err)
 	}
-	back := inverse.Change()
+	back := rollback(undo)
 	back.Settle = true
 	apply(back)
 	got, err := s.Suspensions()
