@@ -51,7 +51,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 	}
 	before := e.view.desired
 	plan, err := e.make(change{
-		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: news}, lasting: r.lasting(news, now), peers: r.Sessions,
+		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: news}, lasting: lasting(r, news, now), peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
@@ -65,16 +65,13 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 		return listing, nil
 	}
 	if len(news) > 0 {
-		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(news), e.view.gate.Tables.Generation()), by.attributes()...)
+		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(news), e.view.gate.Tables.Generation()), attributes(by)...)
 	}
 	entries := standing(claims, e.view.state)
 	listing := e.listing(entries)
 	listing.Changed, listing.Was, listing.Warnings = &changed, were(entries, plan), e.view.warnings(before, plan, entries)
 	return listing, nil
 }
-
-// EveryService is the word that stands for every service, unless one has that name.
-const EveryService = "all"
 
 // everyService reports whether names say that an entry is for every service.
 func (e *Engine) everyService(names []string) (bool, error) {
@@ -161,21 +158,18 @@ func addedClaims(r AddRequest, now time.Time) ([]policy.Claim, error) {
 
 // lasting are those of claims, which r made at now, that end after --for; a line with an
 // until of its own does not.
-func (r AddRequest) lasting(claims []policy.Claim, now time.Time) (lasting []policy.Claim) {
+func lasting(r AddRequest, claims []policy.Claim, now time.Time) (long []policy.Claim) {
 	if r.For == "" {
 		return nil
 	}
 	until, _ := deadline(r, now) // it went well when r made the claims
 	for _, claim := range claims {
 		if claim.Until.Equal(until) {
-			lasting = append(lasting, claim)
+			long = append(long, claim)
 		}
 	}
-	return lasting
+	return long
 }
-
-// Never is the until of what does not end.
-const Never = "never"
 
 // deadline is when what r adds ends; zero is never.
 func deadline(r AddRequest, now time.Time) (time.Time, error) {

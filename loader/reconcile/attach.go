@@ -210,10 +210,10 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 func (e *Engine) openTo() string {
 	services := e.view.state.Services
 	if len(services) != 1 {
-		return plural(len(services), "service", "services")
+		return policy.Count(len(services), "service", "services")
 	}
 	ports := strings.ReplaceAll(policy.JoinPorts(services[0].Ports), ",", ", ")
-	return fmt.Sprintf("%s open to %s", ports, plural(e.view.state.Entries.Len(), "prefix", "prefixes"))
+	return fmt.Sprintf("%s open to %s", ports, policy.Count(e.view.state.Entries.Len(), "prefix", "prefixes"))
 }
 
 // openEach says of each of several services what it guards and to how many it is open.
@@ -233,16 +233,9 @@ func (e *Engine) openEach() []string {
 	}
 	var lines []string
 	for _, s := range services {
-		lines = append(lines, fmt.Sprintf("service %s, open to %s", s, plural(open[s.Name]+open[""], "prefix", "prefixes")))
+		lines = append(lines, fmt.Sprintf("service %s, open to %s", s, policy.Count(open[s.Name]+open[""], "prefix", "prefixes")))
 	}
 	return lines
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 func describe(services []policy.Service) string {

@@ -16,9 +16,6 @@ import (
 // retryEvery is how soon a rollback that failed is tried again.
 const retryEvery = 5 * time.Second
 
-// ConfirmRequest keeps the change that waits for it.
-type ConfirmRequest struct{}
-
 // Confirm keeps the change that waits for it.
 func (e *Engine) Confirm(ctx context.Context, by Caller, _ ConfirmRequest) (Waiting, error) {
 	if err := e.begin(ctx); err != nil {
@@ -42,7 +39,7 @@ func (e *Engine) Confirm(ctx context.Context, by Caller, _ ConfirmRequest) (Wait
 	}
 	record.After = e.lastGeneration()
 	e.pending, e.last = nil, lastChange(*record)
-	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), by.attributes()...)
+	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), attributes(by)...)
 	return was, nil
 }
 

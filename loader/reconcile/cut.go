@@ -19,13 +19,15 @@ import (
 // is the one that decides of it, nil when none does.
 type picked func(source netip.Addr, entry *policy.Entry) bool
 
-// picks is picked, in state, for all that belongs to s.
-func (s Subject) picks(state policy.State) picked {
-	return func(source netip.Addr, entry *policy.Entry) bool {
-		if s.Owner == "" {
-			return s.Prefix.Contains(source)
+// belongs is picked, in any state, for all that belongs to s.
+func belongs(s Subject) func(policy.State) picked {
+	return func(state policy.State) picked {
+		return func(source netip.Addr, entry *policy.Entry) bool {
+			if s.Owner == "" {
+				return s.Prefix.Contains(source)
+			}
+			return entry != nil && state.OwnerOf(entry) == s.Owner
 		}
-		return entry != nil && state.OwnerOf(entry) == s.Owner
 	}
 }
 
@@ -41,7 +43,7 @@ func within(prefixes []netip.Prefix) func(policy.State) picked {
 // Cut ends the open connections of a subject, listed or not. The policy stays: who may
 // connect does so again.
 func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, error) {
-	subject, err := r.Subject.parsed()
+	subject, err := requestedSubject(r.Subject)
 	if err != nil {
 		return CutResult{}, err
 	}
@@ -62,7 +64,7 @@ func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, e
 			return CutResult{}, err
 		}
 	}
-	choose := chooser(state, r.Subject.picks(state), false)
+	choose := chooser(state, belongs(r.Subject)(state), false)
 	for _, peer := range r.Sessions {
 		if choose(peer.Addr, peer.Port) {
 			return CutResult{}, &policy.Refused{What: fmt.Sprintf("your own session comes from %s and would be cut", peer.Addr.Unmap()), Hint: "xdpallow check " + peer.Addr.Unmap().String()}
@@ -75,7 +77,7 @@ func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, e
 	if err := e.logCut(by); err != nil {
 		return CutResult{Subject: subject.String(), Cut: n}, err
 	}
-	e.options.Log.Warn(fmt.Sprintf("cut %s of %s", plural(n, "connection", "connections"), subject), by.attributes()...)
+	e.options.Log.Warn(fmt.Sprintf("cut %s of %s", policy.Count(n, "connection", "connections"), subject), attributes(by)...)
 	return CutResult{Subject: subject.String(), Cut: n}, nil
 }
 

@@ -43,7 +43,7 @@ func (e *Engine) Detach(ctx context.Context, by Caller, r DetachRequest) (Detach
 		}
 		delete(e.unnamed, name)
 		result.Detached = append(result.Detached, name)
-		e.options.Log.Warn(name+": detached, everything passes", by.attributes()...)
+		e.options.Log.Warn(name+": detached, everything passes", attributes(by)...)
 	}
 	if err := e.logDetach(by, result.Detached); err != nil || len(result.Left) > 0 {
 		return result, err

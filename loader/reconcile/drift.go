@@ -132,7 +132,7 @@ func (e *Engine) mendPrograms() (found string, err error) {
 		case !at.Ours:
 			found = fmt.Sprintf("%s: the link was given program %d", name, at.ProgramID)
 		case at.Late > 0:
-			found = fmt.Sprintf("%s: %s added after our program", name, plural(at.Late, "queue was", "queues were"))
+			found = fmt.Sprintf("%s: %s added after our program", name, policy.Count(at.Late, "queue was", "queues were"))
 		default:
 			continue
 		}

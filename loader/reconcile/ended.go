@@ -10,10 +10,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// DefaultKeepEnded is how long an entry stays on the list after its end, for who does not
-// say: until then check and list tell why its owner is dropped.
-const DefaultKeepEnded = "7d"
-
 const (
 	keepEnded     = 7 * 24 * time.Hour // DefaultKeepEnded
 	retryForgetAt = time.Minute
@@ -70,7 +66,7 @@ func (e *Engine) forgetEnded() {
 			e.forgetAt = now.Add(retryForgetAt)
 			return
 		}
-		e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d", plural(len(c.edit.Remove), "entry", "entries"),
+		e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d", policy.Count(len(c.edit.Remove), "entry", "entries"),
 			policy.FormatDuration(e.options.kept()), e.view.gate.Tables.Generation()))
 	}
 	e.forgetAt = e.nextForgotten()

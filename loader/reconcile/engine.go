@@ -163,7 +163,7 @@ func (e *Engine) Status(context.Context) (Status, error) {
 	e.probe()
 	status, guarded := e.status(), e.view.gate.Attached()
 	e.mu.Unlock()
-	status.findUncovered(guarded)
+	findUncovered(&status, guarded)
 	return status, nil
 }
 
@@ -172,7 +172,7 @@ func (e *Engine) Snapshot(context.Context) (Status, error) {
 	e.mu.Lock()
 	status, guarded := e.status(), e.view.gate.Attached()
 	e.mu.Unlock()
-	status.findUncovered(guarded)
+	findUncovered(&status, guarded)
 	return status, nil
 }
 
@@ -198,11 +198,8 @@ func (e *Engine) status() Status {
 	}
 }
 
-// LeadsGuests is why an interface in Status.Routed is not to be guarded like any other.
-const LeadsGuests = "leads containers or VMs: guarded, it would drop their own connections"
-
 // findUncovered dumps the interfaces, which can be many: no lock is held meanwhile.
-func (s *Status) findUncovered(guarded []string) {
+func findUncovered(s *Status, guarded []string) {
 	names, routed, err := loader.Uncovered(guarded)
 	if err != nil {
 		names, routed = []string{}, []string{}

@@ -38,6 +38,6 @@ func (e *Engine) tellExpiring(now time.Time) {
 	if next.Owner != "" {
 		whose = " (" + next.Owner + ")"
 	}
-	e.options.Log.Warn(fmt.Sprintf("%s within 14 days, first %s%s at %s: xdpallow list --expiring 14d%s", plural(n, "prefix ends", "prefixes end"),
+	e.options.Log.Warn(fmt.Sprintf("%s within 14 days, first %s%s at %s: xdpallow list --expiring 14d%s", policy.Count(n, "prefix ends", "prefixes end"),
 		next.Prefix, whose, next.Until.UTC().Format(time.RFC3339), e.options.HintFlags), "expiring", n)
 }

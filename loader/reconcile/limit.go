@@ -36,7 +36,7 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 	if l := result.Limit; l != nil {
 		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
 	}
-	e.options.Log.Info(fmt.Sprintf("limited %s to %s: generation %d", r.Owner, what, result.Generation), by.attributes()...)
+	e.options.Log.Info(fmt.Sprintf("limited %s to %s: generation %d", r.Owner, what, result.Generation), attributes(by)...)
 	return result, nil
 }
 

@@ -14,11 +14,8 @@ import (
 
 // This file picks the entries that list shows.
 
-// Soon is how long before its end an entry counts as expiring.
-const Soon = 14 * 24 * time.Hour
-
-// picked reports whether e, as it is used, is one that r asks for.
-func (r ListRequest) picked(e Entry, now time.Time) bool {
+// asked reports whether e, as it is used, is one that r asks for.
+func asked(r ListRequest, e Entry, now time.Time) bool {
 	if r.Expiring > 0 && !endsWithin(e.Until, now, r.Expiring) {
 		return false
 	}
@@ -36,11 +33,8 @@ func (r ListRequest) picked(e Entry, now time.Time) bool {
 	return since != nil && now.Sub(*since) >= r.Unused
 }
 
-// NoOwner stands for entries that have none; no owner can be called so.
-const NoOwner = "-"
-
 // among yields the entries that lie in the prefix of r or cover it; all without one.
-func (r ListRequest) among(entries policy.Entries) iter.Seq[*policy.Entry] {
+func among(r ListRequest, entries policy.Entries) iter.Seq[*policy.Entry] {
 	if !r.Prefix.IsValid() {
 		return entries.All()
 	}
@@ -78,7 +72,7 @@ func (v *view) list(r ListRequest) (Listing, error) {
 		reported, err := v.report(some)
 		for _, e := range reported {
 			switch {
-			case !r.picked(e, now):
+			case !asked(r, e, now):
 			case connected[e.Prefix]:
 				listing.Connected = append(listing.Connected, e.Prefix)
 			default:
@@ -92,7 +86,7 @@ func (v *view) list(r ListRequest) (Listing, error) {
 	if owner == NoOwner {
 		owner = ""
 	}
-	for e := range r.among(v.state.Entries) {
+	for e := range among(r, v.state.Entries) {
 		if r.Owner != "" && e.Owner != owner && v.state.OwnerOf(e) != owner {
 			continue
 		}

@@ -10,21 +10,8 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/events"
-	"github.com/xdpallow/xdpallow/loader/talkers"
 	"github.com/xdpallow/xdpallow/maps"
 )
-
-// Live is the gate at one moment, as `top -o json` prints it. Counters and owners are
-// totals: two of these make a rate.
-type Live struct {
-	Time       time.Time        `json:"time"`
-	Host       string           `json:"host"`
-	Status     Status           `json:"status"`
-	Counters   []Counter        `json:"counters"`
-	Owners     []Owner          `json:"owners"`
-	Talkers    talkers.Snapshot `json:"talkers"`
-	EventsLost uint64           `json:"events_lost"`
-}
 
 // patience is how long Live waits for an engine that is busy. A screen that is a second
 // old is better than one that stands still while a million entries are published.
@@ -47,11 +34,11 @@ func (e *Engine) Live(_ context.Context, rows int) (Live, error) {
 		Talkers: e.lookout.sketch.Snapshot(now, rows), EventsLost: e.lookout.log.Lost(),
 	}
 	var s Stats
-	if err := e.view.gate.EachCounters(func(name string, c maps.Counters) error { return s.count("xdp", name, c) }); err != nil {
+	if err := e.view.gate.EachCounters(func(name string, c maps.Counters) error { return countSeries(&s, "xdp", name, c) }); err != nil {
 		return l, err
 	}
 	if counters, ok := e.view.gate.BackstopCounters(); ok {
-		if err := s.count("backstop", "", counters); err != nil {
+		if err := countSeries(&s, "backstop", "", counters); err != nil {
 			return l, err
 		}
 	}

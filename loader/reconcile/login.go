@@ -33,7 +33,7 @@ func OwnLoginUID() *uint32 {
 }
 
 // attributes are what the log says of a caller beside what he did.
-func (by Caller) attributes() []any {
+func attributes(by Caller) []any {
 	who := []any{"uid", by.UID, "pid", by.PID}
 	if by.LoginUID != nil && *by.LoginUID != by.UID {
 		who = append(who, "login", *by.LoginUID)

@@ -102,20 +102,6 @@ func (v *view) modes() []Service {
 	return all
 }
 
-// ModeRequest asks for an audit that ends by itself, or for its end.
-type ModeRequest struct {
-	Mode     policy.Mode `json:"mode"`
-	For      string      `json:"for,omitempty"`      // a duration; of an audit
-	Services []string    `json:"services,omitempty"` // none is every service
-}
-
-// Modes are the services as they are now.
-type Modes struct {
-	Generation uint64    `json:"generation"`
-	Services   []Service `json:"services"`
-	Warnings   []string  `json:"warnings,omitempty"` // of a mode that was set: who is suspended and gets in
-}
-
 // Mode starts or ends audits that have an end.
 func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, error) {
 	if err := e.begin(ctx); err != nil {
@@ -156,7 +142,7 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 		if s.Until != nil {
 			line = fmt.Sprintf("%s: audit until %s: nothing is dropped, and then it enforces again", s.Name, s.Until.Format(time.RFC3339))
 		}
-		e.options.Log.Warn(line, by.attributes()...)
+		e.options.Log.Warn(line, attributes(by)...)
 	}
 	e.poke()
 	return answer, nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 const (
@@ -72,7 +73,7 @@ func (e *Engine) lookAt(name string) {
 func (e *Engine) runsAgain(name string, s *sight) {
 	if s.missed != 0 {
 		e.drift.repaired[name] = repair{at: time.Now(), text: fmt.Sprintf(
-			"the driver had forgotten our program, and %s unseen; it has run again since %s", plural(int(s.missed), "frame came in", "frames came in"), time.Now().UTC().Format(time.RFC3339))}
+			"the driver had forgotten our program, and %s unseen; it has run again since %s", policy.Count(int(s.missed), "frame came in", "frames came in"), time.Now().UTC().Format(time.RFC3339))}
 	}
 	s.missed, s.relinks, s.failed, s.wait = 0, 0, nil, firstRelink
 }
@@ -95,7 +96,7 @@ func (e *Engine) linkAgain(name string, s *sight) {
 }
 
 func (s *sight) evidence() string {
-	text := plural(int(s.missed), "frame was", "frames were") + " received in " + s.over.Round(time.Second).String()
+	text := policy.Count(int(s.missed), "frame was", "frames were") + " received in " + s.over.Round(time.Second).String()
 	if s.refused > 0 {
 		text += fmt.Sprintf(", of which the backstop refused %d,", s.refused)
 	}

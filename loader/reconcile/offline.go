@@ -113,7 +113,7 @@ func (o Offline) Status(context.Context) (Status, error) {
 		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len() - ended, Ended: ended, Owners: len(counted.owners), Expiring: counted.ending(v.clock.now(), Soon),
 		Services: v.modes(), Suspended: v.suspensions(), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}
-	status.findUncovered(v.gate.Attached())
+	findUncovered(&status, v.gate.Attached())
 	return status, nil
 }
 

@@ -18,6 +18,9 @@ import (
 // This file says of a change, before it is made, whom it would cut off: a list shows
 // who may connect, and not who does.
 
+// maxCutPeers keeps the report of one entry short: it names so many far ends of its connections.
+const maxCutPeers = 20
+
 // outlook is what was found out about a change before it was made.
 type outlook struct {
 	seen     time.Duration // an entry that was used so long ago or less is in use
@@ -26,10 +29,6 @@ type outlook struct {
 	warnings []string
 	refused  *policy.Refused // of a dry run: what the change would run into
 }
-
-// DefaultSeen is how long ago an entry may have been used to be in use, for who does
-// not say.
-const DefaultSeen = "7d"
 
 func newOutlook(seen string) (*outlook, error) {
 	lasts, err := policy.ParseDuration(cmp.Or(seen, DefaultSeen))
@@ -91,12 +90,12 @@ func SumCuts(cuts []Cut) string {
 	var words []string
 	for _, owner := range slices.Sorted(maps.Keys(owners)) {
 		if len(words) == maxOwnersTold {
-			words = append(words, "and "+plural(len(owners)-len(words), "owner", "owners")+" more")
+			words = append(words, "and "+policy.Count(len(owners)-len(words), "owner", "owners")+" more")
 			break
 		}
-		text := owner + " (" + plural(owners[owner].prefixes, "prefix", "prefixes") + " in use"
+		text := owner + " (" + policy.Count(owners[owner].prefixes, "prefix", "prefixes") + " in use"
 		if open := owners[owner].connections; open > 0 {
-			text += ", " + plural(open, "open connection", "open connections")
+			text += ", " + policy.Count(open, "open connection", "open connections")
 		}
 		words = append(words, text+")")
 	}
@@ -113,30 +112,6 @@ func SumCuts(cuts []Cut) string {
 		all = append(all, cut.Who()+": "+cut.To())
 	}
 	return "cut off: " + strings.Join(all, "; ")
-}
-
-// Who is the entry and its owner, or the peer that no entry lets in.
-func (c Cut) Who() string {
-	switch {
-	case c.Prefix != nil:
-		return strings.TrimSpace(c.Prefix.String() + "  " + c.Owner)
-	case len(c.Peers) == 0:
-		return "not listed"
-	}
-	return c.Peers[0].Address.String() + " (not listed)"
-}
-
-// To is how many connections a peer that no entry lets in has, and to which ports.
-func (c Cut) To() string {
-	var ports []string
-	for _, peer := range c.Peers {
-		text := peer.Port.String()
-		if peer.Session {
-			text += " (your own session)"
-		}
-		ports = append(ports, text)
-	}
-	return plural(c.Connections, "connection", "connections") + " to " + strings.Join(ports, ", ")
 }
 
 // maxOwnersTold keeps a warning one line.

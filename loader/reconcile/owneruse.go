@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
@@ -100,7 +101,7 @@ func (e *Engine) forgetOwnerUse(gone []string) error {
 		err = e.store.SaveUse(store.Checkpoint{ForgetOwners: gone})
 	}
 	if err != nil {
-		return fmt.Errorf("take back the numbers of %s: %w", plural(len(gone), "owner", "owners"), err)
+		return fmt.Errorf("take back the numbers of %s: %w", policy.Count(len(gone), "owner", "owners"), err)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (e *Engine) probe() {
 	if n := len(e.view.orphans); n > 0 {
 		problems = append(problems, Problem{
 			Code: "service_missing", Subject: string(policy.OriginCLI),
-			Text: plural(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
+			Text: policy.Count(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
 		})
 	}
 	problems = append(problems, e.drift.problems()...)

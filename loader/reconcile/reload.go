@@ -57,7 +57,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		e.followClock(true) // not before: what is refused changes no deadline either
 		e.failing, e.shut = failing, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), by.attributes()...)
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
 		e.logServices(old, plan)
 		for _, warning := range read.restart {
 			e.options.Log.Warn(warning)
@@ -111,7 +111,7 @@ func (e *Engine) planned(plan policy.Plan, ahead *outlook) Plan {
 func serviceChanges(changes []policy.ServiceChange) []ServiceChange {
 	var out []ServiceChange
 	for _, c := range changes {
-		out = append(out, ServiceChange{c.Name(), c})
+		out = append(out, ServiceChange{Name: c.Name(), ServiceChange: c})
 	}
 	return out
 }

@@ -81,7 +81,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	}
 	changed := true
 	listing.Changed = &changed
-	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", namedClaims(taken), e.view.gate.Tables.Generation()), by.attributes()...)
+	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", namedClaims(taken), e.view.gate.Tables.Generation()), attributes(by)...)
 	return listing, nil
 }
 

@@ -58,9 +58,9 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 	if !r.DryRun {
 		e.options.Log.Info(fmt.Sprintf("%s: %d added, %d removed, %d changed: generation %d",
 			map[policy.Verb]string{policy.VerbReplace: "replaced", policy.VerbImport: "imported"}[c.verb],
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), c.by.attributes()...)
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), attributes(c.by)...)
 		for _, line := range words {
-			e.options.Log.Warn("imported: "+line, c.by.attributes()...)
+			e.options.Log.Warn("imported: "+line, attributes(c.by)...)
 		}
 	}
 	out := e.planned(plan, ahead)
@@ -79,7 +79,7 @@ func (e *Engine) emptied(r ReplaceRequest, claims []policy.Claim) error {
 		return nil
 	}
 	return &policy.Refused{
-		What: fmt.Sprintf("%s: no prefix in it, and %s would be removed", r.Name, plural(e.tally.made, "prefix", "prefixes")),
+		What: fmt.Sprintf("%s: no prefix in it, and %s would be removed", r.Name, policy.Count(e.tally.made, "prefix", "prefixes")),
 		Hint: "--allow-empty",
 	}
 }

@@ -42,20 +42,6 @@ func marshal(v any) []byte {
 	return text
 }
 
-// RollbackRequest takes the last change back.
-type RollbackRequest struct {
-	DryRun      bool `json:"dry_run"`
-	ForceShrink bool `json:"force_shrink"`
-	AllowEmpty  bool `json:"allow_empty"`
-	AllowAny    bool `json:"allow_any"`
-	AllowOpen   bool `json:"allow_open,omitempty"`
-	CutSessions bool `json:"cut_sessions,omitempty"`
-
-	Seen     string        `json:"seen,omitempty"` // as of RemoveRequest
-	Sessions []policy.Peer `json:"sessions,omitempty"`
-	Logins   []policy.Peer `json:"logins,omitempty"` // of anybody, see Logins
-}
-
 // Rollback takes the last change back; it can be taken back itself.
 func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Plan, error) {
 	if err := e.begin(ctx); err != nil {
@@ -85,7 +71,7 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 	if !r.DryRun {
 		delete(e.noted, "rollback_failed")
 		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), by.attributes()...)
+			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
 		e.logServices(old, plan)
 		e.sayHeld()
 	}

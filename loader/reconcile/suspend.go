@@ -23,7 +23,7 @@ func (e *Engine) Suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if err != nil || !r.Cut || r.DryRun {
 		return result, err
 	}
-	n, err := e.cutOff(r.Subject.picks)
+	n, err := e.cutOff(belongs(r.Subject))
 	result.Cut = &n
 	if err != nil {
 		return result, fmt.Errorf("%s is suspended; %w", r.Subject, err)
@@ -36,7 +36,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 		return SuspendResult{}, err
 	}
 	defer e.mu.Unlock()
-	subject, err := r.Subject.parsed()
+	subject, err := requestedSubject(r.Subject)
 	if err != nil {
 		return SuspendResult{}, err
 	}
@@ -84,7 +84,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if result.Foreseen = ahead.foreseen(); r.DryRun {
 		return result, nil
 	}
-	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", subject, cmp.Or(s.Reason, "no reason given"), result.Generation), by.attributes()...)
+	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", subject, cmp.Or(s.Reason, "no reason given"), result.Generation), attributes(by)...)
 	return result, nil
 }
 
@@ -94,7 +94,7 @@ func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (Suspe
 		return SuspendResult{}, err
 	}
 	defer e.mu.Unlock()
-	subject, err := r.Subject.parsed()
+	subject, err := requestedSubject(r.Subject)
 	if err != nil {
 		return SuspendResult{}, err
 	}
@@ -110,12 +110,12 @@ func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (Suspe
 		return SuspendResult{}, err
 	}
 	result := e.suspendResult(r.Subject, subject)
-	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), by.attributes()...)
+	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), attributes(by)...)
 	return result, nil
 }
 
-// parsed is s for the store, or what is wrong with it.
-func (s Subject) parsed() (store.Subject, error) {
+// requestedSubject is s for the store, or what is wrong with it.
+func requestedSubject(s Subject) (store.Subject, error) {
 	if s.Owner == "" && s.Prefix.IsValid() {
 		prefix, _, err := policy.ParsePrefix(s.Prefix.String())
 		return store.Subject{Prefix: prefix}, err
@@ -203,7 +203,7 @@ func openWithin(state policy.State, owner string) []Whose {
 	for p := range state.Suspended.HeldBy(owner) {
 		for e := range state.Entries.Under(p) {
 			if e.Owner != "" && e.Owner != owner && !state.IsSuspended(e) {
-				open = append(open, Whose{e.Prefix, e.Owner})
+				open = append(open, Whose{Prefix: e.Prefix, Owner: e.Owner})
 			}
 		}
 	}

@@ -72,18 +72,18 @@ func (v *view) stats(prefixes map[string]int) (Stats, error) {
 		if err != nil {
 			return s, err
 		}
-		if err := s.count("xdp", name, counters); err != nil {
+		if err := countSeries(&s, "xdp", name, counters); err != nil {
 			return s, err
 		}
 	}
 	if counters, ok := v.gate.BackstopCounters(); ok {
-		return s, s.count("backstop", "", counters)
+		return s, countSeries(&s, "backstop", "", counters)
 	}
 	return s, nil
 }
 
-// count adds every series of one program.
-func (s *Stats) count(layer, name string, counters maps.Counters) error {
+// countSeries adds every series of one program.
+func countSeries(s *Stats, layer, name string, counters maps.Counters) error {
 	series, counts, err := counters.Read()
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", layer, name, err)

@@ -1,14 +1,11 @@
-package reconcile
+package api
 
 import (
 	"net/netip"
 	"time"
-
-	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// The types of this file are what the gate says of owners and of whom is stopped; see
-// report.go.
+// This file is what the gate says of owners, and of who is suspended or limited.
 
 // Owners is the answer to "who uses it, and how?".
 type Owners struct {
@@ -78,20 +75,6 @@ func (s Subject) String() string {
 	return s.Prefix.String()
 }
 
-// SuspendRequest stops a prefix with all that lies in it, or an owner; or lets it in
-// again.
-type SuspendRequest struct {
-	Subject
-	Cut    bool   `json:"cut"` // end open connections, too
-	DryRun bool   `json:"dry_run,omitempty"`
-	Seen   string `json:"seen,omitempty"` // as of RemoveRequest
-
-	Nested   bool `json:"nested,omitempty"`    // of an owner: stop what others have in his network, too
-	AllowAny bool `json:"allow_any,omitempty"` // stop a prefix wider than /8, or /19 for IPv6
-
-	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
-}
-
 // SuspendResult says what a suspension or its end came to.
 type SuspendResult struct {
 	Generation uint64      `json:"generation"`
@@ -107,25 +90,11 @@ type SuspendResult struct {
 	Foreseen // of suspend
 }
 
-// LimitRequest says how many openings an owner has; without PerSecond any number.
-type LimitRequest struct {
-	Owner string `json:"owner"`
-	Limit
-}
-
 // LimitResult says what became of a limit.
 type LimitResult struct {
 	Generation uint64 `json:"generation"`
 	Owner      string `json:"owner"`
 	Limit      *Limit `json:"limit"` // nil is none
-}
-
-// CutRequest ends the open connections of a prefix or an owner.
-type CutRequest struct {
-	Subject
-	AllowAny bool `json:"allow_any,omitempty"` // of a prefix wider than /8, or /19 for IPv6
-
-	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
 }
 
 // CutResult says how many connections were ended.

@@ -1,14 +1,14 @@
-package reconcile
+package api
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// The types of this file are what a change did or would do, whom it cuts off and what it
-// opens; see report.go.
+// This file is what a change did or would do, whom it cuts off and what it opens.
 
 // ServiceChange is what becomes of one service.
 type ServiceChange struct {
@@ -72,12 +72,34 @@ type Cut struct {
 	Peers       []CutPeer     `json:"peers"`       // of them, 20 at most
 }
 
-const maxCutPeers = 20
-
 // CutPeer is the far end of connections to one port.
 type CutPeer struct {
 	Address     netip.Addr  `json:"address"`
 	Port        policy.Port `json:"port"`
 	Connections int         `json:"connections"`
 	Session     bool        `json:"session"` // the caller's own way in
+}
+
+// Who is the entry and its owner, or the peer that no entry lets in.
+func (c Cut) Who() string {
+	switch {
+	case c.Prefix != nil:
+		return strings.TrimSpace(c.Prefix.String() + "  " + c.Owner)
+	case len(c.Peers) == 0:
+		return "not listed"
+	}
+	return c.Peers[0].Address.String() + " (not listed)"
+}
+
+// To is how many connections a peer that no entry lets in has, and to which ports.
+func (c Cut) To() string {
+	var ports []string
+	for _, peer := range c.Peers {
+		text := peer.Port.String()
+		if peer.Session {
+			text += " (your own session)"
+		}
+		ports = append(ports, text)
+	}
+	return policy.Count(c.Connections, "connection", "connections") + " to " + strings.Join(ports, ", ")
 }

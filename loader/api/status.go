@@ -1,4 +1,9 @@
-package reconcile
+// Package api is what crosses the control socket: requests, answers and problems. It has
+// types only, so that a client, the exporter of metrics and the screen of top need no engine.
+//
+// The answers are printed by -o json as they are here: fields may be added, never changed or
+// removed. Times are UTC; a nil time is "never".
+package api
 
 import (
 	"net/netip"
@@ -8,9 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// The types of this file are the answers of the gate as the CLI prints them
-// with -o json and as they cross the control socket. Fields may be added,
-// never changed or removed (DESIGN 5.3). Times are UTC; a nil time is "never".
+// This file is the state of the gate, its counters, its entries and its changes.
 
 // Status is the answer to "is this host protected?".
 type Status struct {
@@ -159,15 +162,6 @@ type Still struct {
 	Owner  string       `json:"owner"` // of By
 }
 
-// ListRequest says which entries to list: those that meet every wish that is not zero.
-type ListRequest struct {
-	Owner    string        // NoOwner is that of entries without one
-	Prefix   netip.Prefix  // that lie in it or cover it
-	Unused   time.Duration // not seen for so long, counted from when they were first enforced
-	Expiring time.Duration // that end within so long
-	Expired  bool          // that have ended
-}
-
 // Entry is one entry of the effective policy.
 type Entry struct {
 	Prefix    netip.Prefix    `json:"prefix"`
@@ -187,85 +181,11 @@ type Entry struct {
 	FirstEnforced *time.Time `json:"first_enforced"` // whence "not seen for" counts; nil where that is not known yet
 }
 
-// Caller is who asked for a change, from SO_PEERCRED, and what he says of it himself.
-type Caller struct {
-	UID      uint32
-	PID      int32
-	LoginUID *uint32 // who had logged in, before sudo or su; nil where that is not known
-	Command  string  // as it was typed, without the program; "" is the name of the change
-	Reason   string
-}
-
-// AddRequest asks for CLI claims. All prefixes are taken or none.
-type AddRequest struct {
-	Prefixes []string `json:"prefixes"` // PREFIX or ADDR, or whole lines of the list grammar
-	Owner    string   `json:"owner"`
-	Services []string `json:"services,omitempty"` // none is every service
-	For      string   `json:"for,omitempty"`      // a duration; this or Until, none is for ever
-	Until    string   `json:"until,omitempty"`    // a date or RFC 3339; "never" is for ever
-	Note     string   `json:"note"`
-	NoNote   bool     `json:"no_note,omitempty"` // takes away the note that is there
-	AllowAny bool     `json:"allow_any"`
-	DryRun   bool     `json:"dry_run,omitempty"`
-
-	// What neither a line nor the request says stays as the CLI's own claim has it, if
-	// there is one; with Whole it is the default: no owner, every service, for ever.
-	Whole bool `json:"whole,omitempty"`
-
-	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
-}
-
-// RemoveRequest takes CLI claims away: those of the prefixes, or all of one owner.
-type RemoveRequest struct {
-	Prefixes   []string `json:"prefixes"`
-	Owner      string   `json:"owner"`
-	Expired    bool     `json:"expired,omitempty"` // all that have ended, of Owner if there is one
-	AllowEmpty bool     `json:"allow_empty"`
-	Cut        bool     `json:"cut"` // end open connections, too
-	DryRun     bool     `json:"dry_run,omitempty"`
-	Seen       string   `json:"seen,omitempty"` // a duration: who was seen since then is in use; "" is DefaultSeen
-
-	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
-}
-
-// ReplaceRequest makes the CLI claims those of a list.
-type ReplaceRequest struct {
-	Name        string `json:"name"` // of the list, for messages
-	Text        string `json:"text"` // in the grammar of list files
-	DryRun      bool   `json:"dry_run"`
-	ForceShrink bool   `json:"force_shrink"`
-	AllowEmpty  bool   `json:"allow_empty"`
-	AllowAny    bool   `json:"allow_any"`
-	Seen        string `json:"seen,omitempty"` // as of RemoveRequest
-
-	Confirm  string        `json:"confirm,omitempty"`  // as of ReloadRequest
-	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions
-}
-
-// ImportRequest makes what commands made equal an export: claims, suspensions and limits.
-type ImportRequest struct {
-	ReplaceRequest
-	AllowOpen bool `json:"allow_open,omitempty"` // suspensions may end, and limits go up
-}
-
-// ReloadRequest reads all declared origins again.
-type ReloadRequest struct {
-	DryRun      bool `json:"dry_run"`
-	ForceShrink bool `json:"force_shrink"`
-	AllowEmpty  bool `json:"allow_empty"`
-	AllowAny    bool `json:"allow_any"`
-	AllowOpen   bool `json:"allow_open,omitempty"`
-	CutSessions bool `json:"cut_sessions,omitempty"`
-
-	Seen     string        `json:"seen,omitempty"`    // as of RemoveRequest
-	Confirm  string        `json:"confirm,omitempty"` // a duration: rolled back unless confirmed within
-	Sessions []policy.Peer `json:"sessions,omitempty"`
-	Logins   []policy.Peer `json:"logins,omitempty"` // of anybody, see Logins
-}
-
-// DetachRequest opens the gate on the named interfaces, on all when none is named.
-type DetachRequest struct {
-	Interfaces []string `json:"interfaces"`
+// Modes are the services as they are now.
+type Modes struct {
+	Generation uint64    `json:"generation"`
+	Services   []Service `json:"services"`
+	Warnings   []string  `json:"warnings,omitempty"` // of a mode that was set: who is suspended and gets in
 }
 
 // DetachResult says what is left.
