@@ -51,7 +51,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 	}
 	before := e.view.desired
 	plan, err := e.make(change{
-		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: policy.Edit{Put: news}, lasting: lasting(r, news, now), peers: r.Sessions,
+		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: Edit{Claims: policy.Edit{Put: news}}, lasting: lasting(r, news, now), peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err

@@ -86,20 +86,36 @@ func (d desired) all() []*policy.Claim {
 	return all
 }
 
+// Edit is what a change makes of what is desired. Either what is declared changes, or
+// what the CLI claims.
+type Edit struct {
+	Services  []policy.Service                 // nil keeps them
+	Declared  map[policy.Origin][]policy.Claim // nil keeps them
+	Claims    policy.Edit                      // of the CLI
+	Overrides overriding                       // of both, and rates; see store.Change
+	Audits    audits                           // nil keeps them
+	Whole     bool                             // merge everything, whatever it names
+}
+
+// onlyOverrides reports whether c suspends, resumes or limits, and does nothing else.
+func (c Edit) onlyOverrides() bool {
+	return !c.Overrides.empty() && c.Claims.Empty() && c.Declared == nil && c.Services == nil && c.Audits == nil
+}
+
 // next is what c makes of d.
-func (d desired) next(c change, now time.Time) (desired, policy.Plan, error) {
+func (d desired) next(c Edit, now time.Time) (desired, policy.Plan, error) {
 	next, plan, err := d.said(c, now)
 	if err != nil {
 		return d, plan, err
 	}
-	if !c.overriding.empty() {
-		next.override(d.overrides.after(c.overriding))
+	if !c.Overrides.empty() {
+		next.override(d.overrides.after(c.Overrides))
 	}
 	next.follow(d, plan, now)
 	plan.SuspendedChanged = !d.state.Suspended.Equal(next.state.Suspended)
-	if next.audits = d.audits; c.audits != nil {
-		plan.ServicesChanged = plan.ServicesChanged || !maps.Equal(c.audits, d.audits)
-		next.audits = c.audits
+	if next.audits = d.audits; c.Audits != nil {
+		plan.ServicesChanged = plan.ServicesChanged || !maps.Equal(c.Audits, d.audits)
+		next.audits = c.Audits
 	}
 	if len(plan.Services) > 0 {
 		plan.Opens = d.opens(next)
@@ -109,23 +125,23 @@ func (d desired) next(c change, now time.Time) (desired, policy.Plan, error) {
 
 // said is d after what c does to what origins say. A change of services or of what is
 // declared merges everything again, any other the prefixes that it names.
-func (d desired) said(c change, now time.Time) (desired, policy.Plan, error) {
+func (d desired) said(c Edit, now time.Time) (desired, policy.Plan, error) {
 	if d.same(c) {
-		if c.edit.Empty() && !c.overriding.empty() { // time is looked after elsewhere
+		if c.Claims.Empty() && !c.Overrides.empty() { // time is looked after elsewhere
 			return d, policy.Plan{}, nil
 		}
-		return d.edited(c.edit, now)
+		return d.edited(c.Claims, now)
 	}
 	services, declared := d.state.Services, d.declared
-	if c.services != nil {
-		services = c.services
+	if c.Services != nil {
+		services = c.Services
 	}
-	if c.declared != nil {
-		declared = c.declared
+	if c.Declared != nil {
+		declared = c.Declared
 	}
 	var made []policy.Claim
 	edited := map[netip.Prefix]bool{}
-	for prefix := range touched(c.edit) {
+	for prefix := range touched(c.Claims) {
 		edited[prefix] = true
 	}
 	for claim := range d.made {
@@ -133,7 +149,7 @@ func (d desired) said(c change, now time.Time) (desired, policy.Plan, error) {
 			made = append(made, *claim)
 		}
 	}
-	next, err := desire(services, declared, append(made, c.edit.Put...), now)
+	next, err := desire(services, declared, append(made, c.Claims.Put...), now)
 	if err != nil {
 		return d, policy.Plan{}, err
 	}
@@ -148,12 +164,12 @@ func (d *desired) override(o overrides) {
 
 // same reports whether c leaves services and all that is declared as they are, down
 // to the lines where they stand.
-func (d desired) same(c change) bool {
+func (d desired) same(c Edit) bool {
 	sameWords := func(a, b policy.Claim) bool {
 		return a.Prefix == b.Prefix && a.Where == b.Where && policy.SameWords(a, b)
 	}
-	return !c.whole && (c.services == nil || slices.EqualFunc(c.services, d.state.Services, policy.Service.Equal)) &&
-		(c.declared == nil || maps.EqualFunc(c.declared, d.declared, func(a, b []policy.Claim) bool { return slices.EqualFunc(a, b, sameWords) }))
+	return !c.Whole && (c.Services == nil || slices.EqualFunc(c.Services, d.state.Services, policy.Service.Equal)) &&
+		(c.Declared == nil || maps.EqualFunc(c.Declared, d.declared, func(a, b []policy.Claim) bool { return slices.EqualFunc(a, b, sameWords) }))
 }
 
 // edited is d after an edit of what the CLI claims.

@@ -50,39 +50,39 @@ func TestDesiredAgainstAnew(t *testing.T) {
 		e := &Engine{tally: countAll(desired{})}
 		e.view.state.Services = named("api", "mail")
 		for step := range rapid.IntRange(1, 12).Draw(t, "steps") {
-			c, said := change{}, maps.Clone(made)
+			c, said := Edit{}, maps.Clone(made)
 			switch rapid.IntRange(0, 4).Draw(t, "kind") {
 			case 0:
-				c.services = named("api")
+				c.Services = named("api")
 				if rapid.Bool().Draw(t, "mail") {
-					c.services = named("api", "mail")
+					c.Services = named("api", "mail")
 				}
 			case 1:
-				c.declared = map[policy.Origin][]policy.Claim{file: nil}
+				c.Declared = map[policy.Origin][]policy.Claim{file: nil}
 				for i, one := range rapid.SliceOfNDistinct(claim, 0, 4, func(c policy.Claim) netip.Prefix { return c.Prefix }).Draw(t, "declared") {
 					one.Origin, one.Where = file, fmt.Sprint("a.list:", i)
-					c.declared[file] = append(c.declared[file], one)
+					c.Declared[file] = append(c.Declared[file], one)
 				}
 			default:
 				for _, gone := range rapid.SliceOfN(prefix, 0, 3).Draw(t, "remove") {
-					c.edit.Remove = append(c.edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: gone})
+					c.Claims.Remove = append(c.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: gone})
 					delete(said, gone)
 				}
 				for _, one := range rapid.SliceOfN(claim, 0, 3).Draw(t, "put") {
 					one.Origin = policy.OriginCLI
-					c.edit.Put = append(c.edit.Put, one)
+					c.Claims.Put = append(c.Claims.Put, one)
 					said[one.Prefix] = one
 				}
 			}
 			for _, owner := range rapid.SliceOfN(rapid.SampledFrom([]string{"acme", "globex"}), 0, 1).Draw(t, "stopped") {
 				if subject := (store.Subject{Owner: owner}); rapid.Bool().Draw(t, "resumed") {
-					c.overriding.resume = []store.Subject{subject}
+					c.Overrides.resume = []store.Subject{subject}
 				} else if _, again := e.view.suspended[subject]; !again {
-					c.overriding.suspend = []store.Suspension{{Subject: subject, Unnoted: true, Nested: rapid.Bool().Draw(t, "nested")}}
+					c.Overrides.suspend = []store.Suspension{{Subject: subject, Unnoted: true, Nested: rapid.Bool().Draw(t, "nested")}}
 				}
 			}
 			for _, p := range rapid.SliceOfN(prefix, 0, 1).Draw(t, "stopped prefix") {
-				c.overriding.suspend = append(c.overriding.suspend, store.Suspension{Subject: store.Subject{Prefix: p}})
+				c.Overrides.suspend = append(c.Overrides.suspend, store.Suspension{Subject: store.Subject{Prefix: p}})
 			}
 			old := e.view.desired
 			next, plan, err := old.next(c, now)
@@ -91,7 +91,7 @@ func TestDesiredAgainstAnew(t *testing.T) {
 			}
 			made = said
 			patches(t, old.state, next.state, plan)
-			e.stand(c, next, plan)
+			e.stand(change{edit: c}, next, plan)
 			anew, err := desire(next.state.Services, next.declared, slices.Collect(maps.Values(made)), now)
 			if err != nil {
 				t.Fatal(err)
@@ -167,7 +167,7 @@ func TestSuspensionIsOneWord(t *testing.T) {
 	for i := range 1000 {
 		claims = append(claims, policy.Claim{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}), 32), Owner: "acme"})
 	}
-	suspend := change{overriding: overriding{suspend: []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Unnoted: true}}}}
+	suspend := Edit{Overrides: overriding{suspend: []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Unnoted: true}}}}
 	for _, around := range []string{"", "initech"} {
 		all := slices.Clone(claims)
 		if around != "" {

@@ -58,15 +58,15 @@ func (e *Engine) forgetEnded() {
 	c := change{by: self(), command: "expire", aside: true}
 	c.by.Reason = fmt.Sprintf("ended more than %s ago", policy.FormatDuration(e.options.kept()))
 	for claim := range e.view.endedMade(now.Add(-e.options.kept())) {
-		c.edit.Remove = append(c.edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: claim.Prefix})
+		c.edit.Claims.Remove = append(c.edit.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: claim.Prefix})
 	}
-	if len(c.edit.Remove) > 0 {
+	if len(c.edit.Claims.Remove) > 0 {
 		if _, err := e.make(c); err != nil {
 			e.options.Log.Error(fmt.Sprintf("take ended entries away: %v", err))
 			e.forgetAt = now.Add(retryForgetAt)
 			return
 		}
-		e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d", policy.Count(len(c.edit.Remove), "entry", "entries"),
+		e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d", policy.Count(len(c.edit.Claims.Remove), "entry", "entries"),
 			policy.FormatDuration(e.options.kept()), e.view.gate.Tables.Generation()))
 	}
 	e.forgetAt = e.nextForgotten()

@@ -55,12 +55,12 @@ func (c *compiler) keepFixed(ch change, meta map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	for prefix := range touched(ch.edit) {
+	for prefix := range touched(ch.edit.Claims) {
 		if _, found := c.fixed[prefix]; found {
 			meta[metaFixed+prefix.String()] = nil
 		}
 	}
-	for _, claim := range ch.edit.Put {
+	for _, claim := range ch.edit.Claims.Put {
 		prefix := claim.Prefix
 		f, found := c.fixed[prefix]
 		if !found || !f.until.Equal(claim.Until) {

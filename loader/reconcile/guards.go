@@ -13,7 +13,7 @@ import (
 
 // guard asks the guard rails. What stood before is not refused again.
 func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
-	if lines := c.loosened(e.view.overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
+	if lines := c.edit.Overrides.loosened(e.view.overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
 		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
 	}
 	if plan.Empty() || c.verb == "" {

@@ -46,7 +46,7 @@ func (d *desired) follow(old desired, plan policy.Plan, now time.Time) {
 func (e *Engine) holdUnnoted() error {
 	was := e.view.desired
 	e.view.follow(was, policy.Plan{}, time.Now())
-	fresh := e.view.suspendedSince(was, change{})
+	fresh := e.view.suspendedSince(was, Edit{})
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -55,9 +55,9 @@ func (e *Engine) holdUnnoted() error {
 
 // suspendedSince are the suspensions of d that old did not have so, and those that c
 // names: what is to be recorded of the change from old to d.
-func (d desired) suspendedSince(old desired, c change) (all []store.Suspension) {
+func (d desired) suspendedSince(old desired, c Edit) (all []store.Suspension) {
 	named := map[store.Subject]bool{}
-	for _, s := range c.suspend {
+	for _, s := range c.Overrides.suspend {
 		named[s.Subject] = true
 	}
 	for subject, s := range d.suspended {
@@ -73,5 +73,5 @@ func (d desired) suspendedSince(old desired, c change) (all []store.Suspension) 
 // onlyOverrides reports whether c suspends, resumes or limits, and does nothing else. An
 // import is about more, whatever it finds to do.
 func (c change) onlyOverrides() bool {
-	return c.verb != policy.VerbImport && !c.overriding.empty() && c.edit.Empty() && c.declared == nil && c.services == nil && c.audits == nil && !c.settle
+	return c.verb != policy.VerbImport && !c.settle && c.edit.onlyOverrides()
 }

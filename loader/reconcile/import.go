@@ -28,7 +28,7 @@ func (e *Engine) Import(ctx context.Context, by Caller, r ImportRequest) (Plan, 
 		return Plan{}, err
 	}
 	return e.replaced(r.ReplaceRequest, x.Claims, change{
-		by: by, command: "import", verb: policy.VerbImport, overriding: over, force: policy.Force{AllowOpen: r.AllowOpen},
+		by: by, command: "import", verb: policy.VerbImport, edit: Edit{Overrides: over}, force: policy.Force{AllowOpen: r.AllowOpen},
 	})
 }
 

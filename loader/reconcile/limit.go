@@ -28,7 +28,7 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 	if err != nil {
 		return LimitResult{}, err
 	}
-	if _, err := e.make(change{by: by, command: "limit", overriding: over}); err != nil {
+	if _, err := e.make(change{by: by, command: "limit", edit: Edit{Overrides: over}}); err != nil {
 		return LimitResult{}, err
 	}
 	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: e.view.limit(r.Owner)}

@@ -127,7 +127,7 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 	if err != nil {
 		return Modes{}, err
 	}
-	if _, err := e.make(change{by: by, command: "mode " + string(r.Mode), audits: next}); err != nil {
+	if _, err := e.make(change{by: by, command: "mode " + string(r.Mode), edit: Edit{Audits: next}}); err != nil {
 		return Modes{}, err
 	}
 	answer := e.modes()
@@ -254,7 +254,7 @@ func (e *Engine) endAudits() {
 			over = append(over, name)
 		}
 	}
-	if _, err := e.make(change{by: self(), command: "mode enforce", audits: next}); err != nil {
+	if _, err := e.make(change{by: self(), command: "mode enforce", edit: Edit{Audits: next}}); err != nil {
 		e.options.Log.Error(fmt.Sprintf("end an audit: %v", err))
 		return
 	}

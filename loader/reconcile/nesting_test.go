@@ -24,7 +24,7 @@ func TestNestingIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := change{overriding: overriding{suspend: []store.Suspension{{
+	stop := Edit{Overrides: overriding{suspend: []store.Suspension{{
 		Subject: store.Subject{Owner: "acme"}, Reason: "OPS-1", Time: time.Unix(0, 0), Unnoted: true,
 	}}}}
 	stopped, _, err := start.next(stop, now)
@@ -60,7 +60,7 @@ func TestNestingIsTold(t *testing.T) {
 		}},
 		{"many in his network", stopped, many, []string{"9 prefixes are listed and let nobody in, as 203.0.113.100/32: acme is suspended"}},
 	} {
-		next, plan, err := c.from.next(change{edit: policy.Edit{Put: c.put}}, now)
+		next, plan, err := c.from.next(Edit{Claims: policy.Edit{Put: c.put}}, now)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,21 +26,13 @@ type change struct {
 	ahead   *outlook                // filled in before anything changes; nil is nobody's question
 	places  map[netip.Prefix]string // where the edit's claims stand that have no Where
 
-	// Either what is declared, or what the CLI claims.
-	services []policy.Service                 // nil keeps them
-	declared map[policy.Origin][]policy.Claim // nil keeps them
-	edit     policy.Edit
-	lasting  []policy.Claim // of edit: these end so long after now, whatever the wall clock does
+	edit    Edit
+	lasting []policy.Claim // of edit: these end so long after now, whatever the wall clock does
 
-	// What overrides both, and rates. See store.Change.
-	overriding
-
-	audits  audits        // nil keeps them
 	holds   *held         // nil keeps what is held
 	undo    *undo         // how declared is taken back
 	confirm time.Duration // it is taken back unless confirmed within; 0 is never
 	settle  bool          // it takes back what waits, or the last change
-	whole   bool          // merge everything, whatever it names
 	aside   bool          // no rollback takes it back
 }
 
@@ -65,7 +57,7 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 		return policy.Plan{}, err
 	}
 	now := time.Now()
-	next, plan, err := e.view.next(c, now)
+	next, plan, err := e.view.next(c.edit, now)
 	if err != nil {
 		return policy.Plan{}, err
 	}
@@ -82,7 +74,7 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 	if c.dryRun {
 		return plan, nil
 	}
-	if plan.Empty() && c.overriding.empty() {
+	if plan.Empty() && c.edit.Overrides.empty() {
 		c.confirm = 0 // nobody would notice a difference
 	}
 	if err := e.holdFirst(c); err != nil {
@@ -103,23 +95,23 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 // enact makes next stand: in the kernel, on disk, and here.
 func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 	generation := e.view.gate.Tables.Generation()
-	published := !plan.Empty() || !c.overriding.empty() || e.view.gate.Tables.Stale()
+	published := !plan.Empty() || !c.edit.Overrides.empty() || e.view.gate.Tables.Stale()
 	var used []kernel.Entry
 	unfix := e.compiler.fix(c.lasting)
 	if published {
 		var err error
 		generation = max(generation, e.lastGeneration()) + 1
-		if err := e.number(c.ownersOf(plan)); err != nil {
+		if err := e.number(c.edit.ownersOf(plan)); err != nil {
 			unfix()
 			return err
 		}
 		// Who is stopped is stopped first, and who is let in again comes last.
-		err = e.ruleOwners(c.overriding, next.overrides, isStopped)
+		err = e.ruleOwners(c.edit.Overrides, next.overrides, isStopped)
 		if err == nil {
 			used, err = e.compiler.apply(e.view.gate.Tables, e.view.desired, next, plan, generation)
 		}
 		if err == nil {
-			err = e.ruleOwners(c.overriding, next.overrides, isNotStopped)
+			err = e.ruleOwners(c.edit.Overrides, next.overrides, isNotStopped)
 		}
 		if err != nil {
 			unfix()
@@ -141,15 +133,15 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 
 // stand takes next for what is desired from now on.
 func (e *Engine) stand(c change, next desired, plan policy.Plan) {
-	if e.view.same(c) {
-		e.tally.follow(c.edit, plan, e.view.desired, next)
-		for prefix := range touched(c.edit) {
+	if e.view.same(c.edit) {
+		e.tally.follow(c.edit.Claims, plan, e.view.desired, next)
+		for prefix := range touched(c.edit.Claims) {
 			if entry, found := next.state.Entries.Find(prefix); found && len(entry.Claims) > 1 {
 				e.end = policy.Earliest(e.end, policy.NextEnd(entry.Claims, time.Now()))
 			}
 		}
 		e.view.desired = next
-		for _, claim := range c.edit.Put {
+		for _, claim := range c.edit.Claims.Put {
 			if !claim.Until.IsZero() {
 				e.forgetAt = policy.Earliest(e.forgetAt, claim.Until.Add(e.options.kept()))
 			}
@@ -199,14 +191,14 @@ func (e *Engine) record(c change, next desired, plan policy.Plan, generation uin
 	}
 	// What is declared is written whole, and so is what changes much.
 	done.List = func() store.Effective { return e.effective(generation, next) }
-	done.Whole = !e.view.same(c) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
+	done.Whole = !e.view.same(c.edit) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
 	if err := e.apply(done); err != nil {
 		return err
 	}
 	e.recorded(c, done)
 	if done.Whole {
 		e.listed(e.effective(generation, desired{state: next.state}))
-	} else if changed || !c.edit.Empty() || e.list.saved.Generation != generation {
+	} else if changed || !c.edit.Claims.Empty() || e.list.saved.Generation != generation {
 		e.saveSoon()
 	}
 	return nil
@@ -234,32 +226,32 @@ func (e *Engine) apply(done store.Change) error {
 // durable is what is recorded of c, which leads to next.
 func (e *Engine) durable(c change, next desired, plan policy.Plan, generation uint64) store.Change {
 	done := store.Change{
-		Put: c.edit.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
-		Resume: c.resume, Suspend: next.suspendedSince(e.view.desired, c), Unlimit: c.unlimit, Limit: c.limit,
+		Put: c.edit.Claims.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
+		Resume: c.edit.Overrides.resume, Suspend: next.suspendedSince(e.view.desired, c.edit), Unlimit: c.edit.Overrides.unlimit, Limit: c.edit.Overrides.limit,
 		Aside: c.aside || e.pending != nil && c.onlyOverrides(),
 	}
-	for _, said := range c.edit.Remove {
+	for _, said := range c.edit.Claims.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
 	}
 	if e.compiler.numbers.dirty { // they are thousands
 		done.Meta[metaOwners] = e.compiler.numbers.marshal()
 	}
-	if c.audits != nil {
-		done.Meta[metaAudits] = c.audits.marshal()
+	if c.edit.Audits != nil {
+		done.Meta[metaAudits] = c.edit.Audits.marshal()
 	}
 	if c.holds != nil {
 		done.Meta[metaHeld] = c.holds.marshal()
 	}
-	if c.undo != nil && (c.settle || !e.view.same(c)) {
+	if c.undo != nil && (c.settle || !e.view.same(c.edit)) {
 		done.UndoData = marshal(undo{Kept: generation, Held: c.undo.Held})
 	}
 	if c.confirm > 0 {
 		done.Confirm = e.confirmation(c.command, c.confirm)
 	}
-	if generation != e.lastGeneration() || !c.edit.Empty() || c.settle {
+	if generation != e.lastGeneration() || !c.edit.Claims.Empty() || c.settle {
 		done.Log = c.logged(plan)
 		if !c.onlyOverrides() { // whose command says it all
-			done.Log.Overrides = c.overriding.words(e.view.overrides)
+			done.Log.Overrides = c.edit.Overrides.words(e.view.overrides)
 		}
 	}
 	return done

@@ -43,7 +43,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		e.options.Backstop = "off" // the change records it
 	}
 	plan, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, services: read.services, declared: read.declared, peers: r.Sessions, logins: r.Logins, ahead: ahead,
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: Edit{Services: read.services, Declared: read.declared}, peers: r.Sessions, logins: r.Logins, ahead: ahead,
 		holds: &held{}, undo: e.undoReload(read), confirm: confirm,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions},
 	})

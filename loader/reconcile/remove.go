@@ -67,7 +67,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	}
 	before := e.view.entries(gone)
 	_, err = e.make(change{
-		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: edit, peers: r.Sessions,
+		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: Edit{Claims: edit}, peers: r.Sessions,
 		dryRun: r.DryRun, ahead: ahead,
 	})
 	if err != nil {

@@ -48,9 +48,9 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 	for i := range claims { // kept for messages only: nobody can look the line up tomorrow
 		places[claims[i].Prefix], claims[i].Where = claims[i].Where, ""
 	}
-	c.dryRun, c.edit, c.places, c.peers, c.ahead, c.confirm = r.DryRun, e.replacing(claims, places), places, r.Sessions, ahead, confirm
+	c.dryRun, c.edit.Claims, c.places, c.peers, c.ahead, c.confirm = r.DryRun, e.replacing(claims, places), places, r.Sessions, ahead, confirm
 	c.force.AllowEmpty, c.force.AllowAny, c.force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
-	words, loosened := c.overriding.words(e.view.overrides), c.loosened(e.view.overrides)
+	words, loosened := c.edit.Overrides.words(e.view.overrides), c.edit.Overrides.loosened(e.view.overrides)
 	plan, err := e.make(c)
 	if err != nil {
 		return Plan{}, err

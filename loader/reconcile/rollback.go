@@ -63,7 +63,7 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 	if e.pending == nil {
 		c.verb = policy.VerbRollback
 	}
-	old, words := e.view.state.Services, c.overriding.words(e.view.overrides)
+	old, words := e.view.state.Services, c.edit.Overrides.words(e.view.overrides)
 	plan, err := e.make(c)
 	if err != nil {
 		return Plan{}, err
@@ -90,21 +90,24 @@ func (e *Engine) inverse() (change, error) {
 		return change{}, &policy.Refused{What: "there is no change to roll back", Hint: "xdpallow list" + e.options.HintFlags}
 	}
 	c := change{
-		settle: true, edit: policy.Edit{Put: inverse.Put},
-		overriding: overriding{resume: inverse.Resume, suspend: inverse.Suspend, unlimit: inverse.Unlimit, limit: inverse.Limit},
+		settle: true,
+		edit: Edit{
+			Claims:    policy.Edit{Put: inverse.Put},
+			Overrides: overriding{resume: inverse.Resume, suspend: inverse.Suspend, unlimit: inverse.Unlimit, limit: inverse.Limit},
+		},
 	}
 	for _, prefix := range inverse.Delete {
-		c.edit.Remove = append(c.edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
+		c.edit.Claims.Remove = append(c.edit.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
 	}
 	services := e.view.state.Services
 	if inverse.Data != nil {
 		if err := e.declaredBefore(&c, inverse.Data); err != nil {
 			return c, err
 		}
-		services = c.services
+		services = c.edit.Services
 	}
 	// An entry may come back for a service that is gone meanwhile.
-	c.whole = slices.ContainsFunc(c.edit.Put, func(claim policy.Claim) bool { return orphaned(claim, services) })
+	c.edit.Whole = slices.ContainsFunc(c.edit.Claims.Put, func(claim policy.Claim) bool { return orphaned(claim, services) })
 	return c, nil
 }
 
@@ -119,13 +122,13 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	if err != nil {
 		return err
 	}
-	c.services, c.declared = list.Services, declared(list.Claims)
+	c.edit.Services, c.edit.Declared = list.Services, declared(list.Claims)
 	if len(e.options.Services) > 0 {
-		c.services = e.view.state.Services
+		c.edit.Services = e.view.state.Services
 	}
-	delete(c.declared, policy.OriginFlag)
+	delete(c.edit.Declared, policy.OriginFlag)
 	if flags, given := e.view.declared[policy.OriginFlag]; given {
-		c.declared[policy.OriginFlag] = flags
+		c.edit.Declared[policy.OriginFlag] = flags
 	}
 	c.holds = &back.Held
 	c.undo = &undo{Held: e.held}

@@ -192,7 +192,7 @@ func (e *Engine) settleConfirmed(generation uint64) error {
 	if err != nil {
 		return e.settle(generation)
 	}
-	next, _, err := e.view.next(c, time.Now())
+	next, _, err := e.view.next(c.edit, time.Now())
 	if err != nil {
 		return e.settle(generation)
 	}

@@ -71,8 +71,8 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	}
 	_, err = e.make(change{
 		by: by, command: "suspend", verb: policy.VerbSuspend, peers: r.Sessions, dryRun: r.DryRun, ahead: ahead,
-		force:      policy.Force{AllowEmpty: true, AllowAny: true}, // to stop everybody has been said in so many words
-		overriding: overriding{suspend: []store.Suspension{s}},
+		force: policy.Force{AllowEmpty: true, AllowAny: true}, // to stop everybody has been said in so many words
+		edit:  Edit{Overrides: overriding{suspend: []store.Suspension{s}}},
 	})
 	if err != nil {
 		return SuspendResult{}, err
@@ -105,7 +105,7 @@ func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (Suspe
 		}
 		return SuspendResult{}, &policy.Refused{What: what, Hint: hint}
 	}
-	_, err = e.make(change{by: by, command: "resume", overriding: overriding{resume: []store.Subject{subject}}})
+	_, err = e.make(change{by: by, command: "resume", edit: Edit{Overrides: overriding{resume: []store.Subject{subject}}}})
 	if err != nil {
 		return SuspendResult{}, err
 	}

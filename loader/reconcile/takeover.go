@@ -47,8 +47,8 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	}
 	c := change{
 		by: by, command: "run", verb: policy.VerbRun,
-		force: e.options.Force, services: read.services, declared: declared,
-		peers: peers, logins: logins, audits: audits,
+		force: e.options.Force, peers: peers, logins: logins,
+		edit: Edit{Services: read.services, Declared: declared, Audits: audits},
 	}
 	plan := policy.Plan{}
 	if plan, err = e.make(c); err != nil && good {
@@ -69,8 +69,8 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 				declared[origin], failing[origin] = old, err
 			}
 		}
-		if e.options.Services == nil && c.services != nil && !slices.EqualFunc(old, c.services, policy.Service.Equal) {
-			c.services, c.audits, ended, failing[policy.OriginConfig] = nil, nil, nil, err
+		if e.options.Services == nil && c.edit.Services != nil && !slices.EqualFunc(old, c.edit.Services, policy.Service.Equal) {
+			c.edit.Services, c.edit.Audits, ended, failing[policy.OriginConfig] = nil, nil, nil, err
 		}
 		plan, err = e.make(c)
 	}
