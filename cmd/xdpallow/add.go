@@ -12,8 +12,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func addCommand(e env) *cli.Command {
@@ -54,7 +54,7 @@ func add(ctx context.Context, c *call) error {
 		return c.printAddition(listing)
 	}
 	was := formerly(listing.Was)
-	return c.printChange(listing, func(e reconcile.Entry) (verb, more string) {
+	return c.printChange(listing, func(e api.Entry) (verb, more string) {
 		before, found := was[e.Prefix]
 		switch {
 		case found && difference(before, e) == "":
@@ -69,14 +69,14 @@ func add(ctx context.Context, c *call) error {
 }
 
 // printAddition prints what a dry run found; what would stay as it is needs no line.
-func (c *call) printAddition(listing reconcile.Listing) error {
+func (c *call) printAddition(listing api.Listing) error {
 	if c.json {
 		if err := c.printListing(listing); err != nil {
 			return err
 		}
 		return refusal(listing.Foreseen)
 	}
-	plan := reconcile.Plan{Generation: listing.Generation, Total: listing.Total, Was: listing.Was, Foreseen: listing.Foreseen}
+	plan := api.Plan{Generation: listing.Generation, Total: listing.Total, Was: listing.Was, Foreseen: listing.Foreseen}
 	was := formerly(listing.Was)
 	for _, e := range listing.Entries {
 		before, found := was[e.Prefix]
@@ -91,9 +91,9 @@ func (c *call) printAddition(listing reconcile.Listing) error {
 }
 
 // wishes reads the flags, so that a mistake needs no daemon to be found.
-func (c *call) wishes() (reconcile.AddRequest, error) {
+func (c *call) wishes() (api.AddRequest, error) {
 	f := c.flags
-	req := reconcile.AddRequest{
+	req := api.AddRequest{
 		Owner: f.String("owner"), Note: f.String("note"), For: f.String("for"), Until: f.String("until"),
 		NoNote:   f.IsSet("note") && f.String("note") == "",
 		AllowAny: f.Bool("allow-any"), DryRun: f.Bool("dry-run"), Sessions: c.sessions(),
@@ -112,7 +112,7 @@ func (c *call) wishes() (reconcile.AddRequest, error) {
 			return req, c.retyped("for", req.For, "90d", err)
 		}
 	}
-	if f.IsSet("until") && req.Until != reconcile.Never {
+	if f.IsSet("until") && req.Until != api.Never {
 		soon := time.Now().UTC().AddDate(0, 0, 90).Format(time.DateOnly)
 		until, err := policy.ParseUntil(req.Until)
 		if err == nil && !until.After(time.Now()) {

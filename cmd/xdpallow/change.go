@@ -15,8 +15,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // maxStdin bounds what `-` reads, in bytes: as much as the daemon would take.
@@ -24,8 +24,8 @@ const maxStdin = 64 << 20
 
 // self is the caller where no kernel vouches for it: the client ignores it,
 // the pins are changed by this very process.
-func (c *call) self() reconcile.Caller {
-	return reconcile.Caller{UID: uint32(c.uid), PID: int32(os.Getpid()), LoginUID: c.loginUID, Command: c.words(), Reason: c.flags.String("reason")}
+func (c *call) self() api.Caller {
+	return api.Caller{UID: uint32(c.uid), PID: int32(os.Getpid()), LoginUID: c.loginUID, Command: c.words(), Reason: c.flags.String("reason")}
 }
 
 // words is the command line for the change log, and no longer than it takes.
@@ -109,8 +109,8 @@ func (c *call) stdinClaims() ([]policy.Claim, error) {
 }
 
 // printChange prints a line a prefix: the verb and what more row says, around the prefix.
-func (c *call) printChange(listing reconcile.Listing, row func(reconcile.Entry) (verb, more string)) error {
-	slices.SortStableFunc(listing.Entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+func (c *call) printChange(listing api.Listing, row func(api.Entry) (verb, more string)) error {
+	slices.SortStableFunc(listing.Entries, func(a, b api.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	if c.json {
 		return c.printListing(listing)
 	}

@@ -15,8 +15,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func checkCommand(e env) *cli.Command {
@@ -48,16 +48,16 @@ func check(ctx context.Context, c *call) (dropped bool, err error) {
 		}
 		port = &p
 	}
-	results, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) ([]reconcile.CheckResult, error) {
+	results, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) ([]api.CheckResult, error) {
 		return from.Check(ctx, addrs, port)
 	})
 	if err != nil {
 		return false, err
 	}
 	if len(addrs) == 1 {
-		slices.SortStableFunc(results, func(a, b reconcile.CheckResult) int { return policy.ComparePort(a.Port, b.Port) })
+		slices.SortStableFunc(results, func(a, b api.CheckResult) int { return policy.ComparePort(a.Port, b.Port) })
 	}
-	dropped = slices.ContainsFunc(results, func(r reconcile.CheckResult) bool { return r.Verdict == "drop" })
+	dropped = slices.ContainsFunc(results, func(r api.CheckResult) bool { return r.Verdict == "drop" })
 	return dropped, c.printCheck(results, port != nil && !c.flags.IsSet("file"))
 }
 
@@ -124,12 +124,12 @@ func (c *call) sourcesIn(path string) (addrs []netip.Addr, err error) {
 
 // printCheck prints a line a port. In JSON one address and port is an object and all
 // else an array, so that the shape depends on the question and not on the host.
-func (c *call) printCheck(results []reconcile.CheckResult, one bool) error {
+func (c *call) printCheck(results []api.CheckResult, one bool) error {
 	if c.json {
 		if one && len(results) == 1 {
 			return c.printJSON(results[0])
 		}
-		return c.printJSON(slices.Concat([]reconcile.CheckResult{}, results))
+		return c.printJSON(slices.Concat([]api.CheckResult{}, results))
 	}
 	if len(results) == 0 {
 		c.note("no port is protected: every source passes")
@@ -154,7 +154,7 @@ func (c *call) printCheck(results []reconcile.CheckResult, one bool) error {
 
 // around is what else there is to know of a source that does not get in: a customer
 // says that he is dropped.
-func around(r reconcile.CheckResult) (lines []string) {
+func around(r api.CheckResult) (lines []string) {
 	if r.Verdict == "pass" {
 		return nil
 	}
@@ -181,7 +181,7 @@ func around(r reconcile.CheckResult) (lines []string) {
 
 // again is the command that lets the one source that was asked about in again, if it
 // stands on the list; else "".
-func (c *call) again(results []reconcile.CheckResult) string {
+func (c *call) again(results []api.CheckResult) string {
 	if len(results) == 0 || c.flags.IsSet("file") {
 		return ""
 	}
@@ -202,7 +202,7 @@ func whose(prefix netip.Prefix, owner string) string {
 	return prefix.String() + " (" + owner + ")"
 }
 
-func explain(r reconcile.CheckResult) string {
+func explain(r api.CheckResult) string {
 	text := r.Verdict + ", " + r.Reason
 	switch {
 	case r.Prefix == nil:
@@ -219,7 +219,7 @@ func explain(r reconcile.CheckResult) string {
 
 // short is the entry that covers the source and falls short of listing it, and
 // what it lacks.
-func short(r reconcile.CheckResult) []string {
+func short(r api.CheckResult) []string {
 	words := []string{r.Prefix.String()}
 	if r.Owner != "" {
 		words = append(words, r.Owner)

@@ -15,8 +15,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // completions are what a shell has to read once. Each asks `xdpallow completion
@@ -159,7 +159,7 @@ func (k known) values(ctx context.Context, command, flag string) (values []strin
 	switch flag {
 	case "owner":
 		if values = k.owners(ctx); command == "list" {
-			values = append(values, reconcile.NoOwner)
+			values = append(values, api.NoOwner)
 		}
 	case "service":
 		for _, s := range k.status(ctx).Services {
@@ -233,7 +233,7 @@ func (k known) suspended(ctx context.Context) (subjects []string) {
 	return subjects
 }
 
-func (k known) status(ctx context.Context) reconcile.Status {
+func (k known) status(ctx context.Context) api.Status {
 	ctx, cancel := context.WithTimeout(ctx, tabPatience)
 	defer cancel()
 	status, _ := k.daemon.Status(ctx) // what cannot be found out is not offered
@@ -241,13 +241,13 @@ func (k known) status(ctx context.Context) reconcile.Status {
 }
 
 // prefixes are those of the entries that fit, where last may be the beginning of one.
-func (k known) prefixes(ctx context.Context, last string, fits func(reconcile.Entry) bool) (prefixes []string) {
+func (k known) prefixes(ctx context.Context, last string, fits func(api.Entry) bool) (prefixes []string) {
 	if strings.Trim(last, "0123456789abcdef.:/") != "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tabPatience)
 	defer cancel()
-	listing, err := k.daemon.List(ctx, reconcile.ListRequest{})
+	listing, err := k.daemon.List(ctx, api.ListRequest{})
 	if err != nil {
 		return nil
 	}
@@ -259,9 +259,9 @@ func (k known) prefixes(ctx context.Context, last string, fits func(reconcile.En
 	return prefixes
 }
 
-func anyEntry(reconcile.Entry) bool { return true }
+func anyEntry(api.Entry) bool { return true }
 
 // madeByAdd reports whether remove can take e away.
-func madeByAdd(e reconcile.Entry) bool {
+func madeByAdd(e api.Entry) bool {
 	return slices.Equal(e.Origins, []policy.Origin{policy.OriginCLI})
 }

@@ -5,17 +5,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Promise (issue 5): completion knows commands, flags, owners and prefixes, asks nobody
 // who does not answer, and never says a word that is no candidate.
 func TestCompletion(t *testing.T) {
 	engine := sampleEngine()
-	engine.owners.Owners = []reconcile.Owner{{Owner: "acme"}, {Owner: "umbrella"}}
-	engine.status.Suspended = []reconcile.Suspension{{Subject: "192.0.2.0/24"}, {Subject: "umbrella"}}
-	engine.status.Services = append(engine.status.Services, reconcile.Service{Service: policy.Service{Name: "admin", Ports: []policy.Port{{Protocol: policy.TCP, Number: 22}}}})
+	engine.owners.Owners = []api.Owner{{Owner: "acme"}, {Owner: "umbrella"}}
+	engine.status.Suspended = []api.Suspension{{Subject: "192.0.2.0/24"}, {Subject: "umbrella"}}
+	engine.status.Services = append(engine.status.Services, api.Service{Service: policy.Service{Name: "admin", Ports: []policy.Port{{Protocol: policy.TCP, Number: 22}}}})
 	w := newWorld(t).serve(t, engine)
 	complete := func(line string) string {
 		t.Helper()

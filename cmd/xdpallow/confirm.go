@@ -8,8 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func confirmCommand(e env) *cli.Command {
@@ -17,7 +17,7 @@ func confirmCommand(e env) *cli.Command {
 }
 
 func confirm(ctx context.Context, c *call) error {
-	kept, err := c.client().Confirm(ctx, c.self(), reconcile.ConfirmRequest{})
+	kept, err := c.client().Confirm(ctx, c.self(), api.ConfirmRequest{})
 	if err != nil {
 		return err
 	}

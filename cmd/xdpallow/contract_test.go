@@ -19,6 +19,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -92,7 +93,7 @@ func TestWrongInput(t *testing.T) {
 
 func TestFlagsFollowArguments(t *testing.T) {
 	w := newWorld(t).serve(t, sampleEngine())
-	want := reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24", "198.51.100.7/32"}, Owner: "acme", Note: "- x", AllowAny: true}
+	want := api.AddRequest{Prefixes: []string{"192.0.2.0/24", "198.51.100.7/32"}, Owner: "acme", Note: "- x", AllowAny: true}
 	for _, words := range [][]string{
 		{"add", "--owner", "acme", "--note", "- x", "--allow-any", "192.0.2.0/24", "198.51.100.7"},
 		{"add", "192.0.2.0/24", "--owner=acme", "198.51.100.7", "--allow-any", "--note", "- x"},
@@ -119,74 +120,74 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line, want := range map[string]any{
-		"remove 192.0.2.0/24 --allow-empty":            reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, AllowEmpty: true},
-		"remove --expired":                             reconcile.RemoveRequest{Expired: true},
-		"remove --expired --owner acme":                reconcile.RemoveRequest{Expired: true, Owner: "acme"},
-		"remove --owner acme":                          reconcile.RemoveRequest{Owner: "acme"},
-		"add -":                                        reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24 owner=acme note=\"x\""}, Whole: true},
-		"add 192.0.2.0/24 --until never":               reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Until: "never"},
-		"add 192.0.2.0/24 --service all":               reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Services: []string{"all"}},
-		"add 192.0.2.0/24 --note=":                     reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, NoNote: true},
-		"add 192.0.2.0/24 --dry-run":                   reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, DryRun: true},
-		"remove -":                                     reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}},
-		"reload --dry-run --force-shrink":              reconcile.ReloadRequest{DryRun: true, ForceShrink: true},
-		"reload --allow-empty --allow-any":             reconcile.ReloadRequest{AllowEmpty: true, AllowAny: true},
-		"reload --allow-open":                          reconcile.ReloadRequest{AllowOpen: true},
-		"reload --cut-sessions":                        reconcile.ReloadRequest{CutSessions: true},
-		"rollback --cut-sessions":                      reconcile.RollbackRequest{CutSessions: true},
-		"rollback --allow-open --dry-run":              reconcile.RollbackRequest{AllowOpen: true, DryRun: true},
+		"remove 192.0.2.0/24 --allow-empty":            api.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, AllowEmpty: true},
+		"remove --expired":                             api.RemoveRequest{Expired: true},
+		"remove --expired --owner acme":                api.RemoveRequest{Expired: true, Owner: "acme"},
+		"remove --owner acme":                          api.RemoveRequest{Owner: "acme"},
+		"add -":                                        api.AddRequest{Prefixes: []string{"192.0.2.0/24 owner=acme note=\"x\""}, Whole: true},
+		"add 192.0.2.0/24 --until never":               api.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Until: "never"},
+		"add 192.0.2.0/24 --service all":               api.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Services: []string{"all"}},
+		"add 192.0.2.0/24 --note=":                     api.AddRequest{Prefixes: []string{"192.0.2.0/24"}, NoNote: true},
+		"add 192.0.2.0/24 --dry-run":                   api.AddRequest{Prefixes: []string{"192.0.2.0/24"}, DryRun: true},
+		"remove -":                                     api.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}},
+		"reload --dry-run --force-shrink":              api.ReloadRequest{DryRun: true, ForceShrink: true},
+		"reload --allow-empty --allow-any":             api.ReloadRequest{AllowEmpty: true, AllowAny: true},
+		"reload --allow-open":                          api.ReloadRequest{AllowOpen: true},
+		"reload --cut-sessions":                        api.ReloadRequest{CutSessions: true},
+		"rollback --cut-sessions":                      api.RollbackRequest{CutSessions: true},
+		"rollback --allow-open --dry-run":              api.RollbackRequest{AllowOpen: true, DryRun: true},
 		"history":                                      "history 20",
 		"events -n 3":                                  "events 3 false",
 		"top -o json":                                  "live 50",
 		"history -n 0":                                 "history 0",
-		"replace -":                                    reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin},
-		"replace - --dry-run --seen 30d --allow-any":   reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin, DryRun: true, Seen: "30d", AllowAny: true},
-		"replace --force-shrink --allow-empty " + list: reconcile.ReplaceRequest{Name: list, Text: "192.0.2.0/24\n", ForceShrink: true, AllowEmpty: true},
-		"remove 192.0.2.0/24 --dry-run --seen 1w":      reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, DryRun: true, Seen: "1w"},
-		"reload --seen 1w":                             reconcile.ReloadRequest{Seen: "1w"},
+		"replace -":                                    api.ReplaceRequest{Name: "stdin", Text: w.stdin},
+		"replace - --dry-run --seen 30d --allow-any":   api.ReplaceRequest{Name: "stdin", Text: w.stdin, DryRun: true, Seen: "30d", AllowAny: true},
+		"replace --force-shrink --allow-empty " + list: api.ReplaceRequest{Name: list, Text: "192.0.2.0/24\n", ForceShrink: true, AllowEmpty: true},
+		"remove 192.0.2.0/24 --dry-run --seen 1w":      api.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, DryRun: true, Seen: "1w"},
+		"reload --seen 1w":                             api.ReloadRequest{Seen: "1w"},
 		"list --unused 90d":                            "list  unused 2160h0m0s",
 		"list --expiring 2w --owner acme":              "list acme expiring 336h0m0s",
 		"list --owner acme":                            "list acme",
 		"check 2001:db8::1 --port udp/53":              "check 2001:db8::1 udp/53",
 		"check 192.0.2.9":                              "check 192.0.2.9",
-		"reload --confirm 60s":                         reconcile.ReloadRequest{Confirm: "60s"},
+		"reload --confirm 60s":                         api.ReloadRequest{Confirm: "60s"},
 		"export":                                       "export false",
 		"export - --all":                               "export true",
-		"import -":                                     reconcile.ImportRequest{ReplaceRequest: reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin}},
-		"import - --allow-open --dry-run --allow-any --force-shrink --allow-empty": reconcile.ImportRequest{
-			ReplaceRequest: reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin, DryRun: true, AllowAny: true, ForceShrink: true, AllowEmpty: true}, AllowOpen: true,
+		"import -":                                     api.ImportRequest{ReplaceRequest: api.ReplaceRequest{Name: "stdin", Text: w.stdin}},
+		"import - --allow-open --dry-run --allow-any --force-shrink --allow-empty": api.ImportRequest{
+			ReplaceRequest: api.ReplaceRequest{Name: "stdin", Text: w.stdin, DryRun: true, AllowAny: true, ForceShrink: true, AllowEmpty: true}, AllowOpen: true,
 		},
-		"import - --confirm 5m --seen 1w": reconcile.ImportRequest{ReplaceRequest: reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin, Confirm: "5m", Seen: "1w"}},
-		"replace - --confirm 5m":          reconcile.ReplaceRequest{Name: "stdin", Text: w.stdin, Confirm: "5m"},
+		"import - --confirm 5m --seen 1w": api.ImportRequest{ReplaceRequest: api.ReplaceRequest{Name: "stdin", Text: w.stdin, Confirm: "5m", Seen: "1w"}},
+		"replace - --confirm 5m":          api.ReplaceRequest{Name: "stdin", Text: w.stdin, Confirm: "5m"},
 		"confirm":                         "confirm",
-		"rollback":                        reconcile.RollbackRequest{},
-		"rollback --dry-run --allow-empty --seen 1w":        reconcile.RollbackRequest{DryRun: true, AllowEmpty: true, Seen: "1w"},
-		"rollback --allow-any --force-shrink":               reconcile.RollbackRequest{AllowAny: true, ForceShrink: true},
+		"rollback":                        api.RollbackRequest{},
+		"rollback --dry-run --allow-empty --seen 1w":        api.RollbackRequest{DryRun: true, AllowEmpty: true, Seen: "1w"},
+		"rollback --allow-any --force-shrink":               api.RollbackRequest{AllowAny: true, ForceShrink: true},
 		"mode":                                              "status",
-		"mode enforce":                                      reconcile.ModeRequest{Mode: policy.Enforce},
-		"mode audit --for 15m --service web,api":            reconcile.ModeRequest{Mode: policy.Audit, For: "15m", Services: []string{"api", "web"}},
-		"replace --force-shrink --allow-empty " + list:      reconcile.ReplaceRequest{Name: list, Text: "192.0.2.0/24\n", ForceShrink: true, AllowEmpty: true},
-		"remove 192.0.2.0/24 --cut":                         reconcile.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, Cut: true},
-		"suspend acme --cut --reason x":                     reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}, Cut: true},
-		"suspend acme --nested":                             reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}, Nested: true},
-		"suspend 0.0.0.0/0 --allow-any":                     reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, AllowAny: true},
-		"cut ::/0 --allow-any":                              reconcile.CutRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("::/0")}, AllowAny: true},
-		"suspend 192.0.2.7":                                 reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("192.0.2.7/32")}},
-		"resume 2001:db8::/32":                              reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("2001:db8::/32")}},
-		"resume acme":                                       reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}},
-		"limit acme 30/m --burst 5":                         reconcile.LimitRequest{Owner: "acme", Limit: reconcile.Limit{PerSecond: 0.5, Burst: 5}},
-		"limit acme 200/s":                                  reconcile.LimitRequest{Owner: "acme", Limit: reconcile.Limit{PerSecond: 200}},
-		"limit acme none":                                   reconcile.LimitRequest{Owner: "acme"},
-		"cut 192.0.2.7":                                     reconcile.CutRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("192.0.2.7/32")}},
+		"mode enforce":                                      api.ModeRequest{Mode: policy.Enforce},
+		"mode audit --for 15m --service web,api":            api.ModeRequest{Mode: policy.Audit, For: "15m", Services: []string{"api", "web"}},
+		"replace --force-shrink --allow-empty " + list:      api.ReplaceRequest{Name: list, Text: "192.0.2.0/24\n", ForceShrink: true, AllowEmpty: true},
+		"remove 192.0.2.0/24 --cut":                         api.RemoveRequest{Prefixes: []string{"192.0.2.0/24"}, Cut: true},
+		"suspend acme --cut --reason x":                     api.SuspendRequest{Subject: api.Subject{Owner: "acme"}, Cut: true},
+		"suspend acme --nested":                             api.SuspendRequest{Subject: api.Subject{Owner: "acme"}, Nested: true},
+		"suspend 0.0.0.0/0 --allow-any":                     api.SuspendRequest{Subject: api.Subject{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, AllowAny: true},
+		"cut ::/0 --allow-any":                              api.CutRequest{Subject: api.Subject{Prefix: netip.MustParsePrefix("::/0")}, AllowAny: true},
+		"suspend 192.0.2.7":                                 api.SuspendRequest{Subject: api.Subject{Prefix: netip.MustParsePrefix("192.0.2.7/32")}},
+		"resume 2001:db8::/32":                              api.SuspendRequest{Subject: api.Subject{Prefix: netip.MustParsePrefix("2001:db8::/32")}},
+		"resume acme":                                       api.SuspendRequest{Subject: api.Subject{Owner: "acme"}},
+		"limit acme 30/m --burst 5":                         api.LimitRequest{Owner: "acme", Limit: api.Limit{PerSecond: 0.5, Burst: 5}},
+		"limit acme 200/s":                                  api.LimitRequest{Owner: "acme", Limit: api.Limit{PerSecond: 200}},
+		"limit acme none":                                   api.LimitRequest{Owner: "acme"},
+		"cut 192.0.2.7":                                     api.CutRequest{Subject: api.Subject{Prefix: netip.MustParsePrefix("192.0.2.7/32")}},
 		"owners":                                            "owners",
 		"list acme":                                         "list acme",
 		"list --owner -":                                    "list -",
 		"list 192.0.2.0/24 --unused 90d":                    "list  unused 2160h0m0s prefix 192.0.2.0/24",
 		"list 192.0.2.7 --owner acme":                       "list acme prefix 192.0.2.7/32",
-		"add 192.0.2.0/24 --service web --service mail,api": reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Services: []string{"api", "mail", "web"}},
-		"add 192.0.2.0/24 --for 1w2d":                       reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, For: "1w2d"},
-		"add - --until 2099-01-01":                          reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24 owner=acme note=\"x\""}, Until: "2099-01-01", Whole: true},
-		"detach --yes --interface eth1,eth0 --interface lo": reconcile.DetachRequest{Interfaces: []string{"eth0", "eth1", "lo"}},
+		"add 192.0.2.0/24 --service web --service mail,api": api.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Services: []string{"api", "mail", "web"}},
+		"add 192.0.2.0/24 --for 1w2d":                       api.AddRequest{Prefixes: []string{"192.0.2.0/24"}, For: "1w2d"},
+		"add - --until 2099-01-01":                          api.AddRequest{Prefixes: []string{"192.0.2.0/24 owner=acme note=\"x\""}, Until: "2099-01-01", Whole: true},
+		"detach --yes --interface eth1,eth0 --interface lo": api.DetachRequest{Interfaces: []string{"eth0", "eth1", "lo"}},
 	} {
 		if code, _, stderr := w.sh(line); code != 0 {
 			t.Errorf("%s: exit %d, %s", line, code, stderr)
@@ -252,7 +253,7 @@ func TestNoDaemon(t *testing.T) {
 		}
 		w.pins = sampleEngine()
 		w.pins.detach.Detached = []string{"eth0"}
-		w.pins.checks = []reconcile.CheckResult{checkResult("192.0.2.9", "pass", "listed", "", "", 443)}
+		w.pins.checks = []api.CheckResult{checkResult("192.0.2.9", "pass", "listed", "", "", 443)}
 		w.pins.status.Daemon = nil
 		code, out, stderr := w.sh(line)
 		said := stderr == "xdpallow: no daemon answers on "+w.socket+": read from pins and state\n"

@@ -7,8 +7,7 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 func cutCommand(e env) *cli.Command {
@@ -22,7 +21,7 @@ func cut(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.client().Cut(ctx, c.self(), reconcile.CutRequest{Subject: subject, AllowAny: c.flags.Bool("allow-any"), Sessions: c.sessions()})
+	result, err := c.client().Cut(ctx, c.self(), api.CutRequest{Subject: subject, AllowAny: c.flags.Bool("allow-any"), Sessions: c.sessions()})
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -121,8 +122,8 @@ func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, engine *recon
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			by := reconcile.Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid()), Command: "reload (SIGHUP)"}
-			if _, err := engine.Reload(ctx, by, reconcile.ReloadRequest{}); err != nil {
+			by := api.Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid()), Command: "reload (SIGHUP)"}
+			if _, err := engine.Reload(ctx, by, api.ReloadRequest{}); err != nil {
 				log.Error(fmt.Sprintf("reload: nothing was changed: %v", err))
 			}
 		}
@@ -166,7 +167,7 @@ func serveMetrics(ctx context.Context, address string, engine *reconcile.Engine,
 		if tries == 0 {
 			log.Error(fmt.Sprintf("serve metrics: %v; trying again", err))
 		}
-		engine.Note(reconcile.Problem{Code: "metrics", Subject: address, Text: fmt.Sprintf("metrics are not served: %v", err), Hint: "ss -ltnp"})
+		engine.Note(api.Problem{Code: "metrics", Subject: address, Text: fmt.Sprintf("metrics are not served: %v", err), Hint: "ss -ltnp"})
 		select {
 		case <-ctx.Done():
 			return

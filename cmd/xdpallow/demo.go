@@ -18,8 +18,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func demoCommand(e env) *cli.Command {
@@ -248,7 +248,7 @@ func (d *demonstration) stats(ctx context.Context) error {
 	if err := d.command(ctx, "stats"); err != nil {
 		return err
 	}
-	var live reconcile.Live
+	var live api.Live
 	if err := d.read(ctx, &live, "top"); err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 const (
@@ -137,7 +137,7 @@ func (d *demonstration) read(ctx context.Context, answer any, args ...string) er
 
 // dropped is how many packets were dropped so far.
 func (d *demonstration) dropped(ctx context.Context) (packets uint64, err error) {
-	var stats reconcile.Stats
+	var stats api.Stats
 	if err := d.read(ctx, &stats, "stats"); err != nil {
 		return 0, err
 	}

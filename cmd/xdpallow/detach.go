@@ -9,8 +9,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func detachCommand(e env) *cli.Command {
@@ -29,8 +29,8 @@ func detach(ctx context.Context, c *call) error {
 	if err := c.agreed(interfaces); err != nil {
 		return err
 	}
-	result, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.DetachResult, error) {
-		return from.Detach(ctx, c.self(), reconcile.DetachRequest{Interfaces: interfaces})
+	result, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (api.DetachResult, error) {
+		return from.Detach(ctx, c.self(), api.DetachRequest{Interfaces: interfaces})
 	})
 	if err != nil {
 		return err

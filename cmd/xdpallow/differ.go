@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // difference is "until 2027-01-31T00:00:00Z → never, services api → all"; "" is none.
-func difference(was reconcile.Former, is reconcile.Entry) string {
+func difference(was api.Former, is api.Entry) string {
 	var parts []string
 	tell := func(name, before, after string) {
 		if before != after {
@@ -26,7 +26,7 @@ func difference(was reconcile.Former, is reconcile.Entry) string {
 		}
 		return strconv.Quote(note)
 	}
-	services := func(names []string) string { return or(strings.Join(names, ","), reconcile.EveryService) }
+	services := func(names []string) string { return or(strings.Join(names, ","), api.EveryService) }
 	tell("owner", or(was.Owner, "-"), or(is.Owner, "-"))
 	tell("services", services(was.Services), services(is.Services))
 	tell("until", end(was.Until), end(is.Until))
@@ -40,14 +40,14 @@ func difference(was reconcile.Former, is reconcile.Entry) string {
 // end is moment of an end: nil is never, and not unknown.
 func end(until *time.Time) string {
 	if until == nil {
-		return reconcile.Never
+		return api.Never
 	}
 	return moment(until)
 }
 
 // formerly finds an entry as it was.
-func formerly(was []reconcile.Former) map[netip.Prefix]reconcile.Former {
-	byPrefix := make(map[netip.Prefix]reconcile.Former, len(was))
+func formerly(was []api.Former) map[netip.Prefix]api.Former {
+	byPrefix := make(map[netip.Prefix]api.Former, len(was))
 	for _, f := range was {
 		byPrefix[f.Prefix] = f
 	}
@@ -55,7 +55,7 @@ func formerly(was []reconcile.Former) map[netip.Prefix]reconcile.Former {
 }
 
 // described is the owner of an entry, and what is other than it was before.
-func described(was map[netip.Prefix]reconcile.Former, is reconcile.Entry) string {
+func described(was map[netip.Prefix]api.Former, is api.Entry) string {
 	if before, found := was[is.Prefix]; found {
 		if what := difference(before, is); what != "" {
 			return strings.TrimSpace(is.Owner + " (" + what + ")")

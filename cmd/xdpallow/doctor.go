@@ -16,6 +16,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/doctor"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -151,7 +152,7 @@ func readConfig(path string) (config.File, error) {
 }
 
 // statusAt asks the daemon, and pins and state when none answers; nil is neither.
-func (c *call) statusAt(ctx context.Context, at options) (*reconcile.Status, error) {
+func (c *call) statusAt(ctx context.Context, at options) (*api.Status, error) {
 	client := control.NewClient(at.Socket)
 	client.Waiting = func() (done func()) { return c.progress().waiting("waiting for the daemon") }
 	status, err := client.Status(ctx)

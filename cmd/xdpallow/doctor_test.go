@@ -17,9 +17,9 @@ import (
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/doctor"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // sound are the facts of a host with nothing to say but what it is.
@@ -109,7 +109,7 @@ func TestDoctorWithoutDaemon(t *testing.T) {
 // Fields may be added and never changed.
 func TestDoctorJSON(t *testing.T) {
 	engine := healthy()
-	engine.status.Problems = []reconcile.Problem{{Code: "audit", Subject: "api", Text: "the service is in audit", Hint: "xdpallow mode enforce"}}
+	engine.status.Problems = []api.Problem{{Code: "audit", Subject: "api", Text: "the service is in audit", Hint: "xdpallow mode enforce"}}
 	w := newWorld(t).serve(t, engine)
 	w.facts = sound()
 	w.facts.Unsynchronised = true

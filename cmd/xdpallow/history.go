@@ -15,8 +15,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -31,7 +31,7 @@ func history(ctx context.Context, c *call) error {
 	if last < 0 {
 		return &policy.InputError{What: fmt.Sprintf("-n %d is no number of changes", last), Hint: "xdpallow history -n 0"}
 	}
-	h, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.History, error) {
+	h, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (api.History, error) {
 		return from.History(ctx, last)
 	})
 	if err != nil {
@@ -47,7 +47,7 @@ func history(ctx context.Context, c *call) error {
 }
 
 // printHistory prints a row a change, and below it what became of services, suspensions and limits.
-func (c *call) printHistory(h reconcile.History) error {
+func (c *call) printHistory(h api.History) error {
 	var rows bytes.Buffer
 	room := roomForCommand
 	if c.columns > 0 { // as much as the rest of the widest row leaves
@@ -79,7 +79,7 @@ func (c *call) printHistory(h reconcile.History) error {
 }
 
 // historyRows are a row a change, with as much of its command as there is room for.
-func historyRows(h reconcile.History, room int) iter.Seq[[]string] {
+func historyRows(h api.History, room int) iter.Seq[[]string] {
 	// A column for who had logged in, where that says more than the uid.
 	logins := slices.ContainsFunc(h.Changes, func(r store.Record) bool { return r.LoginUID != nil && *r.LoginUID != r.UID })
 	row := func(login string, cells ...string) []string {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func limitCommand(e env) *cli.Command {
@@ -27,7 +27,7 @@ func limit(ctx context.Context, c *call) error {
 	if err := c.owner(owner); err != nil {
 		return err
 	}
-	req := reconcile.LimitRequest{Owner: owner}
+	req := api.LimitRequest{Owner: owner}
 	burst := c.flags.Uint64("burst")
 	if c.flags.IsSet("burst") && (burst == 0 || burst > math.MaxUint32) {
 		return &policy.InputError{What: fmt.Sprintf("--burst %d is not from 1 to %d", burst, uint32(math.MaxUint32)), Hint: "xdpallow limit acme 200/s --burst 400"}
@@ -41,7 +41,7 @@ func limit(ctx context.Context, c *call) error {
 		if err != nil {
 			return err
 		}
-		req.Limit = reconcile.Limit{PerSecond: perSecond, Burst: uint32(burst)}
+		req.Limit = api.Limit{PerSecond: perSecond, Burst: uint32(burst)}
 	}
 	result, err := c.client().Limit(ctx, c.self(), req)
 	if err != nil {
@@ -55,7 +55,7 @@ func limit(ctx context.Context, c *call) error {
 }
 
 // describeLimit says what an owner may open.
-func describeLimit(l *reconcile.Limit) string {
+func describeLimit(l *api.Limit) string {
 	if l == nil {
 		return "no limit"
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func listCommand(e env) *cli.Command {
@@ -33,7 +33,7 @@ func list(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	listing, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Listing, error) {
+	listing, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (api.Listing, error) {
 		return from.List(ctx, req)
 	})
 	if err != nil {
@@ -42,7 +42,7 @@ func list(ctx context.Context, c *call) error {
 	if req.Unused > 0 {
 		c.noteUnused(listing.Connected)
 	}
-	slices.SortStableFunc(listing.Entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	slices.SortStableFunc(listing.Entries, func(a, b api.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	switch {
 	case len(listing.Entries) == 0 && !c.json && !c.text:
 		return c.nothing("nobody listed")
@@ -55,8 +55,8 @@ func list(ctx context.Context, c *call) error {
 }
 
 // listed reads which entries are asked for.
-func (c *call) listed() (reconcile.ListRequest, error) {
-	req := reconcile.ListRequest{Owner: c.flags.String("owner"), Expired: c.flags.Bool("expired")}
+func (c *call) listed() (api.ListRequest, error) {
+	req := api.ListRequest{Owner: c.flags.String("owner"), Expired: c.flags.Bool("expired")}
 	switch c.flags.NArg() {
 	case 0:
 	case 1:
@@ -71,7 +71,7 @@ func (c *call) listed() (reconcile.ListRequest, error) {
 	default:
 		return req, &policy.InputError{What: "list takes one owner or one prefix", Hint: "xdpallow list " + quote(c.flags.Args().First())}
 	}
-	if c.flags.IsSet("owner") && req.Owner != reconcile.NoOwner {
+	if c.flags.IsSet("owner") && req.Owner != api.NoOwner {
 		if err := policy.ParseName("owner", req.Owner); err != nil {
 			return req, c.renamed("owner", req.Owner, err)
 		}
@@ -108,12 +108,12 @@ func (c *call) noteUnused(connected []netip.Prefix) {
 }
 
 // printListing is the JSON of list, add and remove.
-func (c *call) printListing(listing reconcile.Listing) error {
+func (c *call) printListing(listing api.Listing) error {
 	return control.WriteListing(c.out, listing)
 }
 
 // lines are the entries in the grammar of list files, to be fed to `add -`.
-func lines(entries []reconcile.Entry) iter.Seq[policy.Claim] {
+func lines(entries []api.Entry) iter.Seq[policy.Claim] {
 	return func(yield func(policy.Claim) bool) {
 		for _, e := range entries {
 			claim := policy.Claim{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Note: e.Note}
@@ -129,8 +129,8 @@ func lines(entries []reconcile.Entry) iter.Seq[policy.Claim] {
 
 // entryRows are a row an entry, with since when it is enforced if that matters, and with
 // a column for suspensions where there is one: it is what is wrong.
-func entryRows(entries []reconcile.Entry, first bool) iter.Seq[[]string] {
-	stopped := slices.ContainsFunc(entries, func(e reconcile.Entry) bool { return e.Suspended })
+func entryRows(entries []api.Entry, first bool) iter.Seq[[]string] {
+	stopped := slices.ContainsFunc(entries, func(e api.Entry) bool { return e.Suspended })
 	row := func(enforced, suspended string, cells ...string) []string {
 		if stopped {
 			cells = append(cells, suspended)
@@ -167,7 +167,7 @@ func entryRows(entries []reconcile.Entry, first bool) iter.Seq[[]string] {
 }
 
 // ownerCell is the owner of e, or in parentheses the one for whom it counts.
-func ownerCell(e reconcile.Entry) string {
+func ownerCell(e api.Entry) string {
 	if e.Owner == "" && e.CountsFor != "" {
 		return "(" + e.CountsFor + ")"
 	}

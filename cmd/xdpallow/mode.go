@@ -10,8 +10,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func modeCommand(e env) *cli.Command {
@@ -27,11 +27,11 @@ func mode(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	var modes reconcile.Modes
+	var modes api.Modes
 	if req.Mode == "" {
-		var status reconcile.Status
+		var status api.Status
 		status, err = c.client().Status(ctx)
-		modes = reconcile.Modes{Generation: status.Generation, Services: status.Services}
+		modes = api.Modes{Generation: status.Generation, Services: status.Services}
 	} else {
 		modes, err = c.client().Mode(ctx, c.self(), req)
 	}
@@ -52,7 +52,7 @@ func mode(ctx context.Context, c *call) error {
 }
 
 // modeWished reads arguments and flags. No mode is a question.
-func (c *call) modeWished() (req reconcile.ModeRequest, err error) {
+func (c *call) modeWished() (req api.ModeRequest, err error) {
 	f := c.flags
 	req.Mode, req.For = policy.Mode(f.Args().First()), f.String("for")
 	if f.IsSet("service") {
@@ -79,7 +79,7 @@ func (c *call) modeWished() (req reconcile.ModeRequest, err error) {
 }
 
 // describeMode is "enforce", "audit", or "audit until TIME".
-func describeMode(s reconcile.Service) string {
+func describeMode(s api.Service) string {
 	if s.Until == nil {
 		return string(s.Mode)
 	}

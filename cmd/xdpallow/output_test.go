@@ -11,12 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
-func checkResult(addr, verdict, reason, prefix, owner string, port uint16) reconcile.CheckResult {
-	r := reconcile.CheckResult{
+func checkResult(addr, verdict, reason, prefix, owner string, port uint16) api.CheckResult {
+	r := api.CheckResult{
 		Address: netip.MustParseAddr(addr), Port: policy.Port{Protocol: policy.TCP, Number: port},
 		Verdict: verdict, Reason: reason, Owner: owner, Generation: 2, Origins: []policy.Origin{},
 	}
@@ -28,14 +28,14 @@ func checkResult(addr, verdict, reason, prefix, owner string, port uint16) recon
 }
 
 // foreseen is a cut of somebody who is listed, and one of somebody who is not.
-var foreseen = reconcile.Foreseen{Cuts: []reconcile.Cut{
+var foreseen = api.Foreseen{Cuts: []api.Cut{
 	{
 		Prefix: prefixed("10.0.0.0/8"), Owner: "globex", Services: []string{"api"}, LastSeen: &seen, Connections: 4,
-		Peers: []reconcile.CutPeer{{Address: netip.MustParseAddr("10.0.0.9"), Port: policy.Port{Protocol: policy.TCP, Number: 443}, Connections: 3, Session: true}},
+		Peers: []api.CutPeer{{Address: netip.MustParseAddr("10.0.0.9"), Port: policy.Port{Protocol: policy.TCP, Number: 443}, Connections: 3, Session: true}},
 	},
 	{
 		Services: []string{"api", "mail"}, Connections: 1,
-		Peers: []reconcile.CutPeer{{Address: netip.MustParseAddr("192.0.2.9"), Port: policy.Port{Protocol: policy.TCP, Number: 25}, Connections: 1}},
+		Peers: []api.CutPeer{{Address: netip.MustParseAddr("192.0.2.9"), Port: policy.Port{Protocol: policy.TCP, Number: 25}, Connections: 1}},
 	},
 }}
 
@@ -50,8 +50,8 @@ func prefixed(text string) *netip.Prefix {
 // its plan, and ends as the change would.
 func TestForeseen(t *testing.T) {
 	engine := sampleEngine()
-	engine.plan = reconcile.Plan{Generation: 3, Total: 1, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")}, Foreseen: foreseen}
-	engine.listing = reconcile.Listing{Generation: 3, Total: 1, Entries: []reconcile.Entry{entry("10.0.0.0/8", "globex")}, Foreseen: foreseen}
+	engine.plan = api.Plan{Generation: 3, Total: 1, Added: []api.Entry{entry("192.0.2.0/24", "b")}, Foreseen: foreseen}
+	engine.listing = api.Listing{Generation: 3, Total: 1, Entries: []api.Entry{entry("10.0.0.0/8", "globex")}, Foreseen: foreseen}
 	w := newWorld(t).serve(t, engine)
 	want := "xdpallow: warning: cut off: globex (1 prefix in use, 4 open connections); 192.0.2.9 (not listed): 1 connection to tcp/25\n"
 	for _, line := range []string{"replace -", "reload", "remove 10.0.0.0/8", "reload -o json", "remove 10.0.0.0/8 -o json"} {
@@ -62,7 +62,7 @@ func TestForeseen(t *testing.T) {
 			t.Errorf("%s -q: %s", line, stderr)
 		}
 	}
-	refused := reconcile.Foreseen{Cuts: []reconcile.Cut{}, Refused: &reconcile.Refusal{What: "too few", Hint: "--force-shrink"}}
+	refused := api.Foreseen{Cuts: []api.Cut{}, Refused: &api.Refusal{What: "too few", Hint: "--force-shrink"}}
 	engine.plan.Foreseen, engine.listing.Foreseen = refused, refused
 	for line, hint := range map[string]string{"replace - --dry-run": "xdpallow replace --force-shrink - --dry-run", "reload --dry-run -o json": "xdpallow reload --force-shrink --dry-run", "remove 10.0.0.0/8 --dry-run -o json": "xdpallow remove --force-shrink 10.0.0.0/8"} {
 		code, out, stderr := w.sh(line)
@@ -81,14 +81,14 @@ func TestOutput(t *testing.T) {
 		hint       string // all of stderr
 	}{
 		{name: "add", line: "add 198.51.100.0/28 2001:db8:42::/48 --owner acme --note OPS-1234", prepare: func(f *fakeEngine) {
-			f.listing.Entries = []reconcile.Entry{entry("198.51.100.0/28", "acme"), entry("2001:db8:42::/48", "acme")}
+			f.listing.Entries = []api.Entry{entry("198.51.100.0/28", "acme"), entry("2001:db8:42::/48", "acme")}
 		}, want: `
 added 198.51.100.0/28   acme
 added 2001:db8:42::/48  acme
 generation 2, 3 prefixes
 `},
 		{name: "add, one without owner", line: "add 198.51.100.0/28 2001:db8:42::/48", prepare: func(f *fakeEngine) {
-			f.listing.Entries = []reconcile.Entry{entry("2001:db8:42::/48", ""), entry("198.51.100.0/28", "acme")}
+			f.listing.Entries = []api.Entry{entry("2001:db8:42::/48", ""), entry("198.51.100.0/28", "acme")}
 		}, want: `
 added 198.51.100.0/28   acme
 added 2001:db8:42::/48
@@ -98,7 +98,7 @@ generation 2, 3 prefixes
 			until := *f.listing.Entries[2].Until
 			a, b := entry("198.51.100.0/28", "acme"), entry("192.0.2.1/32", "")
 			a.Until, b.Until = &until, &until
-			f.listing.Entries = []reconcile.Entry{a, b}
+			f.listing.Entries = []api.Entry{a, b}
 		}, want: `
 added 192.0.2.1/32     until 2027-01-31T18:00:00Z
 added 198.51.100.0/28  acme until 2027-01-31T18:00:00Z
@@ -109,12 +109,12 @@ generation 2, 3 prefixes
 			until := *same.Until
 			changed, added := entry("198.51.100.0/28", "acme"), entry("192.0.2.1/32", "acme")
 			changed.Until = &until
-			f.listing.Entries = []reconcile.Entry{added, changed, same}
-			f.listing.Was = []reconcile.Former{
+			f.listing.Entries = []api.Entry{added, changed, same}
+			f.listing.Was = []api.Former{
 				{Prefix: changed.Prefix, Owner: "acme", Services: []string{}},
 				{Prefix: same.Prefix, Owner: same.Owner, Services: same.Services, Until: same.Until, Note: same.Note, Origins: same.Origins},
 			}
-			f.listing.Foreseen = reconcile.Foreseen{Cuts: foreseen.Cuts[1:]}
+			f.listing.Foreseen = api.Foreseen{Cuts: foreseen.Cuts[1:]}
 		}, want: `
 + 192.0.2.1/32     acme
 ~ 198.51.100.0/28  acme (until never → 2027-01-31T18:00:00Z)
@@ -122,13 +122,13 @@ generation 2, 3 prefixes
 1 added, 0 removed, 1 changed: generation 2, 3 prefixes (dry run: nothing was changed)
 `},
 		{name: "remove", line: "remove 198.51.100.0/28", prepare: func(f *fakeEngine) {
-			f.listing = reconcile.Listing{Generation: 4, Total: 1, Entries: []reconcile.Entry{entry("198.51.100.0/28", "acme")}}
+			f.listing = api.Listing{Generation: 4, Total: 1, Entries: []api.Entry{entry("198.51.100.0/28", "acme")}}
 		}, want: `
 removed 198.51.100.0/28  acme (open connections live on)
 generation 4, 1 prefix
 `},
 		{name: "remove, json", line: "remove 198.51.100.0/28 -o json", prepare: func(f *fakeEngine) {
-			f.listing = reconcile.Listing{Generation: 4, Total: 2, Entries: []reconcile.Entry{entry("198.51.100.0/28", "acme", "cli")}}
+			f.listing = api.Listing{Generation: 4, Total: 2, Entries: []api.Entry{entry("198.51.100.0/28", "acme", "cli")}}
 		}, want: `
 {"generation":4,"total":2,"entries":[
 {"prefix":"198.51.100.0/28","owner":"acme","services":[],"until":null,"note":"","origins":["cli"],"last_seen":null,"hits":0,"suspended":false,"first_enforced":null}
@@ -186,7 +186,7 @@ origin:       file:/etc/a.list, 1 prefix of its last good content: /etc/a.list:3
 last change:  2026-11-21T09:00:00Z by uid 0 (pid 7): add, generation 2
 `},
 		{name: "status, many files", line: "status", prepare: func(f *fakeEngine) {
-			f.status = reconcile.Status{Origins: []reconcile.OriginStatus{
+			f.status = api.Status{Origins: []api.OriginStatus{
 				{Name: "cli", Entries: 2},
 				{Name: "file:/etc/allow.d/a.list", Entries: 20},
 				{Name: "file:/etc/allow.d/b.list", Entries: 31},
@@ -206,51 +206,51 @@ origin:     file:/etc/one.list, 1 prefix
 origin:     flag, 1 prefix
 `},
 		{name: "status, backstop gone", line: "status", prepare: func(f *fakeEngine) {
-			f.status = reconcile.Status{Backstop: &reconcile.Backstop{LinkID: 5}}
+			f.status = api.Status{Backstop: &api.Backstop{LinkID: 5}}
 		}, want: `
 enforcing:  no
 daemon:     not running
 backstop:   not attached
 policy:     generation 0, 0 prefixes, 0 owners
 `},
-		{name: "status, backstop off", line: "status", prepare: func(f *fakeEngine) { f.status = reconcile.Status{} }, want: `
+		{name: "status, backstop off", line: "status", prepare: func(f *fakeEngine) { f.status = api.Status{} }, want: `
 enforcing:  no
 daemon:     not running
 backstop:   off
 policy:     generation 0, 0 prefixes, 0 owners
 `},
 		{name: "check, audit", line: "check 192.0.2.9 --port 443", prepare: func(f *fakeEngine) {
-			f.checks = []reconcile.CheckResult{checkResult("192.0.2.9", "audit", "not_listed", "", "", 443)}
+			f.checks = []api.CheckResult{checkResult("192.0.2.9", "audit", "not_listed", "", "", 443)}
 		}, want: `
 192.0.2.9 to tcp/443: audit, not_listed (passes now, dropped under enforce)
 `},
 		{name: "check, pass", line: "check 203.0.113.7 --port 443", prepare: func(f *fakeEngine) {
-			f.checks = []reconcile.CheckResult{checkResult("203.0.113.7", "pass", "listed", "203.0.113.0/24", "acme", 443)}
+			f.checks = []api.CheckResult{checkResult("203.0.113.7", "pass", "listed", "203.0.113.0/24", "acme", 443)}
 		}, want: `
 203.0.113.7 to tcp/443: pass, listed by 203.0.113.0/24 (acme)
 `},
 		{name: "check, pass without owner", line: "check 203.0.113.7 --port 443", prepare: func(f *fakeEngine) {
-			f.checks = []reconcile.CheckResult{checkResult("203.0.113.7", "pass", "listed", "203.0.113.0/24", "", 443)}
+			f.checks = []api.CheckResult{checkResult("203.0.113.7", "pass", "listed", "203.0.113.0/24", "", 443)}
 		}, want: `
 203.0.113.7 to tcp/443: pass, listed by 203.0.113.0/24
 `},
 		{name: "check, expired", line: "check 198.51.100.9 --port 443", code: 1, prepare: func(f *fakeEngine) {
 			expired := checkResult("198.51.100.9", "drop", "expired", "198.51.100.0/28", "acme", 443)
 			expired.Until = f.listing.Entries[2].Until
-			f.checks = []reconcile.CheckResult{expired}
+			f.checks = []api.CheckResult{expired}
 		}, want: `
 198.51.100.9 to tcp/443: drop, expired (198.51.100.0/28, acme, ended 2027-01-31T18:00:00Z)
 `, hint: "xdpallow: hint: xdpallow add 198.51.100.0/28 --for 90d --socket SOCKET\n"},
 		{name: "check, wrong service", line: "check 198.51.100.9 --port 443", code: 1, prepare: func(f *fakeEngine) {
 			wrong, audited := checkResult("198.51.100.9", "drop", "wrong_service", "198.51.100.0/28", "acme", 443), checkResult("198.51.100.9", "audit", "wrong_service", "198.51.100.0/28", "", 8443)
 			wrong.Services, audited.Services = []string{"mail", "web"}, []string{"mail"}
-			f.checks = []reconcile.CheckResult{wrong, audited}
+			f.checks = []api.CheckResult{wrong, audited}
 		}, want: `
 198.51.100.9 to tcp/443: drop, wrong_service (198.51.100.0/28, acme, only for mail and web)
 198.51.100.9 to tcp/8443: audit, wrong_service (198.51.100.0/28, only for mail) (passes now, dropped under enforce)
 `},
 		{name: "check, every port, one drops", line: "check 192.0.2.9", code: 1, prepare: func(f *fakeEngine) {
-			f.checks = []reconcile.CheckResult{
+			f.checks = []api.CheckResult{
 				checkResult("192.0.2.9", "audit", "not_listed", "", "", 8443), checkResult("192.0.2.9", "drop", "not_listed", "", "", 443),
 			}
 		}, want: `
@@ -258,16 +258,16 @@ policy:     generation 0, 0 prefixes, 0 owners
 192.0.2.9 to tcp/8443: audit, not_listed (passes now, dropped under enforce)
 `},
 		{name: "reload", line: "reload --dry-run", prepare: func(f *fakeEngine) {
-			f.plan = reconcile.Plan{Generation: 2, Total: 2, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")}, Removed: []reconcile.Entry{entry("10.0.0.0/8", "")}}
+			f.plan = api.Plan{Generation: 2, Total: 2, Added: []api.Entry{entry("192.0.2.0/24", "b")}, Removed: []api.Entry{entry("10.0.0.0/8", "")}}
 		}, want: `
 + 192.0.2.0/24  b
 - 10.0.0.0/8
 1 added, 1 removed, 0 changed: generation 2, 2 prefixes (dry run: nothing was changed)
 `},
 		{name: "replace", line: "replace - --dry-run", prepare: func(f *fakeEngine) {
-			f.plan = reconcile.Plan{
-				Generation: 2, Total: 3, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")}, Changed: []reconcile.Entry{entry("198.51.100.0/24", "b")},
-				Removed: []reconcile.Entry{entry("10.0.0.0/8", "")}, Kept: []reconcile.Entry{entry("203.0.113.0/24", "acme", "flag")}, Foreseen: foreseen,
+			f.plan = api.Plan{
+				Generation: 2, Total: 3, Added: []api.Entry{entry("192.0.2.0/24", "b")}, Changed: []api.Entry{entry("198.51.100.0/24", "b")},
+				Removed: []api.Entry{entry("10.0.0.0/8", "")}, Kept: []api.Entry{entry("203.0.113.0/24", "acme", "flag")}, Foreseen: foreseen,
 			}
 		}, want: `
 + 192.0.2.0/24     b
@@ -279,8 +279,8 @@ policy:     generation 0, 0 prefixes, 0 owners
 1 added, 1 removed, 1 changed: generation 2, 3 prefixes (dry run: nothing was changed)
 `},
 		{name: "import", line: "import - --dry-run", prepare: func(f *fakeEngine) {
-			f.plan = reconcile.Plan{
-				Generation: 2, Total: 3, Added: []reconcile.Entry{entry("192.0.2.0/24", "b")},
+			f.plan = api.Plan{
+				Generation: 2, Total: 3, Added: []api.Entry{entry("192.0.2.0/24", "b")},
 				Overrides: []string{"resume acme", "suspend globex", "limit b 5/s --burst 10"}, Loosens: []string{"resume acme"},
 			}
 		}, want: `
@@ -297,7 +297,7 @@ limit globex 200/s burst=400
 198.51.100.0/28 owner=acme
 `},
 		{name: "replace, verbose", line: "replace - --dry-run -v", prepare: func(f *fakeEngine) {
-			f.plan = reconcile.Plan{Generation: 2, Total: 3, Kept: []reconcile.Entry{
+			f.plan = api.Plan{Generation: 2, Total: 3, Kept: []api.Entry{
 				entry("203.0.113.0/24", "acme", "flag"), entry("2001:db8::/32", "", "file:/etc/a.list"),
 			}}
 		}, want: `
@@ -306,7 +306,7 @@ limit globex 200/s burst=400
 0 added, 0 removed, 0 changed: generation 2, 3 prefixes (dry run: nothing was changed)
 `},
 		{name: "remove, dry run", line: "remove 10.0.0.0/8 --dry-run", prepare: func(f *fakeEngine) {
-			f.listing = reconcile.Listing{Generation: 2, Total: 3, Entries: []reconcile.Entry{entry("10.0.0.0/8", "globex")}, Foreseen: reconcile.Foreseen{Cuts: foreseen.Cuts[1:]}}
+			f.listing = api.Listing{Generation: 2, Total: 3, Entries: []api.Entry{entry("10.0.0.0/8", "globex")}, Foreseen: api.Foreseen{Cuts: foreseen.Cuts[1:]}}
 		}, want: `
 - 10.0.0.0/8  globex
 ! 192.0.2.9 (not listed) is cut off from api,mail: 1 connection to tcp/25
@@ -319,7 +319,7 @@ TIME                  UID   GENERATION  ENTRIES   COMMAND                       
 2026-11-21T11:00:00Z  0     2           +0 -0 ~0  detach --yes                                                                      -
 `},
 		{name: "detach", line: "detach --yes", prepare: func(f *fakeEngine) {
-			f.detach = reconcile.DetachResult{Detached: []string{"eth0"}, Left: []string{"eth1"}}
+			f.detach = api.DetachResult{Detached: []string{"eth0"}, Left: []string{"eth1"}}
 		}, want: `
 detached eth0: every source may connect through it
 still attached: eth1
@@ -355,7 +355,7 @@ no interface was attached
 // shape a question.
 func TestJSON(t *testing.T) {
 	engine := sampleEngine()
-	engine.checks = []reconcile.CheckResult{checkResult("192.0.2.9", "drop", "not_listed", "", "", 443)}
+	engine.checks = []api.CheckResult{checkResult("192.0.2.9", "drop", "not_listed", "", "", 443)}
 	w := newWorld(t).serve(t, engine)
 	for line, want := range map[string]string{
 		"status":                     `"enforcing": false`,
@@ -392,7 +392,7 @@ func TestTextRoundTrips(t *testing.T) {
 	if code, _, stderr := w.sh("add -"); code != 0 {
 		t.Fatalf("add -: exit %d, %s", code, stderr)
 	}
-	want := reconcile.AddRequest{Prefixes: strings.Split(strings.TrimSpace(text), "\n"), Whole: true}
+	want := api.AddRequest{Prefixes: strings.Split(strings.TrimSpace(text), "\n"), Whole: true}
 	if diff := cmp.Diff(any(want), w.asked[len(w.asked)-1]); diff != "" {
 		t.Errorf("add - (-want +got):\n%s", diff)
 	}

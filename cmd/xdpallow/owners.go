@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 func ownersCommand(e env) *cli.Command {
@@ -18,7 +18,7 @@ func ownersCommand(e env) *cli.Command {
 }
 
 func owners(ctx context.Context, c *call) error {
-	answer, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Owners, error) {
+	answer, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (api.Owners, error) {
 		return from.Owners(ctx)
 	})
 	if err != nil {
@@ -33,7 +33,7 @@ func owners(ctx context.Context, c *call) error {
 	return table(c.out, 0, ownerRows(answer))
 }
 
-func ownerRows(answer reconcile.Owners) iter.Seq[[]string] {
+func ownerRows(answer api.Owners) iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
 		if !yield([]string{"OWNER", "PREFIXES", "PASSED", "DROPPED", "AUDITED", "LAST-SEEN", "LIMIT", "SUSPENDED"}) {
 			return
@@ -57,7 +57,7 @@ func ownerRows(answer reconcile.Owners) iter.Seq[[]string] {
 }
 
 // describeDropped is "7", or "7 (4 expired, 3 suspended)" where several reasons share it.
-func describeDropped(o reconcile.Owner) string {
+func describeDropped(o api.Owner) string {
 	text := fmt.Sprint(o.Refused())
 	sep := " ("
 	for _, reason := range []string{"expired", "wrong_service", "suspended", "rate_limited"} {
@@ -72,12 +72,12 @@ func describeDropped(o reconcile.Owner) string {
 	return text
 }
 
-func describeSuspension(s reconcile.Suspension) string {
+func describeSuspension(s api.Suspension) string {
 	return fmt.Sprintf("since %s by uid %d: %s", moment(&s.Since), s.By, or(s.Reason, "no reason given"))
 }
 
 // countedOwners are owners as metrics has them.
-func countedOwners(owners []reconcile.Owner) []metrics.Owner {
+func countedOwners(owners []api.Owner) []metrics.Owner {
 	counted := make([]metrics.Owner, len(owners))
 	for i, o := range owners {
 		counted[i] = metrics.Owner{Name: o.Owner, Passed: o.Passed, Dropped: o.Refused(), Audited: o.Audited, NearMisses: o.NearMisses}

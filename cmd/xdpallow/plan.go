@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -28,7 +29,7 @@ func cutSessionsFlag() cli.Flag {
 }
 
 func seenFlag() cli.Flag {
-	return &cli.StringFlag{Name: "seen", Value: reconcile.DefaultSeen, Usage: "tell of prefixes that are cut off if they were seen in the last `DURATION`"}
+	return &cli.StringFlag{Name: "seen", Value: api.DefaultSeen, Usage: "tell of prefixes that are cut off if they were seen in the last `DURATION`"}
 }
 
 // seen is --seen; "" leaves it to the daemon.
@@ -38,13 +39,13 @@ func (c *call) seen() (string, error) {
 		return "", nil
 	}
 	if _, err := policy.ParseDuration(seen); err != nil {
-		return "", c.retyped("seen", seen, reconcile.DefaultSeen, err)
+		return "", c.retyped("seen", seen, api.DefaultSeen, err)
 	}
 	return seen, nil
 }
 
 // printPlan prints a line a prefix that changes, then where that leads.
-func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
+func (c *call) printPlan(plan api.Plan, dry bool) error {
 	for _, warning := range plan.Warnings {
 		c.note("warning: %s", warning)
 	}
@@ -88,7 +89,7 @@ func (c *call) printPlan(plan reconcile.Plan, dry bool) error {
 
 // printWould is printPlan of a dry run. A change that would be refused is shown, too,
 // and the refusal is how the command ends.
-func (c *call) printWould(plan reconcile.Plan) error {
+func (c *call) printWould(plan api.Plan) error {
 	if err := table(c.out, 0, changes([3]string{"+ ", "~ ", "- "}, plan)); err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (c *call) printWould(plan reconcile.Plan) error {
 
 // printKept counts what stays because flags and files declare it, or lists it with -v:
 // beside a long list a replace changes little.
-func (c *call) printKept(kept []reconcile.Entry) error {
+func (c *call) printKept(kept []api.Entry) error {
 	if !c.flags.Bool("verbose") && len(kept) > 0 {
 		_, err := fmt.Fprintf(c.out, "= %s, which flags and files declare (-v lists them)\n", count(len(kept), "prefix stays", "prefixes stay"))
 		return err
@@ -146,7 +147,7 @@ func (c *call) printKept(kept []reconcile.Entry) error {
 	})
 }
 
-func (c *call) printCuts(cuts []reconcile.Cut) error {
+func (c *call) printCuts(cuts []api.Cut) error {
 	for _, cut := range cuts {
 		if _, err := fmt.Fprintf(c.out, "! %s\n", cutLine(cut)); err != nil {
 			return err
@@ -156,7 +157,7 @@ func (c *call) printCuts(cuts []reconcile.Cut) error {
 }
 
 // refusal is the error that the change itself would be.
-func refusal(f reconcile.Foreseen) error {
+func refusal(f api.Foreseen) error {
 	if f.Refused == nil {
 		return nil
 	}
@@ -164,11 +165,11 @@ func refusal(f reconcile.Foreseen) error {
 }
 
 // changes are the rows of a plan: what is added, changed and removed.
-func changes(verbs [3]string, plan reconcile.Plan) iter.Seq[[]string] {
+func changes(verbs [3]string, plan api.Plan) iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
 		was := formerly(plan.Was)
-		for i, entries := range [][]reconcile.Entry{plan.Added, plan.Changed, plan.Removed} {
-			slices.SortStableFunc(entries, func(a, b reconcile.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+		for i, entries := range [][]api.Entry{plan.Added, plan.Changed, plan.Removed} {
+			slices.SortStableFunc(entries, func(a, b api.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 			for _, e := range entries {
 				if !yield([]string{verbs[i] + e.Prefix.String(), described(was, e)}) {
 					return
@@ -181,7 +182,7 @@ func changes(verbs [3]string, plan reconcile.Plan) iter.Seq[[]string] {
 // cutLine is "192.0.2.9 (not listed) is cut off from api: 1 connection to tcp/443", or of
 // an entry "203.0.113.0/24  acme would be cut off from api: last seen …, 2 connections
 // (203.0.113.7 to tcp/443)".
-func cutLine(cut reconcile.Cut) string {
+func cutLine(cut api.Cut) string {
 	services := strings.Join(cut.Services, ",")
 	if cut.Prefix == nil {
 		return fmt.Sprintf("%s is cut off from %s: %s", cut.Who(), services, cut.To())
@@ -207,7 +208,7 @@ func cutLine(cut reconcile.Cut) string {
 	return fmt.Sprintf("%s is cut off from %s: %s", cut.Who(), services, strings.Join(facts, ", "))
 }
 
-func connections(peers []reconcile.CutPeer) (n int) {
+func connections(peers []api.CutPeer) (n int) {
 	for _, peer := range peers {
 		n += peer.Connections
 	}
@@ -222,7 +223,7 @@ func (c *call) warnOfOpenings(opens []policy.Opening) {
 }
 
 // warnOfCuts is one line for all that a change has cut off.
-func (c *call) warnOfCuts(cuts []reconcile.Cut) {
+func (c *call) warnOfCuts(cuts []api.Cut) {
 	if len(cuts) > 0 {
 		c.note("warning: %s", reconcile.SumCuts(cuts))
 	}

@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // rate is one row: packets and bytes a second.
@@ -36,7 +36,7 @@ type rates struct {
 }
 
 // totals sums the families of stats.
-func totals(stats reconcile.Stats) map[rate]rate {
+func totals(stats api.Stats) map[rate]rate {
 	sums := map[rate]rate{}
 	for _, c := range stats.Counters {
 		key := rate{Layer: c.Layer, Interface: c.Interface, Verdict: c.Verdict, Reason: c.Reason}
@@ -47,7 +47,7 @@ func totals(stats reconcile.Stats) map[rate]rate {
 }
 
 // between makes rates of two readings. An interface that was attached anew begins at 0.
-func between(before, after reconcile.Stats, elapsed time.Duration) rates {
+func between(before, after api.Stats, elapsed time.Duration) rates {
 	r := rates{Seconds: elapsed.Seconds(), Rates: []rate{}, EventsLost: after.EventsLost}
 	old, seen := totals(before), map[rate]bool{}
 	now := totals(after)
@@ -68,7 +68,7 @@ func between(before, after reconcile.Stats, elapsed time.Duration) rates {
 // showRates asks until ctx ends.
 func showRates(ctx context.Context, c *call, interval time.Duration) error {
 	var source offlineEngine
-	before, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Stats, error) {
+	before, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (api.Stats, error) {
 		source = from
 		return from.Stats(ctx)
 	})

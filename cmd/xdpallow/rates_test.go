@@ -8,23 +8,23 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/events"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Promise: rates are of what was counted between two readings, families together; an
 // interface whose counters began anew is no negative rate; the sums are there when all
 // is quiet.
 func TestRates(t *testing.T) {
-	reading := func(drops, passes uint64) reconcile.Stats {
-		return reconcile.Stats{Counters: []reconcile.Counter{
+	reading := func(drops, passes uint64) api.Stats {
+		return api.Stats{Counters: []api.Counter{
 			{Interface: "eth0", Layer: "xdp", Verdict: "pass", Reason: "listed", Family: "ipv4", Packets: passes, Bytes: 60 * passes},
 			{Interface: "eth0", Layer: "xdp", Verdict: "drop", Reason: "not_listed", Family: "ipv4", Packets: drops, Bytes: 60 * drops},
 			{Interface: "eth0", Layer: "xdp", Verdict: "drop", Reason: "not_listed", Family: "ipv6", Packets: drops, Bytes: 60 * drops},
 		}}
 	}
 	for _, c := range []struct {
-		before, after reconcile.Stats
+		before, after api.Stats
 		want          string
 	}{
 		{reading(100, 7), reading(300, 1), `

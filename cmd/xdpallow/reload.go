@@ -6,8 +6,7 @@ import (
 	"context"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 func reloadCommand(e env) *cli.Command {
@@ -31,7 +30,7 @@ func reload(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := c.client().Reload(ctx, c.self(), reconcile.ReloadRequest{
+	plan, err := c.client().Reload(ctx, c.self(), api.ReloadRequest{
 		DryRun:      dry,
 		ForceShrink: c.flags.Bool("force-shrink"),
 		AllowEmpty:  c.flags.Bool("allow-empty"),

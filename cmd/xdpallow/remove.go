@@ -10,8 +10,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func removeCommand(e env) *cli.Command {
@@ -34,7 +34,7 @@ func remove(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	req := reconcile.RemoveRequest{
+	req := api.RemoveRequest{
 		Owner: owner, Expired: expired, AllowEmpty: c.flags.Bool("allow-empty"), Cut: c.flags.Bool("cut"), DryRun: c.flags.Bool("dry-run"), Seen: seen, Sessions: c.sessions(),
 	}
 	if !named && c.flags.IsSet("owner") {
@@ -64,11 +64,11 @@ func remove(ctx context.Context, c *call) error {
 	}
 	if listing.Cut == nil {
 		// Filtering begins at the opening: whoever is connected stays so.
-		return c.printChange(listing, func(e reconcile.Entry) (string, string) {
+		return c.printChange(listing, func(e api.Entry) (string, string) {
 			return "removed", strings.TrimSpace(e.Owner + or(still[e.Prefix], " (open connections live on)"))
 		})
 	}
-	err = c.printChange(listing, func(e reconcile.Entry) (string, string) {
+	err = c.printChange(listing, func(e api.Entry) (string, string) {
 		return "removed", strings.TrimSpace(e.Owner + still[e.Prefix])
 	})
 	if err != nil || c.json {
@@ -79,7 +79,7 @@ func remove(ctx context.Context, c *call) error {
 }
 
 // printRemoval prints what a dry run found.
-func (c *call) printRemoval(listing reconcile.Listing) error {
+func (c *call) printRemoval(listing api.Listing) error {
 	if c.json {
 		if err := c.printListing(listing); err != nil {
 			return err
@@ -89,7 +89,7 @@ func (c *call) printRemoval(listing reconcile.Listing) error {
 	for _, s := range listing.Still {
 		c.note("warning: %s still lists %s", whose(s.By, s.Owner), s.Prefix)
 	}
-	return c.printWould(reconcile.Plan{
+	return c.printWould(api.Plan{
 		Generation: listing.Generation, Total: listing.Total, Removed: listing.Entries, Foreseen: listing.Foreseen,
 	})
 }

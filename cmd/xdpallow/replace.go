@@ -12,8 +12,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func replaceCommand(e env) *cli.Command {
@@ -52,11 +52,11 @@ func replace(ctx context.Context, c *call) error {
 }
 
 // replacing is what the flags and the argument of replace and import say.
-func (c *call) replacing() (req reconcile.ReplaceRequest, err error) {
+func (c *call) replacing() (req api.ReplaceRequest, err error) {
 	if name := c.flags.Command.Name; c.flags.NArg() != 1 {
 		return req, &policy.InputError{What: name + " needs one file, or - for stdin", Hint: "xdpallow " + name + " FILE --dry-run"}
 	}
-	req = reconcile.ReplaceRequest{
+	req = api.ReplaceRequest{
 		DryRun:      c.flags.Bool("dry-run"),
 		ForceShrink: c.flags.Bool("force-shrink"),
 		AllowEmpty:  c.flags.Bool("allow-empty"),

@@ -6,8 +6,7 @@ import (
 	"context"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 func rollbackCommand(e env) *cli.Command {
@@ -26,7 +25,7 @@ func rollback(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := c.client().Rollback(ctx, c.self(), reconcile.RollbackRequest{
+	plan, err := c.client().Rollback(ctx, c.self(), api.RollbackRequest{
 		DryRun:      dry,
 		ForceShrink: c.flags.Bool("force-shrink"),
 		AllowEmpty:  c.flags.Bool("allow-empty"),

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -63,7 +64,7 @@ func runCommand(e env) *cli.Command {
 		allowOpenFlag(), cutSessionsFlag(),
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
 		&cli.BoolFlag{Name: "force-shrink", Usage: "remove more than half of the prefixes"},
-		&cli.StringFlag{Name: "keep-ended", Value: reconcile.DefaultKeepEnded, Usage: "keep what add let in on the list for `DURATION` after its end"},
+		&cli.StringFlag{Name: "keep-ended", Value: api.DefaultKeepEnded, Usage: "keep what add let in on the list for `DURATION` after its end"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "show what would change and change nothing"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "log as `FORMAT`: text or json"},
 	}, func(ctx context.Context, c *call) error {
@@ -125,7 +126,7 @@ func (c *call) options() (options, error) {
 	}
 	if f.IsSet("keep-ended") {
 		if o.KeepEnded, err = policy.ParseDuration(f.String("keep-ended")); err != nil {
-			return o, c.retyped("keep-ended", f.String("keep-ended"), reconcile.DefaultKeepEnded, err)
+			return o, c.retyped("keep-ended", f.String("keep-ended"), api.DefaultKeepEnded, err)
 		}
 	}
 	if metrics := f.String("metrics"); metrics != "" {

@@ -12,8 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func statsCommand(e env) *cli.Command {
@@ -35,7 +35,7 @@ func stats(ctx context.Context, c *call) error {
 	case prometheus:
 		return prometheusStats(ctx, c)
 	}
-	stats, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Stats, error) {
+	stats, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (api.Stats, error) {
 		return from.Stats(ctx)
 	})
 	if err != nil {
@@ -45,7 +45,7 @@ func stats(ctx context.Context, c *call) error {
 	if c.json {
 		return c.printJSON(stats)
 	}
-	if !slices.ContainsFunc(stats.Counters, func(counter reconcile.Counter) bool { return counter.Packets > 0 }) {
+	if !slices.ContainsFunc(stats.Counters, func(counter api.Counter) bool { return counter.Packets > 0 }) {
 		return c.nothing("nothing counted")
 	}
 	return table(c.out, 2, counterRows(stats.Counters))
@@ -71,7 +71,7 @@ func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot,
 	shot.Owners = countedOwners(shot.Stats.Owners)
 	shot.Expiring = shot.Status.Expiring
 	shot.EventsLost, shot.Repairs = shot.Stats.EventsLost, shot.Stats.Repairs
-	listing, err := from.List(ctx, reconcile.ListRequest{})
+	listing, err := from.List(ctx, api.ListRequest{})
 	for _, e := range listing.Entries {
 		if e.Prefix.Addr().Is4() {
 			shot.IPv4++
@@ -86,7 +86,7 @@ func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot,
 // below, and a stable sort keeps it.
 var kernelOrder = map[string]int{"xdp": 1, "backstop": 2, "pass": 1, "drop": 2, "audit": 3}
 
-func compareCounters(a, b reconcile.Counter) int {
+func compareCounters(a, b api.Counter) int {
 	return cmp.Or(
 		cmp.Compare(kernelOrder[a.Layer], kernelOrder[b.Layer]),
 		cmp.Compare(a.Interface, b.Interface),
@@ -94,7 +94,7 @@ func compareCounters(a, b reconcile.Counter) int {
 	)
 }
 
-func counterRows(counters []reconcile.Counter) iter.Seq[[]string] {
+func counterRows(counters []api.Counter) iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
 		if !yield([]string{"LAYER", "INTERFACE", "VERDICT", "REASON", "FAMILY", "PACKETS", "BYTES"}) {
 			return

@@ -10,8 +10,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 func statusCommand(e env) *cli.Command {
@@ -19,7 +18,7 @@ func statusCommand(e env) *cli.Command {
 }
 
 func status(ctx context.Context, c *call) error {
-	status, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (reconcile.Status, error) {
+	status, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (api.Status, error) {
 		return from.Status(ctx)
 	})
 	if err != nil {
@@ -35,7 +34,7 @@ func status(ctx context.Context, c *call) error {
 const mostShown = 10
 
 // statusRows is the screen: what it is about, and what there is to say.
-func (c *call) statusRows(s reconcile.Status) [][]string {
+func (c *call) statusRows(s api.Status) [][]string {
 	var rows [][]string
 	for _, p := range s.Problems {
 		rows = append(rows, []string{"problem:", p.String() + " (" + p.Code + ")"})
@@ -57,7 +56,7 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 	rows = append(rows, []string{"backstop:", describeBackstop(s.Backstop)})
 	for _, name := range s.Uncovered {
 		if slices.Contains(s.Routed, name) {
-			name += ", which " + reconcile.LeadsGuests
+			name += ", which " + api.LeadsGuests
 		}
 		rows = append(rows, []string{"uncovered:", name})
 	}
@@ -94,7 +93,7 @@ func (c *call) statusRows(s reconcile.Status) [][]string {
 }
 
 // describeCaller is "uid 0", or "uid 0, logged in as uid 1000" behind sudo.
-func describeCaller(ch *reconcile.Change) string {
+func describeCaller(ch *api.Change) string {
 	text := fmt.Sprintf("uid %d", ch.UID)
 	if ch.LoginUID != nil && *ch.LoginUID != ch.UID {
 		text += fmt.Sprintf(", logged in as uid %d", *ch.LoginUID)
@@ -102,7 +101,7 @@ func describeCaller(ch *reconcile.Change) string {
 	return text
 }
 
-func describeInterface(i reconcile.Interface) string {
+func describeInterface(i api.Interface) string {
 	if !i.Attached {
 		return i.Name + " is not attached"
 	}
@@ -118,10 +117,10 @@ func describeInterface(i reconcile.Interface) string {
 
 // describeOrigins is a line an origin, and one for all files of a directory that could be
 // read: a screen has no room for a file a customer.
-func describeOrigins(origins []reconcile.OriginStatus) (lines []string) {
+func describeOrigins(origins []api.OriginStatus) (lines []string) {
 	type sum struct{ files, prefixes int }
 	directories := map[string]sum{}
-	directory := func(o reconcile.OriginStatus) string {
+	directory := func(o api.OriginStatus) string {
 		file, isFile := strings.CutPrefix(string(o.Name), "file:")
 		if !isFile || o.Error != "" {
 			return ""
@@ -150,7 +149,7 @@ func describeOrigins(origins []reconcile.OriginStatus) (lines []string) {
 	return lines
 }
 
-func describeBackstop(b *reconcile.Backstop) string {
+func describeBackstop(b *api.Backstop) string {
 	switch {
 	case b == nil:
 		return "off"
@@ -160,7 +159,7 @@ func describeBackstop(b *reconcile.Backstop) string {
 	return "attached"
 }
 
-func describeService(s reconcile.Service) string {
+func describeService(s api.Service) string {
 	ports := make([]string, len(s.Ports))
 	for i, p := range s.Ports {
 		ports[i] = p.String()

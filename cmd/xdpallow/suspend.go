@@ -10,8 +10,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func suspendCommand(e env) *cli.Command {
@@ -41,7 +41,7 @@ func suspend(ctx context.Context, c *call) error {
 		return err
 	}
 	dry := c.flags.Bool("dry-run")
-	result, err := c.client().Suspend(ctx, c.self(), reconcile.SuspendRequest{
+	result, err := c.client().Suspend(ctx, c.self(), api.SuspendRequest{
 		Subject: subject, Cut: c.flags.Bool("cut"), DryRun: dry, Seen: seen, Sessions: c.sessions(),
 		Nested: c.flags.Bool("nested"), AllowAny: c.flags.Bool("allow-any"),
 	})
@@ -65,7 +65,7 @@ func suspend(ctx context.Context, c *call) error {
 }
 
 // printSuspensionPlan prints what a dry run found.
-func (c *call) printSuspensionPlan(result reconcile.SuspendResult) error {
+func (c *call) printSuspensionPlan(result api.SuspendResult) error {
 	if !c.json {
 		if err := c.printCuts(result.Cuts); err != nil {
 			return err
@@ -82,7 +82,7 @@ func resume(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.client().Resume(ctx, c.self(), reconcile.SuspendRequest{Subject: subject})
+	result, err := c.client().Resume(ctx, c.self(), api.SuspendRequest{Subject: subject})
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func resume(ctx context.Context, c *call) error {
 	return c.printSuspension(result, "resumed", suffix)
 }
 
-func (c *call) printSuspension(result reconcile.SuspendResult, verb, suffix string) error {
+func (c *call) printSuspension(result api.SuspendResult, verb, suffix string) error {
 	if c.json {
 		return c.printJSON(result)
 	}
@@ -116,7 +116,7 @@ func (c *call) printSuspension(result reconcile.SuspendResult, verb, suffix stri
 }
 
 // already says that a suspension stood before, since when and why.
-func already(result reconcile.SuspendResult) string {
+func already(result api.SuspendResult) string {
 	s := result.Suspended
 	line := fmt.Sprintf("%s is suspended already, since %s", s.Subject, moment(&s.Since))
 	if s.Reason != "" {
@@ -129,7 +129,7 @@ func already(result reconcile.SuspendResult) string {
 }
 
 // printOpen names what others have in the network of who is suspended, and keep.
-func (c *call) printOpen(result reconcile.SuspendResult) error {
+func (c *call) printOpen(result api.SuspendResult) error {
 	for i, e := range result.Open {
 		line := whose(e.Prefix, e.Owner) + " stays open"
 		if i == mostOpen {
@@ -150,21 +150,21 @@ const mostOpen = 20
 
 // subject is the one argument of commands about PREFIX|OWNER. An owner may be called
 // like an address, and never like a prefix: who writes an address means that.
-func (c *call) subject() (reconcile.Subject, error) {
+func (c *call) subject() (api.Subject, error) {
 	name := c.flags.Command.Name
 	if c.flags.NArg() != 1 {
-		return reconcile.Subject{}, &policy.InputError{What: name + " needs one prefix or owner", Hint: "xdpallow " + name + " acme"}
+		return api.Subject{}, &policy.InputError{What: name + " needs one prefix or owner", Hint: "xdpallow " + name + " acme"}
 	}
 	arg := c.flags.Args().First()
 	if _, err := netip.ParseAddr(arg); err == nil || strings.ContainsAny(arg, "/:%") {
 		prefix, warning, err := policy.ParsePrefix(arg)
 		if err != nil {
-			return reconcile.Subject{}, c.corrected(arg, err)
+			return api.Subject{}, c.corrected(arg, err)
 		}
 		c.warnOfPrefix(arg, prefix, warning)
-		return reconcile.Subject{Prefix: prefix}, nil
+		return api.Subject{Prefix: prefix}, nil
 	}
-	return reconcile.Subject{Owner: arg}, c.owner(arg)
+	return api.Subject{Owner: arg}, c.owner(arg)
 }
 
 // owner tells what is wrong with the name of an owner that stands as an argument.

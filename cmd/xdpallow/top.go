@@ -10,8 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/top"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // topRows is how many talkers are asked for: more than the tallest terminal shows.
@@ -46,7 +46,7 @@ func showTop(ctx context.Context, c *call) error {
 }
 
 // showLive prints one snapshot, or one a line until ctx ends.
-func showLive(ctx context.Context, c *call, watching bool, interval time.Duration, ask func(context.Context, int) (reconcile.Live, error)) error {
+func showLive(ctx context.Context, c *call, watching bool, interval time.Duration, ask func(context.Context, int) (api.Live, error)) error {
 	if !watching {
 		live, err := ask(ctx, topRows)
 		if err != nil {
@@ -64,7 +64,7 @@ func showLive(ctx context.Context, c *call, watching bool, interval time.Duratio
 	})
 }
 
-func frameOf(l reconcile.Live) top.Frame {
+func frameOf(l api.Live) top.Frame {
 	f := top.Frame{
 		Time: l.Time, Host: l.Host, Status: l.Status, Counters: l.Counters,
 		Talkers: l.Talkers, EventsLost: l.EventsLost,

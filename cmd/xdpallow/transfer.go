@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -122,7 +123,7 @@ func importing(ctx context.Context, c *call) error {
 	for _, warning := range read.Warnings {
 		c.note("warning: %s", warning)
 	}
-	plan, err := c.client().Import(ctx, c.self(), reconcile.ImportRequest{ReplaceRequest: req, AllowOpen: c.flags.Bool("allow-open")})
+	plan, err := c.client().Import(ctx, c.self(), api.ImportRequest{ReplaceRequest: req, AllowOpen: c.flags.Bool("allow-open")})
 	if err != nil {
 		return err
 	}

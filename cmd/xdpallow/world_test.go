@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/doctor"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -29,20 +30,20 @@ type fakeEngine struct {
 	lock     sync.Mutex
 	asked    []any
 	err      error // of every call
-	status   reconcile.Status
-	stats    reconcile.Stats
-	listing  reconcile.Listing
+	status   api.Status
+	stats    api.Stats
+	listing  api.Listing
 	exported string
-	checks   []reconcile.CheckResult
-	plan     reconcile.Plan
-	waiting  reconcile.Waiting
-	detach   reconcile.DetachResult
-	owners   reconcile.Owners
-	stopped  reconcile.SuspendResult
-	limited  reconcile.LimitResult
-	cut      reconcile.CutResult
-	history  reconcile.History
-	live     reconcile.Live
+	checks   []api.CheckResult
+	plan     api.Plan
+	waiting  api.Waiting
+	detach   api.DetachResult
+	owners   api.Owners
+	stopped  api.SuspendResult
+	limited  api.LimitResult
+	cut      api.CutResult
+	history  api.History
+	live     api.Live
 	events   []events.Event
 }
 
@@ -59,19 +60,19 @@ func answer[A any](f *fakeEngine, question any, a A) (A, error) {
 	return a, nil
 }
 
-func (f *fakeEngine) Status(context.Context) (reconcile.Status, error) {
+func (f *fakeEngine) Status(context.Context) (api.Status, error) {
 	return answer(f, "status", f.status)
 }
 
-func (f *fakeEngine) Stats(context.Context) (reconcile.Stats, error) {
+func (f *fakeEngine) Stats(context.Context) (api.Stats, error) {
 	return answer(f, "stats", f.stats)
 }
 
-func (f *fakeEngine) History(_ context.Context, last int) (reconcile.History, error) {
+func (f *fakeEngine) History(_ context.Context, last int) (api.History, error) {
 	return answer(f, fmt.Sprint("history ", last), f.history)
 }
 
-func (f *fakeEngine) Live(_ context.Context, rows int) (reconcile.Live, error) {
+func (f *fakeEngine) Live(_ context.Context, rows int) (api.Live, error) {
 	return answer(f, fmt.Sprint("live ", rows), f.live)
 }
 
@@ -83,7 +84,7 @@ func (f *fakeEngine) Events(_ context.Context, n int, follow bool, fn func(event
 	return err
 }
 
-func (f *fakeEngine) List(_ context.Context, r reconcile.ListRequest) (reconcile.Listing, error) {
+func (f *fakeEngine) List(_ context.Context, r api.ListRequest) (api.Listing, error) {
 	question := "list " + r.Owner
 	if r.Unused != 0 {
 		question += " unused " + r.Unused.String()
@@ -97,7 +98,7 @@ func (f *fakeEngine) List(_ context.Context, r reconcile.ListRequest) (reconcile
 	return answer(f, question, f.listing)
 }
 
-func (f *fakeEngine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
+func (f *fakeEngine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
 	question := "check"
 	for _, addr := range addrs {
 		question += " " + addr.String()
@@ -108,19 +109,19 @@ func (f *fakeEngine) Check(_ context.Context, addrs []netip.Addr, port *policy.P
 	return answer(f, question, f.checks)
 }
 
-func (f *fakeEngine) Add(_ context.Context, _ reconcile.Caller, r reconcile.AddRequest) (reconcile.Listing, error) {
+func (f *fakeEngine) Add(_ context.Context, _ api.Caller, r api.AddRequest) (api.Listing, error) {
 	return answer(f, r, f.listing)
 }
 
-func (f *fakeEngine) Remove(_ context.Context, _ reconcile.Caller, r reconcile.RemoveRequest) (reconcile.Listing, error) {
+func (f *fakeEngine) Remove(_ context.Context, _ api.Caller, r api.RemoveRequest) (api.Listing, error) {
 	return answer(f, r, f.listing)
 }
 
-func (f *fakeEngine) Replace(_ context.Context, _ reconcile.Caller, r reconcile.ReplaceRequest) (reconcile.Plan, error) {
+func (f *fakeEngine) Replace(_ context.Context, _ api.Caller, r api.ReplaceRequest) (api.Plan, error) {
 	return answer(f, r, f.plan)
 }
 
-func (f *fakeEngine) Import(_ context.Context, _ reconcile.Caller, r reconcile.ImportRequest) (reconcile.Plan, error) {
+func (f *fakeEngine) Import(_ context.Context, _ api.Caller, r api.ImportRequest) (api.Plan, error) {
 	return answer(f, r, f.plan)
 }
 
@@ -132,43 +133,43 @@ func (f *fakeEngine) Export(_ context.Context, all bool, w io.Writer) error {
 	return err
 }
 
-func (f *fakeEngine) Reload(_ context.Context, _ reconcile.Caller, r reconcile.ReloadRequest) (reconcile.Plan, error) {
+func (f *fakeEngine) Reload(_ context.Context, _ api.Caller, r api.ReloadRequest) (api.Plan, error) {
 	return answer(f, r, f.plan)
 }
 
-func (f *fakeEngine) Confirm(context.Context, reconcile.Caller, reconcile.ConfirmRequest) (reconcile.Waiting, error) {
+func (f *fakeEngine) Confirm(context.Context, api.Caller, api.ConfirmRequest) (api.Waiting, error) {
 	return answer(f, "confirm", f.waiting)
 }
 
-func (f *fakeEngine) Rollback(_ context.Context, _ reconcile.Caller, r reconcile.RollbackRequest) (reconcile.Plan, error) {
+func (f *fakeEngine) Rollback(_ context.Context, _ api.Caller, r api.RollbackRequest) (api.Plan, error) {
 	return answer(f, r, f.plan)
 }
 
-func (f *fakeEngine) Mode(_ context.Context, _ reconcile.Caller, r reconcile.ModeRequest) (reconcile.Modes, error) {
-	return answer(f, r, reconcile.Modes{Generation: f.status.Generation, Services: f.status.Services})
+func (f *fakeEngine) Mode(_ context.Context, _ api.Caller, r api.ModeRequest) (api.Modes, error) {
+	return answer(f, r, api.Modes{Generation: f.status.Generation, Services: f.status.Services})
 }
 
-func (f *fakeEngine) Owners(context.Context) (reconcile.Owners, error) {
+func (f *fakeEngine) Owners(context.Context) (api.Owners, error) {
 	return answer(f, "owners", f.owners)
 }
 
-func (f *fakeEngine) Suspend(_ context.Context, _ reconcile.Caller, r reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
+func (f *fakeEngine) Suspend(_ context.Context, _ api.Caller, r api.SuspendRequest) (api.SuspendResult, error) {
 	return answer(f, r, f.stopped)
 }
 
-func (f *fakeEngine) Resume(_ context.Context, _ reconcile.Caller, r reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
+func (f *fakeEngine) Resume(_ context.Context, _ api.Caller, r api.SuspendRequest) (api.SuspendResult, error) {
 	return answer(f, r, f.stopped)
 }
 
-func (f *fakeEngine) Limit(_ context.Context, _ reconcile.Caller, r reconcile.LimitRequest) (reconcile.LimitResult, error) {
+func (f *fakeEngine) Limit(_ context.Context, _ api.Caller, r api.LimitRequest) (api.LimitResult, error) {
 	return answer(f, r, f.limited)
 }
 
-func (f *fakeEngine) Cut(_ context.Context, _ reconcile.Caller, r reconcile.CutRequest) (reconcile.CutResult, error) {
+func (f *fakeEngine) Cut(_ context.Context, _ api.Caller, r api.CutRequest) (api.CutResult, error) {
 	return answer(f, r, f.cut)
 }
 
-func (f *fakeEngine) Detach(_ context.Context, _ reconcile.Caller, r reconcile.DetachRequest) (reconcile.DetachResult, error) {
+func (f *fakeEngine) Detach(_ context.Context, _ api.Caller, r api.DetachRequest) (api.DetachResult, error) {
 	return answer(f, r, f.detach)
 }
 
@@ -242,8 +243,8 @@ func (w *world) sh(line string) (code int, stdout, stderr string) {
 	return w.run(append(strings.Fields(line), "--socket", w.socket)...)
 }
 
-func entry(prefix, owner string, origins ...policy.Origin) reconcile.Entry {
-	return reconcile.Entry{Prefix: netip.MustParsePrefix(prefix), Owner: owner, Services: []string{}, Origins: origins}
+func entry(prefix, owner string, origins ...policy.Origin) api.Entry {
+	return api.Entry{Prefix: netip.MustParsePrefix(prefix), Owner: owner, Services: []string{}, Origins: origins}
 }
 
 // sampleEngine is a small host in good health but for one interface.
@@ -252,12 +253,12 @@ func sampleEngine() *fakeEngine {
 	until := time.Date(2027, 1, 31, 18, 0, 0, 0, time.UTC)
 	office := entry("203.0.113.0/24", "acme", policy.OriginFlag, policy.FileOrigin("/etc/a.list"))
 	office.Note, office.Until, office.LastSeen, office.Services = `main "office"`, &until, &since, []string{"api"}
-	row := func(verdict, reason, family string, packets uint64) reconcile.Counter {
-		return reconcile.Counter{Interface: "eth0", Layer: "xdp", Verdict: verdict, Reason: reason, Family: family, Packets: packets, Bytes: 74 * packets}
+	row := func(verdict, reason, family string, packets uint64) api.Counter {
+		return api.Counter{Interface: "eth0", Layer: "xdp", Verdict: verdict, Reason: reason, Family: family, Packets: packets, Bytes: 74 * packets}
 	}
 	return &fakeEngine{
 		exported: "suspend acme since=2026-11-21T09:00:00Z by=0 held=1 reason=\"OPS-1\"\nheld acme 198.51.100.0/28\nlimit globex 200/s burst=400\n198.51.100.0/28 owner=acme\n",
-		history: reconcile.History{Changes: []store.Record{
+		history: api.History{Changes: []store.Record{
 			{Sequence: 1, Time: since, PID: 7, Command: "run --interface eth0", After: 1, Added: []string{"203.0.113.0/24"}, Removed: []string{}, Changed: []string{}, AddedCount: 1},
 			{
 				Sequence: 2, Time: since.Add(time.Hour), UID: 1000, PID: 8, Command: "add 198.51.100.0/28 --owner acme " + strings.Repeat("x", 100), Reason: "OPS-1", Before: 1, After: 2,
@@ -265,23 +266,23 @@ func sampleEngine() *fakeEngine {
 			},
 			{Sequence: 3, Time: since.Add(2 * time.Hour), Command: "detach --yes", Before: 2, After: 2, Added: []string{}, Removed: []string{}, Changed: []string{}},
 		}},
-		listing: reconcile.Listing{Generation: 2, Total: 3, Entries: []reconcile.Entry{
+		listing: api.Listing{Generation: 2, Total: 3, Entries: []api.Entry{
 			entry("2001:db8:42::/48", "", policy.OriginCLI), entry("198.51.100.0/28", "acme", policy.OriginCLI), office,
 		}},
-		stats: reconcile.Stats{Since: &since, Counters: []reconcile.Counter{
+		stats: api.Stats{Since: &since, Counters: []api.Counter{
 			row("drop", "not_listed", "ipv4", 2), row("drop", "not_listed", "ipv6", 0),
 			row("pass", "listed", "ipv4", 12), row("audit", "not_listed", "ipv4", 0),
 		}},
-		status: reconcile.Status{
-			Problems:   []reconcile.Problem{{Code: "interface_missing", Subject: "eth1", Text: "is not there", Hint: "ip link show eth1"}},
-			Interfaces: []reconcile.Interface{{Name: "eth0", Attach: "generic", Reason: "driver has no XDP", LinkID: 3, ProgramID: 4, Attached: true}, {Name: "eth1"}},
-			Backstop:   &reconcile.Backstop{LinkID: 5, ProgramID: 6, Attached: true},
+		status: api.Status{
+			Problems:   []api.Problem{{Code: "interface_missing", Subject: "eth1", Text: "is not there", Hint: "ip link show eth1"}},
+			Interfaces: []api.Interface{{Name: "eth0", Attach: "generic", Reason: "driver has no XDP", LinkID: 3, ProgramID: 4, Attached: true}, {Name: "eth1"}},
+			Backstop:   &api.Backstop{LinkID: 5, ProgramID: 6, Attached: true},
 			Uncovered:  []string{"eth2"},
 			Generation: 2, Entries: 3, Owners: 1, Expiring: 1,
-			Services:   []reconcile.Service{{Service: policy.Service{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}}},
-			Origins:    []reconcile.OriginStatus{{Name: "cli", Entries: 2}, {Name: "file:/etc/a.list", Entries: 1, Error: "/etc/a.list:3: 10.0.0.5/8 has host bits set"}},
-			LastChange: &reconcile.Change{Time: since, Generation: 2, Command: "add", UID: 0, PID: 7},
-			Daemon:     &reconcile.Daemon{PID: 42, Since: since}, Version: "v1",
+			Services:   []api.Service{{Service: policy.Service{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}}},
+			Origins:    []api.OriginStatus{{Name: "cli", Entries: 2}, {Name: "file:/etc/a.list", Entries: 1, Error: "/etc/a.list:3: 10.0.0.5/8 has host bits set"}},
+			LastChange: &api.Change{Time: since, Generation: 2, Command: "add", UID: 0, PID: 7},
+			Daemon:     &api.Daemon{PID: 42, Since: since}, Version: "v1",
 		},
 	}
 }

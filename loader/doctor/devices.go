@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -38,13 +39,13 @@ func (d *diagnosis) device(at Device) {
 }
 
 // reported is what the gate says of an interface.
-func (d *diagnosis) reported(name string) (reconcile.Interface, bool) {
+func (d *diagnosis) reported(name string) (api.Interface, bool) {
 	if d.f.Status == nil {
-		return reconcile.Interface{}, false
+		return api.Interface{}, false
 	}
-	i := slices.IndexFunc(d.f.Status.Interfaces, func(i reconcile.Interface) bool { return i.Name == name && i.Attached })
+	i := slices.IndexFunc(d.f.Status.Interfaces, func(i api.Interface) bool { return i.Name == name && i.Attached })
 	if i < 0 {
-		return reconcile.Interface{}, false
+		return api.Interface{}, false
 	}
 	return d.f.Status.Interfaces[i], true
 }
@@ -129,7 +130,7 @@ func about(at Device) string {
 // beside are the ways in by interfaces that nobody guards, and what not to guard.
 func (d *diagnosis) beside() {
 	for _, name := range d.f.Routed {
-		text := reconcile.LeadsGuests
+		text := api.LeadsGuests
 		d.add(Note, "routed", name, "ip -br address show dev "+name, "%s", text)
 	}
 	for _, name := range d.f.Uncovered {

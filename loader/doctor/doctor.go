@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // State is how bad a line is.
@@ -76,7 +76,7 @@ func (d *diagnosis) add(state State, code, subject, hint, format string, args ..
 
 // problems adds what status would say. Of what a running gate has said already, its hint
 // is the better one.
-func (d *diagnosis) problems(state State, problems ...reconcile.Problem) {
+func (d *diagnosis) problems(state State, problems ...api.Problem) {
 	for _, p := range problems {
 		known := slices.ContainsFunc(d.lines, func(l Line) bool { return l.Code == p.Code && l.Subject == p.Subject && l.Text == p.Text })
 		if !known {

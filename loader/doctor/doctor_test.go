@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/sockets"
@@ -32,7 +33,7 @@ func inOrder() Facts {
 		Options: Options{
 			Interfaces: []string{"eth0"}, Services: []policy.Service{service(policy.ScopeSYN, at(policy.TCP, 50051))},
 			State: "/var/lib/xdpallow", Root: "/sys/fs/bpf/xdpallow", Groups: []string{"xdpallow"},
-			Status: &reconcile.Status{Enforcing: true, Daemon: &reconcile.Daemon{PID: 42}},
+			Status: &api.Status{Enforcing: true, Daemon: &api.Daemon{PID: 42}},
 		},
 		Privileged: true, Release: "6.1.0-9-amd64", Now: time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC),
 		Devices: []Device{{Device: loader.Device{
@@ -85,7 +86,7 @@ func TestDiagnose(t *testing.T) {
 		"may not ask":        {func(f *Facts) { f.StatusErr = forbidden }, Note, "daemon", "daemon", "could not be asked", AsRoot},
 		"another namespace":  {func(f *Facts) { f.Status, f.StatusErr = nil, &loader.NamespaceError{Root: "/r"} }, Problem, "daemon", "daemon", "another network namespace", "lsns -t net"},
 		"its own problem": {func(f *Facts) {
-			f.Status.Problems = []reconcile.Problem{{Code: "detached", Subject: "eth0", Text: "gone", Hint: "h"}}
+			f.Status.Problems = []api.Problem{{Code: "detached", Subject: "eth0", Text: "gone", Hint: "h"}}
 		}, Problem, "detached", "eth0", "gone", "h"},
 
 		"foreign program":          {func(f *Facts) { first(f).Err, first(f).Attached = foreign, loader.Native }, Problem, "interface_taken", "eth0", "another XDP program holds it: id 7 (pass)", "bpftool net show dev eth0"},
@@ -93,11 +94,11 @@ func TestDiagnose(t *testing.T) {
 		"foreign, may not look":    {func(f *Facts) { first(f).Err, f.Privileged = foreign, false }, Note, "interface_taken", "eth0", "ours or another's", AsRoot},
 		"ours, may not look": {func(f *Facts) {
 			first(f).Err, first(f).Attached, first(f).ProgramID, f.Privileged = foreign, loader.Native, 7, false
-			f.Status.Interfaces = []reconcile.Interface{{Name: "eth0", Attached: true, ProgramID: 7}}
+			f.Status.Interfaces = []api.Interface{{Name: "eth0", Attached: true, ProgramID: 7}}
 		}, OK, "interface", "eth0", "guarded, native; igb, MTU 1500, 4 queues", ""},
 		"guarded generically": {func(f *Facts) {
 			first(f).Ours, first(f).Attached = true, loader.Generic
-			f.Status.Interfaces = []reconcile.Interface{{Name: "eth0", Attached: true, Reason: "because"}}
+			f.Status.Interfaces = []api.Interface{{Name: "eth0", Attached: true, Reason: "because"}}
 		}, Note, "generic", "eth0", reconcile.GenericCost + ": because", "ethtool -i eth0"},
 		"link type":        {func(f *Facts) { first(f).Err = framing }, Problem, "interface_not_attached", "eth0", "nothing can be filtered there", "ip -details link show dev eth0"},
 		"missing":          {func(f *Facts) { first(f).Err = fmt.Errorf("x: %w", os.ErrNotExist) }, Problem, "interface_missing", "eth0", reconcile.NotAttached("eth0", os.ErrNotExist).Text, "ip -br link"},
@@ -117,7 +118,7 @@ func TestDiagnose(t *testing.T) {
 		"may not be tried":  {func(f *Facts) { first(f).Tried, first(f).Trial = true, forbidden }, Note, "native", "eth0", "CAP_BPF", "sudo xdpallow doctor --try --interface eth0"},
 		"uncovered":         {func(f *Facts) { f.Uncovered = []string{"eth1"} }, Note, "uncovered", "eth1", "by the backstop alone", "ip -br address show dev eth1"},
 		"uncovered, open":   {func(f *Facts) { f.Uncovered, f.NoBackstop = []string{"eth1"}, true }, Note, "uncovered", "eth1", "everything passes there", "ip -br address show dev eth1"},
-		"containers":        {func(f *Facts) { f.Uncovered, f.Routed = []string{"docker0"}, []string{"docker0"} }, Note, "routed", "docker0", reconcile.LeadsGuests, "ip -br address show dev docker0"},
+		"containers":        {func(f *Facts) { f.Uncovered, f.Routed = []string{"docker0"}, []string{"docker0"} }, Note, "routed", "docker0", api.LeadsGuests, "ip -br address show dev docker0"},
 		"lookup":            {func(f *Facts) { f.Lookups = []loader.Lookup{{ProgramID: 9, Name: "select"}} }, Problem, "backstop_shared", "backstop", lookup.Text, lookup.Hint},
 		"lookup, no matter": {func(f *Facts) { f.NoBackstop, f.Lookups = true, []loader.Lookup{{ProgramID: 9, Name: "select"}} }, Note, "backstop_shared", "backstop", lookup.Text, lookup.Hint},
 		"lookup unknown":    {func(f *Facts) { f.LookupsErr = forbidden }, Note, "backstop", "backstop", "CAP_BPF", AsRoot},
@@ -180,7 +181,7 @@ func TestSaidOnce(t *testing.T) {
 	f.UDPServers = []uint16{50051}
 	said := reconcile.UnguardedUDP(f.Services, f.UDPServers, nil)[0]
 	said.Hint = "add udp/50051 to the config"
-	f.Status.Problems = []reconcile.Problem{said}
+	f.Status.Problems = []api.Problem{said}
 	found := slices.DeleteFunc(Diagnose(f), func(l Line) bool { return l.Code != "udp_unguarded" })
 	if len(found) != 1 || found[0].Hint != said.Hint {
 		t.Errorf("%+v", found)

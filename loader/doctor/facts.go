@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Options say what to look at.
@@ -24,8 +24,8 @@ type Options struct {
 	Groups     []string
 	Try        bool // attach a program to the interfaces and take it off again
 
-	Status    *reconcile.Status // of the daemon, or of pins and state without one; nil is neither
-	StatusErr error             // why the daemon said nothing, where there may be one
+	Status    *api.Status // of the daemon, or of pins and state without one; nil is neither
+	StatusErr error       // why the daemon said nothing, where there may be one
 }
 
 // Facts are what was read of a host. An error beside a fact says that the fact is not

@@ -22,8 +22,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // answerTimeout bounds the wait for a daemon that took the connection: a
@@ -35,7 +35,7 @@ const answerTimeout = 2 * time.Minute
 // Caller arguments are ignored: the daemon asks the kernel who calls.
 type Client struct {
 	Waiting func() (done func()) // called as each request begins, and done at its end; nil is nobody
-	By      reconcile.Caller     // whose Command, Reason and LoginUID go into the change log
+	By      api.Caller           // whose Command, Reason and LoginUID go into the change log
 
 	socket string
 	http   http.Client
@@ -65,32 +65,32 @@ type dialError struct{ error }
 func (e *dialError) Unwrap() error { return e.error }
 
 // Status implements Reader.
-func (c *Client) Status(ctx context.Context) (reconcile.Status, error) {
-	return get[reconcile.Status](ctx, c, pathStatus, nil)
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	return get[api.Status](ctx, c, pathStatus, nil)
 }
 
 // Stats implements Reader.
-func (c *Client) Stats(ctx context.Context) (reconcile.Stats, error) {
-	return get[reconcile.Stats](ctx, c, pathStats, nil)
+func (c *Client) Stats(ctx context.Context) (api.Stats, error) {
+	return get[api.Stats](ctx, c, pathStats, nil)
 }
 
 // Owners implements Reader.
-func (c *Client) Owners(ctx context.Context) (reconcile.Owners, error) {
-	return get[reconcile.Owners](ctx, c, pathOwners, nil)
+func (c *Client) Owners(ctx context.Context) (api.Owners, error) {
+	return get[api.Owners](ctx, c, pathOwners, nil)
 }
 
 // History implements Reader.
-func (c *Client) History(ctx context.Context, last int) (reconcile.History, error) {
-	return get[reconcile.History](ctx, c, pathHistory, url.Values{"last": {strconv.Itoa(last)}})
+func (c *Client) History(ctx context.Context, last int) (api.History, error) {
+	return get[api.History](ctx, c, pathHistory, url.Values{"last": {strconv.Itoa(last)}})
 }
 
 // Live implements Watcher.
-func (c *Client) Live(ctx context.Context, rows int) (reconcile.Live, error) {
-	return get[reconcile.Live](ctx, c, pathLive, url.Values{"rows": {strconv.Itoa(rows)}})
+func (c *Client) Live(ctx context.Context, rows int) (api.Live, error) {
+	return get[api.Live](ctx, c, pathLive, url.Values{"rows": {strconv.Itoa(rows)}})
 }
 
 // List implements Reader.
-func (c *Client) List(ctx context.Context, req reconcile.ListRequest) (listing reconcile.Listing, err error) {
+func (c *Client) List(ctx context.Context, req api.ListRequest) (listing api.Listing, err error) {
 	query := url.Values{"owner": {req.Owner}, "unused": {req.Unused.String()}, "expiring": {req.Expiring.String()}}
 	if req.Expired {
 		query.Set("expired", "")
@@ -118,7 +118,7 @@ func (c *Client) Export(ctx context.Context, all bool, w io.Writer) error {
 }
 
 // Check implements Reader.
-func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) (all []reconcile.CheckResult, err error) {
+func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) (all []api.CheckResult, err error) {
 	query := url.Values{}
 	if port != nil {
 		query.Set("port", port.String())
@@ -129,7 +129,7 @@ func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Por
 		for _, addr := range some {
 			query.Add("address", addr.String())
 		}
-		results, err := get[[]reconcile.CheckResult](ctx, c, pathCheck, query)
+		results, err := get[[]api.CheckResult](ctx, c, pathCheck, query)
 		if err != nil {
 			return nil, err
 		}
@@ -139,68 +139,68 @@ func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Por
 }
 
 // Add implements Writer.
-func (c *Client) Add(ctx context.Context, _ reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error) {
-	return post[reconcile.Listing](ctx, c, pathAdd, req)
+func (c *Client) Add(ctx context.Context, _ api.Caller, req api.AddRequest) (api.Listing, error) {
+	return post[api.Listing](ctx, c, pathAdd, req)
 }
 
 // Remove implements Writer.
-func (c *Client) Remove(ctx context.Context, _ reconcile.Caller, req reconcile.RemoveRequest) (reconcile.Listing, error) {
-	return post[reconcile.Listing](ctx, c, pathRemove, req)
+func (c *Client) Remove(ctx context.Context, _ api.Caller, req api.RemoveRequest) (api.Listing, error) {
+	return post[api.Listing](ctx, c, pathRemove, req)
 }
 
 // Replace implements Writer.
-func (c *Client) Replace(ctx context.Context, _ reconcile.Caller, req reconcile.ReplaceRequest) (reconcile.Plan, error) {
-	return post[reconcile.Plan](ctx, c, pathReplace, req)
+func (c *Client) Replace(ctx context.Context, _ api.Caller, req api.ReplaceRequest) (api.Plan, error) {
+	return post[api.Plan](ctx, c, pathReplace, req)
 }
 
 // Import implements Writer.
-func (c *Client) Import(ctx context.Context, _ reconcile.Caller, req reconcile.ImportRequest) (reconcile.Plan, error) {
-	return post[reconcile.Plan](ctx, c, pathImport, req)
+func (c *Client) Import(ctx context.Context, _ api.Caller, req api.ImportRequest) (api.Plan, error) {
+	return post[api.Plan](ctx, c, pathImport, req)
 }
 
 // Reload implements Writer.
-func (c *Client) Reload(ctx context.Context, _ reconcile.Caller, req reconcile.ReloadRequest) (reconcile.Plan, error) {
-	return post[reconcile.Plan](ctx, c, pathReload, req)
+func (c *Client) Reload(ctx context.Context, _ api.Caller, req api.ReloadRequest) (api.Plan, error) {
+	return post[api.Plan](ctx, c, pathReload, req)
 }
 
 // Confirm implements Writer.
-func (c *Client) Confirm(ctx context.Context, _ reconcile.Caller, req reconcile.ConfirmRequest) (reconcile.Waiting, error) {
-	return post[reconcile.Waiting](ctx, c, pathConfirm, req)
+func (c *Client) Confirm(ctx context.Context, _ api.Caller, req api.ConfirmRequest) (api.Waiting, error) {
+	return post[api.Waiting](ctx, c, pathConfirm, req)
 }
 
 // Rollback implements Writer.
-func (c *Client) Rollback(ctx context.Context, _ reconcile.Caller, req reconcile.RollbackRequest) (reconcile.Plan, error) {
-	return post[reconcile.Plan](ctx, c, pathRollback, req)
+func (c *Client) Rollback(ctx context.Context, _ api.Caller, req api.RollbackRequest) (api.Plan, error) {
+	return post[api.Plan](ctx, c, pathRollback, req)
 }
 
 // Mode implements Writer.
-func (c *Client) Mode(ctx context.Context, _ reconcile.Caller, req reconcile.ModeRequest) (reconcile.Modes, error) {
-	return post[reconcile.Modes](ctx, c, pathMode, req)
+func (c *Client) Mode(ctx context.Context, _ api.Caller, req api.ModeRequest) (api.Modes, error) {
+	return post[api.Modes](ctx, c, pathMode, req)
 }
 
 // Suspend implements Writer.
-func (c *Client) Suspend(ctx context.Context, _ reconcile.Caller, req reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
-	return post[reconcile.SuspendResult](ctx, c, pathSuspend, req)
+func (c *Client) Suspend(ctx context.Context, _ api.Caller, req api.SuspendRequest) (api.SuspendResult, error) {
+	return post[api.SuspendResult](ctx, c, pathSuspend, req)
 }
 
 // Resume implements Writer.
-func (c *Client) Resume(ctx context.Context, _ reconcile.Caller, req reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
-	return post[reconcile.SuspendResult](ctx, c, pathResume, req)
+func (c *Client) Resume(ctx context.Context, _ api.Caller, req api.SuspendRequest) (api.SuspendResult, error) {
+	return post[api.SuspendResult](ctx, c, pathResume, req)
 }
 
 // Limit implements Writer.
-func (c *Client) Limit(ctx context.Context, _ reconcile.Caller, req reconcile.LimitRequest) (reconcile.LimitResult, error) {
-	return post[reconcile.LimitResult](ctx, c, pathLimit, req)
+func (c *Client) Limit(ctx context.Context, _ api.Caller, req api.LimitRequest) (api.LimitResult, error) {
+	return post[api.LimitResult](ctx, c, pathLimit, req)
 }
 
 // Cut implements Writer.
-func (c *Client) Cut(ctx context.Context, _ reconcile.Caller, req reconcile.CutRequest) (reconcile.CutResult, error) {
-	return post[reconcile.CutResult](ctx, c, pathCut, req)
+func (c *Client) Cut(ctx context.Context, _ api.Caller, req api.CutRequest) (api.CutResult, error) {
+	return post[api.CutResult](ctx, c, pathCut, req)
 }
 
 // Detach implements Detacher.
-func (c *Client) Detach(ctx context.Context, _ reconcile.Caller, req reconcile.DetachRequest) (reconcile.DetachResult, error) {
-	return post[reconcile.DetachResult](ctx, c, pathDetach, req)
+func (c *Client) Detach(ctx context.Context, _ api.Caller, req api.DetachRequest) (api.DetachResult, error) {
+	return post[api.DetachResult](ctx, c, pathDetach, req)
 }
 
 func get[A any](ctx context.Context, c *Client, path string, query url.Values) (answer A, err error) {

@@ -7,31 +7,31 @@ import (
 	"io"
 	"net/netip"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Reader answers questions. It changes nothing, so group xdpallow may ask.
 type Reader interface {
-	Status(ctx context.Context) (reconcile.Status, error)
-	Stats(ctx context.Context) (reconcile.Stats, error)
-	Owners(ctx context.Context) (reconcile.Owners, error)
+	Status(ctx context.Context) (api.Status, error)
+	Stats(ctx context.Context) (api.Stats, error)
+	Owners(ctx context.Context) (api.Owners, error)
 	// History returns the last changes, all when last is 0.
-	History(ctx context.Context, last int) (reconcile.History, error)
+	History(ctx context.Context, last int) (api.History, error)
 	// List returns the entries that are asked for, all when nothing is.
-	List(ctx context.Context, req reconcile.ListRequest) (reconcile.Listing, error)
+	List(ctx context.Context, req api.ListRequest) (api.Listing, error)
 	// Export writes what commands made, with all also what is declared, see reconcile.ReadExport.
 	// What was written before an error is no export.
 	Export(ctx context.Context, all bool, w io.Writer) error
 	// Check returns one result an address for port, or one for every protected port when it is nil.
-	Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error)
+	Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error)
 }
 
 // Watcher tells of the present, which only a daemon knows.
 type Watcher interface {
 	// Live returns the gate at a glance, with so many talkers.
-	Live(ctx context.Context, rows int) (reconcile.Live, error)
+	Live(ctx context.Context, rows int) (api.Live, error)
 	// Events calls fn for the last n events, the oldest first, and with follow for those
 	// to come, until ctx ends or fn fails.
 	Events(ctx context.Context, n int, follow bool, fn func(events.Event) error) error
@@ -40,23 +40,23 @@ type Watcher interface {
 // Writer changes what is enforced, for uid 0 and group xdpallow-admin.
 type Writer interface {
 	Detacher
-	Add(ctx context.Context, who reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error)
-	Remove(ctx context.Context, who reconcile.Caller, req reconcile.RemoveRequest) (reconcile.Listing, error)
-	Replace(ctx context.Context, who reconcile.Caller, req reconcile.ReplaceRequest) (reconcile.Plan, error)
-	Import(ctx context.Context, who reconcile.Caller, req reconcile.ImportRequest) (reconcile.Plan, error)
-	Reload(ctx context.Context, who reconcile.Caller, req reconcile.ReloadRequest) (reconcile.Plan, error)
-	Confirm(ctx context.Context, who reconcile.Caller, req reconcile.ConfirmRequest) (reconcile.Waiting, error)
-	Rollback(ctx context.Context, who reconcile.Caller, req reconcile.RollbackRequest) (reconcile.Plan, error)
-	Mode(ctx context.Context, who reconcile.Caller, req reconcile.ModeRequest) (reconcile.Modes, error)
-	Suspend(ctx context.Context, who reconcile.Caller, req reconcile.SuspendRequest) (reconcile.SuspendResult, error)
-	Resume(ctx context.Context, who reconcile.Caller, req reconcile.SuspendRequest) (reconcile.SuspendResult, error)
-	Limit(ctx context.Context, who reconcile.Caller, req reconcile.LimitRequest) (reconcile.LimitResult, error)
-	Cut(ctx context.Context, who reconcile.Caller, req reconcile.CutRequest) (reconcile.CutResult, error)
+	Add(ctx context.Context, who api.Caller, req api.AddRequest) (api.Listing, error)
+	Remove(ctx context.Context, who api.Caller, req api.RemoveRequest) (api.Listing, error)
+	Replace(ctx context.Context, who api.Caller, req api.ReplaceRequest) (api.Plan, error)
+	Import(ctx context.Context, who api.Caller, req api.ImportRequest) (api.Plan, error)
+	Reload(ctx context.Context, who api.Caller, req api.ReloadRequest) (api.Plan, error)
+	Confirm(ctx context.Context, who api.Caller, req api.ConfirmRequest) (api.Waiting, error)
+	Rollback(ctx context.Context, who api.Caller, req api.RollbackRequest) (api.Plan, error)
+	Mode(ctx context.Context, who api.Caller, req api.ModeRequest) (api.Modes, error)
+	Suspend(ctx context.Context, who api.Caller, req api.SuspendRequest) (api.SuspendResult, error)
+	Resume(ctx context.Context, who api.Caller, req api.SuspendRequest) (api.SuspendResult, error)
+	Limit(ctx context.Context, who api.Caller, req api.LimitRequest) (api.LimitResult, error)
+	Cut(ctx context.Context, who api.Caller, req api.CutRequest) (api.CutResult, error)
 }
 
 // Detacher opens the gate; unlike the other changes it needs no daemon.
 type Detacher interface {
-	Detach(ctx context.Context, who reconcile.Caller, req reconcile.DetachRequest) (reconcile.DetachResult, error)
+	Detach(ctx context.Context, who api.Caller, req api.DetachRequest) (api.DetachResult, error)
 }
 
 // Engine is all that a daemon can do.

@@ -17,8 +17,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // nobody is a uid and gid that is in no group of ours.
@@ -28,56 +28,56 @@ const nobody = 65534
 type engine struct {
 	Engine
 	lock    sync.Mutex
-	adds    []reconcile.AddRequest
-	callers []reconcile.Caller
-	listing reconcile.Listing
+	adds    []api.AddRequest
+	callers []api.Caller
+	listing api.Listing
 	err     error
 	block   chan struct{} // Add waits for it to be closed
 }
 
-func (e *engine) Status(context.Context) (reconcile.Status, error) {
-	return reconcile.Status{Generation: 7}, e.err
+func (e *engine) Status(context.Context) (api.Status, error) {
+	return api.Status{Generation: 7}, e.err
 }
 
-func (e *engine) List(context.Context, reconcile.ListRequest) (reconcile.Listing, error) {
+func (e *engine) List(context.Context, api.ListRequest) (api.Listing, error) {
 	return e.listing, e.err
 }
 
-func (e *engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]reconcile.CheckResult, error) {
-	r := reconcile.CheckResult{Address: addrs[0], Port: policy.Port{Protocol: policy.TCP, Number: 443}}
+func (e *engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
+	r := api.CheckResult{Address: addrs[0], Port: policy.Port{Protocol: policy.TCP, Number: 443}}
 	if port != nil {
 		r.Port = *port
 	}
-	return []reconcile.CheckResult{r}, e.err
+	return []api.CheckResult{r}, e.err
 }
 
-func (e *engine) Owners(context.Context) (reconcile.Owners, error) {
-	return reconcile.Owners{}, nil
+func (e *engine) Owners(context.Context) (api.Owners, error) {
+	return api.Owners{}, nil
 }
 
-func (e *engine) Suspend(context.Context, reconcile.Caller, reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
-	return reconcile.SuspendResult{}, nil
+func (e *engine) Suspend(context.Context, api.Caller, api.SuspendRequest) (api.SuspendResult, error) {
+	return api.SuspendResult{}, nil
 }
 
-func (e *engine) Resume(context.Context, reconcile.Caller, reconcile.SuspendRequest) (reconcile.SuspendResult, error) {
-	return reconcile.SuspendResult{}, nil
+func (e *engine) Resume(context.Context, api.Caller, api.SuspendRequest) (api.SuspendResult, error) {
+	return api.SuspendResult{}, nil
 }
 
-func (e *engine) Limit(context.Context, reconcile.Caller, reconcile.LimitRequest) (reconcile.LimitResult, error) {
-	return reconcile.LimitResult{}, nil
+func (e *engine) Limit(context.Context, api.Caller, api.LimitRequest) (api.LimitResult, error) {
+	return api.LimitResult{}, nil
 }
 
-func (e *engine) Cut(context.Context, reconcile.Caller, reconcile.CutRequest) (reconcile.CutResult, error) {
-	return reconcile.CutResult{}, nil
+func (e *engine) Cut(context.Context, api.Caller, api.CutRequest) (api.CutResult, error) {
+	return api.CutResult{}, nil
 }
 
-func (e *engine) History(context.Context, int) (reconcile.History, error) {
-	return reconcile.History{}, nil
+func (e *engine) History(context.Context, int) (api.History, error) {
+	return api.History{}, nil
 }
 
-func (e *engine) Add(ctx context.Context, who reconcile.Caller, req reconcile.AddRequest) (reconcile.Listing, error) {
+func (e *engine) Add(ctx context.Context, who api.Caller, req api.AddRequest) (api.Listing, error) {
 	if err := ctx.Err(); err != nil { // asked once, before it begins
-		return reconcile.Listing{}, err
+		return api.Listing{}, err
 	}
 	if e.block != nil {
 		<-e.block
@@ -85,7 +85,7 @@ func (e *engine) Add(ctx context.Context, who reconcile.Caller, req reconcile.Ad
 	e.lock.Lock()
 	defer e.lock.Unlock()
 	e.adds, e.callers = append(e.adds, req), append(e.callers, who)
-	return reconcile.Listing{Generation: 8}, e.err
+	return api.Listing{Generation: 8}, e.err
 }
 
 // openDir is a directory that other users can enter.
@@ -137,7 +137,7 @@ func TestMain(m *testing.M) {
 		client := NewClient(socket)
 		client.By.LoginUID = new(uint32(4711)) // of somebody else
 		_, read := client.Status(context.Background())
-		_, write := client.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Note: "from nobody"})
+		_, write := client.Add(context.Background(), api.Caller{}, api.AddRequest{Note: "from nobody"})
 		fmt.Printf("%v %v\n", verdict(read), verdict(write))
 		os.Exit(0)
 	}
@@ -186,11 +186,11 @@ func askAsNobody(t *testing.T, socket string, groups ...uint32) (answer string, 
 	return strings.TrimSpace(string(text)), cmd.Process.Pid
 }
 
-func prefixes(n int) []reconcile.Entry {
-	var entries []reconcile.Entry
+func prefixes(n int) []api.Entry {
+	var entries []api.Entry
 	for i := range n {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		entries = append(entries, reconcile.Entry{
+		entries = append(entries, api.Entry{
 			Prefix: netip.PrefixFrom(addr, 32), Services: []string{}, Origins: []policy.Origin{policy.OriginCLI}, Note: `<"é>`,
 		})
 	}

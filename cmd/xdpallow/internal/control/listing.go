@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // WriteListing writes listing as JSON, an entry a line, so that grep and diff
 // work on it as they do on the table.
-func WriteListing(w io.Writer, listing reconcile.Listing) error {
+func WriteListing(w io.Writer, listing api.Listing) error {
 	buffered := bufio.NewWriter(w)
 	fmt.Fprintf(buffered, `{"generation":%d,"total":%d,`, listing.Generation, listing.Total)
 	for _, more := range []struct {
@@ -76,7 +76,7 @@ func writeArray[T any](w *bufio.Writer, all []T) error {
 
 // writeForeseen continues an object with what was foreseen of a change; of what only
 // reads nothing was.
-func writeForeseen(w *bufio.Writer, foreseen reconcile.Foreseen) error {
+func writeForeseen(w *bufio.Writer, foreseen api.Foreseen) error {
 	text, err := json.Marshal(foreseen)
 	if err != nil {
 		return fmt.Errorf("write what a change cuts off: %w", err)
@@ -91,16 +91,16 @@ func writeForeseen(w *bufio.Writer, foreseen reconcile.Foreseen) error {
 // readListing reads what WriteListing wrote. Unknown fields are skipped: a
 // newer daemon may say more. A listing that was cut off is an error, never a
 // shorter listing.
-func readListing(r io.Reader) (reconcile.Listing, error) {
-	listing := reconcile.Listing{Entries: []reconcile.Entry{}}
+func readListing(r io.Reader) (api.Listing, error) {
+	listing := api.Listing{Entries: []api.Entry{}}
 	in := json.NewDecoder(r)
 	if err := expect(in, json.Delim('{')); err != nil {
-		return reconcile.Listing{}, err
+		return api.Listing{}, err
 	}
 	for in.More() {
 		key, err := in.Token()
 		if err != nil {
-			return reconcile.Listing{}, err
+			return api.Listing{}, err
 		}
 		switch key {
 		case "generation":
@@ -122,11 +122,11 @@ func readListing(r io.Reader) (reconcile.Listing, error) {
 			err = in.Decode(&skipped)
 		}
 		if err != nil {
-			return reconcile.Listing{}, err
+			return api.Listing{}, err
 		}
 	}
 	if err := expect(in, json.Delim('}')); err != nil {
-		return reconcile.Listing{}, err
+		return api.Listing{}, err
 	}
 	return listing, nil
 }

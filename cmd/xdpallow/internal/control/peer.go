@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -26,7 +27,7 @@ const (
 
 // peer is the process at the other end of a connection and what it may do.
 type peer struct {
-	reconcile.Caller
+	api.Caller
 	read, write bool
 	err         error // why it is unknown; then it may do nothing
 	conn        net.Conn
@@ -43,7 +44,7 @@ func (d directory) withPeer(ctx context.Context, conn net.Conn) context.Context 
 	if err != nil {
 		p.err = err
 	} else {
-		p.Caller = reconcile.Caller{UID: cred.Uid, PID: cred.Pid, LoginUID: reconcile.LoginUID(int(cred.Pid))}
+		p.Caller = api.Caller{UID: cred.Uid, PID: cred.Pid, LoginUID: reconcile.LoginUID(int(cred.Pid))}
 		p.read, p.write = d.rights(cred, supplementary(conn))
 	}
 	return context.WithValue(ctx, peerKey{}, p)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // Promise: who asks for the list and does not read it keeps a copy of it in the daemon: at
@@ -16,7 +16,7 @@ import (
 func TestSlowReaders(t *testing.T) {
 	e := &engine{}
 	for i := range 100_000 { // more than a socket holds
-		e.listing.Entries = append(e.listing.Entries, reconcile.Entry{
+		e.listing.Entries = append(e.listing.Entries, api.Entry{
 			Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32), Note: strings.Repeat("x", 100),
 		})
 	}
@@ -37,12 +37,12 @@ func TestSlowReaders(t *testing.T) {
 	}
 	one, two := slow(), slow()
 	defer two.Close()
-	if _, err := NewClient(socket).List(t.Context(), reconcile.ListRequest{}); err == nil || !strings.Contains(err.Error(), "2 lists are being read") {
+	if _, err := NewClient(socket).List(t.Context(), api.ListRequest{}); err == nil || !strings.Contains(err.Error(), "2 lists are being read") {
 		t.Errorf("a third reader: %v", err)
 	}
 	one.Close()
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		listing, err := NewClient(socket).List(t.Context(), reconcile.ListRequest{})
+		listing, err := NewClient(socket).List(t.Context(), api.ListRequest{})
 		if err == nil && len(listing.Entries) == len(e.listing.Entries) {
 			break
 		}

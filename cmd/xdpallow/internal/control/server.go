@@ -15,8 +15,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // shutdownGrace is how long Serve waits for running requests: a change that
@@ -65,36 +65,36 @@ func serve(ctx context.Context, listener net.Listener, engine Engine, who direct
 func handler(engine Engine) http.Handler {
 	mux := http.NewServeMux()
 	lists := make(readers, mostReaders)
-	mux.Handle("GET "+pathStatus, question(func(ctx context.Context, _ *http.Request) (reconcile.Status, error) {
+	mux.Handle("GET "+pathStatus, question(func(ctx context.Context, _ *http.Request) (api.Status, error) {
 		return engine.Status(ctx)
 	}))
-	mux.Handle("GET "+pathStats, question(func(ctx context.Context, _ *http.Request) (reconcile.Stats, error) {
+	mux.Handle("GET "+pathStats, question(func(ctx context.Context, _ *http.Request) (api.Stats, error) {
 		return engine.Stats(ctx)
 	}))
-	mux.Handle("GET "+pathOwners, question(func(ctx context.Context, _ *http.Request) (reconcile.Owners, error) {
+	mux.Handle("GET "+pathOwners, question(func(ctx context.Context, _ *http.Request) (api.Owners, error) {
 		return engine.Owners(ctx)
 	}))
-	mux.Handle("GET "+pathHistory, question(func(ctx context.Context, r *http.Request) (reconcile.History, error) {
+	mux.Handle("GET "+pathHistory, question(func(ctx context.Context, r *http.Request) (api.History, error) {
 		last, err := number(r, "last")
 		if err != nil {
-			return reconcile.History{}, err
+			return api.History{}, err
 		}
 		return engine.History(ctx, last)
 	}))
-	mux.Handle("GET "+pathLive, question(func(ctx context.Context, r *http.Request) (reconcile.Live, error) {
+	mux.Handle("GET "+pathLive, question(func(ctx context.Context, r *http.Request) (api.Live, error) {
 		rows, err := number(r, "rows")
 		if err != nil {
-			return reconcile.Live{}, err
+			return api.Live{}, err
 		}
 		return engine.Live(ctx, rows)
 	}))
 	mux.Handle("GET "+pathEvents, stream(engine))
-	mux.Handle("GET "+pathCheck, question(func(ctx context.Context, r *http.Request) ([]reconcile.CheckResult, error) {
+	mux.Handle("GET "+pathCheck, question(func(ctx context.Context, r *http.Request) ([]api.CheckResult, error) {
 		return check(ctx, engine, r)
 	}))
 	mux.HandleFunc("GET "+pathEntries, func(w http.ResponseWriter, r *http.Request) {
 		req, err := listRequest(r.URL.Query())
-		var listing reconcile.Listing
+		var listing api.Listing
 		if err == nil {
 			err = lists.begin(r.Context())
 		}
@@ -169,7 +169,7 @@ func question[A any](ask func(context.Context, *http.Request) (A, error)) http.H
 
 // change decodes the request for do. An unknown field is an error: it would be
 // a wish (a narrower scope, an end date) that this daemon silently ignores.
-func change[Q, A any](do func(context.Context, reconcile.Caller, Q) (A, error)) http.Handler {
+func change[Q, A any](do func(context.Context, api.Caller, Q) (A, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var request Q
 		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
@@ -224,8 +224,8 @@ func reply(w http.ResponseWriter, answer any, err error) {
 	_ = json.NewEncoder(w).Encode(answer) // fails only when the caller hung up
 }
 
-func listRequest(query url.Values) (reconcile.ListRequest, error) {
-	req := reconcile.ListRequest{Owner: query.Get("owner"), Expired: query.Has("expired")}
+func listRequest(query url.Values) (api.ListRequest, error) {
+	req := api.ListRequest{Owner: query.Get("owner"), Expired: query.Has("expired")}
 	for key := range query {
 		if !slices.Contains([]string{"owner", "prefix", "unused", "expiring", "expired"}, key) {
 			// Of a newer command: what it asks for is less than everything.
@@ -251,7 +251,7 @@ func listRequest(query url.Values) (reconcile.ListRequest, error) {
 	return req, nil
 }
 
-func check(ctx context.Context, engine Reader, r *http.Request) ([]reconcile.CheckResult, error) {
+func check(ctx context.Context, engine Reader, r *http.Request) ([]api.CheckResult, error) {
 	query := r.URL.Query()
 	addrs := []netip.Addr{}
 	for _, text := range query["address"] {

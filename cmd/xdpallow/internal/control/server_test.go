@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -54,10 +55,10 @@ func TestRights(t *testing.T) {
 			if got != test.want {
 				t.Errorf("uid %d may read and write: %s, want %s", nobody, got, test.want)
 			}
-			var want []reconcile.Caller
+			var want []api.Caller
 			if strings.HasSuffix(test.want, " yes") {
 				// Who logged in is the kernel's word: nobody but root is believed.
-				want = []reconcile.Caller{{UID: nobody, PID: int32(pid), LoginUID: reconcile.LoginUID(os.Getpid())}}
+				want = []api.Caller{{UID: nobody, PID: int32(pid), LoginUID: reconcile.LoginUID(os.Getpid())}}
 			}
 			if diff := cmp.Diff(want, e.callers); diff != "" {
 				t.Errorf("changes that reached the engine (-want +got):\n%s", diff)
@@ -71,17 +72,17 @@ func TestRights(t *testing.T) {
 func TestRoot(t *testing.T) {
 	e := &engine{}
 	socket, _ := start(t, e, groups(nil))
-	req := reconcile.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Owner: "acme", Note: "n", AllowAny: true}
+	req := api.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Owner: "acme", Note: "n", AllowAny: true}
 	client := NewClient(socket)
-	client.By = reconcile.Caller{UID: 2, PID: 2, Command: "add 192.0.2.0/24 --note 'ü\n%'", Reason: "OPS-1: \"é\""}
-	listing, err := client.Add(t.Context(), reconcile.Caller{UID: 1, PID: 1}, req)
+	client.By = api.Caller{UID: 2, PID: 2, Command: "add 192.0.2.0/24 --note 'ü\n%'", Reason: "OPS-1: \"é\""}
+	listing, err := client.Add(t.Context(), api.Caller{UID: 1, PID: 1}, req)
 	if err != nil || listing.Generation != 8 {
 		t.Fatalf("add: %v, %v", listing, err)
 	}
-	if diff := cmp.Diff([]reconcile.AddRequest{req}, e.adds); diff != "" {
+	if diff := cmp.Diff([]api.AddRequest{req}, e.adds); diff != "" {
 		t.Error(diff)
 	}
-	if want := (reconcile.Caller{PID: int32(os.Getpid()), Command: client.By.Command, Reason: client.By.Reason}); e.callers[0] != want {
+	if want := (api.Caller{PID: int32(os.Getpid()), Command: client.By.Command, Reason: client.By.Reason}); e.callers[0] != want {
 		t.Errorf("caller %v, want %v", e.callers[0], want)
 	}
 }
@@ -101,9 +102,9 @@ func TestSystemDirectory(t *testing.T) {
 
 func TestListingCrosses(t *testing.T) {
 	for _, n := range []int{0, 1, 20000} {
-		e := &engine{listing: reconcile.Listing{Generation: 3, Total: n + 5, Entries: prefixes(n)}}
+		e := &engine{listing: api.Listing{Generation: 3, Total: n + 5, Entries: prefixes(n)}}
 		socket, _ := start(t, e, system)
-		got, err := NewClient(socket).List(t.Context(), reconcile.ListRequest{})
+		got, err := NewClient(socket).List(t.Context(), api.ListRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +120,7 @@ func TestListingCrosses(t *testing.T) {
 // A daemon that dies while it lists must not look like a shorter list.
 func TestListingCutOff(t *testing.T) {
 	var whole bytes.Buffer
-	if err := WriteListing(&whole, reconcile.Listing{Generation: 3, Total: 2, Entries: prefixes(2)}); err != nil {
+	if err := WriteListing(&whole, api.Listing{Generation: 3, Total: 2, Entries: prefixes(2)}); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.TrimSpace(whole.String())
@@ -149,8 +150,8 @@ func TestErrorsCross(t *testing.T) {
 		socket, _ := start(t, &engine{err: want}, system)
 		client := NewClient(socket)
 		_, status := client.Status(t.Context())
-		_, list := client.List(t.Context(), reconcile.ListRequest{})
-		_, add := client.Add(t.Context(), reconcile.Caller{}, reconcile.AddRequest{})
+		_, list := client.List(t.Context(), api.ListRequest{})
+		_, add := client.Add(t.Context(), api.Caller{}, api.AddRequest{})
 		for _, got := range []error{status, list, add} {
 			if fmt.Sprintf("%#v", toWire(got)) != fmt.Sprintf("%#v", toWire(want)) || errors.Is(got, ErrForbidden) != errors.Is(want, ErrForbidden) {
 				t.Errorf("%#v came as %#v", want, got)
@@ -166,7 +167,7 @@ func TestNobodyThere(t *testing.T) {
 	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNoDaemon) || !strings.Contains(err.Error(), socket) {
 		t.Errorf("status: %v", err)
 	}
-	if _, err := client.Add(t.Context(), reconcile.Caller{}, reconcile.AddRequest{}); !errors.Is(err, ErrNoDaemon) {
+	if _, err := client.Add(t.Context(), api.Caller{}, api.AddRequest{}); !errors.Is(err, ErrNoDaemon) {
 		t.Errorf("add: %v", err)
 	}
 }
@@ -213,13 +214,13 @@ func TestShutdownIsGraceful(t *testing.T) {
 	socket, end := start(t, e, system)
 	answered, left := make(chan error, 1), make(chan error, 1)
 	go func() {
-		_, err := NewClient(socket).Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Note: "stays"})
+		_, err := NewClient(socket).Add(context.Background(), api.Caller{}, api.AddRequest{Note: "stays"})
 		answered <- err
 	}()
 	ctx, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer leave()
 	go func() {
-		_, err := NewClient(socket).Add(ctx, reconcile.Caller{}, reconcile.AddRequest{Note: "leaves"})
+		_, err := NewClient(socket).Add(ctx, api.Caller{}, api.AddRequest{Note: "leaves"})
 		left <- err
 	}()
 	if err := <-left; !errors.Is(err, context.DeadlineExceeded) {
@@ -254,7 +255,7 @@ func TestListByWhatIsNotKnown(t *testing.T) {
 		t.Errorf("a wish that is not known: %v", err)
 	}
 	req, err := listRequest(url.Values{"owner": {"-"}, "prefix": {"192.0.2.0/24"}})
-	if err != nil || req.Owner != reconcile.NoOwner || req.Prefix != netip.MustParsePrefix("192.0.2.0/24") {
+	if err != nil || req.Owner != api.NoOwner || req.Prefix != netip.MustParsePrefix("192.0.2.0/24") {
 		t.Errorf("%+v, %v", req, err)
 	}
 }

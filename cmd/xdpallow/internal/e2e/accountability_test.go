@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/bpf/oracle"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // ethernetHeader is in bytes. A veth counts a frame's bytes without it.
@@ -35,7 +35,7 @@ func (h *host) reading() (b books) {
 	h.eventually(5*time.Second, "a quiet wire", func() bool {
 		before := labtest.Must(h.lab.Host.Statistics("eth0"))(h.tb)
 		b = books{frames: before.RxPackets, bytes: before.RxBytes, verdict: map[string]uint64{}, reason: map[string]uint64{}}
-		for _, c := range ask[reconcile.Stats](h, "stats").Counters {
+		for _, c := range ask[api.Stats](h, "stats").Counters {
 			if c.Layer != "xdp" || c.Interface != "eth0" {
 				continue
 			}

@@ -55,7 +55,7 @@ func TestForeignProgram(t *testing.T) {
 				}
 			}
 			h.knock(netlab.Connected, netlab.Connected)
-			labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(free), netlab.Connected)
+			labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(free), netlab.Connected)
 		})
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	asked "github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/talkers"
 )
 
@@ -99,7 +99,7 @@ func TestSoakAttackIsSeen(t *testing.T) {
 }
 
 // found asks who sends, and compares with what was sent a second.
-func (h *host) found(client *asked.Client, rate float64, tolerance float64) reconcile.Live {
+func (h *host) found(client *asked.Client, rate float64, tolerance float64) api.Live {
 	h.tb.Helper()
 	live, err := client.Live(context.Background(), 50)
 	h.check(err)

@@ -108,8 +108,8 @@ func TestOthersAtTheSocketLookups(t *testing.T) {
 					d.kill()
 				}
 				s := b.status() // one question, at once
-				labtest.Expect(t, b.lab.Wire, netlab.Unlisted4, api(b.second), c.unlisted)
-				labtest.Expect(t, b.lab.Wire, netlab.Listed4, api(b.second), netlab.Connected)
+				labtest.Expect(t, b.lab.Wire, netlab.Unlisted4, apiAt(b.second), c.unlisted)
+				labtest.Expect(t, b.lab.Wire, netlab.Listed4, apiAt(b.second), netlab.Connected)
 				p, found := problem(s, "backstop_shared", "backstop")
 				id, _ := labtest.Must(program.Info())(t).ID()
 				if want := fmt.Sprintf("program %d (%s)", id, c.name); !found || s.Enforcing || !strings.Contains(p.Text, want) {
@@ -146,8 +146,8 @@ func TestTwoBackstops(t *testing.T) {
 		}
 	}
 	other := netip.AddrPortFrom(b.second.Host4, 9443)
-	labtest.Expect(t, b.lab.Wire, netlab.Unlisted4, api(b.second), netlab.Refused)
-	labtest.Expect(t, b.lab.Wire, netlab.Listed4, api(b.second), netlab.Connected)
+	labtest.Expect(t, b.lab.Wire, netlab.Unlisted4, apiAt(b.second), netlab.Refused)
+	labtest.Expect(t, b.lab.Wire, netlab.Listed4, apiAt(b.second), netlab.Connected)
 	labtest.Expect(t, b.lab.Wire, netlab.Unlisted4, other, netlab.Connected)
 	labtest.Expect(t, b.lab.Wire, netlab.Listed4, other, netlab.Refused)
 }

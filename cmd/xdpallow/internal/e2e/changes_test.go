@@ -16,9 +16,9 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // closed is a protected port where nobody listens: a SYN that passes is answered with
@@ -133,7 +133,7 @@ func TestChangesAreRefusedWhole(t *testing.T) {
 	h.run(append(allowed, "--allow-file", file)...)
 	h.must("add", "192.0.2.16/28", netlab.ListedPrefix4.String(), "203.0.113.9", "198.18.0.0/24", "198.18.0.7", "198.18.1.0/24", "2001:db8:42::/48")
 	h.must("add", "198.18.2.0/24", "--owner", "beta")
-	before := ask[reconcile.Listing](h, "list")
+	before := ask[api.Listing](h, "list")
 
 	for _, c := range []struct {
 		name string
@@ -158,7 +158,7 @@ func TestChangesAreRefusedWhole(t *testing.T) {
 			if r.code != 1 || r.stdout != "" || !strings.HasPrefix(r.stderr, "xdpallow: error: ") || !strings.Contains(r.stderr, c.says) {
 				t.Errorf("%v: %+v, want exit 1 and %q", c.args, r, c.says)
 			}
-			if diff := gocmp.Diff(before, ask[reconcile.Listing](h, "list"), equalPrefixes); diff != "" {
+			if diff := gocmp.Diff(before, ask[api.Listing](h, "list"), equalPrefixes); diff != "" {
 				t.Errorf("%v changed the list (-before +after)\n%s", c.args, diff)
 			}
 		})
@@ -175,7 +175,7 @@ func TestChangesAreRefusedWhole(t *testing.T) {
 	if got := h.must("remove", "--owner", "gamma"); !strings.HasPrefix(got, want) {
 		t.Errorf("remove --owner said\n%swant\n%s", got, want)
 	}
-	if total := ask[reconcile.Listing](h, "list").Total; total != before.Total-3 {
+	if total := ask[api.Listing](h, "list").Total; total != before.Total-3 {
 		t.Errorf("%d prefixes are left, want %d", total, before.Total-3)
 	}
 }

@@ -16,9 +16,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // hold opens a connection from source and keeps it.
@@ -100,20 +100,20 @@ func TestCut(t *testing.T) {
 	}
 	conns["acme at another port"] = h.hold(netip.MustParseAddr("192.0.2.7"), netip.AddrPortFrom(h.link().Host4, unprotected))
 	open()
-	expect("cut acme", ask[reconcile.CutResult](h, "cut", "acme").Cut, "acme 7", "acme 8")
+	expect("cut acme", ask[api.CutResult](h, "cut", "acme").Cut, "acme 7", "acme 8")
 	open()
-	expect("remove", *ask[reconcile.Listing](h, "remove", "192.0.2.128/25", "--cut").Cut, "globex")
+	expect("remove", *ask[api.Listing](h, "remove", "192.0.2.128/25", "--cut").Cut, "globex")
 	h.must("add", "192.0.2.128/25", "--owner", "globex")
 	open()
-	expect("suspend a host", *ask[reconcile.SuspendResult](h, "suspend", "192.0.2.7", "--cut").Cut, "acme 7")
-	if r := ask[reconcile.SuspendResult](h, "suspend", "192.0.2.8"); r.Cut != nil || isCut(conns["acme 8"]) {
+	expect("suspend a host", *ask[api.SuspendResult](h, "suspend", "192.0.2.7", "--cut").Cut, "acme 7")
+	if r := ask[api.SuspendResult](h, "suspend", "192.0.2.8"); r.Cut != nil || isCut(conns["acme 8"]) {
 		t.Errorf("without --cut: %+v", r)
 	}
-	expect("suspend again, and cut", *ask[reconcile.SuspendResult](h, "suspend", "acme", "--cut").Cut, "acme 8")
+	expect("suspend again, and cut", *ask[api.SuspendResult](h, "suspend", "acme", "--cut").Cut, "acme 8")
 	for _, subject := range []string{"192.0.2.7", "192.0.2.8", "acme"} {
 		h.must("resume", subject)
 	}
 	open()
 	h.must("add", "192.0.2.0/24")
-	expect("remove what is listed by another", *ask[reconcile.Listing](h, "remove", "192.0.2.0/24", "--cut").Cut)
+	expect("remove what is listed by another", *ask[api.Listing](h, "remove", "192.0.2.0/24", "--cut").Cut)
 }

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // open asserts that nothing of the gate is left: no program, no pin, no filter.
@@ -74,11 +74,11 @@ func TestDetachOneOfTwo(t *testing.T) {
 	link := labtest.Must(h.lab.AddLink("eth1"))(t)
 	d := h.run(append(alone, "--interface", "eth0,eth1")...)
 	h.refused(1, "eth7 is not guarded", "detach", "--yes", "--interface", "eth7")
-	answer := ask[reconcile.DetachResult](h, "detach", "--yes", "--interface", "eth1")
+	answer := ask[api.DetachResult](h, "detach", "--yes", "--interface", "eth1")
 	if len(answer.Detached) != 1 || answer.Detached[0] != "eth1" || len(answer.Left) != 1 || answer.Left[0] != "eth0" {
 		t.Errorf("answer %+v", answer)
 	}
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(link), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(link), netlab.Connected)
 	// An event of the interface makes the daemon look at it again.
 	for _, up := range []bool{false, true} {
 		if err := h.lab.Host.SetUp("eth1", up); err != nil {
@@ -111,7 +111,7 @@ func TestDetachWithoutADaemon(t *testing.T) {
 	h.shut()
 	h.refused(1, "eth7 is not guarded", "detach", "--yes", "--interface", "eth7")
 	h.must("detach", "--yes", "--interface", "eth1")
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(link), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(link), netlab.Connected)
 	h.shut()
 	r := h.cli("detach", "--yes")
 	if r.code != 0 || !strings.Contains(r.stderr, "no daemon answers") {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // stream adds prefixes one by one until the daemon is gone, and returns those that
@@ -75,7 +75,7 @@ func TestAcknowledgedSurvivesSIGKILL(t *testing.T) {
 func (h *host) survived(when string, acknowledged []netip.Prefix, asked map[netip.Prefix]bool) {
 	h.tb.Helper()
 	listed := map[netip.Prefix]bool{}
-	for _, entry := range ask[reconcile.Listing](h, "list", "--owner", "acme").Entries {
+	for _, entry := range ask[api.Listing](h, "list", "--owner", "acme").Entries {
 		listed[entry.Prefix] = true
 		if !asked[entry.Prefix] {
 			h.tb.Errorf("%s: %s is listed and was never added", when, entry.Prefix)

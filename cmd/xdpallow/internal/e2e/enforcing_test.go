@@ -19,8 +19,8 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -162,11 +162,11 @@ func TestQuestionsLeaveNoTrace(t *testing.T) {
 	h.serve()
 	h.run(allowed...)
 	h.shut()
-	traces := func() (used []uint64, entries []reconcile.Entry) {
+	traces := func() (used []uint64, entries []api.Entry) {
 		for _, words := range [][]string{{"listed"}, {"drop"}, {"audit"}, {"not_opening"}} {
 			used = append(used, h.packets(words...))
 		}
-		return used, ask[reconcile.Listing](h, "list").Entries
+		return used, ask[api.Listing](h, "list").Entries
 	}
 	// Whatever the first clients left behind must have come in.
 	used, entries := traces()
@@ -248,7 +248,7 @@ func TestMetrics(t *testing.T) {
 	h.shut()
 	h.eventually(5*time.Second, "metrics and stats that agree", func() bool {
 		text := h.scrape(at)
-		stats := ask[reconcile.Stats](h, "stats")
+		stats := ask[api.Stats](h, "stats")
 		packets, bytes := series(text, "xdpallow_packets_total"), series(text, "xdpallow_bytes_total")
 		for _, c := range stats.Counters {
 			labels := fmt.Sprintf(`{family=%q,interface=%q,layer=%q,reason=%q,verdict=%q}`, c.Family, c.Interface, c.Layer, c.Reason, c.Verdict)

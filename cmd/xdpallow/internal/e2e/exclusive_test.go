@@ -78,8 +78,8 @@ func TestTwoDaemons(t *testing.T) {
 	h.run(alone...)
 	second := n.run("--backstop=off", "--interface", "eth1", "--allow", netlab.UnlistedPrefix4.String())
 	h.shut()
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(link), netlab.Connected)
-	labtest.Expect(t, h.lab.Wire, netlab.Listed4, api(link), netlab.Dropped)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(link), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Listed4, apiAt(link), netlab.Dropped)
 	n.must("detach", "--yes")
 	if code := second.ends(); code != 0 {
 		t.Errorf("the second daemon ended with %d:\n%s", code, second.logged())

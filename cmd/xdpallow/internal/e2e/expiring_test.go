@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // Promise: what ends within 14 days is warned of, in the log, in status, in stats and in
@@ -20,7 +20,7 @@ func TestExpiring(t *testing.T) {
 	expect := func(when string, want ...string) {
 		t.Helper()
 		var got []string
-		for _, e := range ask[reconcile.Listing](h, "list", "--expiring", "14d").Entries {
+		for _, e := range ask[api.Listing](h, "list", "--expiring", "14d").Entries {
 			got = append(got, e.Prefix.String())
 		}
 		if s := h.status(); strings.Join(got, " ") != strings.Join(want, " ") || s.Expiring != len(want) {
@@ -38,7 +38,7 @@ func TestExpiring(t *testing.T) {
 	}
 	h.must("add", "198.51.100.0/24", "--owner", "acme", "--for", "90d")
 	expect("extended")
-	if got := len(ask[reconcile.Listing](h, "list", "--expiring", "13w").Entries); got != 2 {
+	if got := len(ask[api.Listing](h, "list", "--expiring", "13w").Entries); got != 2 {
 		t.Errorf("%d entries end within 13 weeks, want 2", got)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // refusedUntil asserts that a command is refused with 1 and changes nothing, and that
@@ -181,7 +181,7 @@ func TestOwnSessionIsGuarded(t *testing.T) {
 		t.Errorf("reload: exit %d, want 1 and %q:\n%s%s", r.code, says, r.stdout, r.stderr)
 	}
 	h.must("reload") // somebody who came in by another way
-	if got := ask[reconcile.Listing](h, "list").Entries; len(got) != 2 || got[0].Origins[0] != policy.OriginCLI {
+	if got := ask[api.Listing](h, "list").Entries; len(got) != 2 || got[0].Origins[0] != policy.OriginCLI {
 		t.Errorf("left are %+v", got)
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Promise: a change log that cannot be written keeps nobody from letting a customer
@@ -48,7 +48,7 @@ func TestHistoryOfAFullDisk(t *testing.T) {
 	}
 	h.run(allowed...)
 	h.healed()
-	changes := ask[reconcile.History](h, "history").Changes
+	changes := ask[api.History](h, "history").Changes
 	if n := len(changes); n != 2 || changes[1].Reason != "on a full disk" || changes[1].Sequence != changes[0].Sequence+1 {
 		t.Errorf("history: %+v", changes)
 	}
@@ -85,7 +85,7 @@ func TestHistoryNamesWhoLoggedIn(t *testing.T) {
 	as("0", "", "remove", "192.0.2.1")
 	want := []string{"1 add: 4711", "2 suspend: 1234", "3 resume: nobody", "4 remove: 0"}
 	var got []string
-	for i, change := range ask[reconcile.History](h, "history", "-n", "4").Changes {
+	for i, change := range ask[api.History](h, "history", "-n", "4").Changes {
 		who := "nobody"
 		if change.LoginUID != nil {
 			who = fmt.Sprint(*change.LoginUID)

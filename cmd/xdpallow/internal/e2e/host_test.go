@@ -21,9 +21,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // binary is the shipped binary, built once.
@@ -174,14 +174,14 @@ func ask[T any](h *host, args ...string) (answer T) {
 	return answer
 }
 
-func (h *host) status() reconcile.Status { return ask[reconcile.Status](h, "status") }
+func (h *host) status() api.Status { return ask[api.Status](h, "status") }
 
 // packets sums the counters that have all of the given words: an interface, a
 // verdict, a reason, a family. The backstop counts some packets again: its own are
 // summed when the word backstop is given.
 func (h *host) packets(words ...string) (packets uint64) {
 	h.tb.Helper()
-	for _, c := range ask[reconcile.Stats](h, "stats").Counters {
+	for _, c := range ask[api.Stats](h, "stats").Counters {
 		text := fmt.Sprintf(" %s %s %s %s %s ", c.Interface, c.Layer, c.Verdict, c.Reason, c.Family)
 		all := (c.Layer == "backstop") == slices.Contains(words, "backstop")
 		for _, word := range words {

@@ -9,9 +9,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // guarded returns how an interface is attached: "native", "generic" or "".
@@ -25,8 +25,8 @@ func (h *host) guarded(name string) string {
 	return ""
 }
 
-// api is where the API is reached over a link.
-func api(link *netlab.Link) netip.AddrPort { return netip.AddrPortFrom(link.Host4, port) }
+// apiAt is where the API is reached over a link.
+func apiAt(link *netlab.Link) netip.AddrPort { return netip.AddrPortFrom(link.Host4, port) }
 
 // Promise: several interfaces are guarded by one list, also one with a dot in its
 // name; one that is up and addressed and that nobody asked for is told.
@@ -45,9 +45,9 @@ func TestSeveralInterfaces(t *testing.T) {
 		t.Errorf("uncovered are %q, want eth9", s.Uncovered)
 	}
 	h.shut()
-	labtest.Expect(t, h.lab.Wire, netlab.Listed4, api(dotted), netlab.Connected)
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(dotted), netlab.Dropped)
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(stray), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Listed4, apiAt(dotted), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(dotted), netlab.Dropped)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(stray), netlab.Connected)
 	if h.packets("eth0.5", "drop", "not_listed") == 0 {
 		t.Error("the drops of eth0.5 are not counted as its own")
 	}
@@ -68,8 +68,8 @@ func TestInterfacesComeAndGo(t *testing.T) {
 		link := labtest.Must(h.lab.AddLink("eth1"))(t)
 		h.eventually(10*time.Second, "eth1 guarded", func() bool { return h.guarded("eth1") == "native" })
 		h.healed()
-		labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(link), netlab.Dropped)
-		labtest.Expect(t, h.lab.Wire, netlab.Listed4, api(link), netlab.Connected)
+		labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(link), netlab.Dropped)
+		labtest.Expect(t, h.lab.Wire, netlab.Listed4, apiAt(link), netlab.Connected)
 		counted := h.packets("eth1", "drop", "not_listed")
 		if counted <= before {
 			t.Errorf("round %d: %d drops on eth1 after %d: a counter went backwards", round, counted, before)
@@ -166,15 +166,15 @@ func TestUnnamedInterfaceStaysShut(t *testing.T) {
 	if p.Hint != "xdpallow detach --interface eth1 --socket "+h.socket() || !h.status().Enforcing {
 		t.Errorf("hint %q, enforcing %v", p.Hint, h.status().Enforcing)
 	}
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(other), netlab.Dropped)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(other), netlab.Dropped)
 	h.must("add", netlab.Unlisted4.String())
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(other), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(other), netlab.Connected)
 	h.must("remove", netlab.Unlisted4.String())
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(other), netlab.Dropped)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(other), netlab.Dropped)
 
 	h.must(append(strings.Fields(p.Hint)[1:], "--yes")...)
 	h.healed()
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(other), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(other), netlab.Connected)
 	h.shut()
 }
 
@@ -186,7 +186,7 @@ func TestChangedServicesAreOneGeneration(t *testing.T) {
 	labtest.Listen(t, h.lab.Host, ":9443")
 	h.serve()
 	h.run(allowed...).stop()
-	before := ask[reconcile.Status](h, "status").Generation
+	before := ask[api.Status](h, "status").Generation
 	d := h.run(append(allowed, "--port", "9443,udp/53", "--mode", "audit")...)
 	if s := h.status(); s.Generation != before+1 || len(s.Services) != 1 || len(s.Services[0].Ports) != 2 {
 		t.Errorf("generation %d after %d, services %+v", s.Generation, before, s.Services)

@@ -77,8 +77,8 @@ func TestReadyWaitsForLateInterfaces(t *testing.T) {
 	if xdp := device.Attrs().Xdp; xdp == nil || !xdp.Attached || ebpf.ProgramID(xdp.ProgId) > last {
 		t.Errorf("ready, and eth1 has %+v; want a program that was loaded before it came, %d or less", xdp, last)
 	}
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(link), netlab.Dropped)
-	labtest.Expect(t, h.lab.Wire, netlab.Listed4, api(link), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(link), netlab.Dropped)
+	labtest.Expect(t, h.lab.Wire, netlab.Listed4, apiAt(link), netlab.Connected)
 	d.stop()
 
 	h.under(r, append(alone, "--interface", "eth0,eth1,nosuch0")...)

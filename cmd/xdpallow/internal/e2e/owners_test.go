@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // globex is another customer than the one who is suspended or limited.
@@ -23,15 +23,15 @@ var (
 const customersList = "203.0.113.0/24 owner=acme\n2001:db8:a::/48 owner=acme\n192.0.2.0/24 owner=globex\n"
 
 // owner is what is reported of one owner.
-func (h *host) owner(name string) reconcile.Owner {
+func (h *host) owner(name string) api.Owner {
 	h.tb.Helper()
-	for _, o := range ask[reconcile.Owners](h, "owners").Owners {
+	for _, o := range ask[api.Owners](h, "owners").Owners {
 		if o.Owner == name {
 			return o
 		}
 	}
 	h.tb.Fatalf("owner %s is not there", name)
-	return reconcile.Owner{}
+	return api.Owner{}
 }
 
 // Promise (issue 5): who is suspended is refused at once, by XDP and by the backstop,
@@ -159,7 +159,7 @@ func TestLimitedOwnerUnderFlood(t *testing.T) {
 	if connected[1]*100 < connected[0]*95 || connected[0] == 0 {
 		t.Errorf("others: %d connections without, %d with the flood: less than 95 %%", connected[0], connected[1])
 	}
-	var acme reconcile.Owner
+	var acme api.Owner
 	h.eventually(2*time.Second, "every SYN of the flood is counted", func() bool {
 		acme = h.owner("acme")
 		return acme.Passed+acme.Dropped["rate_limited"] == arrived

@@ -16,8 +16,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -25,17 +25,17 @@ import (
 // a picture of everything that a refused command must not have touched.
 
 // problem returns the problem of that code and subject.
-func problem(s reconcile.Status, code, subject string) (reconcile.Problem, bool) {
+func problem(s api.Status, code, subject string) (api.Problem, bool) {
 	for _, p := range s.Problems {
 		if p.Code == code && p.Subject == subject {
 			return p, true
 		}
 	}
-	return reconcile.Problem{}, false
+	return api.Problem{}, false
 }
 
 // broken waits until status names the problem, and returns it.
-func (h *host) broken(code, subject string) (p reconcile.Problem) {
+func (h *host) broken(code, subject string) (p api.Problem) {
 	h.tb.Helper()
 	h.eventually(15*time.Second, fmt.Sprintf("problem %s of %q", code, subject), func() (found bool) {
 		p, found = problem(h.status(), code, subject)
@@ -49,7 +49,7 @@ func (h *host) healed() {
 	h.tb.Helper()
 	h.eventually(35*time.Second, "a gate without problems", func() bool {
 		s := h.status()
-		return s.Enforcing && !slices.ContainsFunc(s.Problems, func(p reconcile.Problem) bool { return p.Code != "repaired" })
+		return s.Enforcing && !slices.ContainsFunc(s.Problems, func(p api.Problem) bool { return p.Code != "repaired" })
 	})
 }
 

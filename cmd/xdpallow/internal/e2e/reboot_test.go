@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // file writes a file of the host's configuration and returns its path.
@@ -137,7 +137,7 @@ func TestRebootWithATornList(t *testing.T) {
 			t.Errorf("cut at %d: enforcing %v, generation %d after %d, %+v", cut, s.Enforcing, s.Generation, before.Generation, p)
 		}
 		// Both adds were acknowledged: they stand in the database, torn list or not.
-		if got := len(ask[reconcile.Listing](h, "list").Entries); got != 3 {
+		if got := len(ask[api.Listing](h, "list").Entries); got != 3 {
 			t.Errorf("cut at %d: %d prefixes, want 3", cut, got)
 		}
 		h.shut()

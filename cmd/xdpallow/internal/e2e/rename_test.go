@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Promise (0 gaps): an interface that is renamed while the daemon runs keeps its program,
@@ -19,7 +19,7 @@ func TestRenamedWhileRunning(t *testing.T) {
 	h.serve()
 	old := labtest.Must(h.lab.AddLink("eth1"))(t)
 	d := h.run(append(alone, "--interface", "eth0,eth1")...)
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(old), netlab.Dropped)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(old), netlab.Dropped)
 	before, counted := h.interfaceOf("eth1"), h.packets("eth1", "drop", "not_listed")
 	h.rename("eth1", "wan0")
 	h.eventually(10*time.Second, "the renamed one is known by its name", func() bool { return h.interfaceOf("wan0").Attached })
@@ -30,12 +30,12 @@ func TestRenamedWhileRunning(t *testing.T) {
 	if at := h.interfaceOf("wan0"); at.LinkID != before.LinkID || at.ProgramID != before.ProgramID {
 		t.Errorf("renamed it is %+v, and was %+v", at, before)
 	}
-	labtest.Expect(t, h.lab.Wire, netlab.Listed4, api(old), netlab.Connected)
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(old), netlab.Dropped)
+	labtest.Expect(t, h.lab.Wire, netlab.Listed4, apiAt(old), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(old), netlab.Dropped)
 	if now := h.packets("wan0", "drop", "not_listed"); now <= counted {
 		t.Errorf("%d drops after %d", now, counted)
 	}
-	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, api(h.lab.Link("eth2")), netlab.Dropped)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(h.lab.Link("eth2")), netlab.Dropped)
 	p := h.broken("interface_not_named", "wan0")
 	if s := h.status(); !s.Enforcing || !strings.Contains(p.Hint, "detach --interface wan0") {
 		t.Errorf("enforcing %v, %+v", s.Enforcing, p)
@@ -52,14 +52,14 @@ func TestRenamedWhileRunning(t *testing.T) {
 }
 
 // interfaceOf is what status says of one interface.
-func (h *host) interfaceOf(name string) reconcile.Interface {
+func (h *host) interfaceOf(name string) api.Interface {
 	h.tb.Helper()
 	for _, i := range h.status().Interfaces {
 		if i.Name == name {
 			return i
 		}
 	}
-	return reconcile.Interface{}
+	return api.Interface{}
 }
 
 func (h *host) rename(from, to string) {

@@ -14,10 +14,10 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // randomList is a list of n lines or fewer, with all that a line can hold.
@@ -82,7 +82,7 @@ func TestTextMovesToAnotherHost(t *testing.T) {
 				t.Fatalf("list -o text | %s (-from +to)\n%s", name, diff)
 			}
 		}
-		again := decode[reconcile.Plan](from, replaced.fed(listed, "replace", "-", "--allow-empty", "-o", "json"))
+		again := decode[api.Plan](from, replaced.fed(listed, "replace", "-", "--allow-empty", "-o", "json"))
 		if len(again.Added)+len(again.Removed)+len(again.Changed) > 0 || len(again.Entries) != again.Total {
 			t.Fatalf("the same list changes something: %+v", again)
 		}
@@ -109,8 +109,8 @@ func (h *host) talk(from netip.Addr, to netip.AddrPort) {
 }
 
 // cut is what is told of one entry; last_seen says only whether it is there.
-func cut(prefix, owner, service string, seen bool, peers ...reconcile.CutPeer) reconcile.Cut {
-	c := reconcile.Cut{Owner: owner, Services: strings.Split(service, ","), Peers: slices.Concat([]reconcile.CutPeer{}, peers)}
+func cut(prefix, owner, service string, seen bool, peers ...api.CutPeer) api.Cut {
+	c := api.Cut{Owner: owner, Services: strings.Split(service, ","), Peers: slices.Concat([]api.CutPeer{}, peers)}
 	if prefix != "" {
 		p := netip.MustParsePrefix(prefix)
 		c.Prefix = &p
@@ -124,14 +124,14 @@ func cut(prefix, owner, service string, seen bool, peers ...reconcile.CutPeer) r
 	return c
 }
 
-func peer(addr netip.Addr, number uint16, connections int) reconcile.CutPeer {
-	return reconcile.CutPeer{Address: addr, Port: policy.Port{Protocol: policy.TCP, Number: number}, Connections: connections}
+func peer(addr netip.Addr, number uint16, connections int) api.CutPeer {
+	return api.CutPeer{Address: addr, Port: policy.Port{Protocol: policy.TCP, Number: number}, Connections: connections}
 }
 
 // cuts runs a command with -o json and asserts whom it says to cut off.
-func (h *host) cuts(want []reconcile.Cut, args ...string) {
+func (h *host) cuts(want []api.Cut, args ...string) {
 	h.tb.Helper()
-	got := decode[reconcile.Foreseen](h, h.must(append(args, "-o", "json")...)).Cuts
+	got := decode[api.Foreseen](h, h.must(append(args, "-o", "json")...)).Cuts
 	for i := range got {
 		if at := got[i].LastSeen; at != nil {
 			if off := time.Since(*at); off < -5*time.Second || off > time.Minute {
@@ -166,7 +166,7 @@ func TestPlanSaysWhomItCuts(t *testing.T) {
 	h.must("add", "192.0.2.0/24", "--owner", "nobody")
 
 	// Nobody came so far.
-	h.cuts([]reconcile.Cut{}, "remove", "192.0.2.0/24", netlab.UnlistedPrefix4.String(), "--dry-run")
+	h.cuts([]api.Cut{}, "remove", "192.0.2.0/24", netlab.UnlistedPrefix4.String(), "--dry-run")
 	h.talk(netlab.Unlisted4, h.api4())
 	h.talk(netlab.Unlisted4, h.api4())
 	h.talk(netlab.Unlisted6, h.api6())
@@ -178,39 +178,39 @@ func TestPlanSaysWhomItCuts(t *testing.T) {
 	}
 	defer local.Close()
 	h.eventually(5*time.Second, "what the kernel saw", func() bool {
-		return !slices.ContainsFunc(ask[reconcile.Listing](h, "list").Entries, func(e reconcile.Entry) bool { return e.LastSeen == nil && e.Owner != "nobody" })
+		return !slices.ContainsFunc(ask[api.Listing](h, "list").Entries, func(e api.Entry) bool { return e.LastSeen == nil && e.Owner != "nobody" })
 	})
 	globex4 := cut(netlab.UnlistedPrefix4.String(), "globex", "api", true, peer(netlab.Unlisted4, port, 2))
 	globex6 := cut(netlab.UnlistedPrefix6.String(), "globex", "api", true, peer(netlab.Unlisted6, port, 1))
 	acme := cut(netlab.ListedPrefix4.String(), "acme", "api", true, peer(netlab.Listed4, port, 1))
 
 	before := h.picture()
-	h.cuts([]reconcile.Cut{globex4, globex6}, "remove", "--owner", "globex", "--dry-run")
-	h.cuts([]reconcile.Cut{globex4, globex6}, "replace", h.file("none.list", "192.0.2.0/24\n"), "--dry-run")
-	h.cuts([]reconcile.Cut{globex4}, "replace", h.file("six.list", netlab.UnlistedPrefix6.String()+"\n"), "--dry-run")
+	h.cuts([]api.Cut{globex4, globex6}, "remove", "--owner", "globex", "--dry-run")
+	h.cuts([]api.Cut{globex4, globex6}, "replace", h.file("none.list", "192.0.2.0/24\n"), "--dry-run")
+	h.cuts([]api.Cut{globex4}, "replace", h.file("six.list", netlab.UnlistedPrefix6.String()+"\n"), "--dry-run")
 	// Two halves are the whole.
-	h.cuts([]reconcile.Cut{}, "replace", h.file("halves.list", "198.51.100.0/25\n198.51.100.128/25\n"+netlab.UnlistedPrefix6.String()), "--dry-run")
-	h.cuts([]reconcile.Cut{globex4, globex6}, "suspend", "globex", "--dry-run")
-	h.cuts([]reconcile.Cut{globex4}, "suspend", netlab.Unlisted4.String(), "--dry-run", "--cut")
+	h.cuts([]api.Cut{}, "replace", h.file("halves.list", "198.51.100.0/25\n198.51.100.128/25\n"+netlab.UnlistedPrefix6.String()), "--dry-run")
+	h.cuts([]api.Cut{globex4, globex6}, "suspend", "globex", "--dry-run")
+	h.cuts([]api.Cut{globex4}, "suspend", netlab.Unlisted4.String(), "--dry-run", "--cut")
 	// Seen long ago is not in use, but connected is.
 	time.Sleep(2100 * time.Millisecond) // last_seen is in seconds
-	h.cuts([]reconcile.Cut{globex4}, "remove", netlab.UnlistedPrefix4.String(), "--dry-run", "--seen", "1s")
+	h.cuts([]api.Cut{globex4}, "remove", netlab.UnlistedPrefix4.String(), "--dry-run", "--seen", "1s")
 	h.unchanged(before, "dry runs")
 
 	// A new port in the config: who is connected to it and not listed; and one that goes.
 	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme service=mail\n")
 	h.config(config(both))
-	h.cuts([]reconcile.Cut{acme}, "reload", "--dry-run")
+	h.cuts([]api.Cut{acme}, "reload", "--dry-run")
 	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme service=api\n")
-	h.cuts([]reconcile.Cut{cut("", "", "mail", false, peer(netlab.Listed4, second, 1))}, "reload", "--dry-run")
+	h.cuts([]api.Cut{cut("", "", "mail", false, peer(netlab.Listed4, second, 1))}, "reload", "--dry-run")
 	stranger := netlab.Listed4.String() + " (not listed)"
 	if r := h.cli("reload", "--dry-run"); !strings.Contains(r.stdout, "! "+stranger+" is cut off from mail: 1 connection to tcp/8445\n") {
 		t.Errorf("reload --dry-run:\n%s%s", r.stdout, r.stderr)
 	}
 	h.file("acme.list", netlab.ListedPrefix4.String()+" owner=acme\n")
-	h.cuts([]reconcile.Cut{}, "reload", "--dry-run")
+	h.cuts([]api.Cut{}, "reload", "--dry-run")
 	h.config(config(strings.ReplaceAll(both, "[8443]", "[8443], mode: audit")))
-	h.cuts([]reconcile.Cut{}, "reload", "--dry-run", "--allow-open")
+	h.cuts([]api.Cut{}, "reload", "--dry-run", "--allow-open")
 
 	// Without a dry run it is one line, and done.
 	r := h.cli("remove", "--owner", "globex")

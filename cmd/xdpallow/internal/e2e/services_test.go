@@ -13,10 +13,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // The ports of three services; the first is that of flags.
@@ -44,10 +44,10 @@ func (h *host) config(text string) string {
 }
 
 // question is check; dropped is no error of it.
-func (h *host) question(addr netip.Addr, port int) reconcile.CheckResult {
+func (h *host) question(addr netip.Addr, port int) api.CheckResult {
 	h.tb.Helper()
 	r := h.cli("check", addr.String(), "--port", fmt.Sprint(port), "-o", "json")
-	var answer reconcile.CheckResult
+	var answer api.CheckResult
 	if err := json.Unmarshal([]byte(r.stdout), &answer); err != nil || r.code > 1 || (r.code == 1) != (answer.Verdict == "drop") {
 		h.tb.Fatalf("check %s: exit %d\n%s%s", addr, r.code, r.stdout, r.stderr)
 	}
@@ -170,7 +170,7 @@ func TestLifetimes(t *testing.T) {
 	h.must("add", netlab.ListedPrefix6.String(), "--for", "1s")
 	h.must("add", netlab.ListedPrefix6.String(), "--for", "1h") // once more: extended
 	after := time.Now()
-	listed := ask[reconcile.Listing](h, "list", "--owner", "acme").Entries
+	listed := ask[api.Listing](h, "list", "--owner", "acme").Entries
 	if len(listed) != 1 || listed[0].Until == nil || listed[0].Until.Location() != time.UTC {
 		t.Fatalf("listed are %+v", listed)
 	}
@@ -236,7 +236,7 @@ func TestNested(t *testing.T) {
 `))
 	h.must("add", "203.0.113.0/28", "--for", "3s", "--service", "web")
 	h.must("add", "203.0.113.10", "--for", "3s")
-	entries := ask[reconcile.Listing](h, "list").Entries
+	entries := ask[api.Listing](h, "list").Entries
 	var listed []policy.Entry
 	var end time.Time
 	for _, e := range entries {
@@ -299,7 +299,7 @@ func TestConfigReload(t *testing.T) {
 	if got := h.status().Origins; len(got) != 1 || got[0].Name != policy.OriginConfig || got[0].Entries != 1 {
 		t.Errorf("origins are %+v", got)
 	}
-	if entries := ask[reconcile.Listing](h, "list").Entries; len(entries) != 1 || entries[0].Origins[0] != "config" {
+	if entries := ask[api.Listing](h, "list").Entries; len(entries) != 1 || entries[0].Origins[0] != "config" {
 		t.Errorf("entries are %+v", entries)
 	}
 	if r := h.cli("remove", "203.0.113.0/24"); r.code != 1 || !strings.Contains(r.stderr, "it stands in "+path+":3") {
@@ -486,7 +486,7 @@ func TestStartKeepsAServiceWithItsPrefixes(t *testing.T) {
 	h.config("interfaces: [eth0]\nservices: {api: {ports: [8443]}, web: {ports: [8445], drop: strict}}\nallow: [203.0.113.0/24 service=api, 203.0.113.0/28 service=web]\n")
 	h.run("--config", path)
 	s := h.status()
-	if !s.Enforcing || !slices.ContainsFunc(s.Problems, func(p reconcile.Problem) bool {
+	if !s.Enforcing || !slices.ContainsFunc(s.Problems, func(p api.Problem) bool {
 		return p.Code == "kept_shut" && strings.HasPrefix(p.Hint, "xdpallow reload --allow-open")
 	}) {
 		t.Errorf("enforcing %v, problems %+v", s.Enforcing, s.Problems)

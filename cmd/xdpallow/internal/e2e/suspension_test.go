@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // meets expects what becomes of one SYN from each client.
@@ -113,7 +113,7 @@ func TestHostWithoutOwnerIsTheNetworks(t *testing.T) {
 
 	for _, client := range []netip.Addr{own, nobodys, others} {
 		conn := h.hold(client, h.api4())
-		n := ask[reconcile.CutResult](h, "cut", "acme").Cut
+		n := ask[api.CutResult](h, "cut", "acme").Cut
 		if want := client != others; isCut(conn) != want || (n == 1) != want {
 			t.Errorf("cut acme: %d connections, the one of %s is cut: %v, want %v", n, client, !want, want)
 		}
@@ -135,7 +135,7 @@ func TestRemoveOfWhatIsCovered(t *testing.T) {
 	if r.code != 0 || !strings.Contains(r.stdout, "removed 203.0.113.7/32") || !strings.Contains(r.stdout, "203.0.113.0/29 (acme) still lists it") {
 		t.Errorf("%+v", r)
 	}
-	if list := ask[reconcile.Listing](h, "list"); len(list.Entries) != 1 {
+	if list := ask[api.Listing](h, "list"); len(list.Entries) != 1 {
 		t.Errorf("listed: %+v", list.Entries)
 	}
 	h.meets("removed", map[netip.Addr]netlab.Outcome{netlab.Listed4: netlab.Connected})
@@ -216,7 +216,7 @@ func TestCutIsAccountedFor(t *testing.T) {
 	if !isCut(conn) {
 		t.Error("the connection is open")
 	}
-	last := ask[reconcile.History](h, "history").Changes
+	last := ask[api.History](h, "history").Changes
 	if c := last[len(last)-1]; !strings.HasPrefix(c.Command, "cut ") || c.Reason != "OPS-7, everybody out" || c.Before != c.After {
 		t.Errorf("the last of the history is %+v", c)
 	}

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // attackers are nobody's prefix in any test.
@@ -132,7 +132,7 @@ func (h *host) segments() uint64 {
 func (h *host) counted() map[string]uint64 {
 	h.tb.Helper()
 	counted := map[string]uint64{}
-	for _, c := range ask[reconcile.Stats](h, "stats").Counters {
+	for _, c := range ask[api.Stats](h, "stats").Counters {
 		key := c.Verdict + " " + c.Reason + " " + c.Family
 		// The backstop sees some of the same traffic again.
 		if c.Layer == "xdp" && c.Packets > 0 && key != "pass other_protocol ipv6" {

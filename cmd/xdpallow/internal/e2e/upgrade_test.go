@@ -14,7 +14,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/xdpallow/xdpallow/loader"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // takesOver runs another build and checks that it adopted the link.
@@ -82,9 +82,9 @@ func (h *host) linkID() uint32 {
 var equalPrefixes = gocmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 
 // list is the whole policy as people see it, without what changes by itself.
-func (h *host) list() []reconcile.Entry {
+func (h *host) list() []api.Entry {
 	h.tb.Helper()
-	entries := ask[reconcile.Listing](h, "list").Entries
+	entries := ask[api.Listing](h, "list").Entries
 	for i := range entries {
 		entries[i].LastSeen, entries[i].FirstEnforced, entries[i].Hits = nil, nil, 0
 	}

@@ -10,8 +10,8 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // used is what list says of the use of one prefix.
@@ -22,7 +22,7 @@ func (h *host) used(prefix string) (use struct {
 },
 ) {
 	h.tb.Helper()
-	for _, e := range ask[reconcile.Listing](h, "list").Entries {
+	for _, e := range ask[api.Listing](h, "list").Entries {
 		if e.Prefix.String() != prefix {
 			continue
 		}
@@ -182,7 +182,7 @@ func TestUnused(t *testing.T) {
 			t.Errorf("list --unused does not say %q: %+v", says, r)
 		}
 	}
-	if listing := ask[reconcile.Listing](h, "list", "--unused", "2s"); len(listing.Connected) != 1 || listing.Connected[0].String() != idle {
+	if listing := ask[api.Listing](h, "list", "--unused", "2s"); len(listing.Connected) != 1 || listing.Connected[0].String() != idle {
 		t.Errorf("connected: %v", listing.Connected)
 	}
 	open.CloseIdleConnections()

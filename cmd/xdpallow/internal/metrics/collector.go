@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -120,7 +121,7 @@ func (w writer) gauges(s Snapshot) {
 		w.gauge(originN, float64(o.Entries), string(o.Name))
 		w.gauge(originUp, truth(o.Error == ""), string(o.Name))
 	}
-	w.gauge(writable, truth(!slices.ContainsFunc(status.Problems, func(p reconcile.Problem) bool { return p.Code == reconcile.Unwritable })))
+	w.gauge(writable, truth(!slices.ContainsFunc(status.Problems, func(p api.Problem) bool { return p.Code == reconcile.Unwritable })))
 	w.gauge(buildInfo, 1, status.Version, runtime.Version())
 }
 

@@ -14,8 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/expfmt"
-
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // scrapeTimeout bounds one reading: Prometheus itself gives up after 10 s.
@@ -23,10 +22,10 @@ const scrapeTimeout = 5 * time.Second
 
 // Snapshot is one reading of the gate.
 type Snapshot struct {
-	Status reconcile.Status
-	Stats  reconcile.Stats // every series, zero rows too
-	IPv4   int             // entries
-	IPv6   int             // entries
+	Status api.Status
+	Stats  api.Stats // every series, zero rows too
+	IPv4   int       // entries
+	IPv6   int       // entries
 
 	Expiring   int               // entries that end within Soon
 	Owners     []Owner           // each once, those without traffic too
@@ -35,7 +34,7 @@ type Snapshot struct {
 }
 
 // Soon is how long before its end an entry counts as expiring.
-const Soon = reconcile.Soon
+const Soon = api.Soon
 
 // Owner counts the TCP openings of one owner since counting began.
 type Owner struct {

@@ -17,8 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 type source struct {
@@ -33,15 +32,15 @@ func sample() source {
 		IPv4: 2, IPv6: 1,
 		Expiring: 2, EventsLost: 9, Repairs: map[string]uint64{"entry": 3, "new_word": 1},
 		Owners: []Owner{{Name: "acme", Passed: 12, Audited: 1, NearMisses: 5}, {Dropped: 4}},
-		Status: reconcile.Status{
+		Status: api.Status{
 			Enforcing: true, Generation: 7, Version: "v1",
-			Interfaces: []reconcile.Interface{
+			Interfaces: []api.Interface{
 				{Name: "eth0", Attach: "native", Attached: true},
 				{Name: "eth1", Attach: "native"}, // was native, is gone
 			},
-			Origins: []reconcile.OriginStatus{{Name: "cli", Entries: 1}, {Name: "file:a.list", Entries: 2, Error: "a.list:3: bad"}},
+			Origins: []api.OriginStatus{{Name: "cli", Entries: 1}, {Name: "file:a.list", Entries: 2, Error: "a.list:3: bad"}},
 		},
-		Stats: reconcile.Stats{Counters: []reconcile.Counter{
+		Stats: api.Stats{Counters: []api.Counter{
 			{Interface: "eth0", Layer: "xdp", Verdict: "pass", Reason: "listed", Family: "ipv4", Packets: 12, Bytes: 888},
 			{Interface: "eth0", Layer: "xdp", Verdict: "drop", Reason: "not_listed", Family: "ipv6"},
 		}},
@@ -210,7 +209,7 @@ func TestOwnersScale(t *testing.T) {
 func TestStateWritable(t *testing.T) {
 	for code, want := range map[string]string{"state_unwritable": "0", "state_damaged": "1"} {
 		source := sample()
-		source.answer.Status.Problems = []reconcile.Problem{{Code: code}}
+		source.answer.Status.Problems = []api.Problem{{Code: code}}
 		registry := prometheus.NewPedanticRegistry()
 		registry.MustRegister(NewCollector(source))
 		text := "# HELP xdpallow_state_writable Whether changes can be kept in the state directory (1) or are refused (0).\n# TYPE xdpallow_state_writable gauge\nxdpallow_state_writable " + want + "\n"

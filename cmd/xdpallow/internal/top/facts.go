@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 type fact struct {
@@ -51,7 +51,7 @@ func (m model) facts(place, turn int) section {
 }
 
 // gateFacts are where it stands. It has what is not as it should be first: a clipped line shows it.
-func gateFacts(status reconcile.Status) (wrong []fact) {
+func gateFacts(status api.Status) (wrong []fact) {
 	var right []fact
 	for _, i := range status.Interfaces {
 		name := printable(i.Name)
@@ -78,7 +78,7 @@ func gateFacts(status reconcile.Status) (wrong []fact) {
 	return append(wrong, right...)
 }
 
-func serviceFacts(services []reconcile.Service) (facts []fact) {
+func serviceFacts(services []api.Service) (facts []fact) {
 	for _, s := range services {
 		words := []string{s.Name}
 		for _, p := range s.Ports {

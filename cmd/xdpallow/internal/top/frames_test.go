@@ -8,8 +8,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/talkers"
 )
 
@@ -25,30 +25,30 @@ func attack(second int) Frame {
 		}
 	}
 	now := begin.Add(time.Duration(second) * time.Second)
-	count := func(iface, layer, verdict, reason, family string, packets, size float64) reconcile.Counter {
-		return reconcile.Counter{Interface: iface, Layer: layer, Verdict: verdict, Reason: reason, Family: family, Packets: uint64(packets), Bytes: uint64(packets * size)}
+	count := func(iface, layer, verdict, reason, family string, packets, size float64) api.Counter {
+		return api.Counter{Interface: iface, Layer: layer, Verdict: verdict, Reason: reason, Family: family, Packets: uint64(packets), Bytes: uint64(packets * size)}
 	}
 	n := float64(second)
 	return Frame{
 		Time: now, Host: "api-1.example.net",
-		Status: reconcile.Status{
+		Status: api.Status{
 			Enforcing: true, Generation: 42, Entries: 1204, Owners: 3, Version: "1.0.0",
-			Problems: []reconcile.Problem{
+			Problems: []api.Problem{
 				{Code: "origin_failing", Subject: "file:beta.list", Text: "not taken over, what it said last is enforced: allow.d/beta.list:3: 203.0.113.7/24 has host bits set", Hint: "xdpallow reload --dry-run"},
 			},
-			Interfaces: []reconcile.Interface{
+			Interfaces: []api.Interface{
 				{Name: "eth0", Attach: "native", Attached: true},
 				{Name: "eth1", Attach: "generic", Attached: true, Reason: "driver e1000e has no XDP: operation not supported"},
 			},
 			Uncovered: []string{"wg0"},
-			Backstop:  &reconcile.Backstop{Attached: true},
-			Services: []reconcile.Service{
+			Backstop:  &api.Backstop{Attached: true},
+			Services: []api.Service{
 				{Service: policy.Service{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}},
 				{Service: policy.Service{Name: "partner-upload", Ports: []policy.Port{{Protocol: policy.TCP, Number: 8443}}, Mode: policy.Audit, Scope: policy.ScopeStray}},
 			},
-			Daemon: &reconcile.Daemon{PID: 812, Since: begin.Add(-76 * time.Hour)},
+			Daemon: &api.Daemon{PID: 812, Since: begin.Add(-76 * time.Hour)},
 		},
-		Counters: []reconcile.Counter{
+		Counters: []api.Counter{
 			count("eth0", "xdp", "pass", "other_port", "ipv4", 4810*n, 120),
 			count("eth0", "xdp", "pass", "not_opening", "ipv4", 48200*n, 900),
 			count("eth0", "xdp", "pass", "listed", "ipv4", passed, 66),

@@ -15,16 +15,15 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
-
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
-func counted(second float64, counters ...reconcile.Counter) Frame {
+func counted(second float64, counters ...api.Counter) Frame {
 	return Frame{Time: begin.Add(time.Duration(second * float64(time.Second))), Counters: counters}
 }
 
-func dropped(iface string, packets uint64) reconcile.Counter {
-	return reconcile.Counter{Interface: iface, Layer: "xdp", Verdict: "drop", Reason: "not_listed", Family: "ipv4", Packets: packets, Bytes: 60 * packets}
+func dropped(iface string, packets uint64) api.Counter {
+	return api.Counter{Interface: iface, Layer: "xdp", Verdict: "drop", Reason: "not_listed", Family: "ipv4", Packets: packets, Bytes: 60 * packets}
 }
 
 func TestRates(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // slots is how many intervals a history holds.
@@ -75,7 +75,7 @@ type openings struct{ passed, dropped meter }
 // reading is a frame and the rates up to it.
 type reading struct {
 	frame    Frame
-	counters map[reconcile.Counter]reconcile.Counter // by what they count: packets and bytes are 0 in the key
+	counters map[api.Counter]api.Counter // by what they count: packets and bytes are 0 in the key
 	owners   map[string]openings
 	traffic  map[kind]traffic
 }
@@ -84,7 +84,7 @@ type reading struct {
 func (r *reading) next(frame Frame, interval time.Duration) *reading {
 	after := &reading{
 		frame:    frame,
-		counters: make(map[reconcile.Counter]reconcile.Counter, len(frame.Counters)),
+		counters: make(map[api.Counter]api.Counter, len(frame.Counters)),
 		owners:   make(map[string]openings, len(frame.Owners)),
 		traffic:  map[kind]traffic{},
 	}

@@ -14,7 +14,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/talkers"
 )
 
@@ -22,8 +22,8 @@ import (
 type Frame struct {
 	Time       time.Time // when it was read
 	Host       string
-	Status     reconcile.Status
-	Counters   []reconcile.Counter
+	Status     api.Status
+	Counters   []api.Counter
 	Owners     []Owner
 	Talkers    talkers.Snapshot
 	EventsLost uint64

@@ -19,9 +19,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"pgregory.net/rapid"
-
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 var update = flag.Bool("update", false, "write the golden frames of testdata anew")
@@ -131,7 +130,7 @@ func TestNeverOverflows(t *testing.T) {
 		frame := attack(rapid.IntRange(0, 60).Draw(t, "second"))
 		frame.Host = text.Draw(t, "host")
 		for range rapid.IntRange(0, 12).Draw(t, "problems") {
-			frame.Status.Problems = append(frame.Status.Problems, reconcile.Problem{Subject: text.Draw(t, "subject"), Text: text.Draw(t, "text"), Hint: text.Draw(t, "hint")})
+			frame.Status.Problems = append(frame.Status.Problems, api.Problem{Subject: text.Draw(t, "subject"), Text: text.Draw(t, "text"), Hint: text.Draw(t, "hint")})
 		}
 		for i := range frame.Owners {
 			frame.Owners[i].Name = fmt.Sprint(i, text.Draw(t, "owner"))
