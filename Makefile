@@ -104,7 +104,7 @@ PEERS := nft:nftables ipset:ipset iptables:iptables xdp-filter:xdp-tools taskset
 
 bench: root ## what a packet costs, beside other filters; thirteen minutes, and the chart (root)
 	$(MAKE) tools TOOLS="$(PEERS)"
-	go build -o build/bench ./loader/netlab/bench
+	go build -o build/bench ./cmd/bench
 	build/bench -raw testdata/bench -chart .github/bench.svg
 
 lint: ## go vet, gofumpt and staticcheck

@@ -15,7 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/xdpallow/xdpallow/bpf/oracle"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/oracle"
 	"github.com/xdpallow/xdpallow/maps"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )

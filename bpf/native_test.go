@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xdpallow/xdpallow/bpf"
-	"github.com/xdpallow/xdpallow/bpf/oracle"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/oracle"
 	"github.com/xdpallow/xdpallow/maps"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
@@ -30,11 +30,11 @@ type nativeFrame struct {
 	linear int
 }
 
-// buildHarness compiles native/harness.c with the headers of directory.
+// buildHarness compiles bpftest/native/harness.c with the headers of directory.
 func buildHarness(t *testing.T, directory string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "harness")
-	native := filepath.Join(directory, "native")
+	native := filepath.Join(directory, "bpftest", "native")
 	compile := exec.Command("clang-14", "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra",
 		"-Wno-unused-parameter", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize=alignment", "-fno-sanitize-recover=all",
 		"-include", filepath.Join(native, "shim.h"), "-I/usr/include/"+machine(t)+"-linux-gnu",

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/xdpallow/xdpallow/bpf/oracle"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/oracle"
 	"github.com/xdpallow/xdpallow/maps"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xdpallow/xdpallow/bpf/disguise"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/disguise"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/xdpallow/xdpallow/bpf/disguise"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/disguise"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xdpallow/xdpallow/bpf/disguise"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/disguise"
 )
 
 // number reads a number from the environment.

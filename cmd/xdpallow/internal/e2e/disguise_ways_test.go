@@ -12,7 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/xdpallow/xdpallow/bpf/disguise"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/disguise"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )

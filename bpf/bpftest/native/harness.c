@@ -12,12 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../parse.h"
-#include "../plain.h"
-#include "../options.h"
-#include "../strict.h"
-#include "../socket.h"
-#include "../verdict.h"
+#include "../../parse.h"
+#include "../../plain.h"
+#include "../../options.h"
+#include "../../strict.h"
+#include "../../socket.h"
+#include "../../verdict.h"
 
 static void print_hex(const char *name, const void *bytes, size_t size)
 {

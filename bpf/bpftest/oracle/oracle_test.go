@@ -10,7 +10,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/xdpallow/xdpallow/bpf/oracle"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/oracle"
 )
 
 type packetCase struct {
@@ -22,7 +22,7 @@ type packetCase struct {
 
 func readCases(t *testing.T) []packetCase {
 	t.Helper()
-	f, err := os.Open("../../testdata/packets.jsonl")
+	f, err := os.Open("../../../testdata/packets.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/xdpallow/xdpallow/bpf/oracle"
+	"github.com/xdpallow/xdpallow/bpf/bpftest/oracle"
 )
 
 func seed(t *testing.T) uint64 {

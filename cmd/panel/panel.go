@@ -2,7 +2,7 @@
 // lab for a minute, and draws what a real Prometheus answers to the panel's own query.
 // It runs as root, needs Debian's prometheus, and changes nothing outside its lab:
 //
-//	make build && go run ./loader/netlab/panel -binary build/xdpallow -o .github/panel.svg
+//	make build && go run ./cmd/panel -binary build/xdpallow -o .github/panel.svg
 package main
 
 import (
