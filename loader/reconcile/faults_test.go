@@ -125,6 +125,12 @@ func (f *faulty) reboot(files map[string][]byte) {
 			f.Fatalf("the program stays without its pins: %v", err)
 		}
 	}
+	f.put(files)
+}
+
+// put makes the state directory hold these files and no others.
+func (f *faulty) put(files map[string][]byte) {
+	f.Helper()
 	entries, err := os.ReadDir(f.options.State)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.Fatal(err)
