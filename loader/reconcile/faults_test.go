@@ -113,7 +113,15 @@ func (f *faulty) files() map[string][]byte {
 func (f *faulty) reboot(files map[string][]byte) {
 	f.Helper()
 	mount := filepath.Dir(f.options.Root)
-	if err := errors.Join(unix.Unmount(mount, 0), unix.Mount("bpf", mount, "bpf", 0, "mode=0755")); err != nil {
+	// A process that another test is just starting may still hold it.
+	busy := unix.EBUSY
+	for deadline := time.Now().Add(time.Minute); errors.Is(busy, unix.EBUSY) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		busy, _ = unix.Unmount(mount, 0).(unix.Errno)
+	}
+	if busy != 0 {
+		f.Fatalf("unmount %s: %v", mount, busy)
+	}
+	if err := unix.Mount("bpf", mount, "bpf", 0, "mode=0755"); err != nil {
 		f.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
