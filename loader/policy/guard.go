@@ -73,13 +73,15 @@ func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) err
 	return nil
 }
 
+// Shrinks reports whether to lose gone of so many entries needs --force-shrink.
+func Shrinks(gone, was int) bool { return was >= minShrink && gone*2 > was }
+
 // guardShrink looks at the whole, and at each origin: beside ten thousand prefixes of
 // others, a file that was cut short would not be noticed. What moves from one origin to
 // another is not lost. Flags are typed, not read.
 func guardShrink(old State, plan Plan) error {
-	shrinks := func(gone, was int) bool { return was >= minShrink && gone*2 > was }
 	was, gone := old.Entries.Len(), len(plan.Removed)
-	if shrinks(gone, was) {
+	if Shrinks(gone, was) {
 		return refusedf("--force-shrink", "%d of %d prefixes would be removed", gone, was)
 	}
 	if gone*2 <= minShrink { // what no origin of that many could lose most of
@@ -97,7 +99,7 @@ func guardShrink(old State, plan Plan) error {
 		}
 	}
 	for _, origin := range slices.Sorted(maps.Keys(lost)) {
-		if origin != OriginFlag && shrinks(lost[origin], had[origin]) {
+		if origin != OriginFlag && Shrinks(lost[origin], had[origin]) {
 			return refusedf("--force-shrink", "%d of %d prefixes of %s would be removed", lost[origin], had[origin], origin)
 		}
 	}

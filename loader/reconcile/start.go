@@ -175,6 +175,9 @@ func (e *Engine) recover() (bool, error) {
 	if err := e.recallUnsettled(); err != nil {
 		return false, err
 	}
+	if err := e.guardOlder(e.view.desired, last.Generation); err != nil {
+		return false, err
+	}
 	e.tally = countAll(e.view.desired)
 	e.forgetAt = e.nextForgotten()
 	_, _, e.end = e.view.state.Expire(time.Now())

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -49,6 +50,15 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		by: by, command: "run", verb: policy.VerbRun,
 		force: e.options.Force, peers: peers, logins: logins,
 		edit: Edit{Services: read.services, Declared: declared, Audits: audits},
+	}
+	if !good {
+		next, _, err := e.view.next(c, time.Now())
+		if err == nil {
+			err = e.guardOlder(next, 0)
+		}
+		if err != nil {
+			return blame(unread, err)
+		}
 	}
 	plan := policy.Plan{}
 	if plan, err = e.make(c); err != nil && good {
