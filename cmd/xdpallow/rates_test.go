@@ -10,6 +10,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/events"
+	"github.com/xdpallow/xdpallow/loader/talkers"
 )
 
 // Promise: rates are of what was counted between two readings, families together; an
@@ -60,7 +61,7 @@ func TestEventLines(t *testing.T) {
 	lines := eventLines{out: &out}
 	at := time.Date(2026, 11, 22, 1, 2, 3, 45_000_000, time.UTC)
 	for _, e := range []events.Event{
-		{Time: at, Verdict: "drop", Reason: "not_listed", Source: netip.MustParseAddr("203.0.113.77"), Protocol: "tcp", Port: 443, Interface: "eth0", Weight: 1, Near: &events.Near{Owner: "acme", Prefix: netip.MustParsePrefix("203.0.113.64/29")}},
+		{Time: at, Verdict: "drop", Reason: "not_listed", Source: netip.MustParseAddr("203.0.113.77"), Protocol: "tcp", Port: 443, Interface: "eth0", Weight: 1, Near: &talkers.Near{Owner: "acme", Prefix: netip.MustParsePrefix("203.0.113.64/29")}},
 		{Time: at, Verdict: "audit", Reason: "malformed", Interface: "eth\x1b0", Weight: 4096, Lost: 12},
 	} {
 		if err := lines.show(e); err != nil {

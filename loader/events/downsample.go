@@ -4,9 +4,9 @@ package events
 
 import "slices"
 
-// thin keeps room events, evenly spread. The rest are lost to who reads, and those that
-// are kept stand for them.
-func thin(events []Event, room int, log *Log) []Event {
+// downsample returns at most room of events, evenly spread, and counts the rest as lost. The
+// weights of those that are left add up to the weight of all.
+func downsample(events []Event, room int, log *Log) []Event {
 	n := len(events)
 	if n <= room {
 		return events
@@ -19,16 +19,16 @@ func thin(events []Event, room int, log *Log) []Event {
 	for _, e := range events {
 		weight += e.Weight
 	}
-	kept := make([]Event, room)
+	chosen := make([]Event, room)
 	var sum uint64
-	for i := range kept {
-		kept[i] = events[i*n/room]
-		sum += kept[i].Weight
+	for i := range chosen {
+		chosen[i] = events[i*n/room]
+		sum += chosen[i].Weight
 	}
-	for i := range kept {
-		kept[i].Weight = kept[i].Weight * weight / max(sum, 1)
+	for i := range chosen {
+		chosen[i].Weight = chosen[i].Weight * weight / max(sum, 1)
 	}
-	return kept
+	return chosen
 }
 
 // inOrder merges events by their time.

@@ -1,6 +1,6 @@
-// Package events reads the samples of refused packets: it keeps their number within a
-// budget whatever the flood, remembers the last of them, and hands them on to whoever
-// follows. It knows interfaces and times, and no policy.
+// Package events reads the samples of refused packets. It keeps their number within a
+// budget, whatever the flood; it remembers the last of them, and passes them on to those who
+// follow. It knows interfaces and times, and no policy.
 package events
 
 import (
@@ -14,47 +14,34 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// Event is one refused packet of as many as it stands for. Fields may be added, never
-// changed or removed.
+// Event is one refused packet, which stands for Weight of them. Its JSON is a contract:
+// fields may be added, never changed or removed.
 type Event struct {
-	Time      time.Time  `json:"time"`
-	Verdict   string     `json:"verdict"` // "drop", "audit"
-	Reason    string     `json:"reason"`
-	Family    string     `json:"family"`
-	Source    netip.Addr `json:"source"`   // "" where none was read
-	Protocol  string     `json:"protocol"` // "tcp", "udp", a number, or "" where none was read
-	Port      uint16     `json:"port"`     // that it went to; 0 where none was read
-	Interface string     `json:"interface"`
-	Bytes     uint32     `json:"bytes"`  // of this packet
-	Weight    uint64     `json:"weight"` // how many refused packets it stands for, itself among them
-	Near      *Near      `json:"near"`   // nil when it is no near miss
+	Time      time.Time     `json:"time"`
+	Verdict   string        `json:"verdict"` // "drop", "audit"
+	Reason    string        `json:"reason"`
+	Family    string        `json:"family"`
+	Source    netip.Addr    `json:"source"`   // "" where none was read
+	Protocol  string        `json:"protocol"` // "tcp", "udp", a number, or "" where none was read
+	Port      uint16        `json:"port"`     // that it went to; 0 where none was read
+	Interface string        `json:"interface"`
+	Bytes     uint32        `json:"bytes"`  // of this packet
+	Weight    uint64        `json:"weight"` // how many refused packets it stands for, itself among them
+	Near      *talkers.Near `json:"near"`   // nil when it is no near miss
 
 	Lost uint64 `json:"lost,omitempty"` // events before this one that were not passed on
 }
 
-// Near is the listed prefix beside which a near miss tried.
-type Near struct {
-	Prefix   netip.Prefix `json:"prefix"`
-	Owner    string       `json:"owner"`
-	LastSeen *time.Time   `json:"last_seen"` // of the prefix; nil is never
-}
-
-// sample is e as the talkers are told of it.
+// sample is e in the form that a talkers.Sketch takes.
 func (e Event) sample() talkers.Sample {
-	s := talkers.Sample{
+	return talkers.Sample{
 		Time: e.Time, Source: e.Source, Port: e.Port, Protocol: e.Protocol, Interface: e.Interface,
-		Verdict: e.Verdict, Reason: e.Reason, Weight: e.Weight, Bytes: e.Bytes,
+		Verdict: e.Verdict, Reason: e.Reason, Weight: e.Weight, Bytes: e.Bytes, Near: e.Near,
 	}
-	if e.Near != nil {
-		s.Near = &talkers.Near{Prefix: e.Near.Prefix, Owner: e.Near.Owner}
-		if e.Near.LastSeen != nil {
-			s.Near.LastSeen = *e.Near.LastSeen
-		}
-	}
-	return s
 }
 
-// eventOf puts a sample into words; boot is when this host booted.
+// eventOf turns a sample of the kernel into an Event. boot is when the host booted, by the
+// wall clock.
 func eventOf(m maps.Event, boot time.Time, interfaceName string) Event {
 	return Event{
 		Time:    boot.Add(time.Duration(m.Time)).UTC(),

@@ -55,10 +55,10 @@ func (f *flood) SetSampling(one, near uint32) error {
 	return nil
 }
 
-func (f *flood) Classify(suspects []Event) []*Near {
-	misses := make([]*Near, len(suspects))
+func (f *flood) Classify(suspects []Event) []*talkers.Near {
+	misses := make([]*talkers.Near, len(suspects))
 	for i := range misses {
-		misses[i] = &Near{Prefix: netip.MustParsePrefix("192.0.2.64/29"), Owner: "acme"}
+		misses[i] = &talkers.Near{Prefix: netip.MustParsePrefix("192.0.2.64/29"), Owner: "acme"}
 	}
 	return misses
 }
@@ -134,8 +134,8 @@ func TestLog(t *testing.T) {
 	if last := log.Last(2); len(last) != 2 || last[0].Weight != 1 || last[1].Weight != 2 {
 		t.Errorf("the last two are %v", last)
 	}
-	log.add(numbered(3, kept))
-	if last := log.Last(kept + 9); len(last) != kept || last[0].Weight != 3 || !slices.IsSortedFunc(last, func(a, b Event) int { return int(a.Weight) - int(b.Weight) }) {
+	log.add(numbered(3, ringSize))
+	if last := log.Last(ringSize + 9); len(last) != ringSize || last[0].Weight != 3 || !slices.IsSortedFunc(last, func(a, b Event) int { return int(a.Weight) - int(b.Weight) }) {
 		t.Errorf("%d kept, from %d", len(last), last[0].Weight)
 	}
 	enough := errors.New("enough")
@@ -144,7 +144,7 @@ func TestLog(t *testing.T) {
 	go func() {
 		<-begun
 		log.lose(4)
-		log.add(numbered(10_000, late+7)) // more than a follower may be behind
+		log.add(numbered(10_000, backlog+7)) // more than a follower may be behind
 		log.add(numbered(20_000, 1))
 	}()
 	err := log.Follow(context.Background(), 1, func(e Event) error {
@@ -152,7 +152,7 @@ func TestLog(t *testing.T) {
 			close(begun)
 			time.Sleep(300 * time.Millisecond) // too slow
 		}
-		if got = append(got, e); len(got) == 1+late {
+		if got = append(got, e); len(got) == 1+backlog {
 			log.add(numbered(30_000, 1))
 		}
 		if e.Weight == 30_000 {
@@ -160,7 +160,7 @@ func TestLog(t *testing.T) {
 		}
 		return nil
 	})
-	if !errors.Is(err, enough) || got[0].Weight != 2+kept || got[1].Weight != 10_000 || got[1].Lost != 4 {
+	if !errors.Is(err, enough) || got[0].Weight != 2+ringSize || got[1].Weight != 10_000 || got[1].Lost != 4 {
 		t.Fatalf("%v: %v", err, got[:2])
 	}
 	if end := got[len(got)-1]; end.Lost != 8 {
@@ -169,7 +169,7 @@ func TestLog(t *testing.T) {
 }
 
 // Promise: what the kernel sampled while nobody read it is shown when somebody does, with
-// its own time; and it does not count as the pace of what comes.
+// its own time; and it does not count as the rate of what comes.
 func TestWhatTheRingHeld(t *testing.T) {
 	now := time.Now()
 	kernel, log := &flood{one: 1, nearby: 1}, new(Log)
@@ -184,7 +184,7 @@ func TestWhatTheRingHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	weight := uint64(0)
-	for _, e := range log.Last(kept) {
+	for _, e := range log.Last(ringSize) {
 		weight += e.Weight
 		if e.Time.After(now.Add(-time.Minute)) { // those of the ring are of the boot
 			t.Errorf("an event of before is of %v", e.Time)

@@ -1,6 +1,6 @@
 package events
 
-// This file remembers the last events, and hands new ones to who follows.
+// This file remembers the last events, and passes new ones on to those who follow.
 
 import (
 	"context"
@@ -8,17 +8,17 @@ import (
 )
 
 const (
-	// kept is how many events are remembered: the last seconds of a flood, or years of
+	// ringSize is how many events are remembered: the last seconds of a flood, or years of
 	// quiet.
-	kept = 4096
-	// late is how many events a follower may be behind before he loses some.
-	late = 2 * Budget
+	ringSize = 4096
+	// backlog is how many events a follower may be behind before he loses some.
+	backlog = 2 * Budget
 )
 
 // Log is the last events. It is safe for use by several goroutines.
 type Log struct {
 	mu        sync.Mutex
-	ring      []Event // full once it has kept
+	ring      []Event // full at ringSize
 	next      int     // where the next one goes, and the oldest is
 	lost      uint64  // since the last event
 	total     uint64  // that were lost in all
@@ -30,17 +30,17 @@ type follower struct {
 	lost   uint64 // since the last one that it took
 }
 
-// add takes events in, of which the first comes after others were lost.
+// add remembers events and passes them on. The first one says how many were lost before it.
 func (l *Log) add(events []Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range events {
 		e.Lost, l.lost = l.lost, 0
-		if len(l.ring) < kept {
+		if len(l.ring) < ringSize {
 			l.ring = append(l.ring, e)
 		} else {
 			l.ring[l.next] = e
-			l.next = (l.next + 1) % kept
+			l.next = (l.next + 1) % ringSize
 		}
 		for f := range l.followers {
 			f.give(e)
@@ -58,7 +58,7 @@ func (f *follower) give(e Event) {
 	}
 }
 
-// lose notes that n events do not arrive.
+// lose counts n events that nobody will see.
 func (l *Log) lose(n uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,14 +66,15 @@ func (l *Log) lose(n uint64) {
 	l.total += n
 }
 
-// Lost is how many samples never became an event that anybody could read.
+// Lost returns how many samples never became an event that anybody could read.
 func (l *Log) Lost() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total
 }
 
-// Last returns the last n events there are, the oldest first.
+// Last returns the last n events, or as many as there are, the oldest first. The caller owns
+// the slice.
 func (l *Log) Last(n int) []Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,10 +90,10 @@ func (l *Log) last(n int) []Event {
 	return out
 }
 
-// Follow calls fn for the last n events and for all that come, until ctx ends, which is
-// no error, or fn fails.
+// Follow calls fn for the last n events and for each that comes, until ctx ends or fn fails.
+// It returns fn's error; the end of ctx is no error.
 func (l *Log) Follow(ctx context.Context, n int, fn func(Event) error) error {
-	f := &follower{events: make(chan Event, late)}
+	f := &follower{events: make(chan Event, backlog)}
 	l.mu.Lock()
 	last := l.last(n)
 	if l.followers == nil {

@@ -17,21 +17,21 @@ const (
 	every = 100 * time.Millisecond
 	// surplus is how many samples one drain takes before it stops their coming: the ring
 	// holds 4,681, and a flood can fill it as fast as we empty it.
-	surplus = 5000
-	renamed = 10 * time.Second // is how late a new name of an interface is noticed
-	never   = 1 << 20          // sampled as rarely as it goes
+	surplus   = 5000
+	namesLast = 10 * time.Second // how late a new name of an interface is noticed
+	rarest    = 1 << 20          // one sample in so many packets is as few as there can be
 )
 
 // Kernel is where samples come from.
 type Kernel interface {
 	Drain(fn func(maps.Event)) error
-	Lost() (uint64, error)                    // samples that found no room, in all
-	Refused() (uint64, error)                 // refused packets, in all
-	SetSampling(one, near uint32) error       // see maps.Tables
-	Classify(events []Event) (misses []*Near) // the near miss that each probably is, or nil
+	Lost() (uint64, error)                            // samples that found no room, in all
+	Refused() (uint64, error)                         // refused packets, in all
+	SetSampling(one, near uint32) error               // see maps.Tables
+	Classify(events []Event) (misses []*talkers.Near) // for each event the prefix that it is near to, or nil
 }
 
-// Reader takes the samples of one kernel. Its methods are for one goroutine.
+// Reader reads the samples of one kernel. Its methods are for one goroutine.
 type Reader struct {
 	kernel Kernel
 	sketch *talkers.Sketch
@@ -41,15 +41,16 @@ type Reader struct {
 
 	drained        []maps.Event // the memory of the last drain, for the next
 	last           time.Time
-	begun          bool   // what the ring held before us was taken
+	begun          bool   // what the ring held before us was read
 	lost, refused  uint64 // totals as of then
-	all, nearby    pace
-	one, near      uint32 // as last told the kernel
-	passed, missed window // others, near misses
+	all, nearby    rate
+	one, near      uint32     // as last told the kernel
+	passed, missed lastSecond // others, near misses
 }
 
-// NewReader returns a reader that begins now. What the kernel sampled before is taken with
-// the first reading, each sample with its own time.
+// NewReader returns a reader that begins now, and has the kernel sample every refused
+// packet. What the kernel sampled before comes with the first Read, each sample with its own
+// time. Errors are those of kernel.
 func NewReader(kernel Kernel, sketch *talkers.Sketch, log *Log, now time.Time) (*Reader, error) {
 	r := &Reader{kernel: kernel, sketch: sketch, log: log, names: map[uint32]string{}, last: now}
 	var err error
@@ -84,7 +85,8 @@ func (r *Reader) Run(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// Read takes what there is, and sets how often packets are sampled from now on.
+// Read reads the samples that there are, passes them on, and sets how often the kernel
+// samples from now on. Errors are those of the kernel.
 func (r *Reader) Read(now time.Time) error {
 	samples, stopped, err := r.drain()
 	if err != nil {
@@ -97,7 +99,7 @@ func (r *Reader) Read(now time.Time) error {
 		return err
 	}
 	near := r.take(samples, now)
-	if !r.begun { // it came in no time that we know of, and is no pace
+	if !r.begun { // the time in which these came is not known: they make no rate
 		r.begun, near = true, 0
 	}
 	refused, err := r.kernel.Refused()
@@ -109,10 +111,10 @@ func (r *Reader) Read(now time.Time) error {
 		delta = 0
 	}
 	r.refused = refused
-	r.all.see(float64(delta), elapsed)
-	r.nearby.see(float64(near), elapsed)
-	one, nearOne := max(r.all-r.nearby, 0).one(Budget-NearBudget), r.nearby.one(NearBudget)
-	// The kernel has gone by its own when the ring was full.
+	r.all.observe(float64(delta), elapsed)
+	r.nearby.observe(float64(near), elapsed)
+	one, nearOne := max(r.all-r.nearby, 0).oneIn(Budget-NearBudget), r.nearby.oneIn(NearBudget)
+	// When the ring was full, the kernel has chosen a rate of its own.
 	if one == r.one && nearOne == r.near && lost == 0 && !stopped {
 		return nil
 	}
@@ -135,7 +137,7 @@ func (r *Reader) drain() (samples []maps.Event, stopped bool, err error) {
 	err = r.kernel.Drain(func(e maps.Event) {
 		samples = append(samples, e)
 		if len(samples)%surplus == 0 {
-			stopped, stopErr = true, r.kernel.SetSampling(never, never)
+			stopped, stopErr = true, r.kernel.SetSampling(rarest, rarest)
 		}
 	})
 	if err == nil {
@@ -144,7 +146,7 @@ func (r *Reader) drain() (samples []maps.Event, stopped bool, err error) {
 	return samples, stopped, err
 }
 
-// loses notes the samples that the kernel had no room for.
+// loses counts the samples that the kernel had no room for.
 func (r *Reader) loses(now time.Time) (uint64, error) {
 	total, err := r.kernel.Lost()
 	if err != nil {
@@ -159,13 +161,13 @@ func (r *Reader) loses(now time.Time) (uint64, error) {
 	return n, nil
 }
 
-// take tells the talkers of all samples and the log of as many as its budget has room
-// for. It returns how many packets near misses stand for.
+// take gives all samples to the sketch, and to the log as many as its budget has room for.
+// It returns how many packets near misses stand for.
 func (r *Reader) take(samples []maps.Event, now time.Time) (nearby uint64) {
 	if len(samples) == 0 {
 		return 0
 	}
-	if now.Sub(r.named) > renamed {
+	if now.Sub(r.named) > namesLast {
 		clear(r.names)
 		r.named = now
 	}
@@ -181,7 +183,7 @@ func (r *Reader) take(samples []maps.Event, now time.Time) (nearby uint64) {
 		}
 		others = append(others, e)
 	}
-	// The kernel says "probably": who is near nobody is one of the others.
+	// The kernel's filter says "probably near". A sample near no entry is one of the others.
 	for i, near := range r.kernel.Classify(suspects) {
 		if suspects[i].Near = near; near != nil {
 			misses = append(misses, suspects[i])
@@ -194,10 +196,10 @@ func (r *Reader) take(samples []maps.Event, now time.Time) (nearby uint64) {
 			r.sketch.Add(e.sample())
 		}
 	}
-	misses = thin(misses, r.missed.room(now, NearBudget), r.log)
-	r.missed.take(now, len(misses))
-	others = thin(others, r.passed.room(now, Budget-NearBudget), r.log)
-	r.passed.take(now, len(others))
+	misses = downsample(misses, r.missed.room(now, NearBudget), r.log)
+	r.missed.count(now, len(misses))
+	others = downsample(others, r.passed.room(now, Budget-NearBudget), r.log)
+	r.passed.count(now, len(others))
 	r.log.add(inOrder(misses, others))
 	return nearby
 }

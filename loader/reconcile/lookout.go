@@ -95,8 +95,8 @@ func (s *samples) SetSampling(one, near uint32) error {
 }
 
 // Classify implements events.Kernel.
-func (s *samples) Classify(suspects []events.Event) []*events.Near {
-	misses := make([]*events.Near, len(suspects))
+func (s *samples) Classify(suspects []events.Event) []*talkers.Near {
+	misses := make([]*talkers.Near, len(suspects))
 	if len(suspects) == 0 {
 		return misses
 	}
@@ -115,7 +115,7 @@ func (s *samples) Classify(suspects []events.Event) []*events.Near {
 		if _, known := s.used[entry.Prefix]; !known && idle {
 			s.used[entry.Prefix] = e.view.reported(entry).LastSeen
 		}
-		misses[i] = &events.Near{Prefix: entry.Prefix, Owner: s.entries.OwnerOf(entry), LastSeen: s.used[entry.Prefix]}
+		misses[i] = &talkers.Near{Prefix: entry.Prefix, Owner: s.entries.OwnerOf(entry), LastSeen: s.used[entry.Prefix]}
 	}
 	return misses
 }

@@ -1,8 +1,8 @@
 package talkers
 
-// This file keeps near misses: a customer who moved knocks a few times an hour
-// and must be found in a flood, so they are kept longer than talkers, by owner,
-// and never weighed against anything but each other.
+// This file keeps near misses. A customer who moved knocks a few times an hour, and must be
+// found in a flood: near misses are kept longer than talkers, by owner, and compete only
+// with each other for room.
 
 import (
 	"cmp"
@@ -39,11 +39,11 @@ func (m NearMiss) String() string {
 	return fmt.Sprintf("%s tried %d %s, %s %s", m.Source, m.Tries, times, m.Apart(), whose)
 }
 
-// Apart is how far the source is from the prefix, in words that go before it.
+// Apart says how far the source is from the prefix, in words to put before the prefix.
 func (m NearMiss) Apart() string { return fmt.Sprintf("in the same /%d as", m.Within.Bits()) }
 
-// Within is the longest prefix that holds both a source and a prefix of its family: how
-// near they are, in the words of networks. It is what check and top tell.
+// Within returns the longest prefix that holds both source and prefix, which must be of one
+// family. check and top show its length as how near they are.
 func Within(source netip.Addr, prefix netip.Prefix) netip.Prefix {
 	bits := prefix.Bits()
 	for bits > 0 && !netip.PrefixFrom(prefix.Addr(), bits).Masked().Contains(source) {
@@ -52,9 +52,9 @@ func Within(source netip.Addr, prefix netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(prefix.Addr(), bits).Masked()
 }
 
-// Distance is how many addresses an IPv4 source is away from the address that
-// prefix is written with: 203.0.113.77 is 13 from 203.0.113.64/29. In IPv6, where
-// a number says nothing, it is false.
+// Distance returns how many addresses lie between an IPv4 source and the first address of
+// prefix: 203.0.113.77 is 13 from 203.0.113.64/29. It returns false for IPv6, where the
+// number means nothing.
 func Distance(source netip.Addr, prefix netip.Prefix) (uint32, bool) {
 	if !source.Is4() || !prefix.Addr().Is4() {
 		return 0, false
@@ -65,10 +65,10 @@ func Distance(source netip.Addr, prefix netip.Prefix) (uint32, bool) {
 }
 
 const (
-	// missMemory is how long a source is kept that no longer tries.
+	// missMemory is how long a source is kept after its last try.
 	missMemory = 24 * time.Hour
-	// maxOwners bounds the totals, far above the owners that a policy holds: the
-	// near misses of owners beyond it count as nobody's.
+	// maxOwners bounds the totals, far above the owners that a policy has. Near misses of
+	// further owners count for no owner.
 	maxOwners = 1 << 16
 )
 
@@ -84,8 +84,8 @@ type ownerMisses struct {
 	sources map[netip.Addr]*miss
 }
 
-// miss is one source. tried counts like Space-Saving: who takes a place takes
-// over its count as missed, and so is not the next to lose it.
+// miss is one source, counted as by Space-Saving: a source that takes the place of another
+// takes over its count as missed, and so is not the next to lose the place.
 type miss struct {
 	NearMiss
 	missed uint64
@@ -123,14 +123,15 @@ func (m *misses) add(s Sample, at time.Time) {
 	if distance, ok := Distance(s.Source, s.Near.Prefix); ok {
 		entry.Distance = &distance
 	}
-	if seen := s.Near.LastSeen; !seen.IsZero() {
-		seen = seen.UTC()
+	if s.Near.LastSeen != nil {
+		seen := s.Near.LastSeen.UTC()
 		entry.PrefixLastSeen = &seen
 	}
 }
 
-// makeRoom takes a place from the same owner when it has all of its own, or from
-// the owner that has most when all are taken, and returns what the place weighed.
+// makeRoom frees a place for owner where none is free: one of its own when it has its full
+// share, else one of the owner that has most. It returns what the new source takes over as
+// missed.
 func (m *misses) makeRoom(owner *ownerMisses) uint64 {
 	from := owner
 	if len(owner.sources) < m.ownerRoom {
@@ -154,12 +155,12 @@ func (m *misses) makeRoom(owner *ownerMisses) uint64 {
 	delete(from.sources, least.Source)
 	m.held--
 	if from != owner {
-		return 0 // what it weighed there says nothing here
+		return 0 // a count of another owner means nothing for this one
 	}
 	return least.weight()
 }
 
-// forget lets go of sources that stopped trying.
+// forget drops the sources that stopped trying.
 func (m *misses) forget(now time.Time) {
 	for _, owner := range m.owners {
 		for source, e := range owner.sources {
@@ -171,7 +172,7 @@ func (m *misses) forget(now time.Time) {
 	}
 }
 
-// list is all of them, the last first.
+// list returns all near misses, the last one first.
 func (m *misses) list() []NearMiss {
 	all := make([]NearMiss, 0, m.held)
 	for _, owner := range m.owners {

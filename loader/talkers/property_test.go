@@ -73,11 +73,11 @@ func smallAddress(t *rapid.T) netip.Addr {
 }
 
 func checkRoom(t *rapid.T, s *Sketch) {
-	if len(s.panes)+len(s.free) > panesInWindow+2 {
-		t.Fatalf("%d panes and %d free ones", len(s.panes), len(s.free))
+	if len(s.subwindows)+len(s.free) > subwindowsPerWindow+2 {
+		t.Fatalf("%d subwindows and %d free ones", len(s.subwindows), len(s.free))
 	}
-	for _, p := range s.panes {
-		for _, l := range []*tally{&p.addresses, &p.prefixes} {
+	for _, p := range s.subwindows {
+		for _, l := range []*lossyCounts{&p.addresses, &p.prefixes} {
 			if len(l.counters) > 2*s.options.Capacity {
 				t.Fatalf("%d counters, capacity is %d", len(l.counters), s.options.Capacity)
 			}
@@ -105,7 +105,7 @@ func checkLevel[K comparable](t *rapid.T, truth map[K]uint64, found map[K]Talker
 // came back.
 func TestTallyBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := newTally(2 * rapid.IntRange(1, 4).Draw(t, "capacity"))
+		l := newLossyCounts(2 * rapid.IntRange(1, 4).Draw(t, "capacity"))
 		truth := map[netip.Prefix]uint64{}
 		for range rapid.IntRange(0, 200).Draw(t, "samples") {
 			key := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(0, 20).Draw(t, "key"))}), 32)

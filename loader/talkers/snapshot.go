@@ -1,6 +1,6 @@
 package talkers
 
-// This file turns counts into an answer: who, how much, and why.
+// This file turns counts into the answer of top: which sources, how much, and why.
 
 import (
 	"cmp"
@@ -40,25 +40,25 @@ type Talker struct {
 	BytesPerSecond   float64   `json:"bytes_per_second"`
 	Share            float64   `json:"share"`   // of all packets of the window, 0 to 1
 	Packets          uint64    `json:"packets"` // in the window, at least
-	Samples          uint64    `json:"samples"` // that say so: few of them say little
+	Samples          uint64    `json:"samples"` // behind these numbers: few of them prove little
 	Reason           string    `json:"reason"`  // of most of them
 	Last             time.Time `json:"last"`
 }
 
 const (
-	// enoughSamples is how many samples it takes to believe when somebody began.
-	// With fewer the rate is taken over the whole window, or one packet of a
-	// random source would be a rate of thousands for as long as it is new.
+	// enoughSamples is how many samples prove when a source began. With fewer the rate
+	// is taken over the whole window: one packet of a random source, divided by the short
+	// time since it came, would show as thousands a second.
 	enoughSamples = 16
-	// faint is the part of its busiest pane below which a source had not begun
-	// yet: a stray packet half a minute before a flood is no part of its rate.
+	// A source begins in the first subwindow with at least one part in faint of its
+	// busiest one: a stray packet half a minute before a flood does not lower its rate.
 	faint = 10
 	// shortest is the least time that a rate is taken over.
 	shortest = time.Second
 )
 
-// Snapshot tells the heaviest rows addresses and prefixes, by falling rate, and
-// all near misses, the last one first.
+// Snapshot returns the heaviest addresses and prefixes, at most rows of each, sorted by
+// falling rate, and all near misses, the last one first. The caller owns the answer.
 func (s *Sketch) Snapshot(now time.Time, rows int) Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,15 +70,15 @@ func (s *Sketch) Snapshot(now time.Time, rows int) Snapshot {
 		Addresses:     []Address{}, Prefixes: []Prefix{},
 		NearMisses: s.misses.list(),
 	}
-	for _, p := range s.panes {
+	for _, p := range s.subwindows {
 		answer.Samples += p.samples
 		answer.Packets += p.packets
 		answer.Lost += p.lost
 	}
-	for _, t := range s.heaviest(func(p *pane) *tally { return &p.addresses }, answer.Packets, rows) {
+	for _, t := range s.heaviest(func(p *subwindow) *lossyCounts { return &p.addresses }, answer.Packets, rows) {
 		answer.Addresses = append(answer.Addresses, Address{t.key.Addr(), t.Talker})
 	}
-	for _, t := range s.heaviest(func(p *pane) *tally { return &p.prefixes }, answer.Packets, rows) {
+	for _, t := range s.heaviest(func(p *subwindow) *lossyCounts { return &p.prefixes }, answer.Packets, rows) {
 		answer.Prefixes = append(answer.Prefixes, Prefix{t.key, t.Talker})
 	}
 	return answer
@@ -89,18 +89,17 @@ type ranked struct {
 	Talker
 }
 
-// heaviest ranks the keys of one level. It keeps no more than twice rows of them,
-// and adds up in memory that it uses again, so that looking once a second costs
-// no more memory than looking once.
-func (s *Sketch) heaviest(level func(*pane) *tally, all uint64, rows int) []ranked {
+// heaviest ranks the keys of one level. It keeps at most 2*rows of them and reuses s.sums,
+// so that asking every second needs no more memory than asking once.
+func (s *Sketch) heaviest(level func(*subwindow) *lossyCounts, all uint64, rows int) []ranked {
 	clear(s.sums)
-	for _, p := range s.panes {
+	for _, p := range s.subwindows {
 		for key, c := range level(p).counters {
 			s.sums[key] += c.packets
 		}
 	}
 	var best []ranked
-	var last *ranked // of those that a cut left: who comes after it is not among them
+	var last *ranked // of those that a cut left: a candidate behind it is not among the best
 	for key, packets := range s.sums {
 		candidate := ranked{key, Talker{Packets: packets}}
 		if last != nil && byWeight(candidate, *last) > 0 {
@@ -122,7 +121,7 @@ func (s *Sketch) heaviest(level func(*pane) *tally, all uint64, rows int) []rank
 	return best
 }
 
-// cut leaves the rows that weigh most.
+// cut returns the heaviest rows of best.
 func cut(best []ranked, rows int) []ranked {
 	slices.SortFunc(best, byWeight)
 	return best[:min(len(best), rows)]
@@ -132,16 +131,16 @@ func byWeight(a, b ranked) int {
 	return cmp.Or(cmp.Compare(b.Packets, a.Packets), a.key.Compare(b.key))
 }
 
-// talker is what key did, without its share. Its rate is taken from when it
-// began, within the window: two seconds into a flood the rate is that of the
-// flood, not a thirtieth of it.
-func (s *Sketch) talker(level func(*pane) *tally, key netip.Prefix) Talker {
+// talker returns what key sent, without its share. The rate counts from when key began
+// within the window: two seconds into a flood the rate is that of the flood, and not a
+// thirtieth of it.
+func (s *Sketch) talker(level func(*subwindow) *lossyCounts, key netip.Prefix) Talker {
 	var whole, since counter // since it began
 	var busiest uint64
-	for _, p := range s.panes {
+	for _, p := range s.subwindows {
 		busiest = max(busiest, level(p).counters[key].packets)
 	}
-	for _, p := range s.panes {
+	for _, p := range s.subwindows {
 		c, held := level(p).counters[key]
 		if !held {
 			continue
@@ -161,7 +160,7 @@ func (s *Sketch) talker(level func(*pane) *tally, key netip.Prefix) Talker {
 		BytesPerSecond:   float64(since.bytes) / seconds,
 		Packets:          whole.packets,
 		Samples:          whole.samples,
-		Reason:           whole.cause.reason,
+		Reason:           whole.reason.reason,
 		Last:             s.start.Add(whole.last).UTC(),
 	}
 }
@@ -175,5 +174,5 @@ func (c *counter) join(later counter) {
 	c.bytes += later.bytes
 	c.samples += later.samples
 	c.last = later.last
-	c.cause.vote(later.cause.reason, later.cause.lead)
+	c.reason.vote(later.reason.reason, later.reason.lead)
 }

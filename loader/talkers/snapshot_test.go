@@ -18,7 +18,8 @@ func TestSnapshotJSON(t *testing.T) {
 	if diff := cmp.Diff(nothing, string(empty)); diff != "" {
 		t.Error(diff)
 	}
-	near := &Near{Prefix: netip.MustParsePrefix("203.0.113.64/29"), Owner: "acme", LastSeen: at(-3600)}
+	seen := at(-3600)
+	near := &Near{Prefix: netip.MustParsePrefix("203.0.113.64/29"), Owner: "acme", LastSeen: &seen}
 	for range 12 {
 		s.Add(Sample{Time: at(2), Source: netip.MustParseAddr("203.0.113.77"), Weight: 1, Bytes: 60, Reason: "not_listed", Near: near})
 	}

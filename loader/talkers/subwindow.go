@@ -1,10 +1,9 @@
 package talkers
 
-// This file counts one slice of time. Slices are counted apart because only
-// then the promise survives that the window slides: who has more than one part
-// in Capacity of the window has it in some slice, and is found there. One count
-// from which the past is taken away again forgets somebody who was small beside
-// a past that has left the window since.
+// This file counts one slice of the window. Slices are counted apart, because only then the
+// promise holds while the window slides: a source with more than one part in Capacity of the
+// window has that in some slice, and is found there. A single count from which the past is
+// subtracted would forget a source that was small beside a past that has left the window.
 
 import (
 	"maps"
@@ -13,25 +12,25 @@ import (
 	"time"
 )
 
-// pane is one slice of the window. Times are since the sketch began.
-type pane struct {
+// subwindow is one slice of the window. Times are since the sketch began.
+type subwindow struct {
 	start   time.Duration
 	samples uint64
 	packets uint64 // that the samples stand for, exactly
 	lost    uint64
 
-	addresses, prefixes tally
+	addresses, prefixes lossyCounts
 }
 
-func newPane(room int) *pane {
-	return &pane{addresses: newTally(room), prefixes: newTally(room)}
+func newSubwindow(room int) *subwindow {
+	return &subwindow{addresses: newLossyCounts(room), prefixes: newLossyCounts(room)}
 }
 
-func (p *pane) reset() {
-	*p = pane{addresses: p.addresses.emptied(), prefixes: p.prefixes.emptied()}
+func (p *subwindow) reset() {
+	*p = subwindow{addresses: p.addresses.emptied(), prefixes: p.prefixes.emptied()}
 }
 
-func (p *pane) add(s Sample, at time.Duration) {
+func (p *subwindow) add(s Sample, at time.Duration) {
 	p.samples++
 	p.packets += s.Weight
 	if !s.Source.IsValid() {
@@ -41,7 +40,7 @@ func (p *pane) add(s Sample, at time.Duration) {
 	p.prefixes.add(around(s.Source), s, at)
 }
 
-// around is the /24 or /48 that is counted as one neighbourhood.
+// around is the /24 or /48 around source, which is counted as one.
 func around(source netip.Addr) netip.Prefix {
 	bits := 48
 	if source.Is4() {
@@ -51,13 +50,12 @@ func around(source netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// tally is lossy counting (Manku and Motwani) with a fixed room in place of a
-// fixed error: when it is full, the lighter half goes. It holds every key that
-// weighs more than floor, and floor times half of room is at most the weight of
-// all that was added.
-type tally struct {
+// lossyCounts is lossy counting (Manku and Motwani) with a fixed room in place of a fixed
+// error: when it is full, the lighter half is dropped. It holds every key that weighs more
+// than floor. floor times half of room is at most the weight of all that was added.
+type lossyCounts struct {
 	room     int
-	floor    uint64 // no key that is not here weighs more
+	floor    uint64 // a key that is not held weighs at most this
 	counters map[netip.Prefix]counter
 	weights  []uint64 // to find the median in
 }
@@ -69,20 +67,20 @@ type counter struct {
 	bytes       uint64
 	samples     uint64
 	first, last time.Duration
-	cause       cause
+	reason      majority
 }
 
-func newTally(room int) tally {
-	return tally{room: room, counters: make(map[netip.Prefix]counter, room), weights: make([]uint64, 0, room)}
+func newLossyCounts(room int) lossyCounts {
+	return lossyCounts{room: room, counters: make(map[netip.Prefix]counter, room), weights: make([]uint64, 0, room)}
 }
 
-// emptied is a new tally in the memory of t.
-func (t *tally) emptied() tally {
+// emptied returns lossyCounts without keys that reuse the memory of t.
+func (t *lossyCounts) emptied() lossyCounts {
 	clear(t.counters)
-	return tally{room: t.room, counters: t.counters, weights: t.weights}
+	return lossyCounts{room: t.room, counters: t.counters, weights: t.weights}
 }
 
-func (t *tally) add(key netip.Prefix, s Sample, at time.Duration) {
+func (t *lossyCounts) add(key netip.Prefix, s Sample, at time.Duration) {
 	c, held := t.counters[key]
 	if !held {
 		if len(t.counters) >= t.room {
@@ -94,13 +92,13 @@ func (t *tally) add(key netip.Prefix, s Sample, at time.Duration) {
 	c.bytes += s.Weight * uint64(s.Bytes)
 	c.samples++
 	c.last = at
-	c.cause.vote(s.Reason, s.Weight)
+	c.reason.vote(s.Reason, s.Weight)
 	t.counters[key] = c
 }
 
-// prune forgets all that weighs no more than the median: half of the keys or
-// more, so that pruning costs a sort once in half a room of new keys.
-func (t *tally) prune() {
+// prune drops every key that weighs no more than the median. That is half of the keys or
+// more, so at least room/2 new keys come before the next sort.
+func (t *lossyCounts) prune() {
 	t.weights = t.weights[:0]
 	for _, c := range t.counters {
 		t.weights = append(t.weights, c.packets+c.missed)
@@ -110,20 +108,20 @@ func (t *tally) prune() {
 	maps.DeleteFunc(t.counters, func(_ netip.Prefix, c counter) bool { return c.packets+c.missed <= t.floor })
 }
 
-// cause is the reason of most packets, if one reason has more than half of them
-// (the majority vote of Boyer and Moore, in room for one), else of many.
-type cause struct {
+// majority is the reason of more than half of the packets, or of many where no reason has
+// half of them: the vote of Boyer and Moore, which remembers one candidate.
+type majority struct {
 	reason string
-	lead   uint64
+	lead   uint64 // in packets
 }
 
-func (c *cause) vote(reason string, weight uint64) {
+func (m *majority) vote(reason string, weight uint64) {
 	switch {
-	case reason == c.reason:
-		c.lead += weight
-	case weight > c.lead:
-		c.reason, c.lead = reason, weight-c.lead
+	case reason == m.reason:
+		m.lead += weight
+	case weight > m.lead:
+		m.reason, m.lead = reason, weight-m.lead
 	default:
-		c.lead -= weight
+		m.lead -= weight
 	}
 }
