@@ -52,7 +52,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		edit: Edit{Services: read.services, Declared: declared, Audits: audits},
 	}
 	if !good {
-		next, _, err := e.view.next(c, time.Now())
+		next, _, err := e.view.next(c.edit, time.Now())
 		if err == nil {
 			err = e.guardOlder(next, 0)
 		}
