@@ -1,7 +1,7 @@
 package main
 
-// This file lets flags follow arguments: urfave/cli v2 stops at the first
-// argument, and `add 192.0.2.0/24 --owner acme` would list "--owner".
+// This file lets flags follow arguments: urfave/cli v2 stops at the first argument, and
+// `add 192.0.2.0/24 --owner acme` would take "--owner" for a prefix.
 
 import (
 	"slices"
@@ -10,11 +10,10 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// permute puts the flags of the chosen command before its arguments, and "--"
-// between them so that nothing in an argument is taken for a flag again. What
-// follows "--" stays an argument. Who asks for help anywhere is shown that of the
-// command, whatever else stands there.
-func permute(app *cli.App, args []string) []string {
+// flagsFirst puts the flags of the command before its arguments, and "--" between them, so
+// that no argument is taken for a flag. What follows "--" stays an argument. --help anywhere
+// shows the help of the command, whatever else was typed.
+func flagsFirst(app *cli.App, args []string) []string {
 	if len(args) == 0 {
 		return args
 	}
@@ -39,7 +38,7 @@ func permute(app *cli.App, args []string) []string {
 		case isHelp(rest[0]):
 			return append(args[:at+1:at+1], "--help")
 		case isFlag(rest[0]):
-			n := min(width(command.Flags, rest[0]), len(rest))
+			n := min(flagWords(command.Flags, rest[0]), len(rest))
 			flags, rest = append(flags, rest[:n]...), rest[n:]
 		default:
 			positional, rest = append(positional, rest[0]), rest[1:]
@@ -51,12 +50,12 @@ func permute(app *cli.App, args []string) []string {
 	return append(append(flags, "--"), positional...)
 }
 
-// isFlag: a lone "-" is an argument, it means stdin.
+// isFlag reports whether arg is a flag. A lone "-" is an argument: stdin.
 func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' && arg != "--" }
 
-// width is how many words a flag takes: one for --x=y, for booleans and for
-// what is unknown (and is going to be refused), else two.
-func width(flags []cli.Flag, arg string) int {
+// flagWords returns how many words a flag takes: one for --x=y, for booleans and for unknown
+// flags, which are refused later; else two.
+func flagWords(flags []cli.Flag, arg string) int {
 	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
 	if strings.Contains(name, "=") {
 		return 1

@@ -188,9 +188,9 @@ func (c *call) again(results []api.CheckResult) string {
 	switch r := results[len(results)-1]; {
 	case r.Verdict == "pass":
 	case r.Reason == policy.ReasonExpired && r.Prefix != nil:
-		return c.reaching("xdpallow add " + r.Prefix.String() + " --for 90d")
+		return c.withSocket("xdpallow add " + r.Prefix.String() + " --for 90d")
 	case r.Reason == policy.ReasonSuspended && r.Suspension != nil:
-		return c.reaching("xdpallow resume " + r.Suspension.Subject)
+		return c.withSocket("xdpallow resume " + r.Suspension.Subject)
 	}
 	return ""
 }

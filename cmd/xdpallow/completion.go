@@ -87,7 +87,7 @@ func (c *call) complete(ctx context.Context, words []string) (found []string) {
 func (c *call) candidates(ctx context.Context, words []string, last string) []string {
 	app := newApp(c.env)
 	for len(words) > 0 && isOneOf(commonFlags(), words[0]) { // before the command
-		n := width(commonFlags(), words[0])
+		n := flagWords(commonFlags(), words[0])
 		if n > len(words) {
 			return nil // the value of --socket
 		}
@@ -105,7 +105,7 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 		return nil
 	}
 	known := c.known(words)
-	if before := words[len(words)-1]; isFlag(before) && width(command.Flags, before) == 2 {
+	if before := words[len(words)-1]; isFlag(before) && flagWords(command.Flags, before) == 2 {
 		return known.values(ctx, command.Name, strings.TrimLeft(before, "-"))
 	}
 	if strings.HasPrefix(last, "-") {
@@ -125,7 +125,7 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 	case "list":
 		return known.owners(ctx)
 	case "limit":
-		if i := slices.Index(permute(app, append([]string{app.Name}, words...)), "--"); i >= 0 {
+		if i := slices.Index(flagsFirst(app, append([]string{app.Name}, words...)), "--"); i >= 0 {
 			return []string{"none"} // the owner stands there
 		}
 		return known.owners(ctx)

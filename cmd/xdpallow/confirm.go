@@ -49,4 +49,4 @@ func (c *call) window() (string, error) {
 }
 
 // toConfirm is what to type next.
-func (c *call) toConfirm() string { return c.reaching("xdpallow confirm") }
+func (c *call) toConfirm() string { return c.withSocket("xdpallow confirm") }

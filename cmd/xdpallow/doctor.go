@@ -64,7 +64,7 @@ func diagnose(ctx context.Context, c *call) error {
 		if line.Hint == doctor.AsRoot {
 			answer.Lines[i].Hint = "sudo " + typed(c.env)
 		}
-		answer.Lines[i].Hint = c.reaching(answer.Lines[i].Hint)
+		answer.Lines[i].Hint = c.withSocket(answer.Lines[i].Hint)
 	}
 	if c.json {
 		err = c.printJSON(answer)

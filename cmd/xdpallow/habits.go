@@ -27,7 +27,7 @@ func commandFirst(args []string) []string {
 		case isHelp(rest[0]):
 			help, rest = []string{"--help"}, rest[1:]
 		case isOneOf(commonFlags(), rest[0]):
-			n := min(width(commonFlags(), rest[0]), len(rest))
+			n := min(flagWords(commonFlags(), rest[0]), len(rest))
 			common, rest = append(common, rest[:n]...), rest[n:]
 		default:
 			return args // an unknown flag, which is refused

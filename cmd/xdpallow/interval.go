@@ -1,6 +1,6 @@
 package main
 
-// This file asks again and again, for the commands that take -w.
+// This file is -w: a command that asks again at an interval.
 
 import (
 	"context"
@@ -12,32 +12,31 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// shortest is how often a question may be asked: more often says no more and costs the
-// daemon.
-const shortest = 100 * time.Millisecond
+// shortestInterval bounds the load that -w puts on the daemon.
+const shortestInterval = 100 * time.Millisecond
 
 func watchFlag(usage string) cli.Flag {
 	return &cli.StringFlag{Name: "watch", Aliases: []string{"w"}, Usage: usage}
 }
 
-// interval is what -w says, and whether it says anything; a second when it does not.
+// interval returns what -w says and whether it was given; without it a second.
 func (c *call) interval() (time.Duration, bool, error) {
 	if !c.flags.IsSet("watch") {
 		return time.Second, false, nil
 	}
 	text := c.flags.String("watch")
 	interval, err := time.ParseDuration(text)
-	if err == nil && interval < shortest {
-		err = fmt.Errorf("shorter than %v", shortest)
+	if err == nil && interval < shortestInterval {
+		err = fmt.Errorf("shorter than %v", shortestInterval)
 	}
 	if err != nil {
-		return 0, true, &policy.InputError{What: fmt.Sprintf("-w %q is no interval of %v or longer", text, shortest), Hint: "xdpallow " + c.flags.Command.Name + " -w 1s"}
+		return 0, true, &policy.InputError{What: fmt.Sprintf("-w %q is no interval of %v or longer", text, shortestInterval), Hint: "xdpallow " + c.flags.Command.Name + " -w 1s"}
 	}
 	return interval, true, nil
 }
 
-// every calls ask now and at every interval, until ctx ends, which is no error, or ask
-// fails.
+// every calls ask now and at every interval, until ctx ends or ask fails. It returns ask's
+// error; the end of ctx is no error.
 func every(ctx context.Context, interval time.Duration, ask func() error) error {
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()

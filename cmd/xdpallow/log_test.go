@@ -1,7 +1,7 @@
 package main
 
 // Promise guarded here: a line of the log is one line, in the voice of
-// voice.go, and nothing in a value can pose as something else.
+// messages.go, and nothing in a value can pose as something else.
 
 import (
 	"bytes"

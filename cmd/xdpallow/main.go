@@ -90,8 +90,8 @@ func allLogins() []policy.Peer {
 func run(ctx context.Context, e env) int {
 	e.args = commandFirst(e.args)
 	app := newApp(e)
-	err := app.RunContext(ctx, permute(app, e.args))
-	complain(e, err)
+	err := app.RunContext(ctx, flagsFirst(app, e.args))
+	printError(e, err)
 	return exitCode(err)
 }
 

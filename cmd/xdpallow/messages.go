@@ -1,10 +1,9 @@
 package main
 
-// This file is how xdpallow speaks. The rule: a result goes to stdout, all
-// else to stderr behind "xdpallow: ". No capitals, no full stops. A failure
-// reads "xdpallow: error: what failed, on what", and where the mistake can be
-// foreseen "xdpallow: hint: " follows with what to type next. Questions are
-// asked only of a terminal.
+// This file prints messages. The rule: a result goes to stdout, everything else to stderr
+// after "xdpallow: ". No capitals, no full stops. A failure reads "xdpallow: error: what
+// failed, on what"; where we know what to type next, "xdpallow: hint: " and a command
+// follow. Questions are asked only on a terminal.
 
 import (
 	"bufio"
@@ -21,8 +20,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
-// complain prints err, each of several on its own, and what to do about it.
-func complain(e env, err error) {
+// printError prints err, each of several joined errors on its own, with its hint.
+func printError(e env, err error) {
 	if err == nil || errors.Is(err, errDropped) || errors.Is(err, errProblems) {
 		return
 	}
@@ -34,7 +33,7 @@ func complain(e env, err error) {
 	}
 }
 
-// flatten takes apart what errors.Join put together.
+// flatten returns the errors that errors.Join joined.
 func flatten(err error) []error {
 	var check checkError
 	if errors.As(err, &check) {
@@ -51,12 +50,12 @@ func flatten(err error) []error {
 	return all
 }
 
-// hintFor is what to type after err, or "".
-func hintFor(e env, err error) string { return e.reaching(e.advice(err)) }
+// hintFor returns what to type after err, or "".
+func hintFor(e env, err error) string { return e.withSocket(e.hint(err)) }
 
-// reaching is hint with the --socket that was typed in each of its commands, so that what
-// is pasted asks the daemon that was asked. sudo does not hand the environment on.
-func (e env) reaching(hint string) string {
+// withSocket puts the --socket that was typed into each command of hint: pasted, they ask
+// the same daemon. sudo does not pass the environment on, so its socket is written out, too.
+func (e env) withSocket(hint string) string {
 	socket, typed := socketIn(e.args)
 	if !typed && strings.HasPrefix(hint, "sudo ") {
 		socket = os.Getenv(socketVariable)
@@ -76,7 +75,7 @@ func (e env) reaching(hint string) string {
 	return strings.Join(commands, "; ")
 }
 
-// socketIn is the --socket that stands in a command line.
+// socketIn returns the --socket in a command line.
 func socketIn(args []string) (socket string, typed bool) {
 	for i, arg := range args {
 		name, value, assigned := strings.Cut(arg, "=")
@@ -93,9 +92,9 @@ func socketIn(args []string) (socket string, typed bool) {
 	return socket, typed
 }
 
-// advice is what to do about err, or "". A hint that is a flag, with or without a value,
-// stands for the same command with it.
-func (e env) advice(err error) string {
+// hint returns what to type after err, or "". A hint that is a flag stands for the same
+// command with that flag.
+func (e env) hint(err error) string {
 	var input *policy.InputError
 	var refused *policy.Refused
 	var mode *loader.ModeError
@@ -103,10 +102,10 @@ func (e env) advice(err error) string {
 	switch {
 	case errors.As(err, &input):
 		if oneWord := input.Hint != "" && !strings.Contains(input.Hint, " "); oneWord && strings.Contains(input.Where, ":") && !strings.HasPrefix(input.Where, "stdin:") {
-			return "edit " + input.Where + ": write " + input.Hint // no command: what a line of a file should say
+			return "edit " + input.Where + ": write " + input.Hint // for a line of a file, which no command mends
 		}
 		return input.Hint
-	case errors.As(err, &mode): // the gate has to be opened first, and then this very command is right
+	case errors.As(err, &mode): // the gate must be opened first; then the same command works
 		return mode.Hint() + "; " + typed(e)
 	case errors.As(err, &hinting):
 		return hinting.Hint()
@@ -118,7 +117,7 @@ func (e env) advice(err error) string {
 		}
 		return refused.Hint
 	case errors.Is(err, control.ErrForbidden), errors.Is(err, fs.ErrPermission):
-		if e.uid != 0 { // root is told the same by a kernel or a sandbox, where sudo changes nothing
+		if e.uid != 0 { // to root a kernel or a sandbox says the same, and sudo changes nothing
 			return "sudo " + typed(e)
 		}
 	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, reconcile.ErrNoPins):
@@ -127,7 +126,7 @@ func (e env) advice(err error) string {
 	return ""
 }
 
-// typed is the command line again, to be pasted; with replacements old, new.
+// typed returns the command line, quoted to be pasted, with each old replaced by its new.
 func typed(e env, replace ...string) string {
 	words := []string{"xdpallow"}
 	for _, arg := range e.args[1:] {
@@ -141,8 +140,8 @@ func typed(e env, replace ...string) string {
 	return strings.Join(words, " ")
 }
 
-// retyped is typed where that replaces something, and "" where what was meant is
-// written in another way, as within a list of commas: the same mistake is no hint.
+// retyped is typed, or "" where nothing was replaced, because the mistake is part of a longer
+// word: a hint that repeats the mistake helps nobody.
 func retyped(e env, replace ...string) string {
 	if again := typed(e, replace...); again != typed(e) {
 		return again
@@ -150,7 +149,7 @@ func retyped(e env, replace ...string) string {
 	return ""
 }
 
-// quote makes one word of arg for a shell.
+// quote returns arg as one word of a shell.
 func quote(arg string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:,=@%+", r)
@@ -161,17 +160,17 @@ func quote(arg string) string {
 	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }
 
-// quoted is what somebody typed, within a sentence.
+// quoted returns a typed word to stand in a sentence.
 func quoted(word string) string { return fmt.Sprintf("%.64q", word) }
 
-// note tells the operator something that is not a result.
+// note prints a message that is no result, unless -q was given.
 func (c *call) note(format string, args ...any) {
 	if !c.quiet {
 		fmt.Fprintf(c.stderr, "xdpallow: "+format+"\n", args...)
 	}
 }
 
-// confirmed asks a yes-or-no question; anything but yes is no.
+// confirmed asks a yes-or-no question. Every answer but yes is no.
 func (c *call) confirmed(question string) bool {
 	fmt.Fprintf(c.stderr, "xdpallow: %s [y/N] ", question)
 	answer, err := bufio.NewReader(c.stdin).ReadString('\n')

@@ -39,7 +39,7 @@ func (c *call) statusRows(s api.Status) [][]string {
 	for _, p := range s.Problems {
 		rows = append(rows, []string{"problem:", p.String() + " (" + p.Code + ")"})
 		if p.Hint != "" {
-			rows = append(rows, []string{"  hint:", c.reaching(p.Hint)})
+			rows = append(rows, []string{"  hint:", c.withSocket(p.Hint)})
 		}
 	}
 	enforcing, daemon := "no", "not running"
@@ -65,11 +65,11 @@ func (c *call) statusRows(s api.Status) [][]string {
 	}
 	policy := fmt.Sprintf("generation %d, %s, %s", s.Generation, count(s.Entries, "prefix", "prefixes"), count(s.Owners, "owner", "owners"))
 	if s.Ended > 0 {
-		policy += fmt.Sprintf("; %s ended: %s", count(s.Ended, "has", "have"), c.reaching("xdpallow list --expired"))
+		policy += fmt.Sprintf("; %s ended: %s", count(s.Ended, "has", "have"), c.withSocket("xdpallow list --expired"))
 	}
 	rows = append(rows, []string{"policy:", policy})
 	if s.Expiring > 0 {
-		rows = append(rows, []string{"expiring:", count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: " + c.reaching("xdpallow list --expiring 14d")})
+		rows = append(rows, []string{"expiring:", count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: " + c.withSocket("xdpallow list --expiring 14d")})
 	}
 	for _, text := range describeOrigins(s.Origins) {
 		rows = append(rows, []string{"origin:", text})

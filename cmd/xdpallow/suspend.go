@@ -52,7 +52,7 @@ func suspend(ctx context.Context, c *call) error {
 		c.note("warning: %s", warning)
 	}
 	if len(result.Warnings) > 0 {
-		c.note("hint: %s", c.reaching("xdpallow mode enforce"))
+		c.note("hint: %s", c.withSocket("xdpallow mode enforce"))
 	}
 	if dry {
 		return c.printSuspensionPlan(result)
