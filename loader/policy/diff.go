@@ -3,7 +3,11 @@
 
 package policy
 
-import "slices"
+import (
+	"iter"
+	"net/netip"
+	"slices"
+)
 
 // Plan is the difference between two states. Each list is sorted by
 // ComparePrefix.
@@ -67,4 +71,17 @@ func (a Entry) Equal(b Entry) bool {
 func KernelEqual(a, b Entry) bool {
 	return a.Prefix == b.Prefix && a.Owner == b.Owner && slices.Equal(a.Services, b.Services) &&
 		a.Until.Equal(b.Until) && a.Suspended == b.Suspended
+}
+
+// Prefixes yields the prefixes of the entries that p adds, changes or removes, each once.
+func (p Plan) Prefixes() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for _, entries := range [][]Entry{p.Added, p.Changed, p.Removed} {
+			for i := range entries {
+				if !yield(entries[i].Prefix) {
+					return
+				}
+			}
+		}
+	}
 }

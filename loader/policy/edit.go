@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -111,4 +112,20 @@ func Earliest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// Prefixes yields the prefixes that e names, some twice.
+func (e Edit) Prefixes() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for _, key := range e.Remove {
+			if !yield(key.Prefix) {
+				return
+			}
+		}
+		for _, claim := range e.Put {
+			if !yield(claim.Prefix) {
+				return
+			}
+		}
+	}
 }

@@ -149,3 +149,15 @@ func (h Hold) Follow(old, next State, plan Plan, now time.Time) (Hold, bool) {
 	h.Stays = slices.Compact(stays)
 	return h, true
 }
+
+// Handed reports whether the entry at p has another owner in next than in old, or comes or
+// goes with one: then so may whatever lies in p without an owner of its own.
+func Handed(old, next Entries, p netip.Prefix) bool {
+	owner := func(entries Entries) string {
+		if e, found := entries.Find(p); found {
+			return e.Owner
+		}
+		return ""
+	}
+	return owner(old) != owner(next)
+}

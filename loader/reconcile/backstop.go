@@ -108,7 +108,7 @@ func (v *view) probeBackstop() []Problem {
 		return problem("backstop_replaced", "systemctl restart xdpallow", "the socket lookups run program %d, which is not ours", at.ProgramID)
 	}
 	for _, s := range v.state.Services {
-		if v.auditing(s) {
+		if v.auditing(s, bootNow()) {
 			continue
 		}
 		for _, source := range never {

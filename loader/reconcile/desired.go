@@ -102,8 +102,8 @@ func (c Edit) onlyOverrides() bool {
 	return !c.Overrides.empty() && c.Claims.Empty() && c.Declared == nil && c.Services == nil && c.Audits == nil
 }
 
-// next is what c makes of d.
-func (d desired) next(c Edit, now time.Time) (desired, policy.Plan, error) {
+// next is what c makes of d at now, which is boot by CLOCK_BOOTTIME.
+func (d desired) next(c Edit, now time.Time, boot time.Duration) (desired, policy.Plan, error) {
 	next, plan, err := d.said(c, now)
 	if err != nil {
 		return d, plan, err
@@ -118,7 +118,7 @@ func (d desired) next(c Edit, now time.Time) (desired, policy.Plan, error) {
 		next.audits = c.Audits
 	}
 	if len(plan.Services) > 0 {
-		plan.Opens = d.opens(next)
+		plan.Opens = d.opens(next, boot)
 	}
 	return next, plan, nil
 }
@@ -141,7 +141,7 @@ func (d desired) said(c Edit, now time.Time) (desired, policy.Plan, error) {
 	}
 	var made []policy.Claim
 	edited := map[netip.Prefix]bool{}
-	for prefix := range touched(c.Claims) {
+	for prefix := range c.Claims.Prefixes() {
 		edited[prefix] = true
 	}
 	for claim := range d.made {
@@ -184,28 +184,12 @@ func (d desired) edited(edit policy.Edit, now time.Time) (next desired, plan pol
 	}
 	if len(d.orphans) > 0 {
 		next.orphans = maps.Clone(d.orphans)
-		for prefix := range touched(edit) {
+		for prefix := range edit.Prefixes() {
 			delete(next.orphans, prefix)
 		}
 	}
 	next.state, plan, err = d.state.Edit(edit, now)
 	return next, plan, err
-}
-
-// touched yields the prefixes that edit names, some twice.
-func touched(edit policy.Edit) func(yield func(netip.Prefix) bool) {
-	return func(yield func(netip.Prefix) bool) {
-		for _, said := range edit.Remove {
-			if !yield(said.Prefix) {
-				return
-			}
-		}
-		for _, claim := range edit.Put {
-			if !yield(claim.Prefix) {
-				return
-			}
-		}
-	}
 }
 
 // desire makes the state of all claims; made, those of the CLI, belongs to it from
@@ -237,4 +221,30 @@ func orphaned(c policy.Claim, services []policy.Service) bool {
 	return slices.ContainsFunc(c.Services, func(name string) bool {
 		return !slices.ContainsFunc(services, func(s policy.Service) bool { return s.Name == name })
 	})
+}
+
+// endedMade yields the prefixes whose claim by the CLI has ended at now, sorted as the
+// CLI's claims are.
+func (d desired) endedMade(now time.Time) func(yield func(*policy.Claim) bool) {
+	return func(yield func(*policy.Claim) bool) {
+		for claim := range d.made {
+			if !claim.Until.IsZero() && !claim.Until.After(now) && !yield(claim) {
+				return
+			}
+		}
+	}
+}
+
+// ownersOf adds the owners that a change brings.
+func (c Edit) ownersOf(plan policy.Plan) map[string]bool {
+	names := map[string]bool{}
+	for _, list := range [][]policy.Entry{plan.Added, plan.Changed} {
+		for i := range list {
+			names[list[i].Owner] = true
+		}
+	}
+	for name := range c.Overrides.owners {
+		names[name] = true
+	}
+	return names
 }

@@ -85,7 +85,7 @@ func TestDesiredAgainstAnew(t *testing.T) {
 				c.Overrides.suspend = append(c.Overrides.suspend, store.Suspension{Subject: store.Subject{Prefix: p}})
 			}
 			old := e.view.desired
-			next, plan, err := old.next(c, now)
+			next, plan, err := old.next(c, now, 0)
 			if err != nil { // nothing is made of it: TestEditAgainstMerge has the words
 				continue
 			}
@@ -180,7 +180,7 @@ func TestSuspensionIsOneWord(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after, plan, err := before.next(suspend, now)
+		after, plan, err := before.next(suspend, now, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -163,7 +163,7 @@ func (e *Engine) mendMaps() (string, error) {
 // mendOwners holds the rows of all owners to what is desired.
 func (e *Engine) mendOwners() (found string, err error) {
 	for name, number := range e.compiler.numbers.of {
-		want := e.view.ownerRule(name)
+		want := ownerRule(e.view.overrides, name)
 		same, err := e.view.gate.Tables.SameOwner(number, want)
 		if err == nil && !same {
 			found = "the row of owner " + name + " was written to"

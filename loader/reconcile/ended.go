@@ -23,18 +23,6 @@ func (o Options) kept() time.Duration {
 	return o.KeepEnded
 }
 
-// endedMade yields the prefixes whose claim by the CLI has ended at now, sorted as the
-// CLI's claims are.
-func (d desired) endedMade(now time.Time) func(yield func(*policy.Claim) bool) {
-	return func(yield func(*policy.Claim) bool) {
-		for claim := range d.made {
-			if !claim.Until.IsZero() && !claim.Until.After(now) && !yield(claim) {
-				return
-			}
-		}
-	}
-}
-
 // nextForgotten is when the first claim of the CLI has been over for long enough to go;
 // zero is never.
 func (e *Engine) nextForgotten() time.Time {

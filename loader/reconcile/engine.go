@@ -190,7 +190,7 @@ func (e *Engine) status() Status {
 		Expiring:   e.tally.ending(e.view.clock.now(), Soon),
 		Services:   e.view.modes(),
 		Origins:    e.origins(),
-		Suspended:  e.view.suspensions(),
+		Suspended:  reportSuspensions(e.view.overrides),
 		LastChange: e.last,
 		Confirm:    e.waiting(),
 		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},

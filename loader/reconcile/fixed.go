@@ -55,7 +55,7 @@ func (c *compiler) keepFixed(ch change, meta map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	for prefix := range touched(ch.edit.Claims) {
+	for prefix := range ch.edit.Claims.Prefixes() {
 		if _, found := c.fixed[prefix]; found {
 			meta[metaFixed+prefix.String()] = nil
 		}

@@ -41,18 +41,6 @@ func (d *desired) follow(old desired, plan policy.Plan, now time.Time) {
 	}
 }
 
-// holdUnnoted has suspensions that the database has from an old release hold what the
-// last good policy says of their owners, before any file is read.
-func (e *Engine) holdUnnoted() error {
-	was := e.view.desired
-	e.view.follow(was, policy.Plan{}, time.Now())
-	fresh := e.view.suspendedSince(was, Edit{})
-	if len(fresh) == 0 {
-		return nil
-	}
-	return e.store.Apply(store.Change{Suspend: fresh, Aside: true})
-}
-
 // suspendedSince are the suspensions of d that old did not have so, and those that c
 // names: what is to be recorded of the change from old to d.
 func (d desired) suspendedSince(old desired, c Edit) (all []store.Suspension) {
@@ -68,10 +56,4 @@ func (d desired) suspendedSince(old desired, c Edit) (all []store.Suspension) {
 		}
 	}
 	return all
-}
-
-// onlyOverrides reports whether c suspends, resumes or limits, and does nothing else. An
-// import is about more, whatever it finds to do.
-func (c change) onlyOverrides() bool {
-	return c.verb != policy.VerbImport && !c.settle && c.edit.onlyOverrides()
 }

@@ -90,29 +90,3 @@ func sameSuspension(a, b store.Suspension) bool {
 	return a.Reason == b.Reason && a.Time.Equal(b.Time) && a.UID == b.UID && a.Unnoted == b.Unnoted && a.Nested == b.Nested &&
 		slices.Equal(a.Held, b.Held) && slices.Equal(a.Stays, b.Stays)
 }
-
-// loosened are the words of what o does to was by which somebody is let in who was not.
-func (o overriding) loosened(was overrides) []string {
-	by := overriding{resume: o.resume, unlimit: o.unlimit}
-	for _, l := range o.limit {
-		if before, limited := was.limits[l.Owner]; limited && (l.PerSecond > before.PerSecond || l.Burst > before.Burst) {
-			by.limit = append(by.limit, l)
-		}
-	}
-	lines := by.words(was)
-	for _, s := range o.suspend {
-		if before, stopped := was.suspended[s.Subject]; stopped && (before.Nested && !s.Nested || lacks(s.Held, before.Held) || lacks(before.Stays, s.Stays)) {
-			lines = append(lines, "suspend "+s.String()+", which stops less")
-		}
-	}
-	return lines
-}
-
-// lacks reports whether one of some is not among all.
-func lacks[T comparable](all, some []T) bool {
-	had := make(map[T]bool, len(all))
-	for _, one := range all {
-		had[one] = true
-	}
-	return slices.ContainsFunc(some, func(one T) bool { return !had[one] })
-}

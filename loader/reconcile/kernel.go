@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -135,4 +136,11 @@ func (c *compiler) same(tables *maps.Tables, d desired) (bool, error) {
 	}
 	slices.SortFunc(want.Entries, func(a, b maps.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	return slices.EqualFunc(got, want.Entries, alike), nil
+}
+
+// ownerRule is what o says in the kernel for an owner.
+func ownerRule(o overrides, name string) maps.Owner {
+	_, suspended := o.suspended[store.Subject{Owner: name}]
+	limit := o.limits[name]
+	return maps.Owner{Suspended: suspended, Limit: maps.Limit{PerSecond: limit.PerSecond, Burst: limit.Burst}}
 }

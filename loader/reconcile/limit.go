@@ -5,15 +5,10 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"math"
-	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
-
-// mostPerSecond is more than a host can open.
-const mostPerSecond = 1_000_000
 
 // Limit says how many openings an owner has, or takes that back.
 func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitResult, error) {
@@ -31,7 +26,7 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 	if _, err := e.make(change{by: by, command: "limit", edit: Edit{Overrides: over}}); err != nil {
 		return LimitResult{}, err
 	}
-	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: e.view.limit(r.Owner)}
+	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: reportLimit(e.view.overrides, r.Owner)}
 	what := "no limit"
 	if l := result.Limit; l != nil {
 		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
@@ -59,27 +54,8 @@ func (e *Engine) limiting(r LimitRequest) (overriding, error) {
 	return overriding{limit: []store.Limit{l}}, checkLimit(l)
 }
 
-// burstOf is the burst of a limit that says none: what a second has.
-func burstOf(perSecond float64) uint32 {
-	return uint32(max(1, math.Ceil(min(perSecond, mostPerSecond))))
-}
-
-// checkLimit refuses, as *policy.InputError, what no host could keep to.
-func checkLimit(l store.Limit) error {
-	const year = 365 * 24 * time.Hour
-	switch {
-	case !(l.PerSecond > 0):
-		return &policy.InputError{What: fmt.Sprintf("%s is not over 0", policy.FormatRate(l.PerSecond))}
-	case l.PerSecond > mostPerSecond:
-		return &policy.InputError{What: fmt.Sprintf("%s is over %s", policy.FormatRate(l.PerSecond), policy.FormatRate(mostPerSecond))}
-	case float64(l.Burst)/l.PerSecond > year.Seconds():
-		return &policy.InputError{What: fmt.Sprintf("a burst of %d is more than a year of this rate", l.Burst)}
-	}
-	return nil
-}
-
-// limit is that of an owner, nil for none.
-func (o overrides) limit(owner string) *Limit {
+// reportLimit is that of an owner, nil for none.
+func reportLimit(o overrides, owner string) *Limit {
 	l, found := o.limits[owner]
 	if !found {
 		return nil

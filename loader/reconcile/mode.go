@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,91 +9,21 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // This file is the break-glass between enforcing and detaching: an audit with an end,
 // which the kernel keeps though the daemon be dead. It is laid over what flags and
 // files say of a service, and changes nothing of that.
 
-// audit is the end of the audit of one service.
-type audit struct {
-	Boottime uint64 `json:"boottime"` // CLOCK_BOOTTIME, ns
-	BootID   string `json:"boot_id"`
-}
-
-// audits are by service. Like all that is desired they are not changed once they stand.
-// One that is over stays until the kernel was told to enforce: it has the end, too.
-type audits map[string]audit
-
 // longestAudit bounds --for: what lasts longer is meant to stay.
 const longestAudit = 7 * 24 * time.Hour
-
-// until is when s enforces again by itself, in the clock of the kernel; 0 is never,
-// or now.
-func (a audits) until(s policy.Service) uint64 {
-	if s.Mode == policy.Audit {
-		return 0
-	}
-	return a[s.Name].Boottime
-}
-
-// auditing reports whether s drops nothing now.
-func (d desired) auditing(s policy.Service) bool {
-	return s.Mode == policy.Audit || d.audits.until(s) > uint64(bootNow())
-}
-
-// asNow are the services of d, those in audit among them.
-func (d desired) asNow() []policy.Service {
-	services := slices.Clone(d.state.Services)
-	for i, s := range services {
-		if d.auditing(s) {
-			services[i].Mode = policy.Audit
-		}
-	}
-	return services
-}
-
-// opens are the ports that next, whose services are others than those of d, opens for good
-// or for as long as an audit lasts: a port may have moved to a service that is in audit.
-func (d desired) opens(next desired) []policy.Opening {
-	opens := policy.Openings(d.state.Services, next.state.Services)
-	for _, o := range policy.Openings(d.asNow(), next.asNow()) {
-		if !slices.ContainsFunc(opens, func(known policy.Opening) bool { return known.Port == o.Port }) {
-			opens = append(opens, o)
-		}
-	}
-	slices.SortFunc(opens, func(a, b policy.Opening) int { return policy.ComparePort(a.Port, b.Port) })
-	return opens
-}
-
-// withoutOpening are the audits of d but for those of services to which services, the next
-// ones, give a port that is shut now, and a line for each that is left out. Without such,
-// both are nil.
-func (d desired) withoutOpening(services []policy.Service) (kept audits, ended []string) {
-	next := d
-	next.state.Services = services
-	for _, o := range policy.Openings(d.asNow(), next.asNow()) {
-		for _, s := range services {
-			if s.Mode == policy.Audit || !slices.Contains(s.Ports, o.Port) || o.Why != policy.WhyAudit {
-				continue
-			}
-			if kept == nil {
-				kept = maps.Clone(d.audits)
-			}
-			delete(kept, s.Name)
-			ended = append(ended, fmt.Sprintf("%s: its audit was ended, for %s is its port now and would open to everybody", s.Name, o.Port))
-		}
-	}
-	return kept, ended
-}
 
 // modes are the services as they are now, with the end of an audit that has one.
 func (v *view) modes() []Service {
 	all := []Service{}
 	for _, s := range v.state.Services {
 		now := Service{Service: s}
-		if s.Mode != policy.Audit && v.auditing(s) {
+		if s.Mode != policy.Audit && v.auditing(s, bootNow()) {
 			now.Mode, now.Until = policy.Audit, v.clock.at(v.audits.until(s))
 		}
 		all = append(all, now)
@@ -132,7 +61,11 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 	}
 	answer := e.modes()
 	if r.Mode == policy.Audit {
-		answer.Warnings = e.view.suspendedPassing(next, named)
+		var end uint64 // all that began now end together
+		for _, s := range named {
+			end = max(end, next.until(s))
+		}
+		answer.Warnings = e.view.suspendedPassing(*e.view.clock.at(end))
 	}
 	for _, s := range answer.Services {
 		if !slices.ContainsFunc(named, func(n policy.Service) bool { return n.Name == s.Name }) {
@@ -146,31 +79,6 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 	}
 	e.poke()
 	return answer, nil
-}
-
-// passing has a line for each service in audit: it drops nothing, so that subject, who was
-// suspended, gets in.
-func (d desired) passing(subject string) (lines []string) {
-	for _, s := range d.state.Services {
-		if d.auditing(s) {
-			lines = append(lines, fmt.Sprintf("%s still gets in while service %s is in audit", subject, s.Name))
-		}
-	}
-	return lines
-}
-
-// suspendedPassing are lines on who is suspended and gets in, now that audits of services began.
-func (v *view) suspendedPassing(began audits, services []policy.Service) []string {
-	var end uint64 // all that began now end together
-	for _, s := range services {
-		end = max(end, began.until(s))
-	}
-	until := v.clock.at(end).Format(time.RFC3339)
-	return summed(nil, v.sorted(), func(s store.Suspension) string {
-		return fmt.Sprintf("%s (suspended) gets in until %s", s.Subject, until)
-	}, func(first store.Suspension, n int) string {
-		return fmt.Sprintf("%d who are suspended get in until %s, as %s", n, until, first.Subject)
-	})
 }
 
 func (e *Engine) modes() Modes {
@@ -281,15 +189,4 @@ func (e *Engine) recallAudits() error {
 	}
 	e.bookkeep(map[string][]byte{metaAudits: kept.marshal()})
 	return nil
-}
-
-func (a audits) marshal() []byte {
-	if len(a) == 0 {
-		return nil
-	}
-	text, err := json.Marshal(a)
-	if err != nil {
-		panic(err) // a map of strings to numbers always is JSON
-	}
-	return text
 }

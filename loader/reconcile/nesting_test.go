@@ -27,7 +27,7 @@ func TestNestingIsTold(t *testing.T) {
 	stop := Edit{Overrides: overriding{suspend: []store.Suspension{{
 		Subject: store.Subject{Owner: "acme"}, Reason: "OPS-1", Time: time.Unix(0, 0), Unnoted: true,
 	}}}}
-	stopped, _, err := start.next(stop, now)
+	stopped, _, err := start.next(stop, now, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestNestingIsTold(t *testing.T) {
 		}},
 		{"many in his network", stopped, many, []string{"9 prefixes are listed and let nobody in, as 203.0.113.100/32: acme is suspended"}},
 	} {
-		next, plan, err := c.from.next(Edit{Claims: policy.Edit{Put: c.put}}, now)
+		next, plan, err := c.from.next(Edit{Claims: policy.Edit{Put: c.put}}, now, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -120,17 +120,3 @@ func (e *Engine) releaseNumbers(wanted map[string]bool) error {
 	}
 	return e.forgetOwnerUse(gone)
 }
-
-// ownersOf adds the owners that a change brings.
-func (c Edit) ownersOf(plan policy.Plan) map[string]bool {
-	names := map[string]bool{}
-	for _, list := range [][]policy.Entry{plan.Added, plan.Changed} {
-		for i := range list {
-			names[list[i].Owner] = true
-		}
-	}
-	for name := range c.Overrides.owners {
-		names[name] = true
-	}
-	return names
-}

@@ -111,7 +111,7 @@ func (o Offline) Status(context.Context) (Status, error) {
 	status := Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Backstop: v.backstop(),
 		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len() - ended, Ended: ended, Owners: len(counted.owners), Expiring: counted.ending(v.clock.now(), Soon),
-		Services: v.modes(), Suspended: v.suspensions(), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
+		Services: v.modes(), Suspended: reportSuspensions(v.overrides), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}
 	findUncovered(&status, v.gate.Attached())
 	return status, nil

@@ -96,7 +96,7 @@ func compareEnforced(was []kernel.Entry, next policy.State) (back, gone []netip.
 // ruledOtherwise are the owners whose suspension or limit is another in the kernel.
 func (e *Engine) ruledOtherwise(next desired) (names []string, err error) {
 	for name, number := range e.compiler.numbers.of {
-		same, err := e.view.gate.Tables.SameOwner(number, next.ownerRule(name))
+		same, err := e.view.gate.Tables.SameOwner(number, ownerRule(next.overrides, name))
 		if err != nil {
 			return nil, err
 		}

@@ -186,7 +186,7 @@ func (o Offline) Owners(context.Context) (Owners, error) {
 
 // owners reports every owner; prefixes says how many each has.
 func (v *view) owners(prefixes map[string]int) (Owners, error) {
-	all := Owners{Owners: []Owner{}, Suspended: v.suspensions()}
+	all := Owners{Owners: []Owner{}, Suspended: reportSuspensions(v.overrides)}
 	var names []string
 	for name := range prefixes {
 		names = append(names, name)
@@ -200,7 +200,7 @@ func (v *view) owners(prefixes map[string]int) (Owners, error) {
 		}
 		o := Owner{
 			Owner: name, Prefixes: prefixes[name], Passed: use.Passed, Dropped: use.Dropped, Audited: use.Audited,
-			Limit: v.limit(name),
+			Limit: reportLimit(v.overrides, name),
 		}
 		if !use.LastSeen.IsZero() {
 			o.LastSeen = &use.LastSeen

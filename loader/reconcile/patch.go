@@ -6,7 +6,6 @@ package reconcile
 import (
 	"iter"
 	"net/netip"
-	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -24,7 +23,7 @@ func deltaOf(old, next policy.State, plan policy.Plan) (d delta, small bool) {
 		return d, false
 	}
 	touched := map[netip.Prefix]bool{}
-	for p := range prefixes(plan) {
+	for p := range plan.Prefixes() {
 		touched[p] = true
 	}
 	compared := map[netip.Prefix]bool{}
@@ -55,17 +54,6 @@ func deltaOf(old, next policy.State, plan policy.Plan) (d delta, small bool) {
 	return d, true
 }
 
-// prefixes yields the prefixes of plan.
-func prefixes(plan policy.Plan) iter.Seq[netip.Prefix] {
-	return func(yield func(netip.Prefix) bool) {
-		for _, e := range slices.Concat(plan.Added, plan.Changed, plan.Removed) {
-			if !yield(e.Prefix) {
-				return
-			}
-		}
-	}
-}
-
 // affected yields the prefixes that plan does not name and of which the kernel may have
 // to have something else, some twice.
 func affected(old, next policy.State, plan policy.Plan) iter.Seq[netip.Prefix] {
@@ -90,8 +78,8 @@ func affected(old, next policy.State, plan policy.Plan) iter.Seq[netip.Prefix] {
 				}
 			}
 		}
-		for p := range prefixes(plan) {
-			if within(p, handed(old, next, p)); !more {
+		for p := range plan.Prefixes() {
+			if within(p, policy.Handed(old.Entries, next.Entries, p)); !more {
 				return
 			}
 		}
@@ -107,43 +95,6 @@ func affected(old, next policy.State, plan policy.Plan) iter.Seq[netip.Prefix] {
 		for _, s := range []policy.State{old, next} {
 			for stop := range s.Suspended.Stops() {
 				if more = more && yield(stop); !more {
-					return
-				}
-			}
-		}
-	}
-}
-
-// handed reports whether the entry at p has another owner in next, or comes or goes with
-// one.
-func handed(old, next policy.State, p netip.Prefix) bool {
-	owner := func(s policy.State) string {
-		if e, found := s.Entries.Find(p); found {
-			return e.Owner
-		}
-		return ""
-	}
-	return owner(old) != owner(next)
-}
-
-// inherited yields the entries without an owner, not named by plan, whose owner another
-// one was before: theirs around them was changed.
-func inherited(before, after policy.Entries, plan policy.Plan) iter.Seq[*policy.Entry] {
-	return func(yield func(*policy.Entry) bool) {
-		named, seen := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
-		for p := range prefixes(plan) {
-			named[p] = true
-		}
-		for p := range prefixes(plan) {
-			if !handed(policy.State{Entries: before}, policy.State{Entries: after}, p) {
-				continue
-			}
-			for e := range after.Under(p) {
-				if e.Owner != "" || named[e.Prefix] || seen[e.Prefix] || before.OwnerOf(e) == after.OwnerOf(e) {
-					continue
-				}
-				seen[e.Prefix] = true
-				if !yield(e) {
 					return
 				}
 			}

@@ -57,7 +57,7 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 		return policy.Plan{}, err
 	}
 	now := time.Now()
-	next, plan, err := e.view.next(c.edit, now)
+	next, plan, err := e.view.next(c.edit, now, bootNow())
 	if err != nil {
 		return policy.Plan{}, err
 	}
@@ -135,7 +135,7 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 func (e *Engine) stand(c change, next desired, plan policy.Plan) {
 	if e.view.same(c.edit) {
 		e.tally.follow(c.edit.Claims, plan, e.view.desired, next)
-		for prefix := range touched(c.edit.Claims) {
+		for prefix := range c.edit.Claims.Prefixes() {
 			if entry, found := next.state.Entries.Find(prefix); found && len(entry.Claims) > 1 {
 				e.end = policy.Earliest(e.end, policy.NextEnd(entry.Claims, time.Now()))
 			}
@@ -284,3 +284,9 @@ const (
 	metaAudits = "audits"
 	metaHeld   = "held"
 )
+
+// onlyOverrides reports whether c suspends, resumes or limits, and does nothing else. An
+// import is about more, whatever it finds to do.
+func (c change) onlyOverrides() bool {
+	return c.verb != policy.VerbImport && !c.settle && c.edit.onlyOverrides()
+}

@@ -195,7 +195,7 @@ func (e *Engine) settleConfirmed(generation uint64) error {
 	if err != nil {
 		return e.settle(generation)
 	}
-	next, _, err := e.view.next(c.edit, time.Now())
+	next, _, err := e.view.next(c.edit, time.Now(), bootNow())
 	if err != nil {
 		return e.settle(generation)
 	}
@@ -324,4 +324,16 @@ func (e *Engine) countSince() error {
 	e.view.since = &now
 	e.bookkeep(map[string][]byte{store.MetaSince: text})
 	return nil
+}
+
+// holdUnnoted has suspensions that the database has from an old release hold what the
+// last good policy says of their owners, before any file is read.
+func (e *Engine) holdUnnoted() error {
+	was := e.view.desired
+	e.view.follow(was, policy.Plan{}, time.Now())
+	fresh := e.view.suspendedSince(was, Edit{})
+	if len(fresh) == 0 {
+		return nil
+	}
+	return e.store.Apply(store.Change{Suspend: fresh, Aside: true})
 }

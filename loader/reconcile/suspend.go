@@ -7,9 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -80,7 +78,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	result := e.suspendResult(r.Subject, subject)
 	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
 	result.Open = openWithin(ahead.after, r.Owner)
-	result.Warnings = e.view.passing(subject.String())
+	result.Warnings = e.view.passing(subject.String(), bootNow())
 	if result.Foreseen = ahead.foreseen(); r.DryRun {
 		return result, nil
 	}
@@ -211,21 +209,11 @@ func openWithin(state policy.State, owner string) []Whose {
 	return slices.Compact(open)
 }
 
-// suspensions are all there are: prefixes by address, then owners by name.
-func (o overrides) suspensions() []Suspension {
+// reportSuspensions reports all of o: prefixes by address, then owners by name.
+func reportSuspensions(o overrides) []Suspension {
 	all := []Suspension{}
 	for _, s := range o.sorted() {
 		all = append(all, reportSuspension(s))
 	}
 	return all
-}
-
-// sorted is o.suspended: prefixes by address, then owners by name.
-func (o overrides) sorted() []store.Suspension {
-	return slices.SortedFunc(maps.Values(o.suspended), func(a, b store.Suspension) int {
-		if a.Owner != "" || b.Owner != "" {
-			return strings.Compare(a.Owner, b.Owner)
-		}
-		return policy.ComparePrefix(a.Prefix, b.Prefix)
-	})
 }

@@ -52,7 +52,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		edit: Edit{Services: read.services, Declared: declared, Audits: audits},
 	}
 	if !good {
-		next, _, err := e.view.next(c.edit, time.Now())
+		next, _, err := e.view.next(c.edit, time.Now(), bootNow())
 		if err == nil {
 			err = e.guardOlder(next, 0)
 		}
@@ -116,7 +116,7 @@ func (e *Engine) keepShut(read *reading, good bool) (openings []policy.Opening, 
 	old := e.view.state.Services
 	openings = policy.Openings(old, read.services)
 	read.services = policy.KeptShut(old, read.services)
-	audits, ended = e.view.withoutOpening(read.services)
+	audits, ended = e.view.withoutOpening(read.services, bootNow())
 	return openings, audits, ended
 }
 

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"iter"
 	"net/netip"
 	"time"
 
@@ -102,7 +103,7 @@ func (t *tally) follow(edit policy.Edit, plan policy.Plan, before, after desired
 		t.own(after.state.Entries.OwnerOf(entry), 1)
 	}
 	counted := map[netip.Prefix]bool{}
-	for prefix := range touched(edit) {
+	for prefix := range edit.Prefixes() {
 		if !counted[prefix] {
 			counted[prefix] = true
 			t.made += one(after.makes(prefix)) - one(before.makes(prefix))
@@ -115,4 +116,29 @@ func one(yes bool) int {
 		return 1
 	}
 	return 0
+}
+
+// inherited yields the entries without an owner, not named by plan, whose owner another
+// one was before: theirs around them was changed.
+func inherited(before, after policy.Entries, plan policy.Plan) iter.Seq[*policy.Entry] {
+	return func(yield func(*policy.Entry) bool) {
+		named, seen := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
+		for p := range plan.Prefixes() {
+			named[p] = true
+		}
+		for p := range plan.Prefixes() {
+			if !policy.Handed(before, after, p) {
+				continue
+			}
+			for e := range after.Under(p) {
+				if e.Owner != "" || named[e.Prefix] || seen[e.Prefix] || before.OwnerOf(e) == after.OwnerOf(e) {
+					continue
+				}
+				seen[e.Prefix] = true
+				if !yield(e) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -176,7 +176,7 @@ func (v *view) probeInterface(name string) []Problem {
 		return problem("program_replaced", "systemctl restart xdpallow", "runs program %d, which is not ours", at.ProgramID)
 	}
 	for _, s := range v.state.Services {
-		if v.auditing(s) {
+		if v.auditing(s, bootNow()) {
 			continue
 		}
 		for _, source := range never {

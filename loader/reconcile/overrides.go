@@ -1,0 +1,189 @@
+// This file keeps what is said over all origins, and by owner: who is suspended, and how
+// many connections an owner may open.
+
+package reconcile
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// overrides are what is said of prefixes and owners, whoever lists them. They do not
+// change: an edit makes others.
+type overrides struct {
+	suspended map[store.Subject]store.Suspension
+	limits    map[string]store.Limit
+}
+
+// overriding is what a change does to overrides, first what it takes back.
+type overriding struct {
+	resume  []store.Subject
+	suspend []store.Suspension
+	unlimit []string
+	limit   []store.Limit
+}
+
+func (o overriding) empty() bool {
+	return len(o.resume)+len(o.suspend)+len(o.unlimit)+len(o.limit) == 0
+}
+
+// words say what o does to was, a line each.
+func (o overriding) words(was overrides) (lines []string) {
+	for _, subject := range o.resume {
+		lines = append(lines, "resume "+subject.String())
+	}
+	for _, s := range o.suspend {
+		if before, stopped := was.suspended[s.Subject]; stopped && before.Reason == s.Reason && before.Nested == s.Nested {
+			continue // what it holds has changed, and nobody is told of that
+		}
+		lines = append(lines, "suspend "+s.Subject.String())
+	}
+	for _, owner := range o.unlimit {
+		lines = append(lines, "limit "+owner+" none")
+	}
+	for _, l := range o.limit {
+		lines = append(lines, fmt.Sprintf("limit %s %s --burst %d", l.Owner, policy.FormatRate(l.PerSecond), l.Burst))
+	}
+	return lines
+}
+
+// after is o after an edit.
+func (o overrides) after(by overriding) overrides {
+	if by.empty() {
+		return o
+	}
+	o = overrides{maps.Clone(o.suspended), maps.Clone(o.limits)}
+	if o.suspended == nil {
+		o.suspended = map[store.Subject]store.Suspension{}
+	}
+	if o.limits == nil {
+		o.limits = map[string]store.Limit{}
+	}
+	for _, subject := range by.resume {
+		delete(o.suspended, subject)
+	}
+	for _, s := range by.suspend {
+		o.suspended[s.Subject] = s
+	}
+	for _, owner := range by.unlimit {
+		delete(o.limits, owner)
+	}
+	for _, l := range by.limit {
+		o.limits[l.Owner] = l
+	}
+	return o
+}
+
+// stopped is whom o suspends.
+func (o overrides) stopped() policy.Suspended {
+	var prefixes []netip.Prefix
+	var owners []policy.Hold
+	for subject, s := range o.suspended {
+		if subject.Owner != "" {
+			owners = append(owners, holdOf(s))
+		} else {
+			prefixes = append(prefixes, subject.Prefix)
+		}
+	}
+	return policy.NewSuspended(prefixes, owners)
+}
+
+// names yields every owner that o says something of, some twice.
+func (o overrides) names(yield func(string) bool) {
+	for subject := range o.suspended {
+		if subject.Owner != "" && !yield(subject.Owner) {
+			return
+		}
+	}
+	for owner := range o.limits {
+		if !yield(owner) {
+			return
+		}
+	}
+}
+
+// owners yields the owners that the edit names, some twice.
+func (o overriding) owners(yield func(string) bool) {
+	var names []string
+	for _, subject := range o.resume {
+		names = append(names, subject.Owner)
+	}
+	for _, s := range o.suspend {
+		names = append(names, s.Owner)
+	}
+	names = append(names, o.unlimit...)
+	for _, l := range o.limit {
+		names = append(names, l.Owner)
+	}
+	for _, name := range names {
+		if name != "" && !yield(name) {
+			return
+		}
+	}
+}
+
+// loosened are the words of what o does to was by which somebody is let in who was not.
+func (o overriding) loosened(was overrides) []string {
+	by := overriding{resume: o.resume, unlimit: o.unlimit}
+	for _, l := range o.limit {
+		if before, limited := was.limits[l.Owner]; limited && (l.PerSecond > before.PerSecond || l.Burst > before.Burst) {
+			by.limit = append(by.limit, l)
+		}
+	}
+	lines := by.words(was)
+	for _, s := range o.suspend {
+		if before, stopped := was.suspended[s.Subject]; stopped && (before.Nested && !s.Nested || lacks(s.Held, before.Held) || lacks(before.Stays, s.Stays)) {
+			lines = append(lines, "suspend "+s.String()+", which stops less")
+		}
+	}
+	return lines
+}
+
+// lacks reports whether one of some is not among all.
+func lacks[T comparable](all, some []T) bool {
+	had := make(map[T]bool, len(all))
+	for _, one := range all {
+		had[one] = true
+	}
+	return slices.ContainsFunc(some, func(one T) bool { return !had[one] })
+}
+
+// sorted is o.suspended: prefixes by address, then owners by name.
+func (o overrides) sorted() []store.Suspension {
+	return slices.SortedFunc(maps.Values(o.suspended), func(a, b store.Suspension) int {
+		if a.Owner != "" || b.Owner != "" {
+			return strings.Compare(a.Owner, b.Owner)
+		}
+		return policy.ComparePrefix(a.Prefix, b.Prefix)
+	})
+}
+
+// mostPerSecond is more than a host can open.
+const mostPerSecond = 1_000_000
+
+// burstOf is the burst of a limit that says none: what a second has.
+func burstOf(perSecond float64) uint32 {
+	return uint32(max(1, math.Ceil(min(perSecond, mostPerSecond))))
+}
+
+// checkLimit refuses, as *policy.InputError, what no host could keep to.
+func checkLimit(l store.Limit) error {
+	const year = 365 * 24 * time.Hour
+	switch {
+	case !(l.PerSecond > 0):
+		return &policy.InputError{What: fmt.Sprintf("%s is not over 0", policy.FormatRate(l.PerSecond))}
+	case l.PerSecond > mostPerSecond:
+		return &policy.InputError{What: fmt.Sprintf("%s is over %s", policy.FormatRate(l.PerSecond), policy.FormatRate(mostPerSecond))}
+	case float64(l.Burst)/l.PerSecond > year.Seconds():
+		return &policy.InputError{What: fmt.Sprintf("a burst of %d is more than a year of this rate", l.Burst)}
+	}
+	return nil
+}
