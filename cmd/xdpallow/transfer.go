@@ -16,8 +16,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func exportCommand(e env) *cli.Command {
@@ -58,7 +58,7 @@ func export(ctx context.Context, c *call) error {
 		}
 		out.File, out.Text = "-", text
 	}
-	if _, err := reconcile.ReadExport(out.File, text); err != nil { // an earlier release took a note that this one does not
+	if _, err := desired.ReadExport(out.File, text); err != nil { // an earlier release took a note that this one does not
 		c.note("warning: import will refuse it until it is edited: %v", err)
 	}
 	for line := range strings.Lines(text) {
@@ -116,7 +116,7 @@ func importing(ctx context.Context, c *call) error {
 		return err
 	}
 	// The daemon reads it again; a mistake needs none to be found.
-	read, err := reconcile.ReadExport(req.Name, req.Text)
+	read, err := desired.ReadExport(req.Name, req.Text)
 	if err != nil {
 		return err
 	}

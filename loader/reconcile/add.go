@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -40,7 +41,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 		return Listing{}, err
 	}
 	news := slices.DeleteFunc(slices.Clone(claims), func(c policy.Claim) bool {
-		old := e.view.claimed(c.Prefix)
+		old := e.view.Claimed(c.Prefix)
 		return old != nil && policy.SameWords(*old, c)
 	})
 	var ahead *outlook // an addition cuts hardly anybody off: only who asks is told
@@ -49,9 +50,9 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 			return Listing{}, err
 		}
 	}
-	before := e.view.desired
+	before := e.view.State
 	plan, err := e.make(change{
-		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: Edit{Claims: policy.Edit{Put: news}}, lasting: lasting(r, news, now), peers: r.Sessions,
+		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: desired.Edit{Claims: policy.Edit{Put: news}}, lasting: lasting(r, news, now), peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
@@ -67,16 +68,16 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 	if len(news) > 0 {
 		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(news), e.view.gate.Tables.Generation()), attributes(by)...)
 	}
-	entries := standing(claims, e.view.state)
+	entries := standing(claims, e.view.Policy)
 	listing := e.listing(entries)
-	listing.Changed, listing.Was, listing.Warnings = &changed, were(entries, plan), e.view.warnings(before, plan, entries)
+	listing.Changed, listing.Was, listing.Warnings = &changed, were(entries, plan), e.view.Warnings(before, plan, entries)
 	return listing, nil
 }
 
 // everyService reports whether names say that an entry is for every service.
 func (e *Engine) everyService(names []string) (bool, error) {
 	named := func(s policy.Service) bool { return s.Name == EveryService }
-	if !slices.Contains(names, EveryService) || slices.ContainsFunc(e.view.state.Services, named) {
+	if !slices.Contains(names, EveryService) || slices.ContainsFunc(e.view.Policy.Services, named) {
 		return false, nil
 	}
 	if len(names) > 1 {
@@ -90,7 +91,7 @@ func (e *Engine) everyService(names []string) (bool, error) {
 func (e *Engine) keep(claims []policy.Claim, r AddRequest, every bool, now time.Time) error {
 	for i := range claims {
 		claim := &claims[i]
-		old := e.view.claimed(claim.Prefix)
+		old := e.view.Claimed(claim.Prefix)
 		if old == nil {
 			continue
 		}
@@ -197,7 +198,7 @@ func deadline(r AddRequest, now time.Time) (time.Time, error) {
 // servicesExist refuses claims for a service that is not there: they would let
 // nobody in.
 func (e *Engine) servicesExist(claims []policy.Claim) error {
-	err := policy.CheckServices(claims, e.view.state.Services)
+	err := policy.CheckServices(claims, e.view.Policy.Services)
 	if input, ok := errors.AsType[*policy.InputError](err); ok {
 		return &policy.InputError{What: input.What, Hint: input.Hint}
 	}
@@ -247,5 +248,5 @@ func standing(claims []policy.Claim, state policy.State) []policy.Entry {
 }
 
 func (e *Engine) listing(entries []policy.Entry) Listing {
-	return Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.state.Entries.Len(), Entries: e.view.entries(entries)}
+	return Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.Policy.Entries.Len(), Entries: e.view.entries(entries)}
 }

@@ -208,22 +208,22 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 // openTo says "tcp/443 open to 3 prefixes", of one service; of several each has a line of
 // its own, see openEach.
 func (e *Engine) openTo() string {
-	services := e.view.state.Services
+	services := e.view.Policy.Services
 	if len(services) != 1 {
 		return policy.Count(len(services), "service", "services")
 	}
 	ports := strings.ReplaceAll(policy.JoinPorts(services[0].Ports), ",", ", ")
-	return fmt.Sprintf("%s open to %s", ports, policy.Count(e.view.state.Entries.Len(), "prefix", "prefixes"))
+	return fmt.Sprintf("%s open to %s", ports, policy.Count(e.view.Policy.Entries.Len(), "prefix", "prefixes"))
 }
 
 // openEach says of each of several services what it guards and to how many it is open.
 func (e *Engine) openEach() []string {
-	services := e.view.state.Services
+	services := e.view.Policy.Services
 	if len(services) == 1 {
 		return nil
 	}
 	open := make(map[string]int, len(services))
-	for entry := range e.view.state.Entries.All() {
+	for entry := range e.view.Policy.Entries.All() {
 		for _, name := range entry.Services {
 			open[name]++
 		}
@@ -267,7 +267,7 @@ func (e *Engine) announce() {
 	switch {
 	case len(audits) > 0:
 		who := ""
-		if len(audits) < len(e.view.state.Services) {
+		if len(audits) < len(e.view.Policy.Services) {
 			who = " for " + strings.Join(audits, ", ")
 		}
 		e.options.Log.Info(fmt.Sprintf("audit: nothing is dropped%s, others are counted; to enforce, %s", who, how))

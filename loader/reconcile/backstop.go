@@ -107,8 +107,8 @@ func (v *view) probeBackstop() []Problem {
 	case !at.Ours:
 		return problem("backstop_replaced", "systemctl restart xdpallow", "the socket lookups run program %d, which is not ours", at.ProgramID)
 	}
-	for _, s := range v.state.Services {
-		if v.auditing(s, bootNow()) {
+	for _, s := range v.Policy.Services {
+		if v.Auditing(s, bootNow()) {
 			continue
 		}
 		for _, source := range never {

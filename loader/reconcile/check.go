@@ -17,7 +17,7 @@ import (
 // address in the order given, at port or at every protected one.
 func (v *view) check(addrs []netip.Addr, port *policy.Port) ([]CheckResult, error) {
 	var ports []policy.Port
-	for _, s := range v.state.Services {
+	for _, s := range v.Policy.Services {
 		ports = append(ports, s.Ports...)
 	}
 	slices.SortFunc(ports, policy.ComparePort)
@@ -56,21 +56,21 @@ func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckRes
 		return r, fmt.Errorf("check %s: %w", addr, err)
 	}
 	r.Verdict, r.Reason = answer.Verdict.String(), answer.Reason.String()
-	service, protected := v.state.ServiceOf(port)
+	service, protected := v.Policy.ServiceOf(port)
 	if !protected {
 		return r, nil
 	}
 	now := v.clock.now()
 	// The kernel decides; the state only says which entry it must have been.
-	if e, _ := v.state.Lookup(addr, service.Name, now); e != nil {
+	if e, _ := v.Policy.Lookup(addr, service.Name, now); e != nil {
 		r.Prefix, r.Owner, r.Origins, r.Until = &e.Prefix, e.Owner, e.Origins(), some(e.Until)
 		r.Services = append(r.Services, e.Services...)
 		r.CountsFor, r.Suspension = v.whose(e)
 	}
-	for e := range v.state.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
+	for e := range v.Policy.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
 		r.Covering = append(r.Covering, Covering{
 			Prefix: e.Prefix, Owner: e.Owner, Services: append([]string{}, e.Services...), Until: some(e.Until),
-			Reason: v.state.Alone(e, service.Name, now),
+			Reason: v.Policy.Alone(e, service.Name, now),
 		})
 	}
 	if r.Reason == policy.ReasonNotListed {
@@ -81,11 +81,11 @@ func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckRes
 
 // whose says for whom e counts, where that is not its owner, and what stops it.
 func (v *view) whose(e *policy.Entry) (countsFor string, by *Suspension) {
-	if owner := v.state.OwnerOf(e); owner != e.Owner {
+	if owner := v.Policy.OwnerOf(e); owner != e.Owner {
 		countsFor = owner
 	}
-	prefix, owner := v.state.SuspendedBy(e)
-	if s, found := v.suspended[store.Subject{Prefix: prefix, Owner: owner}]; found {
+	prefix, owner := v.Policy.SuspendedBy(e)
+	if s, found := v.Suspensions[store.Subject{Prefix: prefix, Owner: owner}]; found {
 		one := reportSuspension(s)
 		by = &one
 	}
@@ -118,9 +118,9 @@ func (v *view) nearestOf(addr netip.Addr, service string, now time.Time, reasons
 	}
 	for bits := addr.BitLen() - 1; bits >= least && most > 0; bits-- {
 		within := netip.PrefixFrom(addr, bits).Masked()
-		for e := range v.state.Entries.Under(within) {
+		for e := range v.Policy.Entries.Under(within) {
 			known := slices.ContainsFunc(found, func(n Near) bool { return n.Prefix == e.Prefix })
-			reason := v.state.Alone(e, service, now)
+			reason := v.Policy.Alone(e, service, now)
 			if known || e.Prefix.Contains(addr) || !slices.Contains(reasons, reason) {
 				continue
 			}

@@ -92,7 +92,7 @@ func (e *Engine) newWalk(full bool) *walk {
 	if w.full {
 		w.since = 0
 	}
-	w.next, w.stop = iter.Pull(e.view.state.Entries.All())
+	w.next, w.stop = iter.Pull(e.view.Policy.Entries.All())
 	if w.err = u.note(e.store); w.err == nil && len(u.gone) > 0 {
 		if w.err = e.store.SaveUse(store.Checkpoint{Forget: slices.Collect(maps.Keys(u.gone))}); w.err == nil {
 			clear(u.gone)
@@ -145,7 +145,7 @@ func (w *walk) read(entries []*policy.Entry) error {
 		return err
 	}
 	for _, prefix := range changed {
-		if _, found := v.state.Entries.Find(prefix); !found {
+		if _, found := v.Policy.Entries.Find(prefix); !found {
 			continue // removed since the walk began
 		}
 		before := saved[prefix]
@@ -171,7 +171,7 @@ func (w *walk) read(entries []*policy.Entry) error {
 func (w *walk) save() error {
 	u := &w.e.view.uses
 	for prefix, use := range w.ready {
-		_, found := w.e.view.state.Entries.Find(prefix)
+		_, found := w.e.view.Policy.Entries.Find(prefix)
 		if first, fresh := u.fresh[prefix]; !found || fresh && !first.Equal(use.FirstEnforced) {
 			delete(w.ready, prefix)
 		}
@@ -192,7 +192,7 @@ func (w *walk) save() error {
 // forgotten all that was removed.
 func (e *Engine) prune() error {
 	e.mu.Lock()
-	state := e.view.state
+	state := e.view.Policy
 	e.mu.Unlock()
 	var gone []netip.Prefix
 	err := e.store.EachUse(func(prefix netip.Prefix, _ store.Use) {
@@ -203,7 +203,7 @@ func (e *Engine) prune() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, prefix := range gone {
-		if _, found := e.view.state.Entries.Find(prefix); !found {
+		if _, found := e.view.Policy.Entries.Find(prefix); !found {
 			e.view.uses.gone[prefix] = true
 		}
 	}

@@ -143,7 +143,7 @@ func (e *Engine) nextDue() <-chan time.Time {
 	if e.pending != nil {
 		sooner(max(e.left(), time.Until(e.retry)))
 	}
-	for _, a := range e.view.audits {
+	for _, a := range e.view.Audits {
 		sooner(time.Duration(a.Boottime) - bootNow())
 	}
 	if !e.forgetAt.IsZero() && e.pending == nil {

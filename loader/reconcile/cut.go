@@ -103,7 +103,7 @@ func (e *Engine) cutOff(which func(policy.State) picked) (int, error) {
 func (e *Engine) snapshot() policy.State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.state
+	return e.view.Policy
 }
 
 // chooser tells whose connections to a port are to end; with unlisted only those who

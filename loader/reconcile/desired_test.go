@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -47,10 +48,10 @@ func TestDesiredAgainstAnew(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		made := map[netip.Prefix]policy.Claim{}
-		e := &Engine{tally: countAll(desired{})}
-		e.view.state.Services = named("api", "mail")
+		e := &Engine{tally: desired.CountAll(desired.State{})}
+		e.view.Policy.Services = named("api", "mail")
 		for step := range rapid.IntRange(1, 12).Draw(t, "steps") {
-			c, said := Edit{}, maps.Clone(made)
+			c, said := desired.Edit{}, maps.Clone(made)
 			switch rapid.IntRange(0, 4).Draw(t, "kind") {
 			case 0:
 				c.Services = named("api")
@@ -76,37 +77,37 @@ func TestDesiredAgainstAnew(t *testing.T) {
 			}
 			for _, owner := range rapid.SliceOfN(rapid.SampledFrom([]string{"acme", "globex"}), 0, 1).Draw(t, "stopped") {
 				if subject := (store.Subject{Owner: owner}); rapid.Bool().Draw(t, "resumed") {
-					c.Overrides.resume = []store.Subject{subject}
-				} else if _, again := e.view.suspended[subject]; !again {
-					c.Overrides.suspend = []store.Suspension{{Subject: subject, Unnoted: true, Nested: rapid.Bool().Draw(t, "nested")}}
+					c.Overrides.Resume = []store.Subject{subject}
+				} else if _, again := e.view.Suspensions[subject]; !again {
+					c.Overrides.Suspend = []store.Suspension{{Subject: subject, Unnoted: true, Nested: rapid.Bool().Draw(t, "nested")}}
 				}
 			}
 			for _, p := range rapid.SliceOfN(prefix, 0, 1).Draw(t, "stopped prefix") {
-				c.Overrides.suspend = append(c.Overrides.suspend, store.Suspension{Subject: store.Subject{Prefix: p}})
+				c.Overrides.Suspend = append(c.Overrides.Suspend, store.Suspension{Subject: store.Subject{Prefix: p}})
 			}
-			old := e.view.desired
-			next, plan, err := old.next(c, now, 0)
+			old := e.view.State
+			next, plan, err := old.Apply(c, now, 0)
 			if err != nil { // nothing is made of it: TestEditAgainstMerge has the words
 				continue
 			}
 			made = said
-			patches(t, old.state, next.state, plan)
+			patches(t, old.Policy, next.Policy, plan)
 			e.stand(change{edit: c}, next, plan)
-			anew, err := desire(next.state.Services, next.declared, slices.Collect(maps.Values(made)), now)
+			anew, err := desired.New(next.Policy.Services, next.Declared, slices.Collect(maps.Values(made)), now)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(dump(anew), dump(e.view.desired), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(dump(anew), dump(e.view.State), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 				t.Fatalf("step %d (-anew +is):\n%s", step, diff)
 			}
-			if want := countAll(anew); want.made != e.tally.made || !maps.Equal(want.owners, e.tally.owners) || !cmp.Equal(want.ends, e.tally.ends) {
+			if want := desired.CountAll(anew); want.Made != e.tally.Made || !maps.Equal(want.Owners, e.tally.Owners) || !cmp.Equal(want.Ends, e.tally.Ends) {
 				t.Fatalf("step %d: counted %+v, want %+v", step, e.tally, want)
 			}
-			if want := policy.Diff(old.state, anew.state); len(want.Added) != len(plan.Added) || len(want.Removed) != len(plan.Removed) || len(want.Changed) != len(plan.Changed) {
+			if want := policy.Diff(old.Policy, anew.Policy); len(want.Added) != len(plan.Added) || len(want.Removed) != len(plan.Removed) || len(want.Changed) != len(plan.Changed) {
 				t.Fatalf("step %d: plan %+v, want %+v", step, plan, want)
 			}
 			// Too soon costs a look; too late would keep a grant.
-			if _, _, end := anew.state.Expire(now); !end.IsZero() && (e.end.IsZero() || e.end.After(end)) {
+			if _, _, end := anew.Policy.Expire(now); !end.IsZero() && (e.end.IsZero() || e.end.After(end)) {
 				t.Fatalf("step %d: looks again at %v, want %v", step, e.end, end)
 			}
 		}
@@ -143,13 +144,13 @@ func patches(t *rapid.T, old, next policy.State, plan policy.Plan) {
 }
 
 // dump is all of d that can be compared.
-func dump(d desired) []any {
+func dump(d desired.State) []any {
 	all := []any{}
-	for entry := range d.state.Entries.All() {
+	for entry := range d.Policy.Entries.All() {
 		all = append(all, *entry)
 	}
-	for _, prefix := range slices.SortedFunc(maps.Keys(d.orphans), policy.ComparePrefix) {
-		all = append(all, "orphan", d.orphans[prefix])
+	for _, prefix := range slices.SortedFunc(maps.Keys(d.Orphans), policy.ComparePrefix) {
+		all = append(all, "orphan", d.Orphans[prefix])
 	}
 	return all
 }
@@ -167,7 +168,7 @@ func TestSuspensionIsOneWord(t *testing.T) {
 	for i := range 1000 {
 		claims = append(claims, policy.Claim{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}), 32), Owner: "acme"})
 	}
-	suspend := Edit{Overrides: overriding{suspend: []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Unnoted: true}}}}
+	suspend := desired.Edit{Overrides: desired.OverridesEdit{Suspend: []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Unnoted: true}}}}
 	for _, around := range []string{"", "initech"} {
 		all := slices.Clone(claims)
 		if around != "" {
@@ -176,15 +177,15 @@ func TestSuspensionIsOneWord(t *testing.T) {
 		for i := range all {
 			all[i].Origin = policy.OriginCLI
 		}
-		before, err := desire(nil, nil, all, now)
+		before, err := desired.New(nil, nil, all, now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		after, plan, err := before.next(suspend, now, 0)
+		after, plan, err := before.Apply(suspend, now, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d, small := deltaOf(before.state, after.state, plan); !small || len(d.put)+len(d.remove) > 0 {
+		if d, small := deltaOf(before.Policy, after.Policy, plan); !small || len(d.put)+len(d.remove) > 0 {
 			t.Errorf("within the network of %q, entries are written: %+v", around, d)
 		}
 	}

@@ -114,7 +114,7 @@ func (e *Engine) mendCurrent() (string, error) {
 }
 
 func (e *Engine) mendServices() (string, error) {
-	want := maps.Policy{Services: compileServices(e.view.state.Services, e.view.audits)}
+	want := maps.Policy{Services: compileServices(e.view.Policy.Services, e.view.Audits)}
 	if same, err := e.view.gate.Tables.SameServices(want); same || err != nil {
 		return "", err
 	}
@@ -163,7 +163,7 @@ func (e *Engine) mendMaps() (string, error) {
 // mendOwners holds the rows of all owners to what is desired.
 func (e *Engine) mendOwners() (found string, err error) {
 	for name, number := range e.compiler.numbers.of {
-		want := ownerRule(e.view.overrides, name)
+		want := ownerRule(e.view.Overrides, name)
 		same, err := e.view.gate.Tables.SameOwner(number, want)
 		if err == nil && !same {
 			found = "the row of owner " + name + " was written to"
@@ -218,10 +218,10 @@ func (e *Engine) mendPrefilter() (string, error) {
 // unseen asks the twin for some of the entries, and returns those that it does not know.
 func (e *Engine) unseen() (unknown []netip.Prefix, err error) {
 	attached, checked := e.view.gate.Attached(), e.drift.checked
-	if len(attached) == 0 || len(e.view.state.Services) == 0 {
+	if len(attached) == 0 || len(e.view.Policy.Services) == 0 {
 		return nil, nil
 	}
-	port := e.view.state.Services[0].Ports[0]
+	port := e.view.Policy.Services[0].Ports[0]
 	for i := range min(canaries, len(checked)) {
 		p := checked[i*len(checked)/min(canaries, len(checked))]
 		answer, err := e.view.gate.Ask(attached[0], opening(p.Addr(), port))
@@ -237,7 +237,7 @@ func (e *Engine) unseen() (unknown []netip.Prefix, err error) {
 
 // republish makes the kernel have the state that stands, as the generation that it is.
 func (e *Engine) republish() error {
-	compiled, err := e.compiler.policy(e.view.desired, e.view.gate.Tables.Generation())
+	compiled, err := e.compiler.policy(e.view.State, e.view.gate.Tables.Generation())
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (e *Engine) mendEntries() (string, error) {
 	if !fits && whole {
 		err = e.addMissing(&d, got)
 	} else if !fits && len(d.foreign) == 0 {
-		d.count = fmt.Sprintf("the list in the kernel has other than the %d entries that it should", e.view.state.Entries.Len())
+		d.count = fmt.Sprintf("the list in the kernel has other than the %d entries that it should", e.view.Policy.Entries.Len())
 	}
 	if err != nil || d.String() == "" {
 		return "", err
@@ -74,12 +74,12 @@ func (e *Engine) mendEntries() (string, error) {
 func (e *Engine) compare(got []maps.Entry) (d differences, err error) {
 	e.drift.checked = e.drift.checked[:0]
 	for _, have := range got {
-		entry, found := e.view.state.Enforced(have.Prefix)
+		entry, found := e.view.Policy.Enforced(have.Prefix)
 		if !found {
 			d.foreign = append(d.foreign, have.Prefix)
 			continue
 		}
-		want, err := e.compiler.entry(entry, e.view.state.Services)
+		want, err := e.compiler.entry(entry, e.view.Policy.Services)
 		if err != nil {
 			return d, err
 		}
@@ -99,7 +99,7 @@ func (e *Engine) counted(complete bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	want := enforcedFamilies(e.view.state)
+	want := enforcedFamilies(e.view.Policy)
 	if known && counts != want {
 		return false, nil
 	}
@@ -130,11 +130,11 @@ func (e *Engine) addMissing(d *differences, got []maps.Entry) error {
 	for _, entry := range got {
 		have[entry.Prefix] = true
 	}
-	for entry := range e.view.state.AllEnforced() {
+	for entry := range e.view.Policy.AllEnforced() {
 		if have[entry.Prefix] {
 			continue
 		}
-		want, err := e.compiler.entry(entry, e.view.state.Services)
+		want, err := e.compiler.entry(entry, e.view.Policy.Services)
 		if err != nil {
 			return err
 		}

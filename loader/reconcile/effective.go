@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -38,17 +39,17 @@ func (l *list) outdated(o Options) bool {
 }
 
 // effective is what the list says of d.
-func (e *Engine) effective(generation uint64, d desired) store.Effective {
+func (e *Engine) effective(generation uint64, d desired.State) store.Effective {
 	return store.Effective{
-		Generation: generation, Services: d.state.Services, Interfaces: e.options.Interfaces,
-		Attach: string(e.options.Attach), Backstop: e.options.Backstop, Claims: d.all(),
+		Generation: generation, Services: d.Policy.Services, Interfaces: e.options.Interfaces,
+		Attach: string(e.options.Attach), Backstop: e.options.Backstop, Claims: d.AllClaims(),
 	}
 }
 
 // save writes the effective list now. The caller holds the mutex.
 func (e *Engine) save() error {
 	start := time.Now()
-	list := e.effective(e.lastGeneration(), e.view.desired)
+	list := e.effective(e.lastGeneration(), e.view.State)
 	e.list.writing.Lock()
 	defer e.list.writing.Unlock()
 	return e.saved(list, time.Since(start), e.store.SaveEffective(list))
@@ -87,7 +88,7 @@ func (e *Engine) catchUp() {
 	}
 	e.list.behind = nil
 	start := time.Now()
-	list := e.effective(e.lastGeneration(), e.view.desired)
+	list := e.effective(e.lastGeneration(), e.view.State)
 	snapshot, err := e.store.Snapshot(list)
 	if err == nil {
 		e.list.writing.Lock()

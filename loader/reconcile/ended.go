@@ -27,7 +27,7 @@ func (o Options) kept() time.Duration {
 // zero is never.
 func (e *Engine) nextForgotten() time.Time {
 	var next time.Time
-	for claim := range e.view.made {
+	for claim := range e.view.Made {
 		if !claim.Until.IsZero() {
 			next = policy.Earliest(next, claim.Until.Add(e.options.kept()))
 		}
@@ -45,7 +45,7 @@ func (e *Engine) forgetEnded() {
 	}
 	c := change{by: self(), command: "expire", aside: true}
 	c.by.Reason = fmt.Sprintf("ended more than %s ago", policy.FormatDuration(e.options.kept()))
-	for claim := range e.view.endedMade(now.Add(-e.options.kept())) {
+	for claim := range e.view.EndedMade(now.Add(-e.options.kept())) {
 		c.edit.Claims.Remove = append(c.edit.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: claim.Prefix})
 	}
 	if len(c.edit.Claims.Remove) > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/config"
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -53,7 +54,7 @@ type Engine struct {
 
 	mu          sync.Mutex // of everything below; a change holds it from first to last
 	view        view
-	tally       tally
+	tally       desired.Counts
 	failing     map[policy.Origin]error // origins whose last reading was not taken over
 	compiler    compiler
 	savedOwners map[string]store.OwnerUse // what is on disk of owners
@@ -177,20 +178,20 @@ func (e *Engine) Snapshot(context.Context) (Status, error) {
 }
 
 func (e *Engine) status() Status {
-	ended := e.tally.ended(e.view.clock.now())
+	ended := e.tally.Ended(e.view.clock.now())
 	return Status{
 		Enforcing:  enforcing(e.problems),
 		Problems:   e.problems,
 		Interfaces: e.view.interfaces(),
 		Backstop:   e.view.backstop(),
 		Generation: e.view.gate.Tables.Generation(),
-		Entries:    e.view.state.Entries.Len() - ended,
+		Entries:    e.view.Policy.Entries.Len() - ended,
 		Ended:      ended,
-		Owners:     len(e.tally.owners),
-		Expiring:   e.tally.ending(e.view.clock.now(), Soon),
+		Owners:     len(e.tally.Owners),
+		Expiring:   e.tally.Ending(e.view.clock.now(), Soon),
 		Services:   e.view.modes(),
 		Origins:    e.origins(),
-		Suspended:  reportSuspensions(e.view.overrides),
+		Suspended:  reportSuspensions(e.view.Overrides),
 		LastChange: e.last,
 		Confirm:    e.waiting(),
 		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
@@ -209,7 +210,7 @@ func findUncovered(s *Status, guarded []string) {
 
 // origins reports every origin that has a claim or that could not be read.
 func (e *Engine) origins() []OriginStatus {
-	counts := e.view.origins(e.tally.made)
+	counts := e.view.Origins(e.tally.Made)
 	for origin := range e.failing {
 		counts[origin] += 0
 	}
@@ -220,7 +221,7 @@ func (e *Engine) origins() []OriginStatus {
 func (e *Engine) Stats(context.Context) (Stats, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s, err := e.view.stats(e.tally.owners)
+	s, err := e.view.stats(e.tally.Owners)
 	s.Owners = e.withMisses(s.Owners)
 	s.EventsLost, s.Repairs = e.lookout.log.Lost(), gomaps.Clone(e.drift.counts)
 	return s, err
@@ -236,9 +237,9 @@ func (e *Engine) List(_ context.Context, r ListRequest) (Listing, error) {
 // Export implements the question. It holds up no change while it writes.
 func (e *Engine) Export(_ context.Context, all bool, w io.Writer) error {
 	e.mu.Lock()
-	d := e.view.desired
+	d := e.view.State
 	e.mu.Unlock()
-	return d.export(w, all)
+	return d.Export(w, all)
 }
 
 // Check implements the question; without a port it answers for every protected one.
@@ -252,7 +253,7 @@ func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port)
 func (e *Engine) Families() (ipv4, ipv6 int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.state.Entries.Families()
+	return e.view.Policy.Entries.Families()
 }
 
 func originStatuses(counts map[policy.Origin]int, failing map[policy.Origin]error) []OriginStatus {

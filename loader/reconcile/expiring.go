@@ -21,12 +21,12 @@ func (e *Engine) tellExpiring(now time.Time) {
 	}
 	e.told = now
 	wall := e.view.clock.now()
-	n := e.tally.ending(wall, Soon)
+	n := e.tally.Ending(wall, Soon)
 	if n == 0 {
 		return
 	}
 	var next *policy.Entry
-	for entry := range e.view.state.Entries.All() {
+	for entry := range e.view.Policy.Entries.All() {
 		if endsWithin(&entry.Until, wall, Soon) && (next == nil || entry.Until.Before(next.Until)) {
 			next = entry
 		}

@@ -8,22 +8,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // guard asks the guard rails. What stood before is not refused again.
 func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
-	if lines := c.edit.Overrides.loosened(e.view.overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
+	if lines := c.edit.Overrides.Loosened(e.view.Overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
 		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
 	}
 	if plan.Empty() || c.verb == "" {
 		return nil
 	}
 	now := time.Now()
-	if err := policy.Guard(e.view.state, next, plan, c.verb, c.force, now); err != nil {
-		return policy.Guard(e.view.state, next, c.placed(plan), c.verb, c.force, now)
+	if err := policy.Guard(e.view.Policy, next, plan, c.verb, c.force, now); err != nil {
+		return policy.Guard(e.view.Policy, next, c.placed(plan), c.verb, c.force, now)
 	}
-	return guardSessions(e.view.state, next, c, now)
+	return guardSessions(e.view.Policy, next, c, now)
 }
 
 // guardSessions asks those that look after who is logged in: the caller himself, unless
@@ -46,7 +47,7 @@ func (c change) placed(plan policy.Plan) policy.Plan {
 		entries = slices.Clone(entries)
 		for i := range entries {
 			entries[i].Claims = slices.Clone(entries[i].Claims)
-			if claim := madeBy(&entries[i]); claim != nil {
+			if claim := desired.MadeBy(&entries[i]); claim != nil {
 				claim.Where = c.places[claim.Prefix]
 			}
 		}

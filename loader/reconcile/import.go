@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -19,29 +20,29 @@ func (e *Engine) Import(ctx context.Context, by Caller, r ImportRequest) (Plan, 
 		return Plan{}, err
 	}
 	defer e.mu.Unlock()
-	x, err := ReadExport(r.Name, r.Text)
+	x, err := desired.ReadExport(r.Name, r.Text)
 	if err != nil {
 		return Plan{}, err
 	}
-	over, err := e.importing(x.overrides, by, r.AllowAny)
+	over, err := e.importing(x.Overrides, by, r.AllowAny)
 	if err != nil {
 		return Plan{}, err
 	}
 	return e.replaced(r.ReplaceRequest, x.Claims, change{
-		by: by, command: "import", verb: policy.VerbImport, edit: Edit{Overrides: over}, force: policy.Force{AllowOpen: r.AllowOpen},
+		by: by, command: "import", verb: policy.VerbImport, edit: desired.Edit{Overrides: over}, force: policy.Force{AllowOpen: r.AllowOpen},
 	})
 }
 
 // importing leads from what is said over all origins to what x says.
-func (e *Engine) importing(x overrides, by Caller, allowAny bool) (over overriding, err error) {
+func (e *Engine) importing(x desired.Overrides, by Caller, allowAny bool) (over desired.OverridesEdit, err error) {
 	now := time.Now().UTC()
-	for _, was := range e.view.sorted() {
-		if _, stays := x.suspended[was.Subject]; !stays {
-			over.resume = append(over.resume, was.Subject)
+	for _, was := range e.view.SortedSuspensions() {
+		if _, stays := x.Suspensions[was.Subject]; !stays {
+			over.Resume = append(over.Resume, was.Subject)
 		}
 	}
-	for _, s := range x.sorted() {
-		was, again := e.view.suspended[s.Subject]
+	for _, s := range x.SortedSuspensions() {
+		was, again := e.view.Suspensions[s.Subject]
 		if !again && s.Owner == "" && !allowAny {
 			if err := policy.GuardSubject(s.Prefix, "suspended"); err != nil {
 				return over, err
@@ -49,10 +50,10 @@ func (e *Engine) importing(x overrides, by Caller, allowAny bool) (over overridi
 		}
 		switch {
 		case s.Unnoted && again: // it goes on as it is, see Suspend
-			s = holding(s, holdOf(was).Tightened(e.view.state, s.Nested, now))
+			s = desired.Holding(s, desired.HoldOf(was).Tightened(e.view.Policy, s.Nested, now))
 		case s.Owner != "" && !s.Unnoted && !again: // what is declared here is his, too
-			h, _ := holdOf(s).Follow(e.view.state, e.view.state, policy.Plan{Added: e.declaredEntries()}, now)
-			s = holding(s, h)
+			h, _ := desired.HoldOf(s).Follow(e.view.Policy, e.view.Policy, policy.Plan{Added: e.declaredEntries()}, now)
+			s = desired.Holding(s, h)
 		}
 		if s.Time.IsZero() {
 			if s.Time, s.UID = now.Truncate(time.Second), by.UID; again {
@@ -60,17 +61,17 @@ func (e *Engine) importing(x overrides, by Caller, allowAny bool) (over overridi
 			}
 		}
 		if !again || !sameSuspension(was, s) {
-			over.suspend = append(over.suspend, s)
+			over.Suspend = append(over.Suspend, s)
 		}
 	}
-	for _, owner := range slices.Sorted(maps.Keys(e.view.limits)) {
-		if _, stays := x.limits[owner]; !stays {
-			over.unlimit = append(over.unlimit, owner)
+	for _, owner := range slices.Sorted(maps.Keys(e.view.Limits)) {
+		if _, stays := x.Limits[owner]; !stays {
+			over.Unlimit = append(over.Unlimit, owner)
 		}
 	}
-	for _, owner := range slices.Sorted(maps.Keys(x.limits)) {
-		if l := x.limits[owner]; l != e.view.limits[owner] {
-			over.limit = append(over.limit, l)
+	for _, owner := range slices.Sorted(maps.Keys(x.Limits)) {
+		if l := x.Limits[owner]; l != e.view.Limits[owner] {
+			over.Limit = append(over.Limit, l)
 		}
 	}
 	return over, nil
@@ -78,8 +79,8 @@ func (e *Engine) importing(x overrides, by Caller, allowAny bool) (over overridi
 
 // declaredEntries are those that somebody else than the CLI claims.
 func (e *Engine) declaredEntries() (all []policy.Entry) {
-	for entry := range e.view.state.Entries.All() {
-		if len(entry.Claims) > 1 || madeBy(entry) == nil {
+	for entry := range e.view.Policy.Entries.All() {
+		if len(entry.Claims) > 1 || desired.MadeBy(entry) == nil {
 			all = append(all, *entry)
 		}
 	}

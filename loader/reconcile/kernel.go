@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/maps"
@@ -64,10 +65,10 @@ var scopes = map[policy.Scope]maps.Scope{
 	policy.ScopeStrict: maps.ScopeStrict,
 }
 
-func compileServices(services []policy.Service, audits audits) []maps.Service {
+func compileServices(services []policy.Service, audits desired.Audits) []maps.Service {
 	out := make([]maps.Service, len(services))
 	for i, s := range services {
-		until := audits.until(s)
+		until := audits.Until(s)
 		out[i] = maps.Service{Enforce: s.Mode == policy.Enforce && until == 0, Scope: scopes[s.Scope], AuditUntil: until}
 		for _, port := range s.Ports {
 			if port.Protocol == policy.TCP {
@@ -80,8 +81,8 @@ func compileServices(services []policy.Service, audits audits) []maps.Service {
 	return out
 }
 
-func (c *compiler) policy(d desired, generation uint64) (maps.Policy, error) {
-	state := d.state
+func (c *compiler) policy(d desired.State, generation uint64) (maps.Policy, error) {
+	state := d.Policy
 	entries := make([]maps.Entry, 0, state.Entries.Len())
 	for e := range state.AllEnforced() {
 		compiled, err := c.entry(e, state.Services)
@@ -90,7 +91,7 @@ func (c *compiler) policy(d desired, generation uint64) (maps.Policy, error) {
 		}
 		entries = append(entries, compiled)
 	}
-	return maps.Policy{Generation: generation, Services: compileServices(state.Services, d.audits), Entries: entries}, nil
+	return maps.Policy{Generation: generation, Services: compileServices(state.Services, d.Audits), Entries: entries}, nil
 }
 
 // few is how many entries a change may touch to be patched in place.
@@ -99,9 +100,9 @@ const few = 64
 // apply brings the kernel from one state to the next: a patch where the change is
 // small and safe as one, else a publish. It returns the entries that are gone or
 // new in the kernel and had been used.
-func (c *compiler) apply(tables *maps.Tables, old, next desired, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
-	if change, small := deltaOf(old.state, next.state, plan); small {
-		put, err := c.entries(change.put, next.state.Services)
+func (c *compiler) apply(tables *maps.Tables, old, next desired.State, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
+	if change, small := deltaOf(old.Policy, next.Policy, plan); small {
+		put, err := c.entries(change.put, next.Policy.Services)
 		if err != nil {
 			return nil, err
 		}
@@ -119,7 +120,7 @@ func (c *compiler) apply(tables *maps.Tables, old, next desired, plan policy.Pla
 }
 
 // same reports whether the kernel has what d says, reading all of it back.
-func (c *compiler) same(tables *maps.Tables, d desired) (bool, error) {
+func (c *compiler) same(tables *maps.Tables, d desired.State) (bool, error) {
 	if tables.Stale() {
 		return false, nil
 	}
@@ -139,8 +140,8 @@ func (c *compiler) same(tables *maps.Tables, d desired) (bool, error) {
 }
 
 // ownerRule is what o says in the kernel for an owner.
-func ownerRule(o overrides, name string) maps.Owner {
-	_, suspended := o.suspended[store.Subject{Owner: name}]
-	limit := o.limits[name]
+func ownerRule(o desired.Overrides, name string) maps.Owner {
+	_, suspended := o.Suspensions[store.Subject{Owner: name}]
+	limit := o.Limits[name]
 	return maps.Owner{Suspended: suspended, Limit: maps.Limit{PerSecond: limit.PerSecond, Burst: limit.Burst}}
 }

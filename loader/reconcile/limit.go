@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -23,10 +24,10 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 	if err != nil {
 		return LimitResult{}, err
 	}
-	if _, err := e.make(change{by: by, command: "limit", edit: Edit{Overrides: over}}); err != nil {
+	if _, err := e.make(change{by: by, command: "limit", edit: desired.Edit{Overrides: over}}); err != nil {
 		return LimitResult{}, err
 	}
-	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: reportLimit(e.view.overrides, r.Owner)}
+	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: reportLimit(e.view.Overrides, r.Owner)}
 	what := "no limit"
 	if l := result.Limit; l != nil {
 		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
@@ -36,27 +37,27 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 }
 
 // limiting is what r does.
-func (e *Engine) limiting(r LimitRequest) (overriding, error) {
+func (e *Engine) limiting(r LimitRequest) (desired.OverridesEdit, error) {
 	if r.PerSecond == 0 {
-		if _, limited := e.view.limits[r.Owner]; !limited {
-			return overriding{}, &policy.Refused{What: fmt.Sprintf("%s has no limit", r.Owner), Hint: "xdpallow owners"}
+		if _, limited := e.view.Limits[r.Owner]; !limited {
+			return desired.OverridesEdit{}, &policy.Refused{What: fmt.Sprintf("%s has no limit", r.Owner), Hint: "xdpallow owners"}
 		}
-		return overriding{unlimit: []string{r.Owner}}, nil
+		return desired.OverridesEdit{Unlimit: []string{r.Owner}}, nil
 	}
 	if err := e.knows(r.Owner); err != nil {
-		return overriding{}, err
+		return desired.OverridesEdit{}, err
 	}
 	burst := max(r.Burst, 1)
 	if r.Burst == 0 {
-		burst = burstOf(r.PerSecond)
+		burst = desired.BurstOf(r.PerSecond)
 	}
 	l := store.Limit{Owner: r.Owner, PerSecond: r.PerSecond, Burst: burst}
-	return overriding{limit: []store.Limit{l}}, checkLimit(l)
+	return desired.OverridesEdit{Limit: []store.Limit{l}}, desired.CheckLimit(l)
 }
 
 // reportLimit is that of an owner, nil for none.
-func reportLimit(o overrides, owner string) *Limit {
-	l, found := o.limits[owner]
+func reportLimit(o desired.Overrides, owner string) *Limit {
+	l, found := o.Limits[owner]
 	if !found {
 		return nil
 	}

@@ -58,7 +58,7 @@ func endsWithin(until *time.Time, now time.Time, within time.Duration) bool {
 
 // list returns the entries that r asks for.
 func (v *view) list(r ListRequest) (Listing, error) {
-	listing := Listing{Generation: v.gate.Tables.Generation(), Total: v.state.Entries.Len(), Entries: []Entry{}}
+	listing := Listing{Generation: v.gate.Tables.Generation(), Total: v.Policy.Entries.Len(), Entries: []Entry{}}
 	now := v.clock.now()
 	var connected map[netip.Prefix]bool
 	if r.Unused > 0 {
@@ -86,8 +86,8 @@ func (v *view) list(r ListRequest) (Listing, error) {
 	if owner == NoOwner {
 		owner = ""
 	}
-	for e := range among(r, v.state.Entries) {
-		if r.Owner != "" && e.Owner != owner && v.state.OwnerOf(e) != owner {
+	for e := range among(r, v.Policy.Entries) {
+		if r.Owner != "" && e.Owner != owner && v.Policy.OwnerOf(e) != owner {
 			continue
 		}
 		if some = append(some, e); len(some) == chunk {
@@ -103,7 +103,7 @@ func (v *view) list(r ListRequest) (Listing, error) {
 // again: a client that opens once and stays for a quarter is in use.
 func (v *view) connected(now time.Time) (map[netip.Prefix]bool, error) {
 	ports := map[uint16]bool{}
-	for _, service := range v.state.Services {
+	for _, service := range v.Policy.Services {
 		for _, port := range service.Ports {
 			if port.Protocol == policy.TCP {
 				ports[port.Number] = true
@@ -116,11 +116,11 @@ func (v *view) connected(now time.Time) (map[netip.Prefix]bool, error) {
 	}
 	found := map[netip.Prefix]bool{}
 	for _, peer := range sockets.Peers(conns) {
-		service, protected := v.state.ServiceOf(policy.Port{Protocol: policy.TCP, Number: peer.Port})
+		service, protected := v.Policy.ServiceOf(policy.Port{Protocol: policy.TCP, Number: peer.Port})
 		if !protected {
 			continue
 		}
-		if e, _ := v.state.Lookup(peer.Addr, service.Name, now); e != nil {
+		if e, _ := v.Policy.Lookup(peer.Addr, service.Name, now); e != nil {
 			found[e.Prefix] = true
 		}
 	}

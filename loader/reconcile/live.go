@@ -54,7 +54,7 @@ func (e *Engine) see() (*seen, error) {
 		}
 	}
 	defer e.mu.Unlock()
-	owners, err := e.view.owners(e.tally.owners)
+	owners, err := e.view.owners(e.tally.Owners)
 	now := &seen{e.status(), owners.Owners}
 	e.lookout.seen.Store(now)
 	return now, err

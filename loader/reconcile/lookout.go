@@ -104,7 +104,7 @@ func (s *samples) Classify(suspects []events.Event) []*talkers.Near {
 	idle := e.mu.TryLock()
 	if idle {
 		defer e.mu.Unlock()
-		s.entries = e.view.state.Entries
+		s.entries = e.view.Policy.Entries
 		s.used = map[netip.Prefix]*time.Time{}
 	}
 	for i, suspect := range suspects {

@@ -186,7 +186,7 @@ func (e *Engine) followClock(huge bool) {
 		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
 	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
-	compiled, err := e.compiler.policy(e.view.desired, e.view.gate.Tables.Generation())
+	compiled, err := e.compiler.policy(e.view.State, e.view.gate.Tables.Generation())
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)
@@ -216,9 +216,9 @@ func (e *Engine) expire() {
 	if time.Now().Before(e.end) {
 		return
 	}
-	next := e.view.desired
+	next := e.view.State
 	var plan policy.Plan
-	next.state, plan, e.end = e.view.state.Expire(time.Now())
+	next.Policy, plan, e.end = e.view.Policy.Expire(time.Now())
 	if plan.Empty() {
 		return
 	}

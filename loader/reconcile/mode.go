@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -21,10 +22,10 @@ const longestAudit = 7 * 24 * time.Hour
 // modes are the services as they are now, with the end of an audit that has one.
 func (v *view) modes() []Service {
 	all := []Service{}
-	for _, s := range v.state.Services {
+	for _, s := range v.Policy.Services {
 		now := Service{Service: s}
-		if s.Mode != policy.Audit && v.auditing(s, bootNow()) {
-			now.Mode, now.Until = policy.Audit, v.clock.at(v.audits.until(s))
+		if s.Mode != policy.Audit && v.Auditing(s, bootNow()) {
+			now.Mode, now.Until = policy.Audit, v.clock.at(v.Audits.Until(s))
 		}
 		all = append(all, now)
 	}
@@ -41,9 +42,9 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 	if err != nil {
 		return Modes{}, err
 	}
-	next := maps.Clone(e.view.audits)
+	next := maps.Clone(e.view.Audits)
 	if next == nil {
-		next = audits{}
+		next = desired.Audits{}
 	}
 	switch r.Mode {
 	case policy.Audit:
@@ -56,16 +57,16 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 	if err != nil {
 		return Modes{}, err
 	}
-	if _, err := e.make(change{by: by, command: "mode " + string(r.Mode), edit: Edit{Audits: next}}); err != nil {
+	if _, err := e.make(change{by: by, command: "mode " + string(r.Mode), edit: desired.Edit{Audits: next}}); err != nil {
 		return Modes{}, err
 	}
 	answer := e.modes()
 	if r.Mode == policy.Audit {
 		var end uint64 // all that began now end together
 		for _, s := range named {
-			end = max(end, next.until(s))
+			end = max(end, next.Until(s))
 		}
-		answer.Warnings = e.view.suspendedPassing(*e.view.clock.at(end))
+		answer.Warnings = e.view.SuspendedPassing(*e.view.clock.at(end))
 	}
 	for _, s := range answer.Services {
 		if !slices.ContainsFunc(named, func(n policy.Service) bool { return n.Name == s.Name }) {
@@ -88,20 +89,20 @@ func (e *Engine) modes() Modes {
 // servicesNamed returns the services of these names, all when there is none.
 func (e *Engine) servicesNamed(names []string) ([]policy.Service, error) {
 	if len(names) == 0 {
-		return e.view.state.Services, nil
+		return e.view.Policy.Services, nil
 	}
 	var named []policy.Service
 	for _, name := range names {
-		at := slices.IndexFunc(e.view.state.Services, func(s policy.Service) bool { return s.Name == name })
+		at := slices.IndexFunc(e.view.Policy.Services, func(s policy.Service) bool { return s.Name == name })
 		if at < 0 {
-			return nil, &policy.InputError{What: policy.NoService(name, e.view.state.Services), Hint: "xdpallow mode"}
+			return nil, &policy.InputError{What: policy.NoService(name, e.view.Policy.Services), Hint: "xdpallow mode"}
 		}
-		named = append(named, e.view.state.Services[at])
+		named = append(named, e.view.Policy.Services[at])
 	}
 	return named, nil
 }
 
-func (e *Engine) startAudits(next audits, named []policy.Service, r ModeRequest) error {
+func (e *Engine) startAudits(next desired.Audits, named []policy.Service, r ModeRequest) error {
 	lasts, err := policy.ParseDuration(r.For)
 	if err != nil {
 		return err
@@ -117,7 +118,7 @@ func (e *Engine) startAudits(next audits, named []policy.Service, r ModeRequest)
 			}
 			continue
 		}
-		next[s.Name], any = audit{Boottime: end, BootID: e.bootID}, true
+		next[s.Name], any = desired.AuditEnd{Boottime: end, BootID: e.bootID}, true
 	}
 	if !any {
 		return &policy.Refused{What: "every service is in audit already, and without an end", Hint: "xdpallow mode"}
@@ -127,7 +128,7 @@ func (e *Engine) startAudits(next audits, named []policy.Service, r ModeRequest)
 
 // stopAudits ends audits that have an end. One that has none is not ours to end: the
 // next start would bring it back.
-func (e *Engine) stopAudits(next audits, named []policy.Service) error {
+func (e *Engine) stopAudits(next desired.Audits, named []policy.Service) error {
 	for _, s := range named {
 		if s.Mode == policy.Audit {
 			return &policy.Refused{What: fmt.Sprintf("service %s is in audit by what run was given", s.Name), Hint: e.howTo(policy.Enforce)}
@@ -151,18 +152,18 @@ func (e *Engine) howTo(mode policy.Mode) string {
 // endAudits tells the kernel to enforce where an audit is over. It does so by itself:
 // this only keeps what it is told simple.
 func (e *Engine) endAudits() {
-	next := maps.Clone(e.view.audits)
-	maps.DeleteFunc(next, func(_ string, a audit) bool { return a.Boottime <= uint64(bootNow()) })
-	if len(next) == len(e.view.audits) {
+	next := maps.Clone(e.view.Audits)
+	maps.DeleteFunc(next, func(_ string, a desired.AuditEnd) bool { return a.Boottime <= uint64(bootNow()) })
+	if len(next) == len(e.view.Audits) {
 		return
 	}
 	var over []string
-	for name := range e.view.audits {
+	for name := range e.view.Audits {
 		if _, on := next[name]; !on {
 			over = append(over, name)
 		}
 	}
-	if _, err := e.make(change{by: self(), command: "mode enforce", edit: Edit{Audits: next}}); err != nil {
+	if _, err := e.make(change{by: self(), command: "mode enforce", edit: desired.Edit{Audits: next}}); err != nil {
 		e.options.Log.Error(fmt.Sprintf("end an audit: %v", err))
 		return
 	}
@@ -173,7 +174,7 @@ func (e *Engine) endAudits() {
 // recallAudits brings back the audits of this boot. A reboot ends all others: who
 // reboots a host wants to know what it does afterwards.
 func (e *Engine) recallAudits() error {
-	was, kept := audits{}, audits{}
+	was, kept := desired.Audits{}, desired.Audits{}
 	if err := e.recall(metaAudits, &was); err != nil {
 		return err
 	}
@@ -184,9 +185,9 @@ func (e *Engine) recallAudits() error {
 		}
 		kept[name] = a
 	}
-	if e.view.audits = kept; len(kept) == len(was) {
+	if e.view.Audits = kept; len(kept) == len(was) {
 		return nil
 	}
-	e.bookkeep(map[string][]byte{metaAudits: kept.marshal()})
+	e.bookkeep(map[string][]byte{metaAudits: kept.Marshal()})
 	return nil
 }

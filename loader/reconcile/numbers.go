@@ -104,10 +104,10 @@ func (e *Engine) number(names map[string]bool) error {
 // taken for the one before after a crash.
 func (e *Engine) releaseNumbers(wanted map[string]bool) error {
 	keep := maps.Clone(wanted)
-	for name := range e.tally.owners {
+	for name := range e.tally.Owners {
 		keep[name] = true
 	}
-	for name := range e.view.overrides.names {
+	for name := range e.view.Overrides.NamedOwners {
 		keep[name] = true
 	}
 	gone := e.compiler.numbers.release(keep)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -61,7 +62,7 @@ func (o Offline) recall(v *view) (*Change, error) {
 	} else if found {
 		change = lastChange(last)
 	}
-	audits := audits{}
+	audits := desired.Audits{}
 	for key, into := range map[string]any{store.MetaSince: &v.since, metaAudits: &audits} {
 		text, err := kept.Meta(key)
 		if err == nil && text != nil {
@@ -86,9 +87,9 @@ func (o Offline) recall(v *view) (*Change, error) {
 	if err := v.recallOwnerUse(kept); err != nil {
 		return nil, err
 	}
-	v.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now())
-	v.override(overrides)
-	v.audits = audits
+	v.State, err = desired.New(last.Services, declared(last.Claims), claims, time.Now())
+	v.Override(overrides)
+	v.Audits = audits
 	if pending, found, e := kept.Pending(); err == nil && found {
 		bootID, _ := store.BootID()
 		v.waits = reportWaiting(pending, pending.Left(time.Now(), bootID, bootNow()))
@@ -106,12 +107,12 @@ func (o Offline) Status(context.Context) (Status, error) {
 	}
 	defer v.gate.Close()
 	problems := v.probe()
-	counted := countAll(v.desired)
-	ended := counted.ended(v.clock.now())
+	counted := desired.CountAll(v.State)
+	ended := counted.Ended(v.clock.now())
 	status := Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Backstop: v.backstop(),
-		Generation: v.gate.Tables.Generation(), Entries: v.state.Entries.Len() - ended, Ended: ended, Owners: len(counted.owners), Expiring: counted.ending(v.clock.now(), Soon),
-		Services: v.modes(), Suspended: reportSuspensions(v.overrides), Origins: originStatuses(v.origins(counted.made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
+		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(counted.Owners), Expiring: counted.Ending(v.clock.now(), Soon),
+		Services: v.modes(), Suspended: reportSuspensions(v.Overrides), Origins: originStatuses(v.Origins(counted.Made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}
 	findUncovered(&status, v.gate.Attached())
 	return status, nil
@@ -124,7 +125,7 @@ func (o Offline) Stats(context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	defer v.gate.Close()
-	return v.stats(countAll(v.desired).owners)
+	return v.stats(desired.CountAll(v.State).Owners)
 }
 
 // List implements the question.
@@ -144,7 +145,7 @@ func (o Offline) Export(_ context.Context, all bool, w io.Writer) error {
 		return err
 	}
 	defer v.gate.Close()
-	return v.export(w, all)
+	return v.Export(w, all)
 }
 
 // Check implements the question.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
@@ -21,7 +22,7 @@ import (
 // gate drops, or cut most of its entries off, and this start has no flag for that; the
 // gate then stays as it is. Anything less is a problem. One generation more in the kernel
 // is a change that was under way when the daemon was killed, and was never acknowledged.
-func (e *Engine) guardOlder(next desired, generation uint64) error {
+func (e *Engine) guardOlder(next desired.State, generation uint64) error {
 	tables := e.view.gate.Tables
 	if enforced := tables.Generation(); !e.stood || tables.Stale() || enforced <= generation+1 {
 		return nil
@@ -30,7 +31,7 @@ func (e *Engine) guardOlder(next desired, generation uint64) error {
 	if err != nil {
 		return err
 	}
-	sameServices, err := tables.SameServices(kernel.Policy{Services: compileServices(next.state.Services, next.audits)})
+	sameServices, err := tables.SameServices(kernel.Policy{Services: compileServices(next.Policy.Services, next.Audits)})
 	if err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (e *Engine) guardOlder(next desired, generation uint64) error {
 	if err != nil {
 		return err
 	}
-	back, gone := compareEnforced(was, next.state)
+	back, gone := compareEnforced(was, next.Policy)
 	var effects []string
 	if len(back) > 0 {
 		effects = append(effects, "let in "+named(back)+", which the gate drops")
@@ -94,9 +95,9 @@ func compareEnforced(was []kernel.Entry, next policy.State) (back, gone []netip.
 }
 
 // ruledOtherwise are the owners whose suspension or limit is another in the kernel.
-func (e *Engine) ruledOtherwise(next desired) (names []string, err error) {
+func (e *Engine) ruledOtherwise(next desired.State) (names []string, err error) {
 	for name, number := range e.compiler.numbers.of {
-		same, err := e.view.gate.Tables.SameOwner(number, ownerRule(next.overrides, name))
+		same, err := e.view.gate.Tables.SameOwner(number, ownerRule(next.Overrides, name))
 		if err != nil {
 			return nil, err
 		}

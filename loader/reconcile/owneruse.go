@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
@@ -171,7 +172,7 @@ func sameUse(a, b store.OwnerUse) bool {
 func (e *Engine) Owners(context.Context) (Owners, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.owners(e.tally.owners)
+	return e.view.owners(e.tally.Owners)
 }
 
 // Owners implements the question.
@@ -181,17 +182,17 @@ func (o Offline) Owners(context.Context) (Owners, error) {
 		return Owners{}, err
 	}
 	defer v.gate.Close()
-	return v.owners(countAll(v.desired).owners)
+	return v.owners(desired.CountAll(v.State).Owners)
 }
 
 // owners reports every owner; prefixes says how many each has.
 func (v *view) owners(prefixes map[string]int) (Owners, error) {
-	all := Owners{Owners: []Owner{}, Suspended: reportSuspensions(v.overrides)}
+	all := Owners{Owners: []Owner{}, Suspended: reportSuspensions(v.Overrides)}
 	var names []string
 	for name := range prefixes {
 		names = append(names, name)
 	}
-	names = slices.AppendSeq(names, v.overrides.names)
+	names = slices.AppendSeq(names, v.Overrides.NamedOwners)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		use, err := v.ownerUse(name)
@@ -200,12 +201,12 @@ func (v *view) owners(prefixes map[string]int) (Owners, error) {
 		}
 		o := Owner{
 			Owner: name, Prefixes: prefixes[name], Passed: use.Passed, Dropped: use.Dropped, Audited: use.Audited,
-			Limit: reportLimit(v.overrides, name),
+			Limit: reportLimit(v.Overrides, name),
 		}
 		if !use.LastSeen.IsZero() {
 			o.LastSeen = &use.LastSeen
 		}
-		if by, found := v.suspended[store.Subject{Owner: name}]; found {
+		if by, found := v.Suspensions[store.Subject{Owner: name}]; found {
 			one := reportSuspension(by)
 			o.Suspended = &one
 		}

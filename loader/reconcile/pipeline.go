@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
@@ -26,7 +27,7 @@ type change struct {
 	ahead   *outlook                // filled in before anything changes; nil is nobody's question
 	places  map[netip.Prefix]string // where the edit's claims stand that have no Where
 
-	edit    Edit
+	edit    desired.Edit
 	lasting []policy.Claim // of edit: these end so long after now, whatever the wall clock does
 
 	holds   *held         // nil keeps what is held
@@ -57,24 +58,24 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 		return policy.Plan{}, err
 	}
 	now := time.Now()
-	next, plan, err := e.view.next(c.edit, now, bootNow())
+	next, plan, err := e.view.Apply(c.edit, now, bootNow())
 	if err != nil {
 		return policy.Plan{}, err
 	}
-	err = e.guard(c, next.state, plan)
+	err = e.guard(c, next.Policy, plan)
 	refused, known := errors.AsType[*policy.Refused](err)
 	if err != nil && !(c.dryRun && c.ahead != nil && known) {
 		return plan, err
 	}
 	if c.ahead != nil {
 		c.ahead.refused = refused
-		c.ahead.warnings = append(c.ahead.warnings, next.warnings(e.view.desired, plan, slices.Concat(plan.Added, plan.Changed))...)
-		e.foresee(c, next.state, plan, now)
+		c.ahead.warnings = append(c.ahead.warnings, next.Warnings(e.view.State, plan, slices.Concat(plan.Added, plan.Changed))...)
+		e.foresee(c, next.Policy, plan, now)
 	}
 	if c.dryRun {
 		return plan, nil
 	}
-	if plan.Empty() && c.edit.Overrides.empty() {
+	if plan.Empty() && c.edit.Overrides.Empty() {
 		c.confirm = 0 // nobody would notice a difference
 	}
 	if err := e.holdFirst(c); err != nil {
@@ -93,25 +94,25 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 }
 
 // enact makes next stand: in the kernel, on disk, and here.
-func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
+func (e *Engine) enact(c change, next desired.State, plan policy.Plan) error {
 	generation := e.view.gate.Tables.Generation()
-	published := !plan.Empty() || !c.edit.Overrides.empty() || e.view.gate.Tables.Stale()
+	published := !plan.Empty() || !c.edit.Overrides.Empty() || e.view.gate.Tables.Stale()
 	var used []kernel.Entry
 	unfix := e.compiler.fix(c.lasting)
 	if published {
 		var err error
 		generation = max(generation, e.lastGeneration()) + 1
-		if err := e.number(c.edit.ownersOf(plan)); err != nil {
+		if err := e.number(c.edit.OwnersWith(plan)); err != nil {
 			unfix()
 			return err
 		}
 		// Who is stopped is stopped first, and who is let in again comes last.
-		err = e.ruleOwners(c.edit.Overrides, next.overrides, isStopped)
+		err = e.ruleOwners(c.edit.Overrides, next.Overrides, isStopped)
 		if err == nil {
-			used, err = e.compiler.apply(e.view.gate.Tables, e.view.desired, next, plan, generation)
+			used, err = e.compiler.apply(e.view.gate.Tables, e.view.State, next, plan, generation)
 		}
 		if err == nil {
-			err = e.ruleOwners(c.edit.Overrides, next.overrides, isNotStopped)
+			err = e.ruleOwners(c.edit.Overrides, next.Overrides, isNotStopped)
 		}
 		if err != nil {
 			unfix()
@@ -132,24 +133,24 @@ func (e *Engine) enact(c change, next desired, plan policy.Plan) error {
 }
 
 // stand takes next for what is desired from now on.
-func (e *Engine) stand(c change, next desired, plan policy.Plan) {
-	if e.view.same(c.edit) {
-		e.tally.follow(c.edit.Claims, plan, e.view.desired, next)
+func (e *Engine) stand(c change, next desired.State, plan policy.Plan) {
+	if e.view.Same(c.edit) {
+		e.tally.Follow(c.edit.Claims, plan, e.view.State, next)
 		for prefix := range c.edit.Claims.Prefixes() {
-			if entry, found := next.state.Entries.Find(prefix); found && len(entry.Claims) > 1 {
+			if entry, found := next.Policy.Entries.Find(prefix); found && len(entry.Claims) > 1 {
 				e.end = policy.Earliest(e.end, policy.NextEnd(entry.Claims, time.Now()))
 			}
 		}
-		e.view.desired = next
+		e.view.State = next
 		for _, claim := range c.edit.Claims.Put {
 			if !claim.Until.IsZero() {
 				e.forgetAt = policy.Earliest(e.forgetAt, claim.Until.Add(e.options.kept()))
 			}
 		}
 	} else {
-		e.tally = countAll(next)
-		_, _, e.end = next.state.Expire(time.Now())
-		e.view.desired = next
+		e.tally = desired.CountAll(next)
+		_, _, e.end = next.Policy.Expire(time.Now())
+		e.view.State = next
 		e.forgetAt = e.nextForgotten()
 	}
 }
@@ -157,7 +158,7 @@ func (e *Engine) stand(c change, next desired, plan policy.Plan) {
 // restore puts the kernel back to the state that stands, after a change that came
 // half way.
 func (e *Engine) restore() error {
-	compiled, err := e.compiler.policy(e.view.desired, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
+	compiled, err := e.compiler.policy(e.view.State, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)
@@ -178,7 +179,7 @@ func (e *Engine) lastGeneration() uint64 {
 }
 
 // record makes the change durable: who knows of it finds it after a SIGKILL.
-func (e *Engine) record(c change, next desired, plan policy.Plan, generation uint64) error {
+func (e *Engine) record(c change, next desired.State, plan policy.Plan, generation uint64) error {
 	changed := generation != e.lastGeneration()
 	done := e.durable(c, next, plan, generation)
 	if err := e.compiler.keepFixed(c, done.Meta); err != nil {
@@ -191,13 +192,13 @@ func (e *Engine) record(c change, next desired, plan policy.Plan, generation uin
 	}
 	// What is declared is written whole, and so is what changes much.
 	done.List = func() store.Effective { return e.effective(generation, next) }
-	done.Whole = !e.view.same(c.edit) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
+	done.Whole = !e.view.Same(c.edit) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
 	if err := e.apply(done); err != nil {
 		return err
 	}
 	e.recorded(c, done)
 	if done.Whole {
-		e.listed(e.effective(generation, desired{state: next.state}))
+		e.listed(e.effective(generation, desired.State{Policy: next.Policy}))
 	} else if changed || !c.edit.Claims.Empty() || e.list.saved.Generation != generation {
 		e.saveSoon()
 	}
@@ -224,10 +225,10 @@ func (e *Engine) apply(done store.Change) error {
 }
 
 // durable is what is recorded of c, which leads to next.
-func (e *Engine) durable(c change, next desired, plan policy.Plan, generation uint64) store.Change {
+func (e *Engine) durable(c change, next desired.State, plan policy.Plan, generation uint64) store.Change {
 	done := store.Change{
 		Put: c.edit.Claims.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
-		Resume: c.edit.Overrides.resume, Suspend: next.suspendedSince(e.view.desired, c.edit), Unlimit: c.edit.Overrides.unlimit, Limit: c.edit.Overrides.limit,
+		Resume: c.edit.Overrides.Resume, Suspend: next.SuspendedSince(e.view.State, c.edit), Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
 		Aside: c.aside || e.pending != nil && c.onlyOverrides(),
 	}
 	for _, said := range c.edit.Claims.Remove {
@@ -237,12 +238,12 @@ func (e *Engine) durable(c change, next desired, plan policy.Plan, generation ui
 		done.Meta[metaOwners] = e.compiler.numbers.marshal()
 	}
 	if c.edit.Audits != nil {
-		done.Meta[metaAudits] = c.edit.Audits.marshal()
+		done.Meta[metaAudits] = c.edit.Audits.Marshal()
 	}
 	if c.holds != nil {
 		done.Meta[metaHeld] = c.holds.marshal()
 	}
-	if c.undo != nil && (c.settle || !e.view.same(c.edit)) {
+	if c.undo != nil && (c.settle || !e.view.Same(c.edit)) {
 		done.UndoData = marshal(undo{Kept: generation, Held: c.undo.Held})
 	}
 	if c.confirm > 0 {
@@ -251,7 +252,7 @@ func (e *Engine) durable(c change, next desired, plan policy.Plan, generation ui
 	if generation != e.lastGeneration() || !c.edit.Claims.Empty() || c.settle {
 		done.Log = c.logged(plan)
 		if !c.onlyOverrides() { // whose command says it all
-			done.Log.Overrides = c.edit.Overrides.words(e.view.overrides)
+			done.Log.Overrides = c.edit.Overrides.Lines(e.view.Overrides)
 		}
 	}
 	return done
@@ -288,5 +289,5 @@ const (
 // onlyOverrides reports whether c suspends, resumes or limits, and does nothing else. An
 // import is about more, whatever it finds to do.
 func (c change) onlyOverrides() bool {
-	return c.verb != policy.VerbImport && !c.settle && c.edit.onlyOverrides()
+	return c.verb != policy.VerbImport && !c.settle && c.edit.OnlyOverrides()
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -22,11 +23,11 @@ func Preview(o Options) (Plan, error) {
 		return Plan{}, err
 	}
 	now := time.Now()
-	old, err := desire(last.Services, declared(last.Claims), slices.Clone(made), now)
+	old, err := desired.New(last.Services, declared(last.Claims), slices.Clone(made), now)
 	if err != nil {
 		return Plan{}, err
 	}
-	e.view.desired = old
+	e.view.State = old
 	read, err := e.read(context.Background())
 	if err != nil {
 		return Plan{}, err
@@ -36,17 +37,17 @@ func Preview(o Options) (Plan, error) {
 		return Plan{}, joined(read.failing)
 	}
 	if read.services == nil { // held
-		read.services = old.state.Services
+		read.services = old.Policy.Services
 	}
-	next, err := desire(read.services, read.declared, made, now)
+	next, err := desired.New(read.services, read.declared, made, now)
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := policy.Diff(old.state, next.state)
-	if err := policy.Guard(old.state, next.state, plan, policy.VerbRun, o.Force, now); err != nil {
+	plan := policy.Diff(old.Policy, next.Policy)
+	if err := policy.Guard(old.Policy, next.Policy, plan, policy.VerbRun, o.Force, now); err != nil {
 		return Plan{}, err
 	}
-	if err := previewSessions(old.state, next.state, o.Force, now); err != nil {
+	if err := previewSessions(old.Policy, next.Policy, o.Force, now); err != nil {
 		return Plan{}, err
 	}
 	var ahead outlook
@@ -64,7 +65,7 @@ func Preview(o Options) (Plan, error) {
 		return out
 	}
 	return Plan{
-		Generation: last.Generation, Total: next.state.Entries.Len(),
+		Generation: last.Generation, Total: next.Policy.Entries.Len(),
 		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: formers(plan.Was),
 		Services: serviceChanges(plan.Services), Opens: plan.Opens, Foreseen: ahead.foreseen(),
 	}, nil

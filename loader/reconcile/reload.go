@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -33,7 +34,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 	if err != nil {
 		return Plan{}, err
 	}
-	old := e.view.state.Services
+	old := e.view.Policy.Services
 	confirm, err := e.window(r.Confirm)
 	if err != nil {
 		return Plan{}, err
@@ -43,7 +44,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		e.options.Backstop = "off" // the change records it
 	}
 	plan, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: Edit{Services: read.services, Declared: read.declared}, peers: r.Sessions, logins: r.Logins, ahead: ahead,
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.services, Declared: read.declared}, peers: r.Sessions, logins: r.Logins, ahead: ahead,
 		holds: &held{}, undo: e.undoReload(read), confirm: confirm,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions},
 	})
@@ -90,7 +91,7 @@ func (e *Engine) stillFailing(read reading) map[policy.Origin]error {
 	if failing[policy.OriginConfig] != nil { // which files there are is not known
 		return failing
 	}
-	for origin := range e.view.declared {
+	for origin := range e.view.Declared {
 		if path, isList := strings.CutPrefix(string(origin), "file:"); isList && !read.found[origin] && !fails(read.failing, origin) {
 			failing[origin] = &policy.InputError{Where: path, What: "is gone"}
 		}

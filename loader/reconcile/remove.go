@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -51,10 +52,10 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	edit := policy.Edit{}
 	for _, prefix := range prefixes {
 		edit.Remove = append(edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
-		if entry, found := e.view.state.Entries.Find(prefix); found {
+		if entry, found := e.view.Policy.Entries.Find(prefix); found {
 			gone = append(gone, *entry)
 		} else { // for a service that is not there
-			c := e.view.orphans[prefix]
+			c := e.view.Orphans[prefix]
 			gone = append(gone, policy.Entry{Prefix: prefix, Owner: c.Owner, Services: c.Services, Until: c.Until, Note: c.Note, Claims: []policy.Claim{c}})
 		}
 	}
@@ -67,7 +68,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	}
 	before := e.view.entries(gone)
 	_, err = e.make(change{
-		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: Edit{Claims: edit}, peers: r.Sessions,
+		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: desired.Edit{Claims: edit}, peers: r.Sessions,
 		dryRun: r.DryRun, ahead: ahead,
 	})
 	if err != nil {
@@ -89,7 +90,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	if r.Expired {
-		for claim := range e.view.endedMade(e.view.clock.now()) {
+		for claim := range e.view.EndedMade(e.view.clock.now()) {
 			if r.Owner == "" || claim.Owner == r.Owner {
 				prefixes = append(prefixes, claim.Prefix)
 			}
@@ -108,7 +109,7 @@ func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 		if err := policy.ParseName("owner", r.Owner); err != nil {
 			return nil, err
 		}
-		for claim := range e.view.made {
+		for claim := range e.view.Made {
 			if claim.Owner == r.Owner {
 				prefixes = append(prefixes, claim.Prefix)
 			}
@@ -129,10 +130,10 @@ func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 func (e *Engine) removable(prefixes []netip.Prefix) error {
 	for _, prefix := range prefixes {
 		entry, found := &policy.Entry{}, false
-		if at, listed := e.view.state.Entries.Find(prefix); listed {
+		if at, listed := e.view.Policy.Entries.Find(prefix); listed {
 			entry, found = at, true
 		}
-		if !e.view.makes(prefix) {
+		if !e.view.Makes(prefix) {
 			if found {
 				return &policy.Refused{
 					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, declaredBy(*entry)),
@@ -140,7 +141,7 @@ func (e *Engine) removable(prefixes []netip.Prefix) error {
 				}
 			}
 			what := prefix.String() + " is not on the list"
-			for covering := range e.view.state.Entries.Covering(prefix) {
+			for covering := range e.view.Policy.Entries.Covering(prefix) {
 				what += fmt.Sprintf("; it is allowed by %s", covering.Prefix)
 				break
 			}

@@ -27,10 +27,10 @@ func (e *Engine) Replace(ctx context.Context, by Caller, r ReplaceRequest) (Plan
 // replaced makes the claims of the CLI those, and c with it.
 func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Plan, error) {
 	known := slices.DeleteFunc(slices.Clone(claims), func(claim policy.Claim) bool {
-		orphan, found := e.view.orphans[claim.Prefix] // for a service that is gone, and it stays so
+		orphan, found := e.view.Orphans[claim.Prefix] // for a service that is gone, and it stays so
 		return found && policy.SameWords(orphan, claim)
 	})
-	if err := policy.CheckServices(known, e.view.state.Services); err != nil {
+	if err := policy.CheckServices(known, e.view.Policy.Services); err != nil {
 		return Plan{}, err
 	}
 	if err := e.emptied(r, claims); err != nil {
@@ -50,7 +50,7 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 	}
 	c.dryRun, c.edit.Claims, c.places, c.peers, c.ahead, c.confirm = r.DryRun, e.replacing(claims, places), places, r.Sessions, ahead, confirm
 	c.force.AllowEmpty, c.force.AllowAny, c.force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
-	words, loosened := c.edit.Overrides.words(e.view.overrides), c.edit.Overrides.loosened(e.view.overrides)
+	words, loosened := c.edit.Overrides.Lines(e.view.Overrides), c.edit.Overrides.Loosened(e.view.Overrides)
 	plan, err := e.make(c)
 	if err != nil {
 		return Plan{}, err
@@ -74,20 +74,20 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 // emptied refuses a list without a prefix: what should have written it has failed far
 // more often than nobody was meant.
 func (e *Engine) emptied(r ReplaceRequest, claims []policy.Claim) error {
-	enforced := slices.ContainsFunc(e.view.state.Services, func(s policy.Service) bool { return s.Mode == policy.Enforce })
-	if len(claims) > 0 || r.AllowEmpty || e.tally.made == 0 || !enforced {
+	enforced := slices.ContainsFunc(e.view.Policy.Services, func(s policy.Service) bool { return s.Mode == policy.Enforce })
+	if len(claims) > 0 || r.AllowEmpty || e.tally.Made == 0 || !enforced {
 		return nil
 	}
 	return &policy.Refused{
-		What: fmt.Sprintf("%s: no prefix in it, and %s would be removed", r.Name, policy.Count(e.tally.made, "prefix", "prefixes")),
+		What: fmt.Sprintf("%s: no prefix in it, and %s would be removed", r.Name, policy.Count(e.tally.Made, "prefix", "prefixes")),
 		Hint: "--allow-empty",
 	}
 }
 
 // replacing is the edit that leaves the CLI with claims, whose prefixes are named.
 func (e *Engine) replacing(claims []policy.Claim, named map[netip.Prefix]string) policy.Edit {
-	edit, made := policy.Edit{}, make(map[netip.Prefix]policy.Claim, e.tally.made)
-	for old := range e.view.made {
+	edit, made := policy.Edit{}, make(map[netip.Prefix]policy.Claim, e.tally.Made)
+	for old := range e.view.Made {
 		made[old.Prefix] = *old
 		if _, stays := named[old.Prefix]; !stays {
 			edit.Remove = append(edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: old.Prefix})
@@ -109,7 +109,7 @@ func (e *Engine) named(claims []policy.Claim, state policy.State) []Entry {
 // kept are the entries that are declared, and not among those named.
 func (e *Engine) kept(named map[netip.Prefix]string) []Entry {
 	kept := []policy.Entry{}
-	for entry := range e.view.state.Entries.All() {
+	for entry := range e.view.Policy.Entries.All() {
 		_, found := named[entry.Prefix]
 		if !found && slices.ContainsFunc(entry.Claims, func(c policy.Claim) bool { return c.Origin != policy.OriginCLI }) {
 			kept = append(kept, *entry)

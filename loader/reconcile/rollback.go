@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -63,7 +64,7 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 	if e.pending == nil {
 		c.verb = policy.VerbRollback
 	}
-	old, words := e.view.state.Services, c.edit.Overrides.words(e.view.overrides)
+	old, words := e.view.Policy.Services, c.edit.Overrides.Lines(e.view.Overrides)
 	plan, err := e.make(c)
 	if err != nil {
 		return Plan{}, err
@@ -91,15 +92,15 @@ func (e *Engine) inverse() (change, error) {
 	}
 	c := change{
 		settle: true,
-		edit: Edit{
+		edit: desired.Edit{
 			Claims:    policy.Edit{Put: inverse.Put},
-			Overrides: overriding{resume: inverse.Resume, suspend: inverse.Suspend, unlimit: inverse.Unlimit, limit: inverse.Limit},
+			Overrides: desired.OverridesEdit{Resume: inverse.Resume, Suspend: inverse.Suspend, Unlimit: inverse.Unlimit, Limit: inverse.Limit},
 		},
 	}
 	for _, prefix := range inverse.Delete {
 		c.edit.Claims.Remove = append(c.edit.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
 	}
-	services := e.view.state.Services
+	services := e.view.Policy.Services
 	if inverse.Data != nil {
 		if err := e.declaredBefore(&c, inverse.Data); err != nil {
 			return c, err
@@ -107,7 +108,7 @@ func (e *Engine) inverse() (change, error) {
 		services = c.edit.Services
 	}
 	// An entry may come back for a service that is gone meanwhile.
-	c.edit.Whole = slices.ContainsFunc(c.edit.Claims.Put, func(claim policy.Claim) bool { return orphaned(claim, services) })
+	c.edit.Whole = slices.ContainsFunc(c.edit.Claims.Put, func(claim policy.Claim) bool { return desired.Orphaned(claim, services) })
 	return c, nil
 }
 
@@ -124,10 +125,10 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	}
 	c.edit.Services, c.edit.Declared = list.Services, declared(list.Claims)
 	if len(e.options.Services) > 0 {
-		c.edit.Services = e.view.state.Services
+		c.edit.Services = e.view.Policy.Services
 	}
 	delete(c.edit.Declared, policy.OriginFlag)
-	if flags, given := e.view.declared[policy.OriginFlag]; given {
+	if flags, given := e.view.Declared[policy.OriginFlag]; given {
 		c.edit.Declared[policy.OriginFlag] = flags
 	}
 	c.holds = &back.Held
@@ -143,7 +144,7 @@ func (e *Engine) undoReload(read reading) *undo {
 			h.Origins = append(h.Origins, origin)
 		}
 	}
-	now := e.view.declared
+	now := e.view.Declared
 	for origin, claims := range read.declared {
 		if !slices.EqualFunc(claims, now[origin], sameClaim) {
 			hold(origin)
@@ -154,7 +155,7 @@ func (e *Engine) undoReload(read reading) *undo {
 			hold(origin)
 		}
 	}
-	if read.services != nil && len(e.options.Services) == 0 && !slices.EqualFunc(read.services, e.view.state.Services, policy.Service.Equal) {
+	if read.services != nil && len(e.options.Services) == 0 && !slices.EqualFunc(read.services, e.view.Policy.Services, policy.Service.Equal) {
 		hold(policy.OriginConfig)
 	}
 	slices.Sort(h.Origins)
@@ -181,7 +182,7 @@ func (e *Engine) withhold(read *reading) {
 			delete(read.failing, origin)
 		}
 	}
-	for origin, claims := range e.view.declared {
+	for origin, claims := range e.view.Declared {
 		if e.holds(origin) {
 			read.declared[origin] = claims
 		}

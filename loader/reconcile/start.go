@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -86,7 +87,7 @@ func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
 		return false, err
 	}
 	e.trouble(troubles...)
-	if good = len(e.view.state.Services) > 0; !good || e.store.Later() {
+	if good = len(e.view.Policy.Services) > 0; !good || e.store.Later() {
 		e.list.torn = e.list.torn || e.store.Later()
 		if good, err = e.recover(); err != nil {
 			return false, err
@@ -155,32 +156,32 @@ func (e *Engine) recover() (bool, error) {
 	}
 	e.keepBackstop(last)
 	if last.Generation == 0 || len(last.Services) == 0 {
-		e.view.orphans = map[netip.Prefix]policy.Claim{}
+		e.view.Orphans = map[netip.Prefix]policy.Claim{}
 		for _, claim := range claims {
-			e.view.orphans[claim.Prefix] = claim
+			e.view.Orphans[claim.Prefix] = claim
 		}
-		e.view.override(overrides)
+		e.view.Override(overrides)
 		return false, e.settleOwners()
 	}
 	e.lastGood(last)
 	e.list.saved = last
 	e.list.saved.Claims = nil
-	if e.view.desired, err = desire(last.Services, declared(last.Claims), claims, time.Now()); err != nil {
+	if e.view.State, err = desired.New(last.Services, declared(last.Claims), claims, time.Now()); err != nil {
 		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
 	}
-	e.view.override(overrides)
+	e.view.Override(overrides)
 	if err := e.holdUnnoted(); err != nil {
 		return false, err
 	}
 	if err := e.recallUnsettled(); err != nil {
 		return false, err
 	}
-	if err := e.guardOlder(e.view.desired, last.Generation); err != nil {
+	if err := e.guardOlder(e.view.State, last.Generation); err != nil {
 		return false, err
 	}
-	e.tally = countAll(e.view.desired)
+	e.tally = desired.CountAll(e.view.State)
 	e.forgetAt = e.nextForgotten()
-	_, _, e.end = e.view.state.Expire(time.Now())
+	_, _, e.end = e.view.Policy.Expire(time.Now())
 	return true, e.settleConfirmed(last.Generation)
 }
 
@@ -195,14 +196,14 @@ func (e *Engine) settleConfirmed(generation uint64) error {
 	if err != nil {
 		return e.settle(generation)
 	}
-	next, _, err := e.view.next(c.edit, time.Now(), bootNow())
+	next, _, err := e.view.Apply(c.edit, time.Now(), bootNow())
 	if err != nil {
 		return e.settle(generation)
 	}
-	stands := e.view.desired
-	e.view.desired, e.tally = next, countAll(next)
+	stands := e.view.State
+	e.view.State, e.tally = next, desired.CountAll(next)
 	err = e.settle(generation)
-	e.view.desired, e.tally = stands, countAll(stands)
+	e.view.State, e.tally = stands, desired.CountAll(stands)
 	return err
 }
 
@@ -278,11 +279,11 @@ func (e *Engine) settle(generation uint64) error {
 		return err
 	}
 	tables := e.view.gate.Tables
-	same, err := e.compiler.same(tables, e.view.desired)
+	same, err := e.compiler.same(tables, e.view.State)
 	if err != nil || same {
 		return err
 	}
-	compiled, err := e.compiler.policy(e.view.desired, max(generation, e.lastGeneration(), tables.Generation()))
+	compiled, err := e.compiler.policy(e.view.State, max(generation, e.lastGeneration(), tables.Generation()))
 	if err != nil {
 		return err
 	}
@@ -329,9 +330,9 @@ func (e *Engine) countSince() error {
 // holdUnnoted has suspensions that the database has from an old release hold what the
 // last good policy says of their owners, before any file is read.
 func (e *Engine) holdUnnoted() error {
-	was := e.view.desired
-	e.view.follow(was, policy.Plan{}, time.Now())
-	fresh := e.view.suspendedSince(was, Edit{})
+	was := e.view.State
+	e.view.Follow(was, policy.Plan{}, time.Now())
+	fresh := e.view.SuspendedSince(was, desired.Edit{})
 	if len(fresh) == 0 {
 		return nil
 	}

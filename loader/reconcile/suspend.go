@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -46,7 +47,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if r.Nested && r.Owner == "" {
 		return SuspendResult{}, &policy.InputError{What: "--nested is about what others have in an owner's network; a prefix is suspended with all that lies in it", Hint: "xdpallow suspend " + subject.String()}
 	}
-	before, again := e.view.suspended[subject]
+	before, again := e.view.Suspensions[subject]
 	if !again {
 		if err := e.touches(r.Subject); err != nil {
 			return SuspendResult{}, err
@@ -61,7 +62,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 		}
 	}
 	if again && r.Owner != "" {
-		s = holding(s, holdOf(before).Tightened(e.view.state, r.Nested, now))
+		s = desired.Holding(s, desired.HoldOf(before).Tightened(e.view.Policy, r.Nested, now))
 	}
 	ahead, err := newOutlook(r.Seen)
 	if err != nil {
@@ -70,7 +71,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	_, err = e.make(change{
 		by: by, command: "suspend", verb: policy.VerbSuspend, peers: r.Sessions, dryRun: r.DryRun, ahead: ahead,
 		force: policy.Force{AllowEmpty: true, AllowAny: true}, // to stop everybody has been said in so many words
-		edit:  Edit{Overrides: overriding{suspend: []store.Suspension{s}}},
+		edit:  desired.Edit{Overrides: desired.OverridesEdit{Suspend: []store.Suspension{s}}},
 	})
 	if err != nil {
 		return SuspendResult{}, err
@@ -78,7 +79,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	result := e.suspendResult(r.Subject, subject)
 	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
 	result.Open = openWithin(ahead.after, r.Owner)
-	result.Warnings = e.view.passing(subject.String(), bootNow())
+	result.Warnings = e.view.Passing(subject.String(), bootNow())
 	if result.Foreseen = ahead.foreseen(); r.DryRun {
 		return result, nil
 	}
@@ -96,14 +97,14 @@ func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (Suspe
 	if err != nil {
 		return SuspendResult{}, err
 	}
-	if _, found := e.view.suspended[subject]; !found {
+	if _, found := e.view.Suspensions[subject]; !found {
 		what, hint := fmt.Sprintf("%s is not suspended", subject), "xdpallow status"
 		if stops := e.stoppedBy(r.Subject); len(stops) > 0 {
 			what, hint = fmt.Sprintf("%s is suspended by %s", subject, stops[0]), "xdpallow resume "+stops[0]
 		}
 		return SuspendResult{}, &policy.Refused{What: what, Hint: hint}
 	}
-	_, err = e.make(change{by: by, command: "resume", edit: Edit{Overrides: overriding{resume: []store.Subject{subject}}}})
+	_, err = e.make(change{by: by, command: "resume", edit: desired.Edit{Overrides: desired.OverridesEdit{Resume: []store.Subject{subject}}}})
 	if err != nil {
 		return SuspendResult{}, err
 	}
@@ -129,10 +130,10 @@ func (e *Engine) touches(s Subject) error {
 	if s.Owner != "" {
 		return e.knows(s.Owner)
 	}
-	for range e.view.state.Entries.Under(s.Prefix) {
+	for range e.view.Policy.Entries.Under(s.Prefix) {
 		return nil
 	}
-	for range e.view.state.Entries.Covering(s.Prefix) {
+	for range e.view.Policy.Entries.Covering(s.Prefix) {
 		return nil
 	}
 	return &policy.Refused{What: fmt.Sprintf("nothing that is listed touches %s", s.Prefix), Hint: "xdpallow check " + s.Prefix.Addr().String()}
@@ -140,10 +141,10 @@ func (e *Engine) touches(s Subject) error {
 
 // knows refuses an owner of whom nothing is said.
 func (e *Engine) knows(owner string) error {
-	if e.tally.owners[owner] > 0 {
+	if e.tally.Owners[owner] > 0 {
 		return nil
 	}
-	if slices.Contains(slices.Collect(e.view.overrides.names), owner) {
+	if slices.Contains(slices.Collect(e.view.Overrides.NamedOwners), owner) {
 		return nil
 	}
 	return &policy.Refused{What: fmt.Sprintf("no prefix belongs to %s", owner), Hint: "xdpallow owners"}
@@ -155,12 +156,12 @@ func (e *Engine) stoppedBy(s Subject) []string {
 	if s.Owner != "" {
 		return names
 	}
-	for by := range e.view.suspended {
+	for by := range e.view.Suspensions {
 		if by.Prefix.IsValid() && by.Prefix != s.Prefix && by.Prefix.Overlaps(s.Prefix) && by.Prefix.Bits() < s.Prefix.Bits() {
 			names = append(names, by.String())
 		}
 	}
-	state := e.view.state
+	state := e.view.Policy
 	for around := range state.Entries.Covering(s.Prefix) {
 		if owner := state.OwnerOf(around); state.Suspended.Owner(owner) {
 			names = append(names, owner)
@@ -176,15 +177,15 @@ func (e *Engine) stoppedBy(s Subject) []string {
 // suspendResult tells what holds for a subject now.
 func (e *Engine) suspendResult(s Subject, subject store.Subject) SuspendResult {
 	r := SuspendResult{Generation: e.view.gate.Tables.Generation(), Subject: subject.String(), Still: e.stoppedBy(s)}
-	if by, found := e.view.suspended[subject]; found {
+	if by, found := e.view.Suspensions[subject]; found {
 		one := reportSuspension(by)
 		r.Suspended = &one
 	}
 	if s.Owner != "" {
-		r.Prefixes = e.tally.owners[s.Owner]
+		r.Prefixes = e.tally.Owners[s.Owner]
 		return r
 	}
-	for range e.view.state.Entries.Under(s.Prefix) {
+	for range e.view.Policy.Entries.Under(s.Prefix) {
 		r.Prefixes++
 	}
 	return r
@@ -210,9 +211,9 @@ func openWithin(state policy.State, owner string) []Whose {
 }
 
 // reportSuspensions reports all of o: prefixes by address, then owners by name.
-func reportSuspensions(o overrides) []Suspension {
+func reportSuspensions(o desired.Overrides) []Suspension {
 	all := []Suspension{}
-	for _, s := range o.sorted() {
+	for _, s := range o.SortedSuspensions() {
 		all = append(all, reportSuspension(s))
 	}
 	return all

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -17,7 +18,7 @@ import (
 // keeps its last good content, is a problem, and does not stop a gate that has a
 // policy; the flags of this very start must be right.
 func (e *Engine) takeOver(ctx context.Context, good bool) error {
-	before, old := e.view.declared, e.view.state.Services
+	before, old := e.view.Declared, e.view.Policy.Services
 	read, err := e.read(ctx)
 	if err != nil {
 		return err
@@ -49,10 +50,10 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	c := change{
 		by: by, command: "run", verb: policy.VerbRun,
 		force: e.options.Force, peers: peers, logins: logins,
-		edit: Edit{Services: read.services, Declared: declared, Audits: audits},
+		edit: desired.Edit{Services: read.services, Declared: declared, Audits: audits},
 	}
 	if !good {
-		next, _, err := e.view.next(c.edit, time.Now(), bootNow())
+		next, _, err := e.view.Apply(c.edit, time.Now(), bootNow())
 		if err == nil {
 			err = e.guardOlder(next, 0)
 		}
@@ -109,14 +110,14 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 // keepShut takes out of read what the config file would open, and returns it. Nobody
 // watches a start that a boot or a restart makes; what is typed is meant. An audit of a
 // service that is given a port which is shut is not among audits, and is told in ended.
-func (e *Engine) keepShut(read *reading, good bool) (openings []policy.Opening, audits audits, ended []string) {
+func (e *Engine) keepShut(read *reading, good bool) (openings []policy.Opening, audits desired.Audits, ended []string) {
 	if !good || read.services == nil || len(e.options.Services) > 0 || e.options.Force.AllowOpen {
 		return nil, nil, nil
 	}
-	old := e.view.state.Services
+	old := e.view.Policy.Services
 	openings = policy.Openings(old, read.services)
 	read.services = policy.KeptShut(old, read.services)
-	audits, ended = e.view.withoutOpening(read.services, bootNow())
+	audits, ended = e.view.WithoutOpening(read.services, bootNow())
 	return openings, audits, ended
 }
 
@@ -145,7 +146,7 @@ func fails(failing map[policy.Origin]error, origin policy.Origin) bool {
 // logServices says what a change did to ports, modes and scopes, and what it opened.
 func (e *Engine) logServices(old []policy.Service, plan policy.Plan) {
 	if plan.ServicesChanged {
-		e.say(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.view.state.Services)))
+		e.say(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.view.Policy.Services)))
 	}
 	if len(plan.Opens) > 0 {
 		e.options.Log.Warn(policy.JoinOpenings(plan.Opens))

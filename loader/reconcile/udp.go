@@ -47,14 +47,14 @@ func UnguardedUDP(services []policy.Service, servers []uint16, err error) (probl
 }
 
 func (v *view) probeUDP() []Problem {
-	servers, err := sockets.UDPServers(slices.Collect(maps.Keys(ForTCPAlone(v.state.Services))))
-	return UnguardedUDP(v.state.Services, servers, err)
+	servers, err := sockets.UDPServers(slices.Collect(maps.Keys(ForTCPAlone(v.Policy.Services))))
+	return UnguardedUDP(v.Policy.Services, servers, err)
 }
 
 // howToGuard says how a port is added to the service that has its number for TCP.
 func (e *Engine) howToGuard(subject string) string {
 	udp, err := policy.ParsePort(subject)
-	service, found := e.view.state.ServiceOf(policy.Port{Protocol: policy.TCP, Number: udp.Number})
+	service, found := e.view.Policy.ServiceOf(policy.Port{Protocol: policy.TCP, Number: udp.Number})
 	if err != nil || !found || len(e.options.Services) != 0 {
 		return "restart with --port " + subject
 	}

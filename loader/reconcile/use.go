@@ -176,14 +176,14 @@ func (v *view) report(entries []*policy.Entry) ([]Entry, error) {
 
 // placed is one, which reports e, with what holds at its place in the list.
 func (v *view) placed(one Entry, e *policy.Entry) Entry {
-	one.Suspended = v.state.IsSuspended(e)
+	one.Suspended = v.Policy.IsSuspended(e)
 	one.Ended = !e.Until.IsZero() && !e.Until.After(v.clock.now())
-	if prefix, owner := v.state.SuspendedBy(e); prefix.IsValid() {
+	if prefix, owner := v.Policy.SuspendedBy(e); prefix.IsValid() {
 		one.SuspendedBy = prefix.String()
 	} else {
 		one.SuspendedBy = owner
 	}
-	if owner := v.state.OwnerOf(e); owner != e.Owner {
+	if owner := v.Policy.OwnerOf(e); owner != e.Owner {
 		one.CountsFor = owner
 	}
 	return one

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/maps"
@@ -19,16 +20,16 @@ import (
 // view answers questions from a gate and the state that it should be in, with or
 // without a daemon behind it.
 type view struct {
-	gate        *loader.Gate
-	desired     // the state is that of the kernel, or should be
-	clock       clock
-	uses        usage
-	kept        *store.Store               // has what is known of their use; or else
-	known       map[netip.Prefix]store.Use // is all of it
-	since       *time.Time
-	waits       *Waiting // what nobody has confirmed, where no engine knows it
-	numbers     *numbers
-	ownerCounts ownerCounts
+	gate          *loader.Gate
+	desired.State // the state is that of the kernel, or should be
+	clock         clock
+	uses          usage
+	kept          *store.Store               // has what is known of their use; or else
+	known         map[netip.Prefix]store.Use // is all of it
+	since         *time.Time
+	waits         *Waiting // what nobody has confirmed, where no engine knows it
+	numbers       *numbers
+	ownerCounts   ownerCounts
 }
 
 // saved is what the database knows of the use of prefixes.
@@ -134,7 +135,7 @@ func (v *view) probe() []Problem {
 	problems = append(problems, v.probeBackstop()...)
 	problems = append(problems, v.probeUDP()...)
 	problems = append(problems, SourceRoutes(loader.SourceRouted())...)
-	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.state.Services, v.audits)}); err != nil || !same {
+	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.Policy.Services, v.Audits)}); err != nil || !same {
 		problems = append(problems, Problem{
 			Code: "policy_changed", Text: "the ports and modes in the kernel are not ours: somebody else wrote to the map policy",
 			Hint: "systemctl restart xdpallow",
@@ -175,8 +176,8 @@ func (v *view) probeInterface(name string) []Problem {
 	case !at.Ours:
 		return problem("program_replaced", "systemctl restart xdpallow", "runs program %d, which is not ours", at.ProgramID)
 	}
-	for _, s := range v.state.Services {
-		if v.auditing(s, bootNow()) {
+	for _, s := range v.Policy.Services {
+		if v.Auditing(s, bootNow()) {
 			continue
 		}
 		for _, source := range never {
@@ -188,7 +189,7 @@ func (v *view) probeInterface(name string) []Problem {
 				continue
 			}
 			hint := "systemctl restart xdpallow"
-			if e, _ := v.state.Lookup(source, s.Name, time.Now()); answer.Reason == maps.Listed && e != nil {
+			if e, _ := v.Policy.Lookup(source, s.Name, time.Now()); answer.Reason == maps.Listed && e != nil {
 				if hint = "xdpallow remove " + e.Prefix.String(); declaredBy(*e) != "" {
 					hint = "take it out of " + declaredBy(*e) + ", then: systemctl restart xdpallow"
 				}

@@ -1,7 +1,7 @@
 // This file keeps what is said over all origins, and by owner: who is suspended, and how
 // many connections an owner may open.
 
-package reconcile
+package desired
 
 import (
 	"fmt"
@@ -18,77 +18,77 @@ import (
 
 // overrides are what is said of prefixes and owners, whoever lists them. They do not
 // change: an edit makes others.
-type overrides struct {
-	suspended map[store.Subject]store.Suspension
-	limits    map[string]store.Limit
+type Overrides struct {
+	Suspensions map[store.Subject]store.Suspension
+	Limits      map[string]store.Limit
 }
 
 // overriding is what a change does to overrides, first what it takes back.
-type overriding struct {
-	resume  []store.Subject
-	suspend []store.Suspension
-	unlimit []string
-	limit   []store.Limit
+type OverridesEdit struct {
+	Resume  []store.Subject
+	Suspend []store.Suspension
+	Unlimit []string
+	Limit   []store.Limit
 }
 
-func (o overriding) empty() bool {
-	return len(o.resume)+len(o.suspend)+len(o.unlimit)+len(o.limit) == 0
+func (o OverridesEdit) Empty() bool {
+	return len(o.Resume)+len(o.Suspend)+len(o.Unlimit)+len(o.Limit) == 0
 }
 
 // words say what o does to was, a line each.
-func (o overriding) words(was overrides) (lines []string) {
-	for _, subject := range o.resume {
+func (o OverridesEdit) Lines(was Overrides) (lines []string) {
+	for _, subject := range o.Resume {
 		lines = append(lines, "resume "+subject.String())
 	}
-	for _, s := range o.suspend {
-		if before, stopped := was.suspended[s.Subject]; stopped && before.Reason == s.Reason && before.Nested == s.Nested {
+	for _, s := range o.Suspend {
+		if before, stopped := was.Suspensions[s.Subject]; stopped && before.Reason == s.Reason && before.Nested == s.Nested {
 			continue // what it holds has changed, and nobody is told of that
 		}
 		lines = append(lines, "suspend "+s.Subject.String())
 	}
-	for _, owner := range o.unlimit {
+	for _, owner := range o.Unlimit {
 		lines = append(lines, "limit "+owner+" none")
 	}
-	for _, l := range o.limit {
+	for _, l := range o.Limit {
 		lines = append(lines, fmt.Sprintf("limit %s %s --burst %d", l.Owner, policy.FormatRate(l.PerSecond), l.Burst))
 	}
 	return lines
 }
 
 // after is o after an edit.
-func (o overrides) after(by overriding) overrides {
-	if by.empty() {
+func (o Overrides) After(by OverridesEdit) Overrides {
+	if by.Empty() {
 		return o
 	}
-	o = overrides{maps.Clone(o.suspended), maps.Clone(o.limits)}
-	if o.suspended == nil {
-		o.suspended = map[store.Subject]store.Suspension{}
+	o = Overrides{maps.Clone(o.Suspensions), maps.Clone(o.Limits)}
+	if o.Suspensions == nil {
+		o.Suspensions = map[store.Subject]store.Suspension{}
 	}
-	if o.limits == nil {
-		o.limits = map[string]store.Limit{}
+	if o.Limits == nil {
+		o.Limits = map[string]store.Limit{}
 	}
-	for _, subject := range by.resume {
-		delete(o.suspended, subject)
+	for _, subject := range by.Resume {
+		delete(o.Suspensions, subject)
 	}
-	for _, s := range by.suspend {
-		o.suspended[s.Subject] = s
+	for _, s := range by.Suspend {
+		o.Suspensions[s.Subject] = s
 	}
-	for _, owner := range by.unlimit {
-		delete(o.limits, owner)
+	for _, owner := range by.Unlimit {
+		delete(o.Limits, owner)
 	}
-	for _, l := range by.limit {
-		o.limits[l.Owner] = l
+	for _, l := range by.Limit {
+		o.Limits[l.Owner] = l
 	}
 	return o
 }
 
 // stopped is whom o suspends.
-func (o overrides) stopped() policy.Suspended {
+func (o Overrides) stopped() policy.Suspended {
 	var prefixes []netip.Prefix
 	var owners []policy.Hold
-	for subject, s := range o.suspended {
+	for subject, s := range o.Suspensions {
 		if subject.Owner != "" {
-			owners = append(owners, holdOf(s))
+			owners = append(owners, HoldOf(s))
 		} else {
 			prefixes = append(prefixes, subject.Prefix)
 		}
@@ -97,13 +97,13 @@ func (o overrides) stopped() policy.Suspended {
 }
 
 // names yields every owner that o says something of, some twice.
-func (o overrides) names(yield func(string) bool) {
-	for subject := range o.suspended {
+func (o Overrides) NamedOwners(yield func(string) bool) {
+	for subject := range o.Suspensions {
 		if subject.Owner != "" && !yield(subject.Owner) {
 			return
 		}
 	}
-	for owner := range o.limits {
+	for owner := range o.Limits {
 		if !yield(owner) {
 			return
 		}
@@ -111,16 +111,16 @@ func (o overrides) names(yield func(string) bool) {
 }
 
 // owners yields the owners that the edit names, some twice.
-func (o overriding) owners(yield func(string) bool) {
+func (o OverridesEdit) Owners(yield func(string) bool) {
 	var names []string
-	for _, subject := range o.resume {
+	for _, subject := range o.Resume {
 		names = append(names, subject.Owner)
 	}
-	for _, s := range o.suspend {
+	for _, s := range o.Suspend {
 		names = append(names, s.Owner)
 	}
-	names = append(names, o.unlimit...)
-	for _, l := range o.limit {
+	names = append(names, o.Unlimit...)
+	for _, l := range o.Limit {
 		names = append(names, l.Owner)
 	}
 	for _, name := range names {
@@ -131,16 +131,16 @@ func (o overriding) owners(yield func(string) bool) {
 }
 
 // loosened are the words of what o does to was by which somebody is let in who was not.
-func (o overriding) loosened(was overrides) []string {
-	by := overriding{resume: o.resume, unlimit: o.unlimit}
-	for _, l := range o.limit {
-		if before, limited := was.limits[l.Owner]; limited && (l.PerSecond > before.PerSecond || l.Burst > before.Burst) {
-			by.limit = append(by.limit, l)
+func (o OverridesEdit) Loosened(was Overrides) []string {
+	by := OverridesEdit{Resume: o.Resume, Unlimit: o.Unlimit}
+	for _, l := range o.Limit {
+		if before, limited := was.Limits[l.Owner]; limited && (l.PerSecond > before.PerSecond || l.Burst > before.Burst) {
+			by.Limit = append(by.Limit, l)
 		}
 	}
-	lines := by.words(was)
-	for _, s := range o.suspend {
-		if before, stopped := was.suspended[s.Subject]; stopped && (before.Nested && !s.Nested || lacks(s.Held, before.Held) || lacks(before.Stays, s.Stays)) {
+	lines := by.Lines(was)
+	for _, s := range o.Suspend {
+		if before, stopped := was.Suspensions[s.Subject]; stopped && (before.Nested && !s.Nested || lacks(s.Held, before.Held) || lacks(before.Stays, s.Stays)) {
 			lines = append(lines, "suspend "+s.String()+", which stops less")
 		}
 	}
@@ -157,8 +157,8 @@ func lacks[T comparable](all, some []T) bool {
 }
 
 // sorted is o.suspended: prefixes by address, then owners by name.
-func (o overrides) sorted() []store.Suspension {
-	return slices.SortedFunc(maps.Values(o.suspended), func(a, b store.Suspension) int {
+func (o Overrides) SortedSuspensions() []store.Suspension {
+	return slices.SortedFunc(maps.Values(o.Suspensions), func(a, b store.Suspension) int {
 		if a.Owner != "" || b.Owner != "" {
 			return strings.Compare(a.Owner, b.Owner)
 		}
@@ -170,12 +170,12 @@ func (o overrides) sorted() []store.Suspension {
 const mostPerSecond = 1_000_000
 
 // burstOf is the burst of a limit that says none: what a second has.
-func burstOf(perSecond float64) uint32 {
+func BurstOf(perSecond float64) uint32 {
 	return uint32(max(1, math.Ceil(min(perSecond, mostPerSecond))))
 }
 
 // checkLimit refuses, as *policy.InputError, what no host could keep to.
-func checkLimit(l store.Limit) error {
+func CheckLimit(l store.Limit) error {
 	const year = 365 * 24 * time.Hour
 	switch {
 	case !(l.PerSecond > 0):

@@ -1,7 +1,7 @@
 // This file says whose network a change lists something in, as it is made: what one owner
 // has inside another's is easily forgotten, and found when one of them is stopped.
 
-package reconcile
+package desired
 
 import (
 	"fmt"
@@ -87,10 +87,10 @@ func ownerAround(entries policy.Entries, e *policy.Entry) *policy.Entry {
 
 // warnings are what there is to say of the places of listed, and of what plan lists, which
 // leads to d from old.
-func (d desired) warnings(old desired, plan policy.Plan, listed []policy.Entry) (all []string) {
+func (d State) Warnings(old State, plan policy.Plan, listed []policy.Entry) (all []string) {
 	var stopped []*policy.Entry
 	for i := range listed {
-		if e, found := d.state.Entries.Find(listed[i].Prefix); found && d.state.IsSuspended(e) {
+		if e, found := d.Policy.Entries.Find(listed[i].Prefix); found && d.Policy.IsSuspended(e) {
 			stopped = append(stopped, e)
 		}
 	}
@@ -99,14 +99,14 @@ func (d desired) warnings(old desired, plan policy.Plan, listed []policy.Entry) 
 	}, func(e *policy.Entry, n int) string {
 		return fmt.Sprintf("%d prefixes are listed and let nobody in, as %s: %s", n, e.Prefix, d.stopping(e))
 	})
-	ownerless, others := nestings(old.state, d.state, plan)
+	ownerless, others := nestings(old.Policy, d.Policy, plan)
 	all = summed(all, ownerless, func(n nested) string {
 		return fmt.Sprintf("%s has no owner: it counts for %s, who has %s around it", n.entry.Prefix, n.around.Owner, n.around.Prefix)
 	}, func(first nested, n int) string {
 		return fmt.Sprintf("%d prefixes without an owner lie in networks of owners, and count for them, as %s for %s", n, first.entry.Prefix, first.around.Owner)
 	})
 	others = slices.DeleteFunc(others, func(n nested) bool { // stopped with the owner around it, as was said above
-		_, by := d.state.SuspendedBy(n.entry)
+		_, by := d.Policy.SuspendedBy(n.entry)
 		return by == n.around.Owner
 	})
 	return summed(all, others, func(n nested) string {
@@ -130,10 +130,10 @@ func summed[T any](lines []string, some []T, one func(T) string, many func(first
 }
 
 // stopping says what stops e, since when and why.
-func (d desired) stopping(e *policy.Entry) string {
-	prefix, owner := d.state.SuspendedBy(e)
+func (d State) stopping(e *policy.Entry) string {
+	prefix, owner := d.Policy.SuspendedBy(e)
 	subject := store.Subject{Prefix: prefix, Owner: owner}
-	s := d.suspended[subject]
+	s := d.Suspensions[subject]
 	text := fmt.Sprintf("%s is suspended since %s by uid %d", subject, s.Time.UTC().Format(time.RFC3339), s.UID)
 	if s.Reason != "" {
 		text += " (" + s.Reason + ")"

@@ -1,4 +1,4 @@
-package reconcile
+package desired
 
 import (
 	"iter"
@@ -12,56 +12,56 @@ import (
 // seconds must not walk a million.
 
 // tally is what is counted as entries come and go.
-type tally struct {
-	owners map[string]int          // entries of each owner, and those in his network that have none
-	ends   map[int64]map[int64]int // entries by the hour and the second in which they end
-	made   int                     // claims of the CLI
+type Counts struct {
+	Owners map[string]int          // entries of each owner, and those in his network that have none
+	Ends   map[int64]map[int64]int // entries by the hour and the second in which they end
+	Made   int                     // claims of the CLI
 }
 
-func countAll(d desired) tally {
-	t := tally{owners: map[string]int{}, ends: map[int64]map[int64]int{}}
-	for entry := range d.state.Entries.All() {
-		t.count(d.state.Entries, entry, 1)
+func CountAll(d State) Counts {
+	t := Counts{Owners: map[string]int{}, Ends: map[int64]map[int64]int{}}
+	for entry := range d.Policy.Entries.All() {
+		t.count(d.Policy.Entries, entry, 1)
 	}
-	for range d.made {
-		t.made++
+	for range d.Made {
+		t.Made++
 	}
 	return t
 }
 
 // count adds entry, one of entries, n times.
-func (t *tally) count(entries policy.Entries, entry *policy.Entry, n int) {
+func (t *Counts) count(entries policy.Entries, entry *policy.Entry, n int) {
 	if !entry.Until.IsZero() {
 		second := entry.Until.Unix()
 		hour := second / 3600
-		if t.ends[hour] == nil {
-			t.ends[hour] = map[int64]int{}
+		if t.Ends[hour] == nil {
+			t.Ends[hour] = map[int64]int{}
 		}
-		if t.ends[hour][second] += n; t.ends[hour][second] == 0 {
-			delete(t.ends[hour], second)
+		if t.Ends[hour][second] += n; t.Ends[hour][second] == 0 {
+			delete(t.Ends[hour], second)
 		}
-		if len(t.ends[hour]) == 0 {
-			delete(t.ends, hour)
+		if len(t.Ends[hour]) == 0 {
+			delete(t.Ends, hour)
 		}
 	}
 	t.own(entries.OwnerOf(entry), n)
 }
 
 // own counts n entries of owner.
-func (t *tally) own(owner string, n int) {
+func (t *Counts) own(owner string, n int) {
 	if owner == "" {
 		return
 	}
-	if t.owners[owner] += n; t.owners[owner] == 0 {
-		delete(t.owners, owner)
+	if t.Owners[owner] += n; t.Owners[owner] == 0 {
+		delete(t.Owners, owner)
 	}
 }
 
 // ending counts the entries that end after now and within that long.
-func (t *tally) ending(now time.Time, within time.Duration) (n int) {
+func (t *Counts) Ending(now time.Time, within time.Duration) (n int) {
 	first, last := now.Unix(), now.Add(within).Unix()
 	for hour := first / 3600; hour <= last/3600; hour++ {
-		for second, entries := range t.ends[hour] {
+		for second, entries := range t.Ends[hour] {
 			if second > first && second <= last {
 				n += entries
 			}
@@ -71,9 +71,9 @@ func (t *tally) ending(now time.Time, within time.Duration) (n int) {
 }
 
 // ended counts the entries that have ended at now.
-func (t *tally) ended(now time.Time) (n int) {
+func (t *Counts) Ended(now time.Time) (n int) {
 	last := now.Unix()
-	for hour, seconds := range t.ends {
+	for hour, seconds := range t.Ends {
 		if hour > last/3600 {
 			continue
 		}
@@ -87,26 +87,26 @@ func (t *tally) ended(now time.Time) (n int) {
 }
 
 // follow counts what an edit made of before, which plan says of the entries.
-func (t *tally) follow(edit policy.Edit, plan policy.Plan, before, after desired) {
+func (t *Counts) Follow(edit policy.Edit, plan policy.Plan, before, after State) {
 	for _, list := range [][]policy.Entry{plan.Added, plan.Removed, plan.Changed} {
 		for i := range list {
-			if was, found := before.state.Entries.Find(list[i].Prefix); found {
-				t.count(before.state.Entries, was, -1)
+			if was, found := before.Policy.Entries.Find(list[i].Prefix); found {
+				t.count(before.Policy.Entries, was, -1)
 			}
-			if is, found := after.state.Entries.Find(list[i].Prefix); found {
-				t.count(after.state.Entries, is, 1)
+			if is, found := after.Policy.Entries.Find(list[i].Prefix); found {
+				t.count(after.Policy.Entries, is, 1)
 			}
 		}
 	}
-	for entry := range inherited(before.state.Entries, after.state.Entries, plan) {
-		t.own(before.state.Entries.OwnerOf(entry), -1)
-		t.own(after.state.Entries.OwnerOf(entry), 1)
+	for entry := range inherited(before.Policy.Entries, after.Policy.Entries, plan) {
+		t.own(before.Policy.Entries.OwnerOf(entry), -1)
+		t.own(after.Policy.Entries.OwnerOf(entry), 1)
 	}
 	counted := map[netip.Prefix]bool{}
 	for prefix := range edit.Prefixes() {
 		if !counted[prefix] {
 			counted[prefix] = true
-			t.made += one(after.makes(prefix)) - one(before.makes(prefix))
+			t.Made += one(after.Makes(prefix)) - one(before.Makes(prefix))
 		}
 	}
 }

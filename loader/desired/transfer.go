@@ -1,7 +1,7 @@
 // This file writes all that commands made as text, and reads it: entries alone would let
 // in who is suspended, wherever they are taken.
 
-package reconcile
+package desired
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ const exportHead = `# All that commands of xdpallow made on a host. To make it s
 
 // export writes what commands made of d: suspensions, limits, entries. With all, what flags
 // and files declare follows as comments, which no import reads: it moves with them.
-func (d desired) export(w io.Writer, all bool) error {
+func (d State) Export(w io.Writer, all bool) error {
 	if _, err := io.WriteString(w, exportHead); err != nil {
 		return err
 	}
@@ -31,8 +31,8 @@ func (d desired) export(w io.Writer, all bool) error {
 			return err
 		}
 	}
-	made := make([]*policy.Claim, 0, d.state.Entries.Len())
-	made = slices.AppendSeq(made, d.made)
+	made := make([]*policy.Claim, 0, d.Policy.Entries.Len())
+	made = slices.AppendSeq(made, d.Made)
 	slices.SortFunc(made, func(a, b *policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	if err := policy.WriteLines(w, func(yield func(policy.Claim) bool) {
 		for _, claim := range made {
@@ -43,8 +43,8 @@ func (d desired) export(w io.Writer, all bool) error {
 	}); err != nil || !all {
 		return err
 	}
-	for _, origin := range slices.Sorted(maps.Keys(d.declared)) {
-		for _, claim := range d.declared[origin] {
+	for _, origin := range slices.Sorted(maps.Keys(d.Declared)) {
+		for _, claim := range d.Declared[origin] {
 			if _, err := fmt.Fprintf(w, "# %s: %s\n", origin, policy.FormatLine(claim)); err != nil {
 				return err
 			}
@@ -54,12 +54,12 @@ func (d desired) export(w io.Writer, all bool) error {
 }
 
 // directives are o as lines of an export.
-func (o overrides) directives() (lines []policy.Directive) {
+func (o Overrides) directives() (lines []policy.Directive) {
 	line := func(words ...string) *policy.Directive {
 		lines = append(lines, policy.Directive{Words: words})
 		return &lines[len(lines)-1]
 	}
-	for _, s := range o.sorted() {
+	for _, s := range o.SortedSuspensions() {
 		d := line("suspend", s.Subject.String())
 		set := func(key, value string) { d.Fields = append(d.Fields, policy.Field{Key: key, Value: value}) }
 		if !s.Time.IsZero() {
@@ -82,8 +82,8 @@ func (o overrides) directives() (lines []policy.Directive) {
 			line("stays", s.Owner, stay.Prefix.String()).Fields = []policy.Field{{Key: "owner", Value: stay.Owner}}
 		}
 	}
-	for _, owner := range slices.Sorted(maps.Keys(o.limits)) {
-		l := o.limits[owner]
+	for _, owner := range slices.Sorted(maps.Keys(o.Limits)) {
+		l := o.Limits[owner]
 		rate := policy.FormatRate(l.PerSecond)
 		if same, err := policy.ParseRate(rate); err != nil || same != l.PerSecond { // it is rounded, for people
 			rate = strconv.FormatFloat(l.PerSecond, 'g', -1, 64) + "/s"
@@ -97,13 +97,13 @@ func (o overrides) directives() (lines []policy.Directive) {
 type Exported struct {
 	Claims   []policy.Claim
 	Warnings []string
-	overrides
+	Overrides
 }
 
 // ReadExport reads what Export wrote, or somebody in its place: of a suspension only the
 // subject is needed. Errors are as of policy.ParseList.
 func ReadExport(name, text string) (Exported, error) {
-	x := Exported{overrides: overrides{map[store.Subject]store.Suspension{}, map[string]store.Limit{}}}
+	x := Exported{Overrides: Overrides{map[store.Subject]store.Suspension{}, map[string]store.Limit{}}}
 	want := map[string]string{} // how many prefixes an owner's suspension says it holds
 	take := func(d policy.Directive) error {
 		switch d.Words[0] {
@@ -120,7 +120,7 @@ func ReadExport(name, text string) (Exported, error) {
 		return x, err
 	}
 	x.Claims, x.Warnings = claims, warnings
-	for _, s := range x.sorted() {
+	for _, s := range x.SortedSuspensions() {
 		if held := want[s.Owner]; s.Owner != "" && held != "" && held != strconv.Itoa(len(s.Held)) {
 			return x, &policy.InputError{Where: name, What: fmt.Sprintf("the suspension of %s holds %s prefixes, and %d are here: a part of the file is missing", s.Owner, held, len(s.Held))}
 		}
@@ -130,7 +130,7 @@ func ReadExport(name, text string) (Exported, error) {
 
 func (x Exported) takeLimit(d policy.Directive) error {
 	l := store.Limit{Owner: d.Words[1]}
-	if _, again := x.limits[l.Owner]; again {
+	if _, again := x.Limits[l.Owner]; again {
 		return &policy.InputError{What: l.Owner + " is limited twice"}
 	}
 	if err := policy.ParseName("owner", l.Owner); err != nil {
@@ -140,15 +140,15 @@ func (x Exported) takeLimit(d policy.Directive) error {
 	if l.PerSecond, err = policy.ParseRate(d.Words[2]); err != nil {
 		return &policy.InputError{What: err.Error()} // its hint is a command, and this a file
 	}
-	if l.Burst = burstOf(l.PerSecond); d.Get("burst") != "" {
+	if l.Burst = BurstOf(l.PerSecond); d.Get("burst") != "" {
 		burst, err := strconv.ParseUint(d.Get("burst"), 10, 32)
 		if err != nil || burst == 0 {
 			return &policy.InputError{What: fmt.Sprintf("burst %q is not a number from 1 to 4294967295", d.Get("burst"))}
 		}
 		l.Burst = uint32(burst)
 	}
-	x.limits[l.Owner] = l
-	return checkLimit(l)
+	x.Limits[l.Owner] = l
+	return CheckLimit(l)
 }
 
 func (x Exported) takeSuspension(d policy.Directive) error {
@@ -156,7 +156,7 @@ func (x Exported) takeSuspension(d policy.Directive) error {
 	if err != nil {
 		return err
 	}
-	if _, again := x.suspended[subject]; again {
+	if _, again := x.Suspensions[subject]; again {
 		return &policy.InputError{What: subject.String() + " is suspended twice"}
 	}
 	s := store.Suspension{Subject: subject, Reason: d.Get("reason"), Unnoted: subject.Owner != "" && d.Get("held") == ""}
@@ -183,7 +183,7 @@ func (x Exported) takeSuspension(d policy.Directive) error {
 	default:
 		s.Nested = nested == "yes"
 	}
-	x.suspended[subject] = s
+	x.Suspensions[subject] = s
 	return nil
 }
 
@@ -199,7 +199,7 @@ func parseSubject(text string) (store.Subject, error) {
 // takeHeld takes one prefix over that a suspension of an owner holds, or leaves alone.
 func (x Exported) takeHeld(d policy.Directive) error {
 	subject := store.Subject{Owner: d.Words[1]}
-	s, found := x.suspended[subject]
+	s, found := x.Suspensions[subject]
 	if !found || s.Unnoted {
 		return &policy.InputError{What: fmt.Sprintf("no line above is: suspend %s held=…", subject)}
 	}
@@ -216,7 +216,7 @@ func (x Exported) takeHeld(d policy.Directive) error {
 		}
 		s.Stays = insert(s.Stays, stay, func(a, b policy.Stay) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	}
-	x.suspended[subject] = s
+	x.Suspensions[subject] = s
 	return nil
 }
 

@@ -2,7 +2,7 @@
 // flags and files say of a service, and change nothing of that. Boot is the present by
 // CLOCK_BOOTTIME.
 
-package reconcile
+package desired
 
 import (
 	"encoding/json"
@@ -16,18 +16,18 @@ import (
 )
 
 // audit is the end of the audit of one service.
-type audit struct {
+type AuditEnd struct {
 	Boottime uint64 `json:"boottime"` // CLOCK_BOOTTIME, ns
 	BootID   string `json:"boot_id"`
 }
 
 // audits are by service. Like all that is desired they are not changed once they stand.
 // One that is over stays until the kernel was told to enforce: it has the end, too.
-type audits map[string]audit
+type Audits map[string]AuditEnd
 
 // until is when s enforces again by itself, in the clock of the kernel; 0 is never,
 // or now.
-func (a audits) until(s policy.Service) uint64 {
+func (a Audits) Until(s policy.Service) uint64 {
 	if s.Mode == policy.Audit {
 		return 0
 	}
@@ -35,15 +35,15 @@ func (a audits) until(s policy.Service) uint64 {
 }
 
 // auditing reports whether s drops nothing at boot.
-func (d desired) auditing(s policy.Service, boot time.Duration) bool {
-	return s.Mode == policy.Audit || d.audits.until(s) > uint64(boot)
+func (d State) Auditing(s policy.Service, boot time.Duration) bool {
+	return s.Mode == policy.Audit || d.Audits.Until(s) > uint64(boot)
 }
 
 // modesAt are the services of d, those in audit at boot among them.
-func (d desired) modesAt(boot time.Duration) []policy.Service {
-	services := slices.Clone(d.state.Services)
+func (d State) modesAt(boot time.Duration) []policy.Service {
+	services := slices.Clone(d.Policy.Services)
 	for i, s := range services {
-		if d.auditing(s, boot) {
+		if d.Auditing(s, boot) {
 			services[i].Mode = policy.Audit
 		}
 	}
@@ -52,8 +52,8 @@ func (d desired) modesAt(boot time.Duration) []policy.Service {
 
 // opens are the ports that next, whose services are others than those of d, opens for good
 // or for as long as an audit lasts: a port may have moved to a service that is in audit.
-func (d desired) opens(next desired, boot time.Duration) []policy.Opening {
-	opens := policy.Openings(d.state.Services, next.state.Services)
+func (d State) opens(next State, boot time.Duration) []policy.Opening {
+	opens := policy.Openings(d.Policy.Services, next.Policy.Services)
 	for _, o := range policy.Openings(d.modesAt(boot), next.modesAt(boot)) {
 		if !slices.ContainsFunc(opens, func(known policy.Opening) bool { return known.Port == o.Port }) {
 			opens = append(opens, o)
@@ -66,16 +66,16 @@ func (d desired) opens(next desired, boot time.Duration) []policy.Opening {
 // withoutOpening are the audits of d but for those of services to which services, the next
 // ones, give a port that is shut now, and a line for each that is left out. Without such,
 // both are nil.
-func (d desired) withoutOpening(services []policy.Service, boot time.Duration) (kept audits, ended []string) {
+func (d State) WithoutOpening(services []policy.Service, boot time.Duration) (kept Audits, ended []string) {
 	next := d
-	next.state.Services = services
+	next.Policy.Services = services
 	for _, o := range policy.Openings(d.modesAt(boot), next.modesAt(boot)) {
 		for _, s := range services {
 			if s.Mode == policy.Audit || !slices.Contains(s.Ports, o.Port) || o.Why != policy.WhyAudit {
 				continue
 			}
 			if kept == nil {
-				kept = maps.Clone(d.audits)
+				kept = maps.Clone(d.Audits)
 			}
 			delete(kept, s.Name)
 			ended = append(ended, fmt.Sprintf("%s: its audit was ended, for %s is its port now and would open to everybody", s.Name, o.Port))
@@ -86,9 +86,9 @@ func (d desired) withoutOpening(services []policy.Service, boot time.Duration) (
 
 // passing has a line for each service in audit: it drops nothing, so that subject, who was
 // suspended, gets in.
-func (d desired) passing(subject string, boot time.Duration) (lines []string) {
-	for _, s := range d.state.Services {
-		if d.auditing(s, boot) {
+func (d State) Passing(subject string, boot time.Duration) (lines []string) {
+	for _, s := range d.Policy.Services {
+		if d.Auditing(s, boot) {
 			lines = append(lines, fmt.Sprintf("%s still gets in while service %s is in audit", subject, s.Name))
 		}
 	}
@@ -96,16 +96,16 @@ func (d desired) passing(subject string, boot time.Duration) (lines []string) {
 }
 
 // suspendedPassing are lines on who is suspended and gets in until an audit ends.
-func (d desired) suspendedPassing(end time.Time) []string {
+func (d State) SuspendedPassing(end time.Time) []string {
 	until := end.Format(time.RFC3339)
-	return summed(nil, d.sorted(), func(s store.Suspension) string {
+	return summed(nil, d.SortedSuspensions(), func(s store.Suspension) string {
 		return fmt.Sprintf("%s (suspended) gets in until %s", s.Subject, until)
 	}, func(first store.Suspension, n int) string {
 		return fmt.Sprintf("%d who are suspended get in until %s, as %s", n, until, first.Subject)
 	})
 }
 
-func (a audits) marshal() []byte {
+func (a Audits) Marshal() []byte {
 	if len(a) == 0 {
 		return nil
 	}
