@@ -47,12 +47,12 @@ HERE_ONLY := Mutants|NotDecided|Natively|Sanitizer|AgreesWithOracle
 MAPS_TESTS := Adopt|Stale|BrokenBatches|Tries|Patches|NeverLost|Counters|FuzzPrefilter|RefusedPacket|FullRing|Burst|LimitHolds|OpeningsAre|AuditEnds
 
 test-kernels: ## load, publish, attach and drop on kernels 6.1 and 6.12, in QEMU
-	GOARCH=$(ARCH) CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o build/$(ARCH)/ ./bpf ./maps ./loader
+	GOARCH=$(ARCH) CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o build/$(ARCH)/ ./bpf ./maps ./loader ./loader/netdev
 	GOARCH=$(ARCH) CGO_ENABLED=0 go build -trimpath -o build/$(ARCH)/kernels ./cmd/kernels
 	go run ./cmd/kernels -arch $(ARCH) -init build/$(ARCH)/kernels -timeout $(KERNELS_TIMEOUT) -cpus 1 -dir /src -copy testdata=/testdata \
 		-modules veth,8021q,macvlan,bonding,bridge -env XDPALLOW_KINDS=vlan,macvlan,bond,bridge \
 		$(KERNELS) -- build/$(ARCH)/bpf.test -test.skip '$(HERE_ONLY)' + \
-		build/$(ARCH)/maps.test -test.run '$(MAPS_TESTS)' + build/$(ARCH)/loader.test
+		build/$(ARCH)/maps.test -test.run '$(MAPS_TESTS)' + build/$(ARCH)/loader.test + build/$(ARCH)/netdev.test
 
 # A processor for each of two machines at a time.
 MACHINES := CGO_ENABLED=0 go test -count=1 -timeout 90m -parallel 2 -v ./cmd/kernels

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -13,6 +12,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Mode is how a program is attached to an interface.
@@ -86,7 +87,7 @@ func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 	defer func() { err = explain(err) }()
 	device, err := netlink.LinkByName(name)
 	if err != nil {
-		return Attachment{}, notFound(name, err)
+		return Attachment{}, netdev.NotFound(name, err)
 	}
 	if adopted, err := g.adopt(name, mode); err != nil || adopted.Adopted {
 		return adopted, err
@@ -110,7 +111,7 @@ func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 
 // named says of which interface an error is that does not say so itself.
 func named(name string, err error) error {
-	var framing *FramingError
+	var framing *netdev.FramingError
 	if errors.As(err, &framing) {
 		return err
 	}
@@ -129,14 +130,6 @@ func (g *Gate) pinAll(name string, made *attachment) error {
 		err = errors.Join(err, g.unpinPrograms(name))
 	}
 	return err
-}
-
-func notFound(name string, err error) error {
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
-		return fmt.Errorf("interface %s: %w", name, os.ErrNotExist)
-	}
-	return fmt.Errorf("look up interface %s: %w", name, err)
 }
 
 // ladder attaches program natively, else generically. The reason is why it did not
@@ -227,7 +220,7 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 	at.Ours = loaded == at.ProgramID
 	device, err := netlink.LinkByName(name)
 	if err != nil {
-		return at, notFound(name, err)
+		return at, netdev.NotFound(name, err)
 	}
 	// A severed or detached link knows no interface; a re-created one has another
 	// index than the link.
@@ -236,14 +229,14 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 	}
 	// A device can be given another link type: then our program reads frames wrongly, and
 	// another must be made.
-	if ipFirst, err := beginsWithIP(device); err != nil || ipFirst != a.ipFirst {
+	if ipFirst, err := netdev.BeginsWithIP(device); err != nil || ipFirst != a.ipFirst {
 		return at, err
 	}
 	if at.Refused, err = g.Tables.RefusedFrom(device.Attrs().Index); err != nil {
 		return at, fmt.Errorf("%s: %w", name, err)
 	}
 	if at.Mode = modeOf(device); at.Mode == Native {
-		at.Late = int(max(0, receives(name)-a.queues.Load()))
+		at.Late = int(max(0, netdev.VethQueues(name)-a.queues.Load()))
 	}
 	return at, nil
 }

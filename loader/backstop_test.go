@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/maps"
@@ -45,7 +46,7 @@ func TestBackstop(t *testing.T) {
 func (h *host) backstop(gate *loader.Gate) (at loader.Backstop) {
 	h.Helper()
 	h.do(func() error {
-		own, err := loader.OwnAddresses()
+		own, err := netdev.OwnAddresses()
 		if err != nil {
 			return err
 		}

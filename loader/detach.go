@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/xdpallow/xdpallow/loader/lock"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Detach opens the gate on one interface, at once, and removes what is pinned for
@@ -112,7 +113,7 @@ func DetachRoot(root string, names []string) (detached, left []string, err error
 	if err := g.checkNamespace(); err != nil {
 		return nil, nil, err
 	}
-	names, unguarded := GuardedBy(names, linked)
+	names, unguarded := netdev.GuardedBy(names, linked)
 	if unguarded != "" {
 		return nil, nil, fmt.Errorf("interface %s is not guarded", unguarded)
 	}

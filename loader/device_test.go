@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/xdpallow/xdpallow/loader"
-	"github.com/xdpallow/xdpallow/loader/ethtool"
 )
 
 // examine looks at an interface of the lab's host.
@@ -76,16 +75,4 @@ func TestKernelHasWhatIsNeeded(t *testing.T) {
 	if lacks, err := loader.KernelLacks(); err != nil || len(lacks) != 0 {
 		t.Errorf("this kernel lacks %v, %v", lacks, err)
 	}
-}
-
-func TestDriver(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	h.do(func() error {
-		driver, err := ethtool.Driver("eth0")
-		if driver != "veth" {
-			t.Errorf("driver %q", driver)
-		}
-		return err
-	})
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Traffic is what came in by an interface until now.
@@ -35,7 +37,7 @@ func (g *Gate) Traffic(name string) (Traffic, error) {
 	}
 	device, err := netlink.LinkByName(name)
 	if err != nil {
-		return Traffic{}, notFound(name, err)
+		return Traffic{}, netdev.NotFound(name, err)
 	}
 	t := Traffic{LinkID: uint32(info.ID)}
 	if t.Refused, err = g.Tables.RefusedFrom(device.Attrs().Index); err != nil {

@@ -5,7 +5,6 @@ package loader_test
 
 import (
 	"cmp"
-	"errors"
 	"net/netip"
 	"os"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
@@ -53,7 +53,7 @@ func TestResolvedInterfacesCarryThePackets(t *testing.T) {
 			device := test.make(h)
 			for _, name := range append(test.asked, device) {
 				h.do(func() error {
-					got, err := loader.Resolve(name)
+					got, err := netdev.Resolve(name)
 					if diff := gocmp.Diff(test.answer, got); diff != "" {
 						t.Errorf("%s (-want +got)\n%s", name, diff)
 					}
@@ -72,7 +72,7 @@ func (h *host) uncovered(device string, carriers []string) {
 	h.Helper()
 	h.do(func() error {
 		for _, guarded := range [][]string{{"eth0"}, append(slices.Clone(carriers), "eth0")} {
-			uncovered, _, err := loader.Uncovered(guarded)
+			uncovered, _, err := netdev.Uncovered(guarded)
 			if err != nil {
 				return err
 			}
@@ -163,11 +163,4 @@ func (h *host) join(port, master string) {
 	handle := h.lab.Host.Netlink()
 	slave := labtest.Must(handle.LinkByName(port))(h.T)
 	h.must(handle.LinkSetMaster(slave, labtest.Must(handle.LinkByName(master))(h.T)))
-}
-
-// Nobody guards what is not there, and a name that is not there is told as such.
-func TestResolveNothing(t *testing.T) {
-	if names, err := loader.Resolve("nosuch0"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%v, %v, want an error that is os.ErrNotExist", names, err)
-	}
 }

@@ -8,8 +8,10 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -65,7 +67,7 @@ func (g *Gate) make(name string) (*attachment, error) {
 	delete(g.prepared, name)
 	g.mu.Unlock()
 	if a != nil && a.ipFirst == ipFirst {
-		a.queues.Store(receives(name))
+		a.queues.Store(netdev.VethQueues(name))
 		return a, nil
 	}
 	if a != nil {
@@ -94,12 +96,24 @@ func (g *Gate) Prepare(name string) error {
 	return nil
 }
 
+// framing is netdev.BeginsWithIP of the interface of that name; the backstop sees no frames.
+func framing(name string) (ipFirst bool, err error) {
+	if name == backstop {
+		return false, nil
+	}
+	device, err := netlink.LinkByName(name)
+	if err != nil {
+		return false, netdev.NotFound(name, err)
+	}
+	return netdev.BeginsWithIP(device)
+}
+
 // loadBoth loads a program and its twin for name, with the counters that name already
 // has. Nothing is pinned yet but the counters.
 func (g *Gate) loadBoth(name string, ipFirst bool) (_ *attachment, err error) {
 	program := programOf(name, ipFirst)
 	a := &attachment{ipFirst: ipFirst}
-	a.queues.Store(receives(name))
+	a.queues.Store(netdev.VethQueues(name))
 	defer func() {
 		if err != nil {
 			a.close()
@@ -219,7 +233,7 @@ func (g *Gate) unpinPrograms(name string) error {
 func (g *Gate) load(name string) (_ *attachment, err error) {
 	a := &attachment{}
 	a.ipFirst, _ = framing(name) // one that is gone, or was never to be read, says nothing
-	a.queues.Store(receives(name))
+	a.queues.Store(netdev.VethQueues(name))
 	defer func() {
 		if err != nil {
 			a.close()

@@ -15,7 +15,7 @@ import (
 	vns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/xdpallow/xdpallow/loader/ethtool"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // cause puts into words why the driver of device refused program with err.
@@ -35,7 +35,7 @@ func cause(device netlink.Link, program *ebpf.Program, err error) string {
 		words = known[errno]
 	}
 	facts := []string{words}
-	for _, offload := range offloads(device.Attrs().Name) {
+	for _, offload := range netdev.Offloads(device.Attrs().Name) {
 		fact := offload.String()
 		if !offload.Fixed {
 			fact += fmt.Sprintf(": ethtool -K %s %s off", device.Attrs().Name, offload.Name)
@@ -92,33 +92,6 @@ func setXDP(device netlink.Link, fd, flags int) error {
 	request.AddData(xdp)
 	_, err = request.Execute(unix.NETLINK_ROUTE, 0)
 	return err
-}
-
-// Offload is a receive offload that is on, and that drivers refuse native XDP for.
-type Offload struct {
-	Name  string
-	Fixed bool // cannot be turned off here: the host of a VM has it so
-}
-
-func (o Offload) String() string {
-	if o.Fixed {
-		return o.Name + " is on [fixed]"
-	}
-	return o.Name + " is on"
-}
-
-// offloads are those of an interface; a driver that does not tell has none.
-func offloads(name string) (on []Offload) {
-	features, err := ethtool.GetFeatures(name)
-	if err != nil {
-		return nil
-	}
-	for _, feature := range []string{"rx-gro-hw", "rx-lro"} {
-		if f := features[feature]; f.Active {
-			on = append(on, Offload{feature, f.Fixed})
-		}
-	}
-	return on
 }
 
 // roomForReason is how much of a reason is kept.

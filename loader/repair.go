@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Relink makes the link of name run our program again, in place of another's, and on all
@@ -28,7 +30,7 @@ func (g *Gate) Relink(name string) error {
 		return err
 	}
 	defer copied.Close()
-	queues := receives(name) // before: what comes meanwhile is late
+	queues := netdev.VethQueues(name) // before: what comes meanwhile is late
 	for _, program := range []*ebpf.Program{copied, a.program} {
 		if err := a.link.Update(program); err != nil {
 			return fmt.Errorf("%s: put our program back: %w", name, err)

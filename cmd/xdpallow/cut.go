@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+
 	"github.com/xdpallow/xdpallow/loader/api"
 )
 

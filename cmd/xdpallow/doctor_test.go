@@ -19,15 +19,16 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/doctor"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // sound are the facts of a host with nothing to say but what it is.
 func sound() doctor.Facts {
-	native := &loader.Declared{Runs: true, Large: true}
+	native := &netdev.Declared{Runs: true, Large: true}
 	return doctor.Facts{
 		Privileged: true, Release: "6.12.9", Now: time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC),
-		Devices: []doctor.Device{{Device: loader.Device{Name: "eth0", Driver: "veth", MTU: 1500, Up: true, Queues: 2, Declares: native}}},
+		Devices: []doctor.Device{{Device: loader.Device{Device: netdev.Device{Name: "eth0", Driver: "veth", MTU: 1500, Up: true, Queues: 2, Declares: native}}}},
 		Unit:    "/etc/systemd/system/xdpallow.service", UnitEnabled: true,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/urfave/cli/v2"
+
 	"github.com/xdpallow/xdpallow/loader/api"
 )
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -103,7 +104,7 @@ func (d *diagnosis) free(at Device) {
 
 // doubts are what drivers that have native XDP refuse it for.
 func (d *diagnosis) doubts(at Device, try string) {
-	if at.MTU > loader.Page && !at.Declares.Large {
+	if at.MTU > netdev.Page && !at.Declares.Large {
 		d.add(Note, "mtu", at.Name, try, "an MTU of %d does not fit a page, for which the driver may refuse native XDP", at.MTU)
 	}
 	for _, offload := range at.Offloads {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/sockets"
@@ -36,9 +37,9 @@ func inOrder() Facts {
 			Status: &api.Status{Enforcing: true, Daemon: &api.Daemon{PID: 42}},
 		},
 		Privileged: true, Release: "6.1.0-9-amd64", Now: time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC),
-		Devices: []Device{{Device: loader.Device{
-			Name: "eth0", Driver: "igb", MTU: 1500, Up: true, Queues: 4, Declares: &loader.Declared{Runs: true},
-		}}},
+		Devices: []Device{{Device: loader.Device{Device: netdev.Device{
+			Name: "eth0", Driver: "igb", MTU: 1500, Up: true, Queues: 4, Declares: &netdev.Declared{Runs: true},
+		}}}},
 		Ephemeral: [2]int{32768, 60999},
 		Unit:      "/etc/systemd/system/xdpallow.service", UnitEnabled: true,
 	}
@@ -60,7 +61,7 @@ func TestDiagnose(t *testing.T) {
 	first := func(f *Facts) *Device { return &f.Devices[0] }
 	forbidden := fmt.Errorf("this process lacks CAP_BPF: %w", os.ErrPermission)
 	foreign := &loader.ForeignError{Interface: "eth0", ProgramID: 7, Name: "pass"}
-	framing := &loader.FramingError{Interface: "eth0", Kind: "gre", LinkType: "gre"}
+	framing := &netdev.FramingError{Interface: "eth0", Kind: "gre", LinkType: "gre"}
 	udp := reconcile.UnguardedUDP([]policy.Service{service(policy.ScopeSYN, at(policy.TCP, 50051))}, []uint16{50051}, nil)[0]
 	routes := reconcile.SourceRoutes([]string{"eth0"}, nil)[0]
 	lookup := reconcile.OtherLookups([]loader.Lookup{{ProgramID: 9, Name: "select"}}, nil)[0]
@@ -109,9 +110,9 @@ func TestDiagnose(t *testing.T) {
 		"native is asked":  {func(f *Facts) { first(f).Declares.Runs, f.Attach = false, loader.Native }, Problem, "generic", "eth0", "declares no native XDP", "ethtool -i eth0"},
 		"generic is asked": {func(f *Facts) { first(f).Declares.Runs, f.Attach = false, loader.Generic }, OK, "interface", "eth0", "nothing holds it", ""},
 		"MTU":              {func(f *Facts) { first(f).MTU = 9000 }, Note, "mtu", "eth0", "MTU of 9000 does not fit a page", "xdpallow doctor --try --interface eth0"},
-		"LRO":              {func(f *Facts) { first(f).Offloads = []loader.Offload{{Name: "rx-lro"}} }, Note, "offload", "eth0", "rx-lro is on", "ethtool -K eth0 rx-lro off"},
+		"LRO":              {func(f *Facts) { first(f).Offloads = []netdev.Offload{{Name: "rx-lro"}} }, Note, "offload", "eth0", "rx-lro is on", "ethtool -K eth0 rx-lro off"},
 		"fixed offload": {func(f *Facts) {
-			first(f).Offloads = []loader.Offload{{Name: "rx-gro-hw", Fixed: true}}
+			first(f).Offloads = []netdev.Offload{{Name: "rx-gro-hw", Fixed: true}}
 		}, Note, "offload", "eth0", "rx-gro-hw is on [fixed]", "xdpallow doctor --try --interface eth0"},
 		"tried and held":    {func(f *Facts) { first(f).Tried, first(f).MTU = true, 9000 }, OK, "native", "eth0", "tried, and holds", ""},
 		"tried in vain":     {func(f *Facts) { first(f).Tried, first(f).Trial = true, errors.New("eth0: native XDP: no") }, Note, "generic", "eth0", reconcile.GenericCost + ": native XDP: no", "ethtool -i eth0"},

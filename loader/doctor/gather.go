@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/sockets"
@@ -31,7 +32,7 @@ func Gather(o Options) Facts {
 	f.RootErr = loader.CheckRoot(o.Root)
 	f.devices()
 	f.Lookups, f.LookupsErr = loader.OtherLookups(o.Root)
-	f.SourceRouted, f.SourceRoutedErr = loader.SourceRouted()
+	f.SourceRouted, f.SourceRoutedErr = netdev.SourceRouted()
 	f.UDPServers, f.UDPErr = sockets.UDPServers(slices.Collect(maps.Keys(reconcile.ForTCPAlone(o.Services))))
 	f.sysctls()
 	f.Redirects, f.RedirectsErr = redirects()
@@ -73,15 +74,15 @@ func release() string {
 // could be.
 func (f *Facts) devices() {
 	names := f.Interfaces
-	all, routed, err := loader.Uncovered(nil)
+	all, routed, err := netdev.Uncovered(nil)
 	if f.Routed = routed; len(names) == 0 && err == nil {
 		names = all
 	}
 	var carriers []string
 	for _, name := range names {
-		resolved, err := loader.Resolve(name)
+		resolved, err := netdev.Resolve(name)
 		if err != nil {
-			f.Devices = append(f.Devices, Device{Device: loader.Device{Name: name}, Err: err})
+			f.Devices = append(f.Devices, Device{Device: loader.Device{Device: netdev.Device{Name: name}}, Err: err})
 		}
 		carriers = append(carriers, resolved...)
 	}
@@ -95,7 +96,7 @@ func (f *Facts) devices() {
 		f.Devices = append(f.Devices, d)
 	}
 	if len(f.Interfaces) > 0 {
-		f.Uncovered, _, _ = loader.Uncovered(carriers)
+		f.Uncovered, _, _ = netdev.Uncovered(carriers)
 	}
 }
 

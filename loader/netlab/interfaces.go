@@ -13,7 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/xdpallow/xdpallow/loader/ethtool"
+	"github.com/xdpallow/xdpallow/loader/netdev/ethtool"
 )
 
 // SetUp brings an interface up or down.

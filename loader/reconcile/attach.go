@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -166,7 +167,7 @@ func (e *Engine) targets() []string {
 	var targets []string
 	clear(e.wanted)
 	for _, name := range e.options.Interfaces {
-		resolved, err := loader.Resolve(name)
+		resolved, err := netdev.Resolve(name)
 		if err != nil {
 			e.wanted[name] = NotAttached(name, err)
 			continue

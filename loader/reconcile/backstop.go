@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -72,7 +73,7 @@ func (e *Engine) knowAddresses() error {
 	if e.options.Backstop == "off" {
 		return nil
 	}
-	own, err := loader.OwnAddresses()
+	own, err := netdev.OwnAddresses()
 	if err != nil {
 		return err
 	}

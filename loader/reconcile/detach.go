@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -27,7 +27,7 @@ func (e *Engine) Detach(ctx context.Context, by Caller, r DetachRequest) (Detach
 	names := linked
 	if len(r.Interfaces) > 0 {
 		var unguarded string
-		if names, unguarded = loader.GuardedBy(r.Interfaces, linked); unguarded != "" {
+		if names, unguarded = netdev.GuardedBy(r.Interfaces, linked); unguarded != "" {
 			return DetachResult{}, &policy.Refused{What: fmt.Sprintf("interface %s is not guarded", unguarded), Hint: "xdpallow status"}
 		}
 	}

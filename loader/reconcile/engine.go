@@ -16,6 +16,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/lock"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -201,7 +202,7 @@ func (e *Engine) status() Status {
 
 // findUncovered dumps the interfaces, which can be many: no lock is held meanwhile.
 func findUncovered(s *Status, guarded []string) {
-	names, routed, err := loader.Uncovered(guarded)
+	names, routed, err := netdev.Uncovered(guarded)
 	if err != nil {
 		names, routed = []string{}, []string{}
 	}

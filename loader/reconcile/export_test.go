@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Enforcing is what `status` says with these problems.
@@ -45,7 +45,7 @@ func (e *Engine) Watch() { e.watch() }
 // Follow looks at the interfaces, as Run does when the kernel tells that all of them were
 // set up anew.
 func (e *Engine) Follow() {
-	change := loader.Change{SetUp: map[int]bool{}}
+	change := netdev.Change{SetUp: map[int]bool{}}
 	for _, index := range e.drift.indexes {
 		change.SetUp[index] = true
 	}

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
@@ -28,7 +28,7 @@ func (e *Engine) Run(ctx context.Context) {
 	defer looking.Wait()
 	defer stop()
 	looking.Go(func() { e.lookOut(ctx) })
-	changed := loader.Watch(ctx)
+	changed := netdev.Watch(ctx)
 	probe, reconcile := time.NewTicker(probeEvery), time.NewTicker(reconcileEvery)
 	defer probe.Stop()
 	defer reconcile.Stop()
@@ -52,7 +52,7 @@ func (e *Engine) Run(ctx context.Context) {
 			settled = nil
 			e.lookOnce()
 		case <-reconcile.C:
-			e.follow(loader.Change{})
+			e.follow(netdev.Change{})
 			e.keepOwnerUse()
 		case <-probe.C:
 			e.due()
@@ -68,7 +68,7 @@ func (e *Engine) Run(ctx context.Context) {
 
 // follow guards the named interfaces that are there and are not guarded: new ones,
 // late ones, re-created ones; and those that were given a queue or set up anew.
-func (e *Engine) follow(change loader.Change) {
+func (e *Engine) follow(change netdev.Change) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.mend()

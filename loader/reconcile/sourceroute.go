@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // SourceRoutes is the problem of a host whose interfaces in taking take source routes, or
 // that does not tell, with err. The gate drops such packets to a protected port whatever
 // their source, so it is shut; but the backstop cannot see them in what comes in beside the
-// gate. The arguments are what loader.SourceRouted returns.
+// gate. The arguments are what netdev.SourceRouted returns.
 func SourceRoutes(taking []string, err error) []Problem {
-	p := Problem{Code: "source_routes", Subject: loader.SourceRouteSetting, Hint: "sysctl -w " + loader.SourceRouteSetting + "=0"}
+	p := Problem{Code: "source_routes", Subject: netdev.SourceRouteSetting, Hint: "sysctl -w " + netdev.SourceRouteSetting + "=0"}
 	switch {
 	case err != nil:
 		p.Text = fmt.Sprintf("whether source routes are taken is not known: %v", err)

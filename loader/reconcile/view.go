@@ -12,6 +12,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/maps"
@@ -134,7 +135,7 @@ func (v *view) probe() []Problem {
 	}
 	problems = append(problems, v.probeBackstop()...)
 	problems = append(problems, v.probeUDP()...)
-	problems = append(problems, SourceRoutes(loader.SourceRouted())...)
+	problems = append(problems, SourceRoutes(netdev.SourceRouted())...)
 	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.Policy.Services, v.Audits)}); err != nil || !same {
 		problems = append(problems, Problem{
 			Code: "policy_changed", Text: "the ports and modes in the kernel are not ours: somebody else wrote to the map policy",

@@ -1,4 +1,4 @@
-package loader
+package netdev
 
 // This file finds queues that an interface was given after its program. What a queue
 // receives that `ethtool -L` adds to a veth meets no program on 6.18, until one is set; it
@@ -8,13 +8,13 @@ package loader
 import (
 	"github.com/vishvananda/netlink"
 
-	"github.com/xdpallow/xdpallow/loader/ethtool"
+	"github.com/xdpallow/xdpallow/loader/netdev/ethtool"
 )
 
-// receives returns on how many queues a veth receives. It is 0 for other drivers, and
+// VethQueues returns on how many queues a veth receives. It is 0 for other drivers, and
 // where the veth cannot be asked: the program is set once too often then, and not too
 // seldom.
-func receives(name string) int32 {
+func VethQueues(name string) int32 {
 	device, err := netlink.LinkByName(name)
 	if err != nil || device.Type() != "veth" {
 		return 0

@@ -1,4 +1,4 @@
-package loader_test
+package netdev_test
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 
-	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Promise: to find what is uncovered costs about as much as to list interfaces and addresses
@@ -48,7 +48,7 @@ func TestUncoveredCostsTwoDumps(t *testing.T) {
 		return err
 	})
 	uncoveredRequests, uncoveredAllocations := cost(func() error {
-		names, _, err := loader.Uncovered([]string{"eth0"})
+		names, _, err := netdev.Uncovered([]string{"eth0"})
 		if err == nil && len(names) != links {
 			err = fmt.Errorf("%d are uncovered, want %d", len(names), links)
 		}

@@ -1,4 +1,4 @@
-package loader
+package netdev
 
 // This file says how the frames of an interface begin. The program cannot see it, and
 // would take the addresses of an IP header for a type of Ethernet.
@@ -28,21 +28,9 @@ func (e *FramingError) Error() string {
 // Hint is how to see what the interface is.
 func (e *FramingError) Hint() string { return "ip -details link show dev " + e.Interface }
 
-// framing is beginsWithIP of the interface of that name; the backstop sees no frames.
-func framing(name string) (ipFirst bool, err error) {
-	if name == backstop {
-		return false, nil
-	}
-	device, err := netlink.LinkByName(name)
-	if err != nil {
-		return false, notFound(name, err)
-	}
-	return beginsWithIP(device)
-}
-
-// beginsWithIP reports whether frames of device begin with the IP header, and not with an
+// BeginsWithIP reports whether frames of device begin with the IP header, and not with an
 // Ethernet header. Returns *FramingError when it is neither.
-func beginsWithIP(device netlink.Link) (bool, error) {
+func BeginsWithIP(device netlink.Link) (bool, error) {
 	linkType := device.Attrs().EncapType
 	tun, _ := device.(*netlink.Tuntap)
 	switch {

@@ -1,4 +1,4 @@
-package loader
+package netdev
 
 // This file finds the ways in beside the gate.
 

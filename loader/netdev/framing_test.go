@@ -1,5 +1,5 @@
 // How frames begin is known of few kinds of devices, and guessed of none.
-package loader
+package netdev
 
 import (
 	"errors"
@@ -30,7 +30,7 @@ func TestFramesBegin(t *testing.T) {
 		"xfrm, an outer Ethernet":   {&netlink.Xfrmi{LinkAttrs: of("none")}, false, true},
 		"InfiniBand":                {&netlink.IPoIB{LinkAttrs: of("infiniband")}, false, true},
 	} {
-		ipFirst, err := beginsWithIP(c.device)
+		ipFirst, err := BeginsWithIP(c.device)
 		var refused *FramingError
 		if ipFirst != c.ipFirst || errors.As(err, &refused) != c.refused {
 			t.Errorf("%s: IP first %t, %v", name, ipFirst, err)

@@ -1,4 +1,4 @@
-package loader
+package netdev
 
 // This file says which addresses are the host's own, for the backstop: it must neither
 // refuse the host's own clients nor take a stranger for one.

@@ -3,7 +3,7 @@ package ethtool_test
 import (
 	"testing"
 
-	"github.com/xdpallow/xdpallow/loader/ethtool"
+	"github.com/xdpallow/xdpallow/loader/netdev/ethtool"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
@@ -30,5 +30,19 @@ func TestFeatures(t *testing.T) {
 		if lro, known := features["rx-lro"]; !known || lro.Active || !lro.Fixed {
 			t.Errorf("rx-lro is %+v (known: %v), want off and fixed", lro, known)
 		}
+	}
+}
+
+func TestDriver(t *testing.T) {
+	t.Parallel()
+	lab := labtest.New(t)
+	if err := lab.Host.Do(func() error {
+		driver, err := ethtool.Driver("eth0")
+		if driver != "veth" {
+			t.Errorf("driver %q", driver)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,8 +1,13 @@
-package loader
+// Package netdev tells which interfaces, addresses and queues this network namespace has,
+// and when that changes. It attaches nothing and knows no gate: what it says, it says of
+// the network namespace of the calling thread.
+package netdev
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -21,7 +26,7 @@ func Resolve(name string) ([]string, error) {
 		return l.Attrs().Name == name || slices.Contains(l.Attrs().AltNames, name)
 	})
 	if i < 0 {
-		return nil, notFound(name, netlink.LinkNotFoundError{})
+		return nil, NotFound(name, netlink.LinkNotFoundError{})
 	}
 	if links[i].Attrs().Flags&net.FlagLoopback != 0 {
 		return nil, fmt.Errorf("interface %s: it is the loopback interface, by which the host's own clients come in", name)
@@ -93,6 +98,16 @@ func (d devices) resolve(l netlink.Link, depth int, names *[]string) {
 		}
 	}
 	*names = append(*names, a.Name)
+}
+
+// NotFound names the interface that a lookup by name did not find, or why it could not be
+// looked up. There being none is os.ErrNotExist.
+func NotFound(name string, err error) error {
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return fmt.Errorf("interface %s: %w", name, os.ErrNotExist)
+	}
+	return fmt.Errorf("look up interface %s: %w", name, err)
 }
 
 // interfaces lists the links of this namespace; a dump that was interrupted by a

@@ -1,4 +1,4 @@
-package loader
+package netdev
 
 // This file asks whether the host takes IPv4 source routes. Its answer to such a packet goes
 // the way that the sender chose, so the source can be faked into a connection. Not so IPv6:

@@ -1,5 +1,5 @@
 // This file is about which addresses are the host's own where it has none yet.
-package loader_test
+package netdev_test
 
 import (
 	"runtime"
@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Promise: a host without an IPv4 address, not even on lo, starts its gate: the kernel then
@@ -21,7 +21,7 @@ func TestOwnAddressesOfNobody(t *testing.T) {
 			done <- err
 			return
 		}
-		own, err := loader.OwnAddresses()
+		own, err := netdev.OwnAddresses()
 		if len(own) > 0 {
 			t.Errorf("nobody's addresses: %v", own)
 		}

@@ -1,4 +1,4 @@
-package loader
+package netdev
 
 // This file tells when interfaces or their addresses change.
 

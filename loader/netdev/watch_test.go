@@ -1,10 +1,10 @@
-package loader_test
+package netdev_test
 
 import (
 	"testing"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
@@ -13,8 +13,8 @@ import (
 func TestWatchTellsWhatIsSetUpAnew(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	var changed <-chan loader.Change
-	h.do(func() error { changed = loader.Watch(t.Context()); return nil })
+	var changed <-chan netdev.Change
+	h.do(func() error { changed = netdev.Watch(t.Context()); return nil })
 	index := labtest.Must(h.lab.Host.Index("eth0"))(t)
 	told := func(what string, change func() error) {
 		t.Helper()

@@ -1,0 +1,126 @@
+package netdev
+
+// This file tells of one interface what can be told without touching it.
+
+import (
+	"encoding/binary"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netdev/ethtool"
+)
+
+// Device is what can be told of an interface without touching it.
+type Device struct {
+	Name     string
+	Driver   string // as ethtool names it, or the kind of device
+	MTU      int
+	Up       bool
+	Queues   int       // 0 where the driver does not tell
+	Declares *Declared // nil where the kernel does not tell, before 6.3
+	Offloads []Offload
+}
+
+// Declared is what a driver declares of native XDP.
+type Declared struct {
+	Runs  bool // it runs programs
+	Large bool // also on frames of more than a page
+}
+
+// Page is the largest MTU whose frames fit a page of 4 KiB beside what XDP needs there; some
+// drivers have less room.
+const Page = 3498
+
+// Describe tells what there is to tell of device.
+func Describe(device netlink.Link) Device {
+	a := device.Attrs()
+	d := Device{
+		Name: a.Name, MTU: a.MTU, Up: a.Flags&net.FlagUp != 0,
+		Declares: declaresNative(a.Index), Offloads: Offloads(a.Name),
+	}
+	driver, err := ethtool.Driver(a.Name)
+	if d.Driver = driver; err != nil || driver == "" {
+		d.Driver = device.Type()
+	}
+	if channels, err := ethtool.GetChannels(a.Name); err == nil {
+		d.Queues = int(channels.RxCount + channels.Combined)
+	}
+	return d
+}
+
+// Of linux/netdev.h.
+const (
+	netdevFamily      = "netdev"
+	netdevVersion     = 1
+	netdevDevGet      = 1
+	netdevIfindex     = 1
+	netdevXDPFeatures = 3
+	netdevBasic       = 1 << 0 // NETDEV_XDP_ACT_BASIC
+	netdevFragments   = 1 << 5 // NETDEV_XDP_ACT_RX_SG
+)
+
+// genericHeader is struct genlmsghdr. That of netlink/nl sends two bytes of other memory in
+// the place of the last two, which must be 0.
+type genericHeader [4]byte
+
+func (genericHeader) Len() int { return len(genericHeader{}) }
+
+func (h genericHeader) Serialize() []byte { return h[:] }
+
+// declaresNative asks the kernel whether the driver of an interface says that it runs XDP;
+// nil where the kernel has no answer. What it says it may refuse all the same, for the
+// interface as it is set up.
+func declaresNative(index int) *Declared {
+	family, err := netlink.GenlFamilyGet(netdevFamily)
+	if err != nil {
+		return nil
+	}
+	request := nl.NewNetlinkRequest(int(family.ID), 0)
+	request.AddData(genericHeader{netdevDevGet, netdevVersion})
+	request.AddData(nl.NewRtAttr(netdevIfindex, nl.Uint32Attr(uint32(index))))
+	answers, err := request.Execute(unix.NETLINK_GENERIC, 0)
+	if err != nil || len(answers) != 1 || len(answers[0]) < len(genericHeader{}) {
+		return nil
+	}
+	attributes, err := nl.ParseRouteAttr(answers[0][len(genericHeader{}):])
+	if err != nil {
+		return nil
+	}
+	for _, at := range attributes {
+		if at.Attr.Type&nl.NLA_TYPE_MASK == netdevXDPFeatures && len(at.Value) == 8 {
+			features := binary.NativeEndian.Uint64(at.Value)
+			return &Declared{Runs: features&netdevBasic != 0, Large: features&netdevFragments != 0}
+		}
+	}
+	return nil
+}
+
+// Offload is a receive offload that is on, and that drivers refuse native XDP for.
+type Offload struct {
+	Name  string
+	Fixed bool // cannot be turned off here: the host of a VM has it so
+}
+
+func (o Offload) String() string {
+	if o.Fixed {
+		return o.Name + " is on [fixed]"
+	}
+	return o.Name + " is on"
+}
+
+// Offloads are those of an interface; a driver that does not tell has none.
+func Offloads(name string) (on []Offload) {
+	features, err := ethtool.GetFeatures(name)
+	if err != nil {
+		return nil
+	}
+	for _, feature := range []string{"rx-gro-hw", "rx-lro"} {
+		if f := features[feature]; f.Active {
+			on = append(on, Offload{feature, f.Fixed})
+		}
+	}
+	return on
+}
