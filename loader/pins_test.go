@@ -3,12 +3,16 @@
 package loader_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
@@ -128,5 +132,64 @@ func TestFailedPinLeavesNothingAside(t *testing.T) {
 	})
 	if _, err := os.Lstat(h.schema("twins", "~eth0")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the twin is left aside: %v", err)
+	}
+}
+
+// Promise: something else under the name of a pin is replaced by a rename: at no moment is
+// there no pin, and a daemon that is killed in between leaves the gate shut.
+func TestWrongPinIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	gate := h.published()
+	defer gate.Close()
+	before := h.attach(gate, "eth0", loader.Auto)
+	for what, path := range map[string]string{
+		"link": filepath.Join(h.root, "links", "eth0"), "program": h.schema("programs", "eth0"), "counters": h.schema("counters", "eth0"),
+	} {
+		wrong := labtest.Must(ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}))(t)
+		defer wrong.Close()
+		if err := errors.Join(os.Remove(path), wrong.Pin(path)); err != nil {
+			t.Fatal(err)
+		}
+		gone := watchName(t, path)
+		h.do(func() error { _, err := gate.Repin(); return err })
+		if gone() {
+			t.Errorf("%s: it was unpinned before it was pinned", what)
+		}
+		if again := labtest.Must(gate.Repin())(t); len(again.Links)+len(again.Programs)+len(again.Counters) > 0 {
+			t.Errorf("%s: it was not put back: %+v", what, again)
+		}
+	}
+	if err := gate.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.knock(netlab.Connected, netlab.Dropped)
+	next := h.open()
+	defer next.Close()
+	if at := h.attach(next, "eth0", loader.Auto); !at.Adopted || at.LinkID != before.LinkID {
+		t.Errorf("the next daemon found %+v, want link %d", at, before.LinkID)
+	}
+}
+
+// watchName returns whether the name was ever taken away since.
+func watchName(t *testing.T, path string) (gone func() bool) {
+	t.Helper()
+	fd := labtest.Must(unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC))(t)
+	t.Cleanup(func() { unix.Close(fd) })
+	labtest.Must(unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO))(t)
+	return func() (gone bool) {
+		t.Helper()
+		events := make([]byte, 64<<10)
+		n, err := unix.Read(fd, events)
+		if err != nil {
+			t.Fatalf("nothing was seen to happen to %s: %v", path, err)
+		}
+		for events = events[:n]; len(events) > 0; {
+			mask, size := binary.NativeEndian.Uint32(events[4:]), binary.NativeEndian.Uint32(events[12:])
+			name := unix.ByteSliceToString(events[unix.SizeofInotifyEvent : unix.SizeofInotifyEvent+size])
+			gone = gone || name == filepath.Base(path) && mask&(unix.IN_DELETE|unix.IN_MOVED_FROM) != 0
+			events = events[unix.SizeofInotifyEvent+size:]
+		}
+		return gone
 	}
 }
