@@ -62,7 +62,7 @@ func (g *Gate) Repin() (r Repinned, err error) {
 		for _, pinned := range []struct {
 			restored *[]string
 			path     string
-			object   unpinner
+			object   pinner
 		}{
 			{&r.Programs, g.schema("programs", file), a.program},
 			{&r.Programs, g.schema("twins", file), a.twin},
@@ -80,7 +80,7 @@ func (g *Gate) Repin() (r Repinned, err error) {
 	return r, err
 }
 
-func repin(path string, object unpinner) (restored bool, err error) {
+func repin(path string, object pinner) (restored bool, err error) {
 	want, err := kernelID(object)
 	if err != nil {
 		return false, err
@@ -98,12 +98,19 @@ func repin(path string, object unpinner) (restored bool, err error) {
 		// alone, which is in trouble.
 		return false, fmt.Errorf("look at pin %s: %w", path, err)
 	}
-	// What is there may be anything. And our object thinks that it is pinned still, and
-	// would not do it again.
-	if err := errors.Join(remove(path), object.Unpin()); err != nil {
+	// A copy, because our object thinks that it is pinned still, and would move what is there.
+	copied, err := duplicate(object)
+	if err != nil {
 		return false, err
 	}
-	return true, pin(path, object)
+	defer copied.Close()
+	// What is there may be anything. A directory is no pin, and no rename replaces it.
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		if err := os.Remove(path); err != nil {
+			return false, fmt.Errorf("clear %s: %w", path, err)
+		}
+	}
+	return true, pin(path, copied)
 }
 
 // unanswered reports whether err tells of this process or host, and not of what it looked for.
@@ -114,12 +121,6 @@ func unanswered(err error) bool {
 		}
 	}
 	return false
-}
-
-// unpinner is a program, a map or a link.
-type unpinner interface {
-	pinner
-	Unpin() error
 }
 
 type closer interface {
@@ -136,6 +137,23 @@ func loadLike(path string, object pinner) (closer, error) {
 		return ebpf.LoadPinnedMap(path, nil)
 	case link.Link:
 		return link.LoadPinnedLink(path, nil)
+	}
+	return nil, os.ErrInvalid
+}
+
+// duplicate is another handle of object, which was never pinned.
+func duplicate(object pinner) (closer, error) {
+	switch o := object.(type) {
+	case *ebpf.Program:
+		return o.Clone()
+	case *ebpf.Map:
+		return o.Clone()
+	case interface{ FD() int }:
+		fd, err := unix.FcntlInt(uintptr(o.FD()), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("copy the handle of a link: %w", err)
+		}
+		return link.NewFromFD(fd)
 	}
 	return nil, os.ErrInvalid
 }
