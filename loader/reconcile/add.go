@@ -22,7 +22,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 	if len(r.Prefixes) == 0 {
 		return Listing{}, &policy.InputError{What: "no prefix to add", Hint: "xdpallow add 192.0.2.0/24 --owner acme"}
 	}
-	now := e.view.clock.now()
+	now := e.view.now()
 	every, err := e.everyService(r.Services)
 	if every {
 		r.Services = nil

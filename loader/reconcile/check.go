@@ -60,7 +60,7 @@ func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckRes
 	if !protected {
 		return r, nil
 	}
-	now := v.clock.now()
+	now := v.now()
 	// The kernel decides; the state only says which entry it must have been.
 	if e, _ := v.Policy.Lookup(addr, service.Name, now); e != nil {
 		r.Prefix, r.Owner, r.Origins, r.Until = &e.Prefix, e.Owner, e.Origins(), some(e.Until)

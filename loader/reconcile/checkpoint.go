@@ -88,7 +88,7 @@ type walk struct {
 // knows nothing of. The caller holds the mutex, and stops the walk in the end.
 func (e *Engine) newWalk(full bool) *walk {
 	u := &e.view.uses
-	w := &walk{e: e, life: u.life, full: full, since: u.since, began: bootSeconds() - 1, ready: map[netip.Prefix]store.Use{}}
+	w := &walk{e: e, life: u.life, full: full, since: u.since, began: uint32(bootNow()/time.Second) - 1, ready: map[netip.Prefix]store.Use{}}
 	if w.full {
 		w.since = 0
 	}

@@ -147,7 +147,7 @@ func (e *Engine) nextDue() <-chan time.Time {
 		sooner(time.Duration(a.Boottime) - bootNow())
 	}
 	if !e.forgetAt.IsZero() && e.pending == nil {
-		sooner(e.forgetAt.Sub(e.view.clock.now()))
+		sooner(e.forgetAt.Sub(e.view.now()))
 	}
 	if next == 0 {
 		return nil

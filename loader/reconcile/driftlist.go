@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -107,23 +106,6 @@ func (e *Engine) counted(complete bool) (bool, error) {
 	return !complete || e.drift.begun != tables.Generation() || e.drift.round.Seen == want[0]+want[1], nil
 }
 
-// enforcedFamilies counts what the kernel is to have of IPv4 and IPv6: the entries, and
-// the stops within them.
-func enforcedFamilies(state policy.State) (counts [2]int) {
-	counts[0], counts[1] = state.Entries.Families()
-	for p := range state.Suspended.Stops() {
-		if _, listed := state.Entries.Find(p); listed || !state.IsStop(p) {
-			continue
-		}
-		if p.Addr().Is4() {
-			counts[0]++
-		} else {
-			counts[1]++
-		}
-	}
-	return counts
-}
-
 // addMissing adds what the desired list has and got, the whole of the kernel's, has not.
 func (e *Engine) addMissing(d *differences, got []maps.Entry) error {
 	have := make(map[netip.Prefix]bool, len(got))
@@ -154,14 +136,4 @@ func (e *Engine) putRight(d differences, whole bool) error {
 		}
 	}
 	return e.republish()
-}
-
-// alike reports whether the kernel's entry decides as the desired one. A second is
-// allowed for a deadline: each start reads the clocks anew.
-func alike(have, want maps.Entry) bool {
-	const second = 1_000_000_000
-	if (have.Expires == 0) == (want.Expires == 0) && max(have.Expires, want.Expires)-min(have.Expires, want.Expires) < second {
-		have.Expires = want.Expires
-	}
-	return have.SamePolicy(want)
 }

@@ -39,7 +39,7 @@ func (e *Engine) nextForgotten() time.Time {
 // no change that rollback takes back: the last one that somebody made still is. While a
 // change waits for its confirmation nothing else changes.
 func (e *Engine) forgetEnded() {
-	now := e.view.clock.now()
+	now := e.view.now()
 	if e.forgetAt.IsZero() || now.Before(e.forgetAt) || e.pending != nil {
 		return
 	}

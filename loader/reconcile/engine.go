@@ -179,7 +179,7 @@ func (e *Engine) Snapshot(context.Context) (Status, error) {
 }
 
 func (e *Engine) status() Status {
-	ended := e.tally.Ended(e.view.clock.now())
+	ended := e.tally.Ended(e.view.now())
 	return Status{
 		Enforcing:  enforcing(e.problems),
 		Problems:   e.problems,
@@ -189,7 +189,7 @@ func (e *Engine) status() Status {
 		Entries:    e.view.Policy.Entries.Len() - ended,
 		Ended:      ended,
 		Owners:     len(e.tally.Owners),
-		Expiring:   e.tally.Ending(e.view.clock.now(), Soon),
+		Expiring:   e.tally.Ending(e.view.now(), Soon),
 		Services:   e.view.modes(),
 		Origins:    e.origins(),
 		Suspended:  reportSuspensions(e.view.Overrides),

@@ -20,7 +20,7 @@ func (e *Engine) tellExpiring(now time.Time) {
 		return
 	}
 	e.told = now
-	wall := e.view.clock.now()
+	wall := e.view.now()
 	n := e.tally.Ending(wall, Soon)
 	if n == 0 {
 		return

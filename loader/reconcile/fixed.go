@@ -12,8 +12,7 @@ import (
 )
 
 // This file keeps, for as long as the host is up, what a daemon that comes after us
-// cannot read off a wall clock: the deadlines that --for made, and by which clock the
-// others were set.
+// cannot read off a wall clock: the deadlines that --for made.
 
 // fixed is a deadline that --for made: so much time from then, whatever the wall clock
 // does. After a reboot only the wall time is known.
@@ -48,19 +47,19 @@ func (c *compiler) fix(claims []policy.Claim) (undo func()) {
 	}
 }
 
-// keepFixed adds to meta what ch changes of the deadlines. A claim that ends when its
+// keepFixed adds to meta what edit changes of the deadlines. A claim that ends when its
 // fixed deadline does keeps it; of any other claim the deadline is forgotten.
-func (c *compiler) keepFixed(ch change, meta map[string][]byte) error {
+func (c *compiler) keepFixed(edit policy.Edit, meta map[string][]byte) error {
 	boot, err := store.BootID()
 	if err != nil {
 		return err
 	}
-	for prefix := range ch.edit.Claims.Prefixes() {
+	for prefix := range edit.Prefixes() {
 		if _, found := c.fixed[prefix]; found {
 			meta[metaFixed+prefix.String()] = nil
 		}
 	}
-	for _, claim := range ch.edit.Claims.Put {
+	for _, claim := range edit.Put {
 		prefix := claim.Prefix
 		f, found := c.fixed[prefix]
 		if !found || !f.until.Equal(claim.Until) {
@@ -98,57 +97,4 @@ func (c *compiler) recallFixed(kept *store.Store, forget func(map[string][]byte)
 		forget(over)
 	}
 	return err
-}
-
-// metaClock is the key of the store's meta that says by which clock deadlines are set.
-const metaClock = "clock"
-
-type clockRecord struct {
-	Boot   string        `json:"boot_id"`
-	Offset time.Duration `json:"offset"`
-}
-
-// keep notes that deadlines are set by c.
-func (c clock) keep(kept *store.Store) error {
-	boot, err := store.BootID()
-	if err != nil {
-		return err
-	}
-	text, err := json.Marshal(clockRecord{boot, c.offset})
-	if err != nil {
-		return fmt.Errorf("note the clock: %w", err)
-	}
-	return kept.Apply(store.Change{Meta: map[string][]byte{metaClock: text}})
-}
-
-func (e *Engine) recallClock() (err error) {
-	if e.view.clock, err = recallClock(e.store); err != nil {
-		return err
-	}
-	if err := e.view.clock.keep(e.store); err != nil {
-		e.noteUnwritable(err)
-	}
-	return nil
-}
-
-// recallClock is the clock by which deadlines are to be set. A huge step that came
-// while no daemon ran changes none of them either, until reload says so.
-func recallClock(kept *store.Store) (clock, error) {
-	now := readClock()
-	boot, err := store.BootID()
-	if err != nil {
-		return now, err
-	}
-	text, err := kept.Meta(metaClock)
-	if err != nil || text == nil {
-		return now, err
-	}
-	var r clockRecord
-	if err := json.Unmarshal(text, &r); err != nil {
-		return now, fmt.Errorf("read the clock: %w", err)
-	}
-	if before := (clock{r.Offset}); r.Boot == boot && before.step().Abs() > hugeStep {
-		return before, nil
-	}
-	return now, nil
 }

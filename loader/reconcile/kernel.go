@@ -145,3 +145,30 @@ func ownerRule(o desired.Overrides, name string) maps.Owner {
 	limit := o.Limits[name]
 	return maps.Owner{Suspended: suspended, Limit: maps.Limit{PerSecond: limit.PerSecond, Burst: limit.Burst}}
 }
+
+// enforcedFamilies counts what the kernel is to have of IPv4 and IPv6: the entries, and
+// the stops within them.
+func enforcedFamilies(state policy.State) (counts [2]int) {
+	counts[0], counts[1] = state.Entries.Families()
+	for p := range state.Suspended.Stops() {
+		if _, listed := state.Entries.Find(p); listed || !state.IsStop(p) {
+			continue
+		}
+		if p.Addr().Is4() {
+			counts[0]++
+		} else {
+			counts[1]++
+		}
+	}
+	return counts
+}
+
+// alike reports whether the kernel's entry decides as the desired one. A second is
+// allowed for a deadline: each start reads the clocks anew.
+func alike(have, want maps.Entry) bool {
+	const second = 1_000_000_000
+	if (have.Expires == 0) == (want.Expires == 0) && max(have.Expires, want.Expires)-min(have.Expires, want.Expires) < second {
+		have.Expires = want.Expires
+	}
+	return have.SamePolicy(want)
+}

@@ -59,7 +59,7 @@ func endsWithin(until *time.Time, now time.Time, within time.Duration) bool {
 // list returns the entries that r asks for.
 func (v *view) list(r ListRequest) (Listing, error) {
 	listing := Listing{Generation: v.gate.Tables.Generation(), Total: v.Policy.Entries.Len(), Entries: []Entry{}}
-	now := v.clock.now()
+	now := v.now()
 	var connected map[netip.Prefix]bool
 	if r.Unused > 0 {
 		var err error

@@ -168,7 +168,7 @@ const (
 // followClock keeps --until on the wall clock. A step over an hour is more often a
 // broken clock than a mended one: it changes no deadline until reload says so.
 func (e *Engine) followClock(huge bool) {
-	step := e.view.clock.step()
+	step := e.view.clock.step(readClock())
 	if step.Abs() > hugeStep && !huge {
 		e.noted["clock_stepped"] = Problem{
 			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
@@ -182,7 +182,7 @@ func (e *Engine) followClock(huge bool) {
 	}
 	e.view.clock = readClock()
 	e.compiler.clock = e.view.clock
-	if err := e.view.clock.keep(e.store); err != nil {
+	if err := keepClock(e.store, e.view.clock); err != nil {
 		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
 	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 
-	"github.com/xdpallow/xdpallow/loader/policy"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
@@ -71,52 +70,4 @@ func (n *numbers) marshal() []byte {
 		panic(err) // a map of strings to numbers always is JSON
 	}
 	return text
-}
-
-// number gives numbers to the owners of names who have none. When there is no more room,
-// those give theirs back of whom nothing is said, neither now nor in names.
-func (e *Engine) number(names map[string]bool) error {
-	numbers := e.compiler.numbers
-	fresh := map[string]bool{}
-	for name := range names {
-		if _, found := numbers.of[name]; name != "" && !found {
-			fresh[name] = true
-		}
-	}
-	if len(numbers.of)+len(fresh) > kernel.MaxOwners {
-		if err := e.releaseNumbers(names); err != nil {
-			return err
-		}
-	}
-	if n := len(numbers.of) + len(fresh); n > kernel.MaxOwners {
-		return &policy.Refused{What: fmt.Sprintf("there would be %d owners, and there is room for %d", n, kernel.MaxOwners), Hint: "xdpallow owners"}
-	}
-	for name := range fresh {
-		if err := e.view.gate.Tables.ForgetOwner(numbers.give(name)); err != nil {
-			return fmt.Errorf("make room for owner %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// releaseNumbers takes back every number that no entry has, and forgets what was
-// counted for it. It is on disk before another owner has the number: else he would be
-// taken for the one before after a crash.
-func (e *Engine) releaseNumbers(wanted map[string]bool) error {
-	keep := maps.Clone(wanted)
-	for name := range e.tally.Owners {
-		keep[name] = true
-	}
-	for name := range e.view.Overrides.NamedOwners {
-		keep[name] = true
-	}
-	gone := e.compiler.numbers.release(keep)
-	if len(gone) == 0 {
-		return nil
-	}
-	// A program that read such an entry before it went may still charge its owner.
-	if err := e.view.gate.Tables.Barrier(); err != nil {
-		return err
-	}
-	return e.forgetOwnerUse(gone)
 }

@@ -108,10 +108,10 @@ func (o Offline) Status(context.Context) (Status, error) {
 	defer v.gate.Close()
 	problems := v.probe()
 	counted := desired.CountAll(v.State)
-	ended := counted.Ended(v.clock.now())
+	ended := counted.Ended(v.now())
 	status := Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Backstop: v.backstop(),
-		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(counted.Owners), Expiring: counted.Ending(v.clock.now(), Soon),
+		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(counted.Owners), Expiring: counted.Ending(v.now(), Soon),
 		Services: v.modes(), Suspended: reportSuspensions(v.Overrides), Origins: originStatuses(v.Origins(counted.Made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}
 	findUncovered(&status, v.gate.Attached())

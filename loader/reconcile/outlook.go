@@ -51,7 +51,7 @@ func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time
 		return
 	}
 	cuts := cutting{old: e.view.Policy, next: next, now: now, byPrefix: map[netip.Prefix]*Cut{}, byPeer: map[netip.Addr]*Cut{}}
-	since := e.view.clock.now().Add(-c.ahead.seen)
+	since := e.view.now().Add(-c.ahead.seen)
 	for old := range cuts.touched(plan) {
 		if len(cuts.lost(old)) == 0 {
 			continue

@@ -182,7 +182,7 @@ func (e *Engine) lastGeneration() uint64 {
 func (e *Engine) record(c change, next desired.State, plan policy.Plan, generation uint64) error {
 	changed := generation != e.lastGeneration()
 	done := e.durable(c, next, plan, generation)
-	if err := e.compiler.keepFixed(c, done.Meta); err != nil {
+	if err := e.compiler.keepFixed(c.edit.Claims, done.Meta); err != nil {
 		return err
 	}
 	if done.UndoData != nil {

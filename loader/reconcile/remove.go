@@ -90,7 +90,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	if r.Expired {
-		for claim := range e.view.EndedMade(e.view.clock.now()) {
+		for claim := range e.view.EndedMade(e.view.now()) {
 			if r.Owner == "" || claim.Owner == r.Owner {
 				prefixes = append(prefixes, claim.Prefix)
 			}
@@ -181,7 +181,7 @@ func (e *Engine) shares(state policy.State, around *policy.Entry, services []str
 		services = []string{""}
 	}
 	return slices.ContainsFunc(services, func(name string) bool {
-		return state.Grants(around, name, e.view.clock.now())
+		return state.Grants(around, name, e.view.now())
 	})
 }
 

@@ -338,3 +338,13 @@ func (e *Engine) holdUnnoted() error {
 	}
 	return e.store.Apply(store.Change{Suspend: fresh, Aside: true})
 }
+
+func (e *Engine) recallClock() (err error) {
+	if e.view.clock, err = recallClock(e.store); err != nil {
+		return err
+	}
+	if err := keepClock(e.store, e.view.clock); err != nil {
+		e.noteUnwritable(err)
+	}
+	return nil
+}

@@ -177,7 +177,7 @@ func (v *view) report(entries []*policy.Entry) ([]Entry, error) {
 // placed is one, which reports e, with what holds at its place in the list.
 func (v *view) placed(one Entry, e *policy.Entry) Entry {
 	one.Suspended = v.Policy.IsSuspended(e)
-	one.Ended = !e.Until.IsZero() && !e.Until.After(v.clock.now())
+	one.Ended = !e.Until.IsZero() && !e.Until.After(v.now())
 	if prefix, owner := v.Policy.SuspendedBy(e); prefix.IsValid() {
 		one.SuspendedBy = prefix.String()
 	} else {
