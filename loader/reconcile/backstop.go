@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -109,7 +110,7 @@ func (v *view) probeBackstop() []Problem {
 		return problem("backstop_replaced", "systemctl restart xdpallow", "the socket lookups run program %d, which is not ours", at.ProgramID)
 	}
 	for _, s := range v.Policy.Services {
-		if v.Auditing(s, bootNow()) {
+		if v.Auditing(s, compile.Boottime()) {
 			continue
 		}
 		for _, source := range never {

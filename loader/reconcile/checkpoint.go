@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -88,7 +89,7 @@ type walk struct {
 // knows nothing of. The caller holds the mutex, and stops the walk in the end.
 func (e *Engine) newWalk(full bool) *walk {
 	u := &e.view.uses
-	w := &walk{e: e, life: u.life, full: full, since: u.since, began: uint32(bootNow()/time.Second) - 1, ready: map[netip.Prefix]store.Use{}}
+	w := &walk{e: e, life: u.life, full: full, since: u.since, began: uint32(compile.Boottime()/time.Second) - 1, ready: map[netip.Prefix]store.Use{}}
 	if w.full {
 		w.since = 0
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -56,7 +57,7 @@ func (e *Engine) confirmation(command string, lasts time.Duration) *store.Confir
 	now := time.Now().UTC()
 	return &store.Confirm{
 		Time: now, Deadline: now.Add(lasts).Truncate(time.Second), Command: command,
-		BootID: e.bootID, Boottime: bootNow() + lasts,
+		BootID: e.bootID, Boottime: compile.Boottime() + lasts,
 	}
 }
 
@@ -71,7 +72,7 @@ func (e *Engine) await(confirm store.Confirm, generation uint64) {
 
 // left is how long the confirmation of what waits may still come.
 func (e *Engine) left() time.Duration {
-	return e.pending.Left(time.Now(), e.bootID, bootNow())
+	return e.pending.Left(time.Now(), e.bootID, compile.Boottime())
 }
 
 // waiting reports what waits; nil when nothing does.
@@ -144,7 +145,7 @@ func (e *Engine) nextDue() <-chan time.Time {
 		sooner(max(e.left(), time.Until(e.retry)))
 	}
 	for _, a := range e.view.Audits {
-		sooner(time.Duration(a.Boottime) - bootNow())
+		sooner(time.Duration(a.Boottime) - compile.Boottime())
 	}
 	if !e.forgetAt.IsZero() && e.pending == nil {
 		sooner(e.forgetAt.Sub(e.view.now()))

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -124,21 +125,21 @@ func patches(t *rapid.T, old, next policy.State, plan policy.Plan) {
 		}
 		return all
 	}
-	d, small := deltaOf(old, next, plan)
+	d, small := compile.DeltaOf(old, next, plan)
 	if !small {
 		return
 	}
 	got, want := enforced(old), enforced(next)
-	for _, p := range d.remove {
+	for _, p := range d.Remove {
 		delete(got, p)
 	}
-	for _, e := range d.put {
+	for _, e := range d.Put {
 		got[e.Prefix] = e
 	}
 	if !maps.EqualFunc(got, want, policy.KernelEqual) {
 		t.Fatalf("patched by %+v\nthe kernel has %+v\nof %+v", d, got, want)
 	}
-	if counts := enforcedFamilies(next); counts[0]+counts[1] != len(want) {
+	if counts := compile.Families(next); counts[0]+counts[1] != len(want) {
 		t.Fatalf("%d entries are enforced, and %v counted", len(want), counts)
 	}
 }

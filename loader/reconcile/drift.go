@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/maps"
 )
@@ -114,7 +115,7 @@ func (e *Engine) mendCurrent() (string, error) {
 }
 
 func (e *Engine) mendServices() (string, error) {
-	want := maps.Policy{Services: compileServices(e.view.Policy.Services, e.view.Audits)}
+	want := maps.Policy{Services: compile.Services(e.view.Policy.Services, e.view.Audits)}
 	if same, err := e.view.gate.Tables.SameServices(want); same || err != nil {
 		return "", err
 	}
@@ -162,8 +163,8 @@ func (e *Engine) mendMaps() (string, error) {
 
 // mendOwners holds the rows of all owners to what is desired.
 func (e *Engine) mendOwners() (found string, err error) {
-	for name, number := range e.compiler.numbers.of {
-		want := ownerRule(e.view.Overrides, name)
+	for name, number := range e.compiler.Owners.Of {
+		want := compile.OwnerRule(e.view.Overrides, name)
 		same, err := e.view.gate.Tables.SameOwner(number, want)
 		if err == nil && !same {
 			found = "the row of owner " + name + " was written to"
@@ -237,7 +238,7 @@ func (e *Engine) unseen() (unknown []netip.Prefix, err error) {
 
 // republish makes the kernel have the state that stands, as the generation that it is.
 func (e *Engine) republish() error {
-	compiled, err := e.compiler.policy(e.view.State, e.view.gate.Tables.Generation())
+	compiled, err := e.compiler.Policy(e.view.State, e.view.gate.Tables.Generation())
 	if err != nil {
 		return err
 	}

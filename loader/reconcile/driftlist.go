@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -78,12 +79,12 @@ func (e *Engine) compare(got []maps.Entry) (d differences, err error) {
 			d.foreign = append(d.foreign, have.Prefix)
 			continue
 		}
-		want, err := e.compiler.entry(entry, e.view.Policy.Services)
+		want, err := e.compiler.Entry(entry, e.view.Policy.Services)
 		if err != nil {
 			return d, err
 		}
 		e.drift.checked = append(e.drift.checked, have.Prefix)
-		if !alike(have, want) {
+		if !compile.Alike(have, want) {
 			d.changed, d.put = append(d.changed, have.Prefix), append(d.put, want)
 		}
 	}
@@ -98,7 +99,7 @@ func (e *Engine) counted(complete bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	want := enforcedFamilies(e.view.Policy)
+	want := compile.Families(e.view.Policy)
 	if known && counts != want {
 		return false, nil
 	}
@@ -116,7 +117,7 @@ func (e *Engine) addMissing(d *differences, got []maps.Entry) error {
 		if have[entry.Prefix] {
 			continue
 		}
-		want, err := e.compiler.entry(entry, e.view.Policy.Services)
+		want, err := e.compiler.Entry(entry, e.view.Policy.Services)
 		if err != nil {
 			return err
 		}
@@ -128,7 +129,7 @@ func (e *Engine) addMissing(d *differences, got []maps.Entry) error {
 // putRight patches what is little and known, and publishes anew what is not. A patch is
 // done in no time, and a publish of a million takes seconds.
 func (e *Engine) putRight(d differences, whole bool) error {
-	if whole && len(d.put)+len(d.foreign) <= few || d.count == "" && len(d.put) == 0 && len(d.foreign) <= few {
+	if whole && len(d.put)+len(d.foreign) <= compile.MaxPatch || d.count == "" && len(d.put) == 0 && len(d.foreign) <= compile.MaxPatch {
 		used, err := e.view.gate.Tables.Patch(d.put, d.foreign, e.view.gate.Tables.Generation())
 		if err == nil {
 			e.view.fold(used)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/lock"
@@ -57,7 +58,7 @@ type Engine struct {
 	view        view
 	tally       desired.Counts
 	failing     map[policy.Origin]error // origins whose last reading was not taken over
-	compiler    compiler
+	compiler    compile.Compiler
 	savedOwners map[string]store.OwnerUse // what is on disk of owners
 	list        list
 	last        *Change

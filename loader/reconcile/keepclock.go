@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -20,12 +21,12 @@ type clockRecord struct {
 }
 
 // keepClock notes that deadlines are set by c.
-func keepClock(kept *store.Store, c clock) error {
+func keepClock(kept *store.Store, c compile.Clock) error {
 	boot, err := store.BootID()
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(clockRecord{boot, c.offset})
+	text, err := json.Marshal(clockRecord{boot, c.Offset})
 	if err != nil {
 		return fmt.Errorf("note the clock: %w", err)
 	}
@@ -34,7 +35,7 @@ func keepClock(kept *store.Store, c clock) error {
 
 // recallClock is the clock by which deadlines are to be set. A huge step that came
 // while no daemon ran changes none of them either, until reload says so.
-func recallClock(kept *store.Store) (clock, error) {
+func recallClock(kept *store.Store) (compile.Clock, error) {
 	now := readClock()
 	boot, err := store.BootID()
 	if err != nil {
@@ -48,7 +49,7 @@ func recallClock(kept *store.Store) (clock, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return now, fmt.Errorf("read the clock: %w", err)
 	}
-	if before := (clock{r.Offset}); r.Boot == boot && before.step(now).Abs() > hugeStep {
+	if before := (compile.Clock{Offset: r.Offset}); r.Boot == boot && before.Step(now).Abs() > hugeStep {
 		return before, nil
 	}
 	return now, nil
@@ -58,7 +59,7 @@ func recallClock(kept *store.Store) (clock, error) {
 // everybody on the host.
 var wallNow = time.Now
 
-func readClock() clock { return newClock(wallNow(), bootNow()) }
+func readClock() compile.Clock { return compile.NewClock(wallNow(), compile.Boottime()) }
 
 // now is the present on the clock by which deadlines are set.
-func (v *view) now() time.Time { return v.clock.time(bootNow()) }
+func (v *view) now() time.Time { return v.clock.Time(compile.Boottime()) }

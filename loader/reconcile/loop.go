@@ -168,7 +168,7 @@ const (
 // followClock keeps --until on the wall clock. A step over an hour is more often a
 // broken clock than a mended one: it changes no deadline until reload says so.
 func (e *Engine) followClock(huge bool) {
-	step := e.view.clock.step(readClock())
+	step := e.view.clock.Step(readClock())
 	if step.Abs() > hugeStep && !huge {
 		e.noted["clock_stepped"] = Problem{
 			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
@@ -181,12 +181,12 @@ func (e *Engine) followClock(huge bool) {
 		return
 	}
 	e.view.clock = readClock()
-	e.compiler.clock = e.view.clock
+	e.compiler.Clock = e.view.clock
 	if err := keepClock(e.store, e.view.clock); err != nil {
 		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
 	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
-	compiled, err := e.compiler.policy(e.view.State, e.view.gate.Tables.Generation())
+	compiled, err := e.compiler.Policy(e.view.State, e.view.gate.Tables.Generation())
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)

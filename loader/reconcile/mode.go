@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -24,8 +25,8 @@ func (v *view) modes() []Service {
 	all := []Service{}
 	for _, s := range v.Policy.Services {
 		now := Service{Service: s}
-		if s.Mode != policy.Audit && v.Auditing(s, bootNow()) {
-			now.Mode, now.Until = policy.Audit, v.clock.at(v.Audits.Until(s))
+		if s.Mode != policy.Audit && v.Auditing(s, compile.Boottime()) {
+			now.Mode, now.Until = policy.Audit, v.clock.At(v.Audits.Until(s))
 		}
 		all = append(all, now)
 	}
@@ -66,7 +67,7 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 		for _, s := range named {
 			end = max(end, next.Until(s))
 		}
-		answer.Warnings = e.view.SuspendedPassing(*e.view.clock.at(end))
+		answer.Warnings = e.view.SuspendedPassing(*e.view.clock.At(end))
 	}
 	for _, s := range answer.Services {
 		if !slices.ContainsFunc(named, func(n policy.Service) bool { return n.Name == s.Name }) {
@@ -110,7 +111,7 @@ func (e *Engine) startAudits(next desired.Audits, named []policy.Service, r Mode
 	if lasts > longestAudit {
 		return &policy.InputError{What: fmt.Sprintf("an audit that lasts %s is no exception", r.For), Hint: e.howTo(policy.Audit)}
 	}
-	end, any := uint64(bootNow()+lasts), false
+	end, any := uint64(compile.Boottime()+lasts), false
 	for _, s := range named {
 		if s.Mode == policy.Audit {
 			if len(r.Services) > 0 {
@@ -153,7 +154,7 @@ func (e *Engine) howTo(mode policy.Mode) string {
 // this only keeps what it is told simple.
 func (e *Engine) endAudits() {
 	next := maps.Clone(e.view.Audits)
-	maps.DeleteFunc(next, func(_ string, a desired.AuditEnd) bool { return a.Boottime <= uint64(bootNow()) })
+	maps.DeleteFunc(next, func(_ string, a desired.AuditEnd) bool { return a.Boottime <= uint64(compile.Boottime()) })
 	if len(next) == len(e.view.Audits) {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -92,7 +93,7 @@ func (o Offline) recall(v *view) (*Change, error) {
 	v.Audits = audits
 	if pending, found, e := kept.Pending(); err == nil && found {
 		bootID, _ := store.BootID()
-		v.waits = reportWaiting(pending, pending.Left(time.Now(), bootID, bootNow()))
+		v.waits = reportWaiting(pending, pending.Left(time.Now(), bootID, compile.Boottime()))
 	} else {
 		err = errors.Join(err, e)
 	}

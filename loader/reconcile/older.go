@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -31,7 +32,7 @@ func (e *Engine) guardOlder(next desired.State, generation uint64) error {
 	if err != nil {
 		return err
 	}
-	sameServices, err := tables.SameServices(kernel.Policy{Services: compileServices(next.Policy.Services, next.Audits)})
+	sameServices, err := tables.SameServices(kernel.Policy{Services: compile.Services(next.Policy.Services, next.Audits)})
 	if err != nil {
 		return err
 	}
@@ -96,8 +97,8 @@ func compareEnforced(was []kernel.Entry, next policy.State) (back, gone []netip.
 
 // ruledOtherwise are the owners whose suspension or limit is another in the kernel.
 func (e *Engine) ruledOtherwise(next desired.State) (names []string, err error) {
-	for name, number := range e.compiler.numbers.of {
-		same, err := e.view.gate.Tables.SameOwner(number, ownerRule(next.Overrides, name))
+	for name, number := range e.compiler.Owners.Of {
+		same, err := e.view.gate.Tables.SameOwner(number, compile.OwnerRule(next.Overrides, name))
 		if err != nil {
 			return nil, err
 		}

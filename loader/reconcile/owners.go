@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -25,8 +26,8 @@ func overridesOf(kept *store.Store) (o desired.Overrides, err error) {
 
 // ruleAll tells the kernel what holds for every owner, who have numbers.
 func (e *Engine) ruleAll() error {
-	for name, number := range e.compiler.numbers.of {
-		if err := e.view.gate.Tables.SetOwner(number, ownerRule(e.view.Overrides, name)); err != nil {
+	for name, number := range e.compiler.Owners.Of {
+		if err := e.view.gate.Tables.SetOwner(number, compile.OwnerRule(e.view.Overrides, name)); err != nil {
 			return fmt.Errorf("owner %s: %w", name, err)
 		}
 	}
@@ -37,11 +38,11 @@ func (e *Engine) ruleAll() error {
 // it is what only says.
 func (e *Engine) ruleOwners(by desired.OverridesEdit, next desired.Overrides, only func(kernel.Owner) bool) error {
 	for name := range by.Owners {
-		rule := ownerRule(next, name)
+		rule := compile.OwnerRule(next, name)
 		if !only(rule) {
 			continue
 		}
-		number, err := e.compiler.numbers.get(name)
+		number, err := e.compiler.Owners.Get(name)
 		if err == nil {
 			err = e.view.gate.Tables.SetOwner(number, rule)
 		}
@@ -74,23 +75,23 @@ func (e *Engine) settleOwners() error {
 // number gives numbers to the owners of names who have none. When there is no more room,
 // those give theirs back of whom nothing is said, neither now nor in names.
 func (e *Engine) number(names map[string]bool) error {
-	numbers := e.compiler.numbers
+	numbers := e.compiler.Owners
 	fresh := map[string]bool{}
 	for name := range names {
-		if _, found := numbers.of[name]; name != "" && !found {
+		if _, found := numbers.Of[name]; name != "" && !found {
 			fresh[name] = true
 		}
 	}
-	if len(numbers.of)+len(fresh) > kernel.MaxOwners {
+	if len(numbers.Of)+len(fresh) > kernel.MaxOwners {
 		if err := e.releaseNumbers(names); err != nil {
 			return err
 		}
 	}
-	if n := len(numbers.of) + len(fresh); n > kernel.MaxOwners {
+	if n := len(numbers.Of) + len(fresh); n > kernel.MaxOwners {
 		return &policy.Refused{What: fmt.Sprintf("there would be %d owners, and there is room for %d", n, kernel.MaxOwners), Hint: "xdpallow owners"}
 	}
 	for name := range fresh {
-		if err := e.view.gate.Tables.ForgetOwner(numbers.give(name)); err != nil {
+		if err := e.view.gate.Tables.ForgetOwner(numbers.Give(name)); err != nil {
 			return fmt.Errorf("make room for owner %s: %w", name, err)
 		}
 	}
@@ -108,7 +109,7 @@ func (e *Engine) releaseNumbers(wanted map[string]bool) error {
 	for name := range e.view.Overrides.NamedOwners {
 		keep[name] = true
 	}
-	gone := e.compiler.numbers.release(keep)
+	gone := e.compiler.Owners.Release(keep)
 	if len(gone) == 0 {
 		return nil
 	}

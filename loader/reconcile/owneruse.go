@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -82,7 +83,7 @@ func (v *view) recallOwnerUse(kept *store.Store) error {
 	if err != nil {
 		return fmt.Errorf("read the numbers of owners: %w", err)
 	}
-	v.numbers = newNumbers(given)
+	v.numbers = compile.NewOwnerIDs(given)
 	v.ownerCounts, _, err = ownerCountsOn(kept, v.gate.Tables)
 	return err
 }
@@ -96,7 +97,7 @@ func (e *Engine) forgetOwnerUse(gone []string) error {
 	}
 	e.view.ownerCounts.Before = before
 	err := e.store.Apply(store.Change{Meta: map[string][]byte{
-		metaOwners: e.compiler.numbers.marshal(), metaOwnerCounts: e.view.ownerCounts.marshal(),
+		metaOwners: e.compiler.Owners.Marshal(), metaOwnerCounts: e.view.ownerCounts.marshal(),
 	}})
 	if err == nil {
 		err = e.store.SaveUse(store.Checkpoint{ForgetOwners: gone})
@@ -113,7 +114,7 @@ func (v *view) ownerUse(name string) (store.OwnerUse, error) {
 	use := store.OwnerUse{Passed: before.Passed, Audited: before.Audited, Dropped: map[string]uint64{}, LastSeen: before.LastSeen}
 	maps.Copy(use.Dropped, before.Dropped)
 	var openings kernel.Openings
-	if number := v.numbers.of[name]; number != 0 {
+	if number := v.numbers.Of[name]; number != 0 {
 		var err error
 		if openings, err = v.gate.Tables.Openings(number); err != nil {
 			return use, fmt.Errorf("owner %s: %w", name, err)
@@ -126,7 +127,7 @@ func (v *view) ownerUse(name string) (store.OwnerUse, error) {
 	for _, n := range openings.Audited {
 		use.Audited += n
 	}
-	if seen := v.clock.wall(openings.LastSeen); seen != nil && seen.After(use.LastSeen) {
+	if seen := v.clock.Seconds(openings.LastSeen); seen != nil && seen.After(use.LastSeen) {
 		use.LastSeen = *seen
 	}
 	return use, nil
@@ -144,7 +145,7 @@ func (e *Engine) keepOwnerUse() {
 // saveOwnerUse is keepOwnerUse for who holds the mutex.
 func (e *Engine) saveOwnerUse() error {
 	changed := map[string]store.OwnerUse{}
-	for name := range e.view.numbers.of {
+	for name := range e.view.numbers.Of {
 		use, err := e.view.ownerUse(name)
 		if err != nil {
 			return err

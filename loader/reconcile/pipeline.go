@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -58,7 +59,7 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 		return policy.Plan{}, err
 	}
 	now := time.Now()
-	next, plan, err := e.view.Apply(c.edit, now, bootNow())
+	next, plan, err := e.view.Apply(c.edit, now, compile.Boottime())
 	if err != nil {
 		return policy.Plan{}, err
 	}
@@ -98,7 +99,7 @@ func (e *Engine) enact(c change, next desired.State, plan policy.Plan) error {
 	generation := e.view.gate.Tables.Generation()
 	published := !plan.Empty() || !c.edit.Overrides.Empty() || e.view.gate.Tables.Stale()
 	var used []kernel.Entry
-	unfix := e.compiler.fix(c.lasting)
+	unfix := e.compiler.Fix(c.lasting)
 	if published {
 		var err error
 		generation = max(generation, e.lastGeneration()) + 1
@@ -109,7 +110,7 @@ func (e *Engine) enact(c change, next desired.State, plan policy.Plan) error {
 		// Who is stopped is stopped first, and who is let in again comes last.
 		err = e.ruleOwners(c.edit.Overrides, next.Overrides, isStopped)
 		if err == nil {
-			used, err = e.compiler.apply(e.view.gate.Tables, e.view.State, next, plan, generation)
+			used, err = e.compiler.Apply(e.view.gate.Tables, e.view.State, next, plan, generation)
 		}
 		if err == nil {
 			err = e.ruleOwners(c.edit.Overrides, next.Overrides, isNotStopped)
@@ -158,7 +159,7 @@ func (e *Engine) stand(c change, next desired.State, plan policy.Plan) {
 // restore puts the kernel back to the state that stands, after a change that came
 // half way.
 func (e *Engine) restore() error {
-	compiled, err := e.compiler.policy(e.view.State, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
+	compiled, err := e.compiler.Policy(e.view.State, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)
@@ -182,7 +183,7 @@ func (e *Engine) lastGeneration() uint64 {
 func (e *Engine) record(c change, next desired.State, plan policy.Plan, generation uint64) error {
 	changed := generation != e.lastGeneration()
 	done := e.durable(c, next, plan, generation)
-	if err := e.compiler.keepFixed(c.edit.Claims, done.Meta); err != nil {
+	if err := e.compiler.KeepFixed(c.edit.Claims, done.Meta); err != nil {
 		return err
 	}
 	if done.UndoData != nil {
@@ -234,8 +235,8 @@ func (e *Engine) durable(c change, next desired.State, plan policy.Plan, generat
 	for _, said := range c.edit.Claims.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
 	}
-	if e.compiler.numbers.dirty { // they are thousands
-		done.Meta[metaOwners] = e.compiler.numbers.marshal()
+	if e.compiler.Owners.Dirty { // they are thousands
+		done.Meta[metaOwners] = e.compiler.Owners.Marshal()
 	}
 	if c.edit.Audits != nil {
 		done.Meta[metaAudits] = c.edit.Audits.Marshal()
@@ -260,7 +261,7 @@ func (e *Engine) durable(c change, next desired.State, plan policy.Plan, generat
 
 // recorded takes done, which is on disk, for what was done last.
 func (e *Engine) recorded(c change, done store.Change) {
-	e.compiler.numbers.dirty = false
+	e.compiler.Owners.Dirty = false
 	if done.Log != nil {
 		done.Log.After = done.Generation
 		e.last = lastChange(*done.Log)

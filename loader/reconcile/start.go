@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -137,9 +138,9 @@ func (e *Engine) recover() (bool, error) {
 	if err := e.recall(metaOwners, &given); err != nil {
 		return false, err
 	}
-	e.compiler = compiler{clock: e.view.clock, numbers: newNumbers(given), fixed: map[netip.Prefix]fixed{}}
-	e.view.numbers = e.compiler.numbers
-	if err := e.compiler.recallFixed(e.store, e.bookkeep); err != nil {
+	e.compiler = compile.Compiler{Clock: e.view.clock, Owners: compile.NewOwnerIDs(given), Deadlines: map[netip.Prefix]compile.Deadline{}}
+	e.view.numbers = e.compiler.Owners
+	if err := e.compiler.RecallFixed(e.store, e.bookkeep); err != nil {
 		return false, err
 	}
 	claims, err := e.store.Claims()
@@ -196,7 +197,7 @@ func (e *Engine) settleConfirmed(generation uint64) error {
 	if err != nil {
 		return e.settle(generation)
 	}
-	next, _, err := e.view.Apply(c.edit, time.Now(), bootNow())
+	next, _, err := e.view.Apply(c.edit, time.Now(), compile.Boottime())
 	if err != nil {
 		return e.settle(generation)
 	}
@@ -279,11 +280,11 @@ func (e *Engine) settle(generation uint64) error {
 		return err
 	}
 	tables := e.view.gate.Tables
-	same, err := e.compiler.same(tables, e.view.State)
+	same, err := e.compiler.Same(tables, e.view.State)
 	if err != nil || same {
 		return err
 	}
-	compiled, err := e.compiler.policy(e.view.State, max(generation, e.lastGeneration(), tables.Generation()))
+	compiled, err := e.compiler.Policy(e.view.State, max(generation, e.lastGeneration(), tables.Generation()))
 	if err != nil {
 		return err
 	}

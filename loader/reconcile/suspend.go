@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -79,7 +80,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	result := e.suspendResult(r.Subject, subject)
 	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
 	result.Open = openWithin(ahead.after, r.Owner)
-	result.Warnings = e.view.Passing(subject.String(), bootNow())
+	result.Warnings = e.view.Passing(subject.String(), compile.Boottime())
 	if result.Foreseen = ahead.foreseen(); r.DryRun {
 		return result, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -53,7 +54,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		edit: desired.Edit{Services: read.services, Declared: declared, Audits: audits},
 	}
 	if !good {
-		next, _, err := e.view.Apply(c.edit, time.Now(), bootNow())
+		next, _, err := e.view.Apply(c.edit, time.Now(), compile.Boottime())
 		if err == nil {
 			err = e.guardOlder(next, 0)
 		}
@@ -117,7 +118,7 @@ func (e *Engine) keepShut(read *reading, good bool) (openings []policy.Opening, 
 	old := e.view.Policy.Services
 	openings = policy.Openings(old, read.services)
 	read.services = policy.KeptShut(old, read.services)
-	audits, ended = e.view.WithoutOpening(read.services, bootNow())
+	audits, ended = e.view.WithoutOpening(read.services, compile.Boottime())
 	return openings, audits, ended
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/maps"
@@ -113,7 +114,7 @@ func (u *usage) follow(plan policy.Plan, now time.Time) {
 		delete(u.fresh, e.Prefix)
 		u.gone[e.Prefix] = true
 	}
-	if len(plan.Added) > few {
+	if len(plan.Added) > compile.MaxPatch {
 		u.full = true
 		return
 	}
@@ -138,7 +139,7 @@ func (v *view) use(prefix netip.Prefix, saved store.Use) (store.Use, error) {
 	saved.Live, saved.Life = live.Hits, u.life
 	retired := u.folded[prefix]
 	saved.Hits += retired.hits + uint64(live.Hits)
-	if seen := v.clock.wall(max(retired.lastSeen, live.LastSeen)); seen != nil && seen.After(saved.LastSeen) {
+	if seen := v.clock.Seconds(max(retired.lastSeen, live.LastSeen)); seen != nil && seen.After(saved.LastSeen) {
 		saved.LastSeen = *seen
 	}
 	return saved, nil

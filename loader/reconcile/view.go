@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -23,13 +24,13 @@ import (
 type view struct {
 	gate          *loader.Gate
 	desired.State // the state is that of the kernel, or should be
-	clock         clock
+	clock         compile.Clock
 	uses          usage
 	kept          *store.Store               // has what is known of their use; or else
 	known         map[netip.Prefix]store.Use // is all of it
 	since         *time.Time
 	waits         *Waiting // what nobody has confirmed, where no engine knows it
-	numbers       *numbers
+	numbers       *compile.OwnerIDs
 	ownerCounts   ownerCounts
 }
 
@@ -136,7 +137,7 @@ func (v *view) probe() []Problem {
 	problems = append(problems, v.probeBackstop()...)
 	problems = append(problems, v.probeUDP()...)
 	problems = append(problems, SourceRoutes(netdev.SourceRouted())...)
-	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compileServices(v.Policy.Services, v.Audits)}); err != nil || !same {
+	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compile.Services(v.Policy.Services, v.Audits)}); err != nil || !same {
 		problems = append(problems, Problem{
 			Code: "policy_changed", Text: "the ports and modes in the kernel are not ours: somebody else wrote to the map policy",
 			Hint: "systemctl restart xdpallow",
@@ -178,7 +179,7 @@ func (v *view) probeInterface(name string) []Problem {
 		return problem("program_replaced", "systemctl restart xdpallow", "runs program %d, which is not ours", at.ProgramID)
 	}
 	for _, s := range v.Policy.Services {
-		if v.Auditing(s, bootNow()) {
+		if v.Auditing(s, compile.Boottime()) {
 			continue
 		}
 		for _, source := range never {

@@ -1,4 +1,6 @@
-package reconcile
+// Package compile turns what is desired into what the kernel is told: names become numbers,
+// and wall time becomes time since boot.
+package compile
 
 import (
 	"fmt"
@@ -13,21 +15,21 @@ import (
 
 // compiler turns the desired state into what the kernel is told: names become
 // numbers, wall time becomes time since boot.
-type compiler struct {
-	clock   clock
-	numbers *numbers
-	fixed   map[netip.Prefix]fixed
+type Compiler struct {
+	Clock     Clock
+	Owners    *OwnerIDs
+	Deadlines map[netip.Prefix]Deadline
 }
 
-func (c *compiler) expires(e policy.Entry) uint64 {
-	if f, found := c.fixed[e.Prefix]; found && f.until.Equal(e.Until) {
+func (c *Compiler) expires(e policy.Entry) uint64 {
+	if f, found := c.Deadlines[e.Prefix]; found && f.until.Equal(e.Until) {
 		return f.boot
 	}
-	return c.clock.boot(e.Until)
+	return c.Clock.Boot(e.Until)
 }
 
-func (c *compiler) entry(e policy.Entry, services []policy.Service) (maps.Entry, error) {
-	owner, err := c.numbers.get(e.Owner)
+func (c *Compiler) Entry(e policy.Entry, services []policy.Service) (maps.Entry, error) {
+	owner, err := c.Owners.Get(e.Owner)
 	if err != nil {
 		return maps.Entry{}, err
 	}
@@ -48,11 +50,11 @@ func (c *compiler) entry(e policy.Entry, services []policy.Service) (maps.Entry,
 	return out, nil
 }
 
-func (c *compiler) entries(entries []policy.Entry, services []policy.Service) ([]maps.Entry, error) {
+func (c *Compiler) entries(entries []policy.Entry, services []policy.Service) ([]maps.Entry, error) {
 	out := make([]maps.Entry, len(entries))
 	for i, e := range entries {
 		var err error
-		if out[i], err = c.entry(e, services); err != nil {
+		if out[i], err = c.Entry(e, services); err != nil {
 			return nil, err
 		}
 	}
@@ -65,7 +67,7 @@ var scopes = map[policy.Scope]maps.Scope{
 	policy.ScopeStrict: maps.ScopeStrict,
 }
 
-func compileServices(services []policy.Service, audits desired.Audits) []maps.Service {
+func Services(services []policy.Service, audits desired.Audits) []maps.Service {
 	out := make([]maps.Service, len(services))
 	for i, s := range services {
 		until := audits.Until(s)
@@ -81,38 +83,38 @@ func compileServices(services []policy.Service, audits desired.Audits) []maps.Se
 	return out
 }
 
-func (c *compiler) policy(d desired.State, generation uint64) (maps.Policy, error) {
+func (c *Compiler) Policy(d desired.State, generation uint64) (maps.Policy, error) {
 	state := d.Policy
 	entries := make([]maps.Entry, 0, state.Entries.Len())
 	for e := range state.AllEnforced() {
-		compiled, err := c.entry(e, state.Services)
+		compiled, err := c.Entry(e, state.Services)
 		if err != nil {
 			return maps.Policy{}, err
 		}
 		entries = append(entries, compiled)
 	}
-	return maps.Policy{Generation: generation, Services: compileServices(state.Services, d.Audits), Entries: entries}, nil
+	return maps.Policy{Generation: generation, Services: Services(state.Services, d.Audits), Entries: entries}, nil
 }
 
 // few is how many entries a change may touch to be patched in place.
-const few = 64
+const MaxPatch = 64
 
 // apply brings the kernel from one state to the next: a patch where the change is
 // small and safe as one, else a publish. It returns the entries that are gone or
 // new in the kernel and had been used.
-func (c *compiler) apply(tables *maps.Tables, old, next desired.State, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
-	if change, small := deltaOf(old.Policy, next.Policy, plan); small {
-		put, err := c.entries(change.put, next.Policy.Services)
+func (c *Compiler) Apply(tables *maps.Tables, old, next desired.State, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
+	if change, small := DeltaOf(old.Policy, next.Policy, plan); small {
+		put, err := c.entries(change.Put, next.Policy.Services)
 		if err != nil {
 			return nil, err
 		}
-		used, err := tables.Patch(put, change.remove, generation)
+		used, err := tables.Patch(put, change.Remove, generation)
 		if err == nil {
 			return used, nil
 		}
 		// Whatever kept the patch from being whole, a publish makes it so.
 	}
-	compiled, err := c.policy(next, generation)
+	compiled, err := c.Policy(next, generation)
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +122,11 @@ func (c *compiler) apply(tables *maps.Tables, old, next desired.State, plan poli
 }
 
 // same reports whether the kernel has what d says, reading all of it back.
-func (c *compiler) same(tables *maps.Tables, d desired.State) (bool, error) {
+func (c *Compiler) Same(tables *maps.Tables, d desired.State) (bool, error) {
 	if tables.Stale() {
 		return false, nil
 	}
-	want, err := c.policy(d, tables.Generation())
+	want, err := c.Policy(d, tables.Generation())
 	if err != nil {
 		return false, err
 	}
@@ -136,11 +138,11 @@ func (c *compiler) same(tables *maps.Tables, d desired.State) (bool, error) {
 		return false, err
 	}
 	slices.SortFunc(want.Entries, func(a, b maps.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	return slices.EqualFunc(got, want.Entries, alike), nil
+	return slices.EqualFunc(got, want.Entries, Alike), nil
 }
 
 // ownerRule is what o says in the kernel for an owner.
-func ownerRule(o desired.Overrides, name string) maps.Owner {
+func OwnerRule(o desired.Overrides, name string) maps.Owner {
 	_, suspended := o.Suspensions[store.Subject{Owner: name}]
 	limit := o.Limits[name]
 	return maps.Owner{Suspended: suspended, Limit: maps.Limit{PerSecond: limit.PerSecond, Burst: limit.Burst}}
@@ -148,7 +150,7 @@ func ownerRule(o desired.Overrides, name string) maps.Owner {
 
 // enforcedFamilies counts what the kernel is to have of IPv4 and IPv6: the entries, and
 // the stops within them.
-func enforcedFamilies(state policy.State) (counts [2]int) {
+func Families(state policy.State) (counts [2]int) {
 	counts[0], counts[1] = state.Entries.Families()
 	for p := range state.Suspended.Stops() {
 		if _, listed := state.Entries.Find(p); listed || !state.IsStop(p) {
@@ -165,7 +167,7 @@ func enforcedFamilies(state policy.State) (counts [2]int) {
 
 // alike reports whether the kernel's entry decides as the desired one. A second is
 // allowed for a deadline: each start reads the clocks anew.
-func alike(have, want maps.Entry) bool {
+func Alike(have, want maps.Entry) bool {
 	const second = 1_000_000_000
 	if (have.Expires == 0) == (want.Expires == 0) && max(have.Expires, want.Expires)-min(have.Expires, want.Expires) < second {
 		have.Expires = want.Expires

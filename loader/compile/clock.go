@@ -1,4 +1,4 @@
-package reconcile
+package compile
 
 import (
 	"time"
@@ -8,15 +8,15 @@ import (
 
 // clock maps wall time to CLOCK_BOOTTIME, by which the kernel ends an entry. It is
 // read once and kept, so that one deadline always comes out as one number.
-type clock struct{ offset time.Duration } // boot = wall - offset
+type Clock struct{ Offset time.Duration } // boot = wall - offset
 
 // newClock is the clock by which wall, the time of day, is boot.
-func newClock(wall time.Time, boot time.Duration) clock {
-	return clock{time.Duration(wall.UnixNano()) - boot}
+func NewClock(wall time.Time, boot time.Duration) Clock {
+	return Clock{time.Duration(wall.UnixNano()) - boot}
 }
 
 // bootNow is CLOCK_BOOTTIME.
-func bootNow() time.Duration {
+func Boottime() time.Duration {
 	var boot unix.Timespec
 	// Cannot fail: every kernel that we run on has this clock.
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
@@ -28,32 +28,32 @@ var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // boot is when, in ns since boot; 0 stays "never", and what ended before the boot
 // has ended.
-func (c clock) boot(when time.Time) uint64 {
+func (c Clock) Boot(when time.Time) uint64 {
 	if when.IsZero() || when.After(forever) {
 		return 0
 	}
-	return uint64(max(1, when.UnixNano()-int64(c.offset)))
+	return uint64(max(1, when.UnixNano()-int64(c.Offset)))
 }
 
 // time is the wall time that boot maps to boot. Where the wall clock was stepped since the
 // start it is not the time of day, but a deadline made of it is as far off as it should be.
-func (c clock) time(boot time.Duration) time.Time {
-	return time.Unix(0, int64(c.offset+boot)).UTC()
+func (c Clock) Time(boot time.Duration) time.Time {
+	return time.Unix(0, int64(c.Offset+boot)).UTC()
 }
 
 // at is when boot ns were or will be, to the second.
-func (c clock) at(boot uint64) *time.Time {
-	when := c.time(time.Duration(boot)).Truncate(time.Second)
+func (c Clock) At(boot uint64) *time.Time {
+	when := c.Time(time.Duration(boot)).Truncate(time.Second)
 	return &when
 }
 
 // wall is when boot seconds were; nil for 0, "never".
-func (c clock) wall(seconds uint32) *time.Time {
+func (c Clock) Seconds(seconds uint32) *time.Time {
 	if seconds == 0 {
 		return nil
 	}
-	return c.at(uint64(seconds) * uint64(time.Second))
+	return c.At(uint64(seconds) * uint64(time.Second))
 }
 
 // step is how much the wall clock has moved against boottime from c to now.
-func (c clock) step(now clock) time.Duration { return now.offset - c.offset }
+func (c Clock) Step(now Clock) time.Duration { return now.Offset - c.Offset }

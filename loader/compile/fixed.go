@@ -1,4 +1,4 @@
-package reconcile
+package compile
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ import (
 
 // fixed is a deadline that --for made: so much time from then, whatever the wall clock
 // does. After a reboot only the wall time is known.
-type fixed struct {
+type Deadline struct {
 	until time.Time
 	boot  uint64 // CLOCK_BOOTTIME, ns
 }
@@ -32,16 +32,16 @@ type fixedRecord struct {
 
 // fix gives claims, which --for made just now, deadlines that no step of a clock moves.
 // The deadlines that stood before come back with undo, for a change that is not made.
-func (c *compiler) fix(claims []policy.Claim) (undo func()) {
-	before := make(map[netip.Prefix]fixed, len(claims))
+func (c *Compiler) Fix(claims []policy.Claim) (undo func()) {
+	before := make(map[netip.Prefix]Deadline, len(claims))
 	for _, claim := range claims {
-		before[claim.Prefix] = c.fixed[claim.Prefix] // zero: none, which no entry can have
-		c.fixed[claim.Prefix] = fixed{claim.Until, c.clock.boot(claim.Until)}
+		before[claim.Prefix] = c.Deadlines[claim.Prefix] // zero: none, which no entry can have
+		c.Deadlines[claim.Prefix] = Deadline{claim.Until, c.Clock.Boot(claim.Until)}
 	}
 	return func() {
 		for prefix, was := range before {
-			if c.fixed[prefix] = was; was.boot == 0 {
-				delete(c.fixed, prefix)
+			if c.Deadlines[prefix] = was; was.boot == 0 {
+				delete(c.Deadlines, prefix)
 			}
 		}
 	}
@@ -49,19 +49,19 @@ func (c *compiler) fix(claims []policy.Claim) (undo func()) {
 
 // keepFixed adds to meta what edit changes of the deadlines. A claim that ends when its
 // fixed deadline does keeps it; of any other claim the deadline is forgotten.
-func (c *compiler) keepFixed(edit policy.Edit, meta map[string][]byte) error {
+func (c *Compiler) KeepFixed(edit policy.Edit, meta map[string][]byte) error {
 	boot, err := store.BootID()
 	if err != nil {
 		return err
 	}
 	for prefix := range edit.Prefixes() {
-		if _, found := c.fixed[prefix]; found {
+		if _, found := c.Deadlines[prefix]; found {
 			meta[metaFixed+prefix.String()] = nil
 		}
 	}
 	for _, claim := range edit.Put {
 		prefix := claim.Prefix
-		f, found := c.fixed[prefix]
+		f, found := c.Deadlines[prefix]
 		if !found || !f.until.Equal(claim.Until) {
 			continue
 		}
@@ -75,7 +75,7 @@ func (c *compiler) keepFixed(edit policy.Edit, meta map[string][]byte) error {
 }
 
 // recallFixed takes over the deadlines of this boot, and forgets those of others.
-func (c *compiler) recallFixed(kept *store.Store, forget func(map[string][]byte)) error {
+func (c *Compiler) RecallFixed(kept *store.Store, forget func(map[string][]byte)) error {
 	boot, err := store.BootID()
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (c *compiler) recallFixed(kept *store.Store, forget func(map[string][]byte)
 			over[key] = nil
 			return
 		}
-		c.fixed[prefix] = fixed{r.Until, r.Boottime}
+		c.Deadlines[prefix] = Deadline{r.Until, r.Boottime}
 	})
 	if err == nil && len(over) > 0 {
 		forget(over)

@@ -1,7 +1,7 @@
 // This file says which prefixes of the kernel a change touches: those that it names, and
 // those in them that have another owner by it, or need a stop of their own.
 
-package reconcile
+package compile
 
 import (
 	"iter"
@@ -11,15 +11,15 @@ import (
 )
 
 // delta is what of the kernel's entries becomes of one state on the way to the next.
-type delta struct {
-	put    []policy.Entry
-	remove []netip.Prefix
+type Delta struct {
+	Put    []policy.Entry
+	Remove []netip.Prefix
 }
 
 // deltaOf is the way from old to next, of which plan says what entries it changes. It
 // reports false where that is no small change.
-func deltaOf(old, next policy.State, plan policy.Plan) (d delta, small bool) {
-	if plan.ServicesChanged || len(plan.Added)+len(plan.Changed)+len(plan.Removed) > few {
+func DeltaOf(old, next policy.State, plan policy.Plan) (d Delta, small bool) {
+	if plan.ServicesChanged || len(plan.Added)+len(plan.Changed)+len(plan.Removed) > MaxPatch {
 		return d, false
 	}
 	touched := map[netip.Prefix]bool{}
@@ -37,7 +37,7 @@ func deltaOf(old, next policy.State, plan policy.Plan) (d delta, small bool) {
 		if stood != stands || stood && !policy.KernelEqual(was, is) {
 			touched[p] = true
 		}
-		if len(touched) > few {
+		if len(touched) > MaxPatch {
 			return d, false
 		}
 	}
@@ -46,9 +46,9 @@ func deltaOf(old, next policy.State, plan policy.Plan) (d delta, small bool) {
 		is, stands := next.Enforced(p)
 		switch {
 		case stands:
-			d.put = append(d.put, is)
+			d.Put = append(d.Put, is)
 		case stood:
-			d.remove = append(d.remove, p)
+			d.Remove = append(d.Remove, p)
 		}
 	}
 	return d, true

@@ -1,4 +1,4 @@
-package reconcile
+package compile
 
 import (
 	"net/netip"
@@ -41,7 +41,7 @@ func TestSuspensionIsOneWord(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d, small := deltaOf(before.Policy, after.Policy, plan); !small || len(d.put)+len(d.remove) > 0 {
+		if d, small := DeltaOf(before.Policy, after.Policy, plan); !small || len(d.Put)+len(d.Remove) > 0 {
 			t.Errorf("within the network of %q, entries are written: %+v", around, d)
 		}
 	}

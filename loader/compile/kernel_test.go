@@ -1,4 +1,4 @@
-package reconcile
+package compile
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ import (
 func TestScopesReachTheKernel(t *testing.T) {
 	seen := map[maps.Scope]bool{}
 	for _, scope := range policy.Scopes {
-		compiled := compileServices([]policy.Service{{Name: "api", Mode: policy.Enforce, Scope: scope}}, nil)
+		compiled := Services([]policy.Service{{Name: "api", Mode: policy.Enforce, Scope: scope}}, nil)
 		if _, known := scopes[scope]; !known || seen[compiled[0].Scope] {
 			t.Errorf("scope %s is %d in the kernel", scope, compiled[0].Scope)
 		}
@@ -22,14 +22,14 @@ func TestScopesReachTheKernel(t *testing.T) {
 
 // A deadline is made and judged by one clock, so that it is as far off as it says.
 func TestClockNow(t *testing.T) {
-	c := readClock()
-	c.offset += 3 * time.Hour // the wall clock was stepped since the start
-	now := c.time(bootNow())
+	c := NewClock(time.Now(), Boottime())
+	c.Offset += 3 * time.Hour // the wall clock was stepped since the start
+	now := c.Time(Boottime())
 	if off := time.Until(now) - 3*time.Hour; off.Abs() > time.Second {
 		t.Errorf("now is %v off", off)
 	}
-	before := readClock().boot(time.Now())
-	if at := c.boot(now); at < before-uint64(time.Second) || at > before+uint64(time.Second) {
+	before := NewClock(time.Now(), Boottime()).Boot(time.Now())
+	if at := c.Boot(now); at < before-uint64(time.Second) || at > before+uint64(time.Second) {
 		t.Errorf("now is %d since boot, want about %d", at, before)
 	}
 }
