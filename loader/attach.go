@@ -34,11 +34,12 @@ type Attachment struct {
 	Mode      Mode   // Native or Generic; "" when not attached
 	Reason    string // the kernel's reason why not native, when we asked for it
 	LinkID    uint32
-	ProgramID uint32 // what the link runs
-	Ours      bool   // and it is what we loaded, together with its twin
-	Adopted   bool   // by Attach: the link was there already
-	Late      int    // queues that were added after the program and may run none
-	Refused   uint64 // packets that came in by it and passed the program, by the backstop
+	ProgramID uint32       // what the link runs
+	Ours      bool         // and it is what we loaded, together with its twin
+	Adopted   bool         // by Attach: the link was there already
+	Kept      *UpdateError // why it runs the program of the daemon before, or nil
+	Late      int          // queues that were added after the program and may run none
+	Refused   uint64       // packets that came in by it and passed the program, by the backstop
 }
 
 // ForeignError says that another XDP program holds the interface.

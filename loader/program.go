@@ -145,11 +145,14 @@ func programOf(name string, ipFirst bool) string {
 	return bpf.XdpallowProgXdpallow
 }
 
+// loadObject is another one in tests.
+var loadObject = bpf.LoadXdpallow
+
 // constants are those of a program, see bpf/maps.h and bpf/parse.h.
 type constants struct{ dry, ipFirst bool }
 
 func (g *Gate) loadProgram(name string, counters *ebpf.Map, c constants) (*ebpf.Program, error) {
-	spec, err := bpf.LoadXdpallow()
+	spec, err := loadObject()
 	if err != nil {
 		return nil, err
 	}
