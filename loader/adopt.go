@@ -24,8 +24,9 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 	if err != nil {
 		return Attachment{}, fmt.Errorf("%s: load pinned link: %w", name, unloaded(g.link(name), err))
 	}
+	held := false
 	defer func() {
-		if !at.Adopted {
+		if !held {
 			pinned.Close()
 		}
 	}()
@@ -45,9 +46,10 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 		return Attachment{}, named(name, err)
 	}
 	if err := g.swap(name, pinned, made.program); err != nil {
-		return Attachment{}, errors.Join(fmt.Errorf("%s: %w", name, err), made.close())
+		made.close()
+		return g.keep(name, notUpdated(name, err))
 	}
-	made.link = pinned
+	made.link, held = pinned, true
 	if modeOf(device) == Generic {
 		made.reason = g.keptReason(name)
 	}

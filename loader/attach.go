@@ -148,7 +148,7 @@ func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, s
 		case errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV):
 			return nil, "", fmt.Errorf("%s: attach: %w", name, err)
 		}
-		reason = cause(device, program, err)
+		reason = cause(device, refusal(device, program), err)
 		if mode == Native {
 			return nil, "", fmt.Errorf("%s: native XDP is not to be had: %s", name, reason)
 		}

@@ -18,8 +18,9 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
-// cause puts into words why the driver of device refused program with err.
-func cause(device netlink.Link, program *ebpf.Program, err error) string {
+// cause puts into words why the driver of device refused a program with err. The words
+// are its own, "" for none.
+func cause(device netlink.Link, words string, err error) string {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
 		return err.Error()
@@ -30,7 +31,6 @@ func cause(device netlink.Link, program *ebpf.Program, err error) string {
 		unix.EINVAL:     "the driver refused it, often for its MTU, too many channels or LRO",
 		unix.ENOMEM:     "the driver has too few queues or no memory",
 	}
-	words := refusal(device, program)
 	if words == "" {
 		words = known[errno]
 	}

@@ -4,7 +4,13 @@ package loader
 // another one for: the gate stands meanwhile, and somebody must know what to change.
 
 import (
+	"errors"
 	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // UpdateError says that a driver refused our program for a link that runs another one,
@@ -24,8 +30,55 @@ func (e *UpdateError) Unwrap() error { return e.Err }
 
 // Hint is the command after which the driver may take it.
 func (e *UpdateError) Hint() string {
-	if e.MTU > Page {
-		return fmt.Sprintf("ip link set dev %s mtu %d", e.Interface, Page)
+	if e.MTU > netdev.Page {
+		return fmt.Sprintf("ip link set dev %s mtu %d", e.Interface, netdev.Page)
 	}
 	return "ethtool -i " + e.Interface
+}
+
+// notUpdated is err of the update of the link of name: an *UpdateError where it is the
+// driver's.
+func notUpdated(name string, err error) error {
+	device, lookUp := netlink.LinkByName(name)
+	if lookUp != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.ERANGE, unix.EOPNOTSUPP, unix.ENOMEM, unix.ENOSPC} {
+		if errors.Is(err, errno) {
+			return &UpdateError{Interface: name, MTU: device.Attrs().MTU, Cause: cause(device, "", err), Err: err}
+		}
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// keep holds what is pinned for name, because its driver refused our program: a program of
+// this schema judges by the tables that we fill, and its twin is asked as ours would be.
+// It returns refused where there is no such program.
+func (g *Gate) keep(name string, refused error) (Attachment, error) {
+	var e *UpdateError
+	if !errors.As(refused, &e) {
+		return Attachment{}, refused
+	}
+	former, err := g.load(name)
+	if err != nil {
+		return Attachment{}, refused // nothing of this schema is pinned
+	}
+	if !former.runs() {
+		former.close()
+		return Attachment{}, refused
+	}
+	g.hold(name, former)
+	at, err := g.Inspect(name)
+	at.Adopted, at.Kept = true, e
+	return at, err
+}
+
+// runs reports whether the link of a runs its program.
+func (a *attachment) runs() bool {
+	info, err := a.link.Info()
+	if err != nil {
+		return false
+	}
+	id, err := programID(a.program)
+	return err == nil && id == uint32(info.Program)
 }

@@ -33,7 +33,7 @@ func (g *Gate) Relink(name string) error {
 	queues := netdev.VethQueues(name) // before: what comes meanwhile is late
 	for _, program := range []*ebpf.Program{copied, a.program} {
 		if err := a.link.Update(program); err != nil {
-			return fmt.Errorf("%s: put our program back: %w", name, err)
+			return notUpdated(name, err)
 		}
 	}
 	a.queues.Store(queues)
