@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // adopt gives our pinned link the program of this binary. The swap is atomic: each
@@ -17,12 +17,12 @@ import (
 // let a quarter of a flood through. The result is not Adopted when there is no
 // link, or one that has lost its interface and is cleared away.
 func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
-	pinned, err := link.LoadPinnedLink(g.link(name), nil)
+	pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
 	if errors.Is(err, os.ErrNotExist) {
 		return Attachment{}, nil
 	}
 	if err != nil {
-		return Attachment{}, fmt.Errorf("%s: load pinned link: %w", name, unloaded(g.link(name), err))
+		return Attachment{}, fmt.Errorf("%s: load pinned link: %w", name, pins.Explain(g.pins.Link(name), err))
 	}
 	held := false
 	defer func() {
@@ -36,7 +36,7 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 	}
 	// A new interface of the same name is another interface.
 	if device == nil || device.Attrs().Name != name {
-		return Attachment{}, remove(g.link(name))
+		return Attachment{}, pins.Remove(g.pins.Link(name))
 	}
 	if have := modeOf(device); mode != Auto && have != mode {
 		return Attachment{}, &ModeError{Interface: name, Have: have, Want: mode}
@@ -69,7 +69,7 @@ func (g *Gate) swap(name string, pinned link.Link, program *ebpf.Program) error 
 	updater, ok := pinned.(interface {
 		UpdateArgs(link.RawLinkUpdateOptions) error
 	})
-	for _, path := range g.pinnedPrograms(name) {
+	for _, path := range g.pins.Programs(name) {
 		old, err := ebpf.LoadPinnedProgram(path, nil)
 		if err != nil || !ok {
 			continue
@@ -83,40 +83,12 @@ func (g *Gate) swap(name string, pinned link.Link, program *ebpf.Program) error 
 	return pinned.Update(program)
 }
 
-// pinnedPrograms are the places where a program of name may be pinned: this schema,
-// then the others.
-func (g *Gate) pinnedPrograms(name string) []string {
-	paths := []string{g.schema("programs", escape(name))}
-	for _, dir := range g.others() {
-		paths = append(paths, filepath.Join(dir, "programs", escape(name)))
-	}
-	return paths
-}
-
-// others are the directories of other schemas.
-func (g *Gate) others() []string {
-	files, err := os.ReadDir(g.root)
-	if err != nil {
-		return nil
-	}
-	var dirs []string
-	for _, f := range files {
-		if name := f.Name(); isSchema(name) && name != Schema {
-			dirs = append(dirs, filepath.Join(g.root, name))
-		}
-	}
-	return dirs
-}
-
-// isSchema reports whether a file of the root is the directory of a schema.
-func isSchema(name string) bool { return strings.HasPrefix(name, "v") }
-
 // Retire ends the other schemas, after every link runs a program of this one: it
 // waits until their last packet is counted, takes their counters over, and removes
 // them. Idempotent: a crash half way is finished by the next start, of this schema
 // or of another.
 func (g *Gate) Retire() error {
-	others := g.others()
+	others := g.pins.Others()
 	if len(others) == 0 {
 		return nil
 	}
@@ -134,21 +106,10 @@ func (g *Gate) Retire() error {
 	return nil
 }
 
-// inherit moves every counter map of dir to ours. Nothing is added up: a map is in
-// one place at any moment, so that a crash neither loses a count nor doubles it,
-// whichever schema goes on.
+// inherit takes over the counters of another schema.
 func (g *Gate) inherit(dir string) error {
-	for _, kind := range []string{"counters", "earlier"} {
-		files, err := names(filepath.Join(dir, kind))
-		if err != nil {
-			return err
-		}
-		for _, file := range files {
-			name, _, _ := strings.Cut(file, separator)
-			if err := os.Rename(filepath.Join(dir, kind, escape(file)), g.freeEarlier(name)); err != nil {
-				return err
-			}
-		}
+	if err := g.pins.TakeCounters(dir); err != nil {
+		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

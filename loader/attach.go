@@ -13,7 +13,9 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/needs"
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // Mode is how a program is attached to an interface.
@@ -85,7 +87,7 @@ func (e *ModeError) Hint() string {
 // the new program and no gap, and makes one otherwise. Returns *ForeignError,
 // *ModeError, or an error that is os.ErrNotExist when there is no such interface.
 func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
-	defer func() { err = explain(err) }()
+	defer func() { err = needs.Explain(err) }()
 	device, err := netlink.LinkByName(name)
 	if err != nil {
 		return Attachment{}, netdev.NotFound(name, err)
@@ -125,7 +127,7 @@ func named(name string, err error) error {
 func (g *Gate) pinAll(name string, made *attachment) error {
 	err := g.pinPrograms(name, made)
 	if err == nil {
-		err = pin(g.link(name), made.link)
+		err = pins.Put(g.pins.Link(name), made.link)
 	}
 	if err != nil {
 		err = errors.Join(err, g.unpinPrograms(name))
@@ -214,7 +216,7 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 		return at, fmt.Errorf("%s: read link: %w", name, err)
 	}
 	at.LinkID, at.ProgramID = uint32(info.ID), uint32(info.Program)
-	loaded, err := programID(a.program)
+	loaded, err := pins.ID(a.program)
 	if err != nil {
 		return at, fmt.Errorf("%s: read program: %w", name, err)
 	}
@@ -251,13 +253,4 @@ func modeOf(device netlink.Link) Mode {
 		return Generic
 	}
 	return Native
-}
-
-func programID(p *ebpf.Program) (uint32, error) {
-	info, err := p.Info()
-	if err != nil {
-		return 0, err
-	}
-	id, _ := info.ID()
-	return uint32(id), nil
 }

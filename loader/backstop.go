@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -20,6 +21,9 @@ type Backstop struct {
 	Attached  bool
 	Ours      bool // the program is what we loaded
 }
+
+// backstop is its name among the attachments, which the others have from their interface.
+const backstop = pins.Backstop
 
 const netns = "/proc/thread-self/ns/net"
 
@@ -47,7 +51,7 @@ func (g *Gate) NoteBackstop() error { return g.Tables.SetBackstop(g.BackstopStan
 // BackstopStands reports whether a backstop of this gate is attached in this namespace, with
 // a program that is pinned for it.
 func (g *Gate) BackstopStands() bool {
-	pinned, err := link.LoadPinnedLink(g.link(backstop), nil)
+	pinned, err := link.LoadPinnedLink(g.pins.Link(backstop), nil)
 	if err != nil {
 		return false
 	}
@@ -57,12 +61,12 @@ func (g *Gate) BackstopStands() bool {
 		return false
 	}
 	// That of another schema goes by tables of its own, which hold the same list.
-	for _, path := range g.pinnedPrograms(backstop) {
+	for _, path := range g.pins.Programs(backstop) {
 		program, err := ebpf.LoadPinnedProgram(path, nil)
 		if err != nil {
 			continue
 		}
-		id, err := programID(program)
+		id, err := pins.ID(program)
 		program.Close()
 		if err == nil && id == uint32(info.Program) {
 			return true
@@ -74,12 +78,12 @@ func (g *Gate) BackstopStands() bool {
 // linkBackstop updates the pinned link to the program of made. A link that outlived
 // its namespace is cleared away.
 func (g *Gate) linkBackstop(made *attachment) (link.Link, error) {
-	path := g.link(backstop)
+	path := g.pins.Link(backstop)
 	pinned, err := link.LoadPinnedLink(path, nil)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
-		return nil, fmt.Errorf("load pinned link: %w", unloaded(path, err))
+		return nil, fmt.Errorf("load pinned link: %w", pins.Explain(path, err))
 	case inThisNamespace(pinned):
 		if err := g.swap(backstop, pinned, made.program); err != nil {
 			pinned.Close()
@@ -98,7 +102,7 @@ func (g *Gate) linkBackstop(made *attachment) (link.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach to the socket lookups: %w", err)
 	}
-	if err := pin(path, l); err != nil {
+	if err := pins.Put(path, l); err != nil {
 		l.Close()
 		return nil, err
 	}
@@ -106,7 +110,7 @@ func (g *Gate) linkBackstop(made *attachment) (link.Link, error) {
 }
 
 func (g *Gate) hasBackstop() bool {
-	_, err := os.Stat(g.link(backstop))
+	_, err := os.Stat(g.pins.Link(backstop))
 	return err == nil
 }
 
@@ -126,7 +130,7 @@ func (g *Gate) Backstop() (Backstop, error) {
 	if err != nil {
 		return Backstop{}, fmt.Errorf("backstop: read link: %w", err)
 	}
-	loaded, err := programID(a.program)
+	loaded, err := pins.ID(a.program)
 	if err != nil {
 		return Backstop{}, fmt.Errorf("backstop: read program: %w", err)
 	}

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/cilium/ebpf/link"
 
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // Detach opens the gate on one interface, at once, and removes what is pinned for
@@ -23,7 +23,7 @@ func (g *Gate) Detach(name string) error {
 			return fmt.Errorf("backstop: %w", err)
 		}
 	}
-	if err := detach(g.link(name)); err != nil {
+	if err := detach(g.pins.Link(name)); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	g.mu.Lock()
@@ -34,12 +34,12 @@ func (g *Gate) Detach(name string) error {
 	g.mu.Unlock()
 	var errs []error
 	for _, kind := range []string{"programs", "twins", "counters", "reasons"} {
-		errs = append(errs, remove(g.schema(kind, escape(name))))
+		errs = append(errs, pins.Remove(g.pins.At(kind, name)))
 	}
-	earlier, err := earlierPins(g.schema("earlier"), name)
+	earlier, err := g.pins.Earlier(name)
 	errs = append(errs, err)
 	for _, path := range earlier {
-		errs = append(errs, remove(path))
+		errs = append(errs, pins.Remove(path))
 	}
 	return errors.Join(errs...)
 }
@@ -52,7 +52,7 @@ func detach(path string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("load pinned link: %w", unloaded(path, err))
+		return fmt.Errorf("load pinned link: %w", pins.Explain(path, err))
 	}
 	defer l.Close()
 	// A link that lost its interface has nothing to detach.
@@ -62,7 +62,7 @@ func detach(path string) error {
 			return err
 		}
 	}
-	return remove(path)
+	return pins.Remove(path)
 }
 
 // Remove removes everything that is left under the root of a gate that guards no
@@ -75,18 +75,7 @@ func (g *Gate) Remove() error {
 	if len(linked) > 0 {
 		return fmt.Errorf("remove pins: %v still attached", linked)
 	}
-	files, err := os.ReadDir(g.root)
-	if err != nil {
-		return fmt.Errorf("remove pins: %w", err)
-	}
-	var errs []error
-	for _, f := range files {
-		// The root of a BPF file system has files of the kernel's own.
-		if f.Name() == "links" || isSchema(f.Name()) {
-			errs = append(errs, os.RemoveAll(filepath.Join(g.root, f.Name())))
-		}
-	}
-	return errors.Join(errs...)
+	return g.pins.RemoveAll()
 }
 
 // DetachRoot is detach without a daemon: it opens the gate on the named interfaces,
@@ -102,7 +91,7 @@ func DetachRoot(root string, names []string) (detached, left []string, err error
 		return nil, nil, err
 	}
 	defer held.Close()
-	g := &Gate{root: root, attached: map[string]*attachment{}}
+	g := &Gate{pins: pins.Root(root), attached: map[string]*attachment{}}
 	linked, err := g.Linked()
 	if err != nil {
 		return nil, nil, err

@@ -14,7 +14,9 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/loader/needs"
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // Device is what can be told of an interface without touching it.
@@ -37,7 +39,7 @@ func Examine(root, name string) (Device, error) {
 	d := Device{Device: netdev.Describe(device), Attached: modeOf(device)}
 	if d.Attached != "" {
 		d.ProgramID = device.Attrs().Xdp.ProgId
-		d.Ours = slices.Contains((&Gate{root: root}).runs(name), d.ProgramID)
+		d.Ours = slices.Contains((&Gate{pins: pins.Root(root)}).runs(name), d.ProgramID)
 		if !d.Ours {
 			return d, foreign(name, nil)
 		}
@@ -49,7 +51,7 @@ func Examine(root, name string) (Device, error) {
 // runs returns which program the pinned link of an interface runs; none where there is no
 // link, or it may not be opened.
 func (g *Gate) runs(name string) []uint32 {
-	pinned, err := link.LoadPinnedLink(g.link(name), nil)
+	pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
 	if err != nil {
 		return nil
 	}
@@ -83,12 +85,12 @@ func TryNative(name string) error {
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, passes), asm.Return()},
 	})
 	if err != nil {
-		return explain(fmt.Errorf("%s: load a program that passes everything: %w", name, err))
+		return needs.Explain(fmt.Errorf("%s: load a program that passes everything: %w", name, err))
 	}
 	defer program.Close()
 	tried, _, err := ladder(program, device, Native)
 	if err != nil {
-		return explain(err)
+		return needs.Explain(err)
 	}
 	return errors.Join(tried.Detach(), tried.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/needs"
 )
 
 // examine looks at an interface of the lab's host.
@@ -72,7 +73,7 @@ func TestExamine(t *testing.T) {
 }
 
 func TestKernelHasWhatIsNeeded(t *testing.T) {
-	if lacks, err := loader.KernelLacks(); err != nil || len(lacks) != 0 {
+	if lacks, err := needs.Kernel(); err != nil || len(lacks) != 0 {
 		t.Errorf("this kernel lacks %v, %v", lacks, err)
 	}
 }

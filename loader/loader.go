@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/xdpallow/xdpallow/loader/lock"
+	"github.com/xdpallow/xdpallow/loader/needs"
+	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -26,7 +27,7 @@ var ErrNoPins = errors.New("nothing is pinned")
 type Gate struct {
 	Tables *maps.Tables
 
-	root string
+	pins pins.Root
 	lock *os.File // nil for a reader
 
 	mu       sync.Mutex
@@ -37,30 +38,30 @@ type Gate struct {
 // Open makes the caller the one owner of root and adopts the tables pinned there,
 // or makes new ones. Links are left alone until Adopt. Returns *lock.HeldError
 // when another process is the owner, *NamespaceError when the gate is of another network
-// namespace, *PrivateMountError, or an error that is os.ErrPermission.
+// namespace, *pins.PrivateMountError, or an error that is os.ErrPermission.
 func Open(root string) (_ *Gate, err error) {
-	defer func() { err = explain(err) }()
+	defer func() { err = needs.Explain(err) }()
 	// Charged to RLIMIT_MEMLOCK before 5.11; nothing to do, and no error, since.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
 	}
-	if err := ensureBPFFS(root); err != nil {
+	if err := pins.Root(root).Ensure(); err != nil {
 		return nil, err
 	}
 	held, err := lock.Take(root)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{root: root, lock: held, attached: map[string]*attachment{}, prepared: map[string]*attachment{}}
+	g := &Gate{pins: pins.Root(root), lock: held, attached: map[string]*attachment{}, prepared: map[string]*attachment{}}
 	if err := g.checkNamespace(); err != nil {
 		held.Close()
 		return nil, err
 	}
-	if err := g.makeDirectories(); err != nil {
+	if err := g.pins.MakeDirectories(); err != nil {
 		held.Close()
 		return nil, err
 	}
-	if g.Tables, err = maps.OpenTables(tablePins(g.schema())); err != nil {
+	if g.Tables, err = maps.OpenTables(pins.Tables(g.pins.Schema())); err != nil {
 		held.Close()
 		return nil, fmt.Errorf("open tables under %s: %w", root, err)
 	}
@@ -71,21 +72,12 @@ func Open(root string) (_ *Gate, err error) {
 	return g, nil
 }
 
-func (g *Gate) makeDirectories() error {
-	for _, dir := range []string{g.schema("counters"), g.schema("earlier"), g.schema("programs"), g.schema("twins"), g.schema("reasons"), filepath.Join(g.root, "links")} {
-		if err := makeDirectory(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // OpenReader opens what is pinned under root to look at it; it makes and changes
 // nothing, so that something missing is an error, and works beside an owner. The gate
 // can be asked and not be written to. Returns ErrNoPins when there is none, and
 // *NamespaceError when it is of another network namespace.
 func OpenReader(root string) (*Gate, error) {
-	g := &Gate{root: root, attached: map[string]*attachment{}}
+	g := &Gate{pins: pins.Root(root), attached: map[string]*attachment{}}
 	linked, err := g.Linked()
 	if err != nil {
 		return nil, err
@@ -99,10 +91,10 @@ func OpenReader(root string) (*Gate, error) {
 	if err := g.checkNamespace(); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(g.schema("current")); err != nil {
+	if _, err := os.Stat(g.pins.Schema("current")); err != nil {
 		return nil, fmt.Errorf("the gate under %s was put up by another release: %w", root, err)
 	}
-	if g.Tables, err = maps.LoadTables(tablePins(g.schema())); err != nil {
+	if g.Tables, err = maps.LoadTables(pins.Tables(g.pins.Schema())); err != nil {
 		return nil, fmt.Errorf("open tables under %s: %w", root, err)
 	}
 	for _, name := range linked {
@@ -118,7 +110,7 @@ func OpenReader(root string) (*Gate, error) {
 
 // Linked lists the interfaces that have a pinned link, attached or severed.
 func (g *Gate) Linked() ([]string, error) {
-	linked, err := names(filepath.Join(g.root, "links"))
+	linked, err := g.pins.Linked()
 	return slices.DeleteFunc(linked, func(name string) bool { return name == backstop }), err
 }
 

@@ -12,6 +12,9 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/xdpallow/xdpallow/loader/needs"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // Lookup is a program at the socket lookups of this network namespace.
@@ -39,7 +42,7 @@ func (g *Gate) OtherLookups() ([]Lookup, error) {
 
 // OtherLookups is [Gate.OtherLookups] of a gate that may not be there yet, under root.
 func OtherLookups(root string) ([]Lookup, error) {
-	return otherLookups((&Gate{root: root}).neighbours())
+	return otherLookups((&Gate{pins: pins.Root(root)}).neighbours())
 }
 
 func otherLookups(known []uint32) (others []Lookup, err error) {
@@ -49,11 +52,11 @@ func otherLookups(known []uint32) (others []Lookup, err error) {
 	}
 	defer ns.Close()
 	found, err := link.QueryPrograms(link.QueryOptions{Target: int(ns.Fd()), Attach: ebpf.AttachSkLookup})
-	if errors.Is(err, ebpf.ErrNotSupported) && len(lacking()) > 0 {
+	if errors.Is(err, ebpf.ErrNotSupported) && len(needs.Capabilities()) > 0 {
 		err = os.ErrPermission // the library takes one for the other
 	}
 	if err != nil {
-		return nil, explain(fmt.Errorf("list the programs at the socket lookups: %w", err))
+		return nil, needs.Explain(fmt.Errorf("list the programs at the socket lookups: %w", err))
 	}
 	for _, program := range found.Programs {
 		if id := uint32(program.ID); !slices.Contains(known, id) {
@@ -67,10 +70,10 @@ func otherLookups(known []uint32) (others []Lookup, err error) {
 // CAP_SYS_ADMIN the kernel tells no more of a program than its id, but whoever owns a pin
 // can open it.
 func (g *Gate) neighbours() (programs []uint32) {
-	parent := filepath.Dir(g.root)
+	parent := filepath.Dir(string(g.pins))
 	roots, _ := os.ReadDir(parent) // none that can be read is none that we know
 	for _, root := range roots {
-		pinned, err := link.LoadPinnedLink(filepath.Join(parent, root.Name(), "links", filepath.Base(g.link(backstop))), nil)
+		pinned, err := link.LoadPinnedLink(filepath.Join(parent, root.Name(), "links", filepath.Base(g.pins.Link(backstop))), nil)
 		if err != nil {
 			continue // no gate, or one without a backstop
 		}

@@ -49,13 +49,13 @@ func (g *Gate) checkNamespace() error {
 	}
 	if inode, err := g.backstopNamespace(); err != nil || inode != 0 {
 		if err == nil && inode != thisNamespace() {
-			return &NamespaceError{Root: g.root, Interfaces: linked, Namespace: namespaceName(inode)}
+			return &NamespaceError{Root: string(g.pins), Interfaces: linked, Namespace: namespaceName(inode)}
 		}
 		return err
 	}
 	var away []string
 	for _, name := range linked {
-		pinned, err := link.LoadPinnedLink(g.link(name), nil)
+		pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
 		if err != nil {
 			continue // is told by whoever needs it
 		}
@@ -71,7 +71,7 @@ func (g *Gate) checkNamespace() error {
 		}
 	}
 	if len(away) > 0 {
-		return &NamespaceError{Root: g.root, Interfaces: away}
+		return &NamespaceError{Root: string(g.pins), Interfaces: away}
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func carrier(l link.Link) (device netlink.Link, attached bool, err error) {
 // backstopNamespace is the inode of the namespace that the pinned backstop guards; 0 when
 // there is no backstop, or its namespace has ended.
 func (g *Gate) backstopNamespace() (inode uint64, err error) {
-	pinned, err := link.LoadPinnedLink(g.link(backstop), nil)
+	pinned, err := link.LoadPinnedLink(g.pins.Link(backstop), nil)
 	if err != nil {
 		return 0, nil // none, or is told by whoever needs it
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // pinned lists every file and directory under the root.
@@ -33,7 +34,7 @@ func (h *host) pinned() (paths []string) {
 }
 
 func (h *host) schema(parts ...string) string {
-	return filepath.Join(append([]string{h.root, loader.Schema}, parts...)...)
+	return filepath.Join(append([]string{h.root, pins.Schema}, parts...)...)
 }
 
 // Promise: a reader makes nothing. Something that is missing is an error, again each

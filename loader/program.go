@@ -12,6 +12,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -187,7 +188,7 @@ func (g *Gate) openCounters(name string) (maps.Counters, error) {
 		return maps.Counters{}, err
 	}
 	defer made.Close()
-	if err := pin(g.schema("counters", escape(name)), made); err != nil {
+	if err := pins.Put(g.pins.At("counters", name), made); err != nil {
 		return maps.Counters{}, err
 	}
 	return g.loadCounters(name)
@@ -195,9 +196,9 @@ func (g *Gate) openCounters(name string) (maps.Counters, error) {
 
 // loadCounters opens what is pinned for name; os.ErrNotExist when nothing is.
 func (g *Gate) loadCounters(name string) (c maps.Counters, err error) {
-	path := g.schema("counters", escape(name))
+	path := g.pins.At("counters", name)
 	if c.Live, err = ebpf.LoadPinnedMap(path, nil); err != nil {
-		return c, fmt.Errorf("load pinned counters of %s: %w", name, unloaded(path, err))
+		return c, fmt.Errorf("load pinned counters of %s: %w", name, pins.Explain(path, err))
 	}
 	c.Earlier, err = g.openEarlier(name)
 	return c, err
@@ -205,7 +206,7 @@ func (g *Gate) loadCounters(name string) (c maps.Counters, err error) {
 
 // openEarlier opens what other schemas had counted for name.
 func (g *Gate) openEarlier(name string) (earlier []*ebpf.Map, err error) {
-	pinned, err := earlierPins(g.schema("earlier"), name)
+	pinned, err := g.pins.Earlier(name)
 	for _, path := range pinned {
 		m, loadErr := ebpf.LoadPinnedMap(path, nil)
 		if loadErr != nil {
@@ -220,15 +221,15 @@ func (g *Gate) openEarlier(name string) (earlier []*ebpf.Map, err error) {
 // pinPrograms pins program and twin in place of their forerunners.
 func (g *Gate) pinPrograms(name string, a *attachment) error {
 	return errors.Join(
-		pin(g.schema("programs", escape(name)), a.program),
-		pin(g.schema("twins", escape(name)), a.twin),
+		pins.Put(g.pins.At("programs", name), a.program),
+		pins.Put(g.pins.At("twins", name), a.twin),
 	)
 }
 
 func (g *Gate) unpinPrograms(name string) error {
 	return errors.Join(
-		remove(g.schema("programs", escape(name))),
-		remove(g.schema("twins", escape(name))),
+		pins.Remove(g.pins.At("programs", name)),
+		pins.Remove(g.pins.At("twins", name)),
 	)
 }
 
@@ -242,13 +243,13 @@ func (g *Gate) load(name string) (_ *attachment, err error) {
 			a.close()
 		}
 	}()
-	if a.link, err = link.LoadPinnedLink(g.link(name), nil); err != nil {
+	if a.link, err = link.LoadPinnedLink(g.pins.Link(name), nil); err != nil {
 		return nil, fmt.Errorf("load pinned link of %s: %w", name, err)
 	}
-	if a.program, err = ebpf.LoadPinnedProgram(g.schema("programs", escape(name)), nil); err != nil {
+	if a.program, err = ebpf.LoadPinnedProgram(g.pins.At("programs", name), nil); err != nil {
 		return nil, fmt.Errorf("load pinned program of %s: %w", name, err)
 	}
-	if a.twin, err = ebpf.LoadPinnedProgram(g.schema("twins", escape(name)), nil); err != nil {
+	if a.twin, err = ebpf.LoadPinnedProgram(g.pins.At("twins", name), nil); err != nil {
 		return nil, fmt.Errorf("load pinned twin of %s: %w", name, err)
 	}
 	a.reason = g.keptReason(name)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // cause puts into words why the driver of device refused a program with err. The words
@@ -101,7 +102,7 @@ const roomForReason = 512
 // program is attached the driver is not even asked. A file system of maps keeps a map.
 func (g *Gate) keepReason(name, reason string) error {
 	if reason == "" {
-		return remove(g.schema("reasons", escape(name)))
+		return pins.Remove(g.pins.At("reasons", name))
 	}
 	kept, err := ebpf.NewMap(&ebpf.MapSpec{Name: "reason", Type: ebpf.Array, KeySize: 4, ValueSize: roomForReason, MaxEntries: 1})
 	if err != nil {
@@ -113,12 +114,12 @@ func (g *Gate) keepReason(name, reason string) error {
 	if err := kept.Put(uint32(0), text); err != nil {
 		return fmt.Errorf("keep why %s is not native: %w", name, err)
 	}
-	return pin(g.schema("reasons", escape(name)), kept)
+	return pins.Put(g.pins.At("reasons", name), kept)
 }
 
 // keptReason is what keepReason kept, "" for nothing.
 func (g *Gate) keptReason(name string) string {
-	kept, err := ebpf.LoadPinnedMap(g.schema("reasons", escape(name)), &ebpf.LoadPinOptions{ReadOnly: true})
+	kept, err := ebpf.LoadPinnedMap(g.pins.At("reasons", name), &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
 		return ""
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // UpdateError says that a driver refused our program for a link that runs another one,
@@ -79,6 +80,6 @@ func (a *attachment) runs() bool {
 	if err != nil {
 		return false
 	}
-	id, err := programID(a.program)
+	id, err := pins.ID(a.program)
 	return err == nil && id == uint32(info.Program)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // jumbo sets an MTU beside which a veth takes no program of one page.
@@ -58,9 +59,9 @@ func TestRefusedProgramOfAnotherSchema(t *testing.T) {
 	gate.Close()
 	h.jumbo(9000)
 	loader.WithOnePageFrames(t)
-	ours := loader.Schema
-	loader.Schema = "v999"
-	t.Cleanup(func() { loader.Schema = ours })
+	ours := pins.Schema
+	pins.Schema = "v999"
+	t.Cleanup(func() { pins.Schema = ours })
 
 	gate = h.published()
 	h.do(func() error {

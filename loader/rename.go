@@ -3,17 +3,15 @@ package loader
 // This file follows interfaces that are renamed: pins and whatever is held go by name.
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/cilium/ebpf/link"
+
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // FollowRenames gives what is held and pinned of an interface that was renamed its new
-// name, so that it is not taken for one that is gone. Two may have swapped names: all are
-// set aside before any is put back. Returns the new names by the old ones.
+// name, so that it is not taken for one that is gone. Returns the new names by the old ones.
 func (g *Gate) FollowRenames() (renamed map[string]string, err error) {
 	linked, err := g.Linked()
 	if err != nil {
@@ -29,16 +27,8 @@ func (g *Gate) FollowRenames() (renamed map[string]string, err error) {
 			renamed[name] = now
 		}
 	}
-	const aside = "~renamed-"
-	for name, now := range renamed {
-		if err := g.movePins(escape(name), aside+escape(now)); err != nil {
-			return nil, err
-		}
-	}
-	for _, now := range renamed {
-		if err := g.movePins(aside+escape(now), escape(now)); err != nil {
-			return nil, err
-		}
+	if err := g.pins.Rename(renamed); err != nil {
+		return nil, err
 	}
 	if len(renamed) > 0 {
 		g.rename(renamed)
@@ -75,9 +65,9 @@ func (g *Gate) deviceName(name string) (string, error) {
 	if held != nil {
 		return nameOf(name, held.link)
 	}
-	pinned, err := link.LoadPinnedLink(g.link(name), nil)
+	pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
 	if err != nil {
-		return "", fmt.Errorf("%s: load pinned link: %w", name, unloaded(g.link(name), err))
+		return "", fmt.Errorf("%s: load pinned link: %w", name, pins.Explain(g.pins.Link(name), err))
 	}
 	defer pinned.Close()
 	return nameOf(name, pinned)
@@ -92,22 +82,4 @@ func nameOf(name string, l link.Link) (string, error) {
 		return "", nil
 	}
 	return device.Attrs().Name, nil
-}
-
-// movePins renames what is pinned for an interface, in every schema. The link goes
-// last: without it, the rest is only clutter.
-func (g *Gate) movePins(from, to string) error {
-	for _, dir := range append(g.others(), g.schema()) {
-		for _, kind := range []string{"counters", "programs", "twins", "reasons"} {
-			err := os.Rename(filepath.Join(dir, kind, from), filepath.Join(dir, kind, to))
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("rename pins: %w", err)
-			}
-		}
-	}
-	links := filepath.Join(g.root, "links")
-	if err := os.Rename(filepath.Join(links, from), filepath.Join(links, to)); err != nil {
-		return fmt.Errorf("rename pins: %w", err)
-	}
-	return nil
 }

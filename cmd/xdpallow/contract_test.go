@@ -20,6 +20,7 @@ import (
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -430,7 +431,7 @@ func TestHintsOfRun(t *testing.T) {
 			"xdpallow detach --yes --interface eth0 --socket '" + dir + "/my socket' --state " + dir + "/state; xdpallow run --config " + path,
 		},
 		{flags, &loader.ForeignError{Interface: "eth0"}, "bpftool net show dev eth0"},
-		{flags, &loader.PrivateMountError{Path: "/sys/fs/bpf/xdpallow"}, "mount -t bpf bpf /sys/fs/bpf"},
+		{flags, &pins.PrivateMountError{Path: "/sys/fs/bpf/xdpallow"}, "mount -t bpf bpf /sys/fs/bpf"},
 	} {
 		w := newWorld(t)
 		w.refuses = test.err

@@ -15,6 +15,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/sockets"
@@ -79,7 +80,7 @@ func TestDiagnose(t *testing.T) {
 		"kernel may not tell":  {func(f *Facts) { f.LacksErr = forbidden }, Note, "kernel", "kernel", "CAP_BPF", AsRoot},
 		"kernel does not tell": {func(f *Facts) { f.LacksErr = errors.New("x") }, Problem, "kernel", "kernel", "not known: x", "uname -r"},
 		"capabilities":         {func(f *Facts) { f.Capabilities = []string{"CAP_BPF"} }, Note, "capabilities", "capabilities", "lacks CAP_BPF", AsRoot},
-		"private mount":        {func(f *Facts) { f.RootErr = &loader.PrivateMountError{Path: f.Root} }, Problem, "bpffs", "/sys/fs/bpf/xdpallow", "is not on a BPF file system", "mount -t bpf bpf /sys/fs/bpf"},
+		"private mount":        {func(f *Facts) { f.RootErr = &pins.PrivateMountError{Path: f.Root} }, Problem, "bpffs", "/sys/fs/bpf/xdpallow", "is not on a BPF file system", "mount -t bpf bpf /sys/fs/bpf"},
 
 		"no daemon, no gate": {func(f *Facts) { f.Status, f.Unit = nil, "" }, Note, "daemon", "daemon", "everything passes", "xdpallow run --mode audit --interface eth0 --port tcp/50051"},
 		"gate, no daemon":    {func(f *Facts) { f.Status.Daemon = nil }, Problem, "daemon", "daemon", "goes on with its last list", "systemctl start xdpallow"},

@@ -16,7 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/needs"
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/sockets"
@@ -26,10 +28,10 @@ import (
 // Gather reads what Diagnose judges, in the network namespace of the caller. What cannot be
 // read is an error among the facts.
 func Gather(o Options) Facts {
-	f := Facts{Options: o, Privileged: os.Geteuid() == 0, Now: time.Now(), Capabilities: loader.Lacking()}
+	f := Facts{Options: o, Privileged: os.Geteuid() == 0, Now: time.Now(), Capabilities: needs.Capabilities()}
 	f.Release = release()
-	f.Lacks, f.LacksErr = loader.KernelLacks()
-	f.RootErr = loader.CheckRoot(o.Root)
+	f.Lacks, f.LacksErr = needs.Kernel()
+	f.RootErr = pins.CheckRoot(o.Root)
 	f.devices()
 	f.Lookups, f.LookupsErr = loader.OtherLookups(o.Root)
 	f.SourceRouted, f.SourceRoutedErr = netdev.SourceRouted()

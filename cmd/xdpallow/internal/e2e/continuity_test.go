@@ -12,8 +12,8 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // disturb does to a running daemon all that happens to one in its life, and returns
@@ -22,9 +22,9 @@ func (h *host) disturb(d *daemon, file string, args ...string) *daemon {
 	h.tb.Helper()
 	for range 2 {
 		d.stop()
-		d = h.takesOver(binary, loader.Schema, args...)
+		d = h.takesOver(binary, pins.Schema, args...)
 		d.kill()
-		d = h.takesOver(binary, loader.Schema, args...)
+		d = h.takesOver(binary, pins.Schema, args...)
 	}
 	for i := range 20 {
 		prefix := fmt.Sprintf("192.0.2.%d", i)

@@ -15,8 +15,8 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/xdpallow/xdpallow/bpf"
-	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // A tampering is a change of what is ours in the kernel that is not ours.
@@ -32,7 +32,7 @@ type tampering struct {
 // pinned opens a map of the gate for writing.
 func (h *host) pinned(name string) *ebpf.Map {
 	h.tb.Helper()
-	m, err := ebpf.LoadPinnedMap(filepath.Join(h.bpffs(), loader.Schema, name), nil)
+	m, err := ebpf.LoadPinnedMap(filepath.Join(h.bpffs(), pins.Schema, name), nil)
 	if err != nil {
 		h.tb.Fatal(err)
 	}

@@ -18,9 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xdpallow/xdpallow/bpf"
-	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -89,7 +89,7 @@ func damages() []damage {
 }
 
 func emptyPorts(h *host) {
-	table, err := ebpf.LoadPinnedMap(filepath.Join(h.bpffs(), loader.Schema, "policy"), nil)
+	table, err := ebpf.LoadPinnedMap(filepath.Join(h.bpffs(), pins.Schema, "policy"), nil)
 	if err != nil {
 		h.tb.Fatal(err)
 	}

@@ -33,7 +33,7 @@ var second = sync.OnceValues(func() (string, error) {
 	if err := os.WriteFile(config, overlay, 0o600); err != nil {
 		return "", err
 	}
-	return build(dir, "second", "-overlay", config, "-ldflags", "-X github.com/xdpallow/xdpallow/loader.Schema=v0")
+	return build(dir, "second", "-overlay", config, "-ldflags", "-X github.com/xdpallow/xdpallow/loader/pins.Schema=v0")
 })
 
 // compileOther compiles the program in source, changed by a hair, as `make generate`

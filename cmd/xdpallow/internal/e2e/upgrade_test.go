@@ -13,8 +13,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	gocmp "github.com/google/go-cmp/cmp"
 
-	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // takesOver runs another build and checks that it adopted the link.
@@ -104,9 +104,9 @@ func TestUpgrade(t *testing.T) {
 	entries := h.list()
 
 	thereAndBack := func() {
-		for _, build := range []struct{ path, schema string }{{other, "v0"}, {binary, loader.Schema}} {
+		for _, build := range []struct{ path, schema string }{{other, "v0"}, {binary, pins.Schema}} {
 			counters, program := h.counted(), h.programID()
-			if build.schema != loader.Schema {
+			if build.schema != pins.Schema {
 				d.stop()
 			} else {
 				d.kill()
@@ -150,7 +150,7 @@ func TestUpgrade(t *testing.T) {
 // leaves the gate shut, and whichever build starts next ends well, with every packet
 // counted once.
 func TestUpgradeDiesHalfWay(t *testing.T) {
-	builds := []struct{ path, schema string }{{binary, loader.Schema}, {secondBuild(t), "v0"}}
+	builds := []struct{ path, schema string }{{binary, pins.Schema}, {secondBuild(t), "v0"}}
 	seed := seed(t)
 	random := rand.New(rand.NewPCG(seed, 1))
 	h := newHost(t)

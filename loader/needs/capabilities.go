@@ -1,4 +1,6 @@
-package loader
+// Package needs tells what a gate needs of this process and this kernel, and what of it is
+// missing. It holds nothing and changes nothing.
+package needs
 
 import (
 	"errors"
@@ -21,21 +23,22 @@ var needed = []struct {
 	{unix.CAP_BPF, "CAP_BPF", true},
 }
 
-// explain says which capabilities this process lacks where the kernel forbids. By
+// Explain says which capabilities this process lacks where the kernel forbids. By
 // itself it would talk of MEMLOCK or of a pointer comparison, which sends the
 // operator to look in the wrong place.
-func explain(err error) error {
+func Explain(err error) error {
 	if !errors.Is(err, os.ErrPermission) {
 		return err
 	}
-	if lacking := lacking(); len(lacking) > 0 {
-		return fmt.Errorf("this process lacks %s: %w", strings.Join(lacking, ", "), err)
+	if missing := Capabilities(); len(missing) > 0 {
+		return fmt.Errorf("this process lacks %s: %w", strings.Join(missing, ", "), err)
 	}
 	return err
 }
 
-// lacking is empty also when it cannot be told.
-func lacking() []string {
+// Capabilities returns which of the capabilities that a gate needs this process does not
+// have, by name. It is empty also when that cannot be told.
+func Capabilities() []string {
 	var data [2]unix.CapUserData // 64 bits in two halves
 	if unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]) != nil {
 		return nil

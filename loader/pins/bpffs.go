@@ -1,4 +1,4 @@
-package loader
+package pins
 
 import (
 	"errors"
@@ -39,6 +39,18 @@ func (e *HiddenError) Error() string {
 
 // Hint is a place for pins.
 func (e *HiddenError) Hint() string { return "xdpallow run --bpffs " + DefaultRoot }
+
+// CheckRoot reports whether pins under root would outlive the process that makes them.
+// Returns *PrivateMountError when not. A BPF file system is mounted by whoever opens a gate.
+func CheckRoot(root string) error {
+	if on, err := onBPFFS(root); on || err != nil {
+		return err
+	}
+	if !outlives() {
+		return &PrivateMountError{root}
+	}
+	return nil
+}
 
 // ensureBPFFS makes sure that root is a directory of a BPF file system that
 // outlives this process, and mounts one where that is so.

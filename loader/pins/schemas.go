@@ -1,0 +1,124 @@
+package pins
+
+// This file knows of pins of other schemas, and of interfaces that were renamed: both
+// change the names of what is pinned and leave the objects as they are.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Programs are the places where a program of name may be pinned: this schema, then the
+// others.
+func (r Root) Programs(name string) []string {
+	paths := []string{r.At("programs", name)}
+	for _, dir := range r.Others() {
+		paths = append(paths, filepath.Join(dir, "programs", escape(name)))
+	}
+	return paths
+}
+
+// Others are the directories of other schemas.
+func (r Root) Others() []string {
+	files, err := os.ReadDir(string(r))
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, f := range files {
+		if name := f.Name(); isSchema(name) && name != Schema {
+			dirs = append(dirs, filepath.Join(string(r), name))
+		}
+	}
+	return dirs
+}
+
+// isSchema reports whether a file of the root is the directory of a schema.
+func isSchema(name string) bool { return strings.HasPrefix(name, "v") }
+
+// Counter maps of other schemas are pinned as earlier/INTERFACE:NUMBER. No interface
+// has a colon in its name.
+const separator = ":"
+
+// TakeCounters moves every counter map of another schema's directory to the earlier ones
+// of this schema. Nothing is added up: a map is in one place at any moment, so that a crash
+// neither loses a count nor doubles it, whichever schema goes on.
+func (r Root) TakeCounters(dir string) error {
+	for _, kind := range []string{"counters", "earlier"} {
+		files, err := names(filepath.Join(dir, kind))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			name, _, _ := strings.Cut(file, separator)
+			if err := os.Rename(filepath.Join(dir, kind, escape(file)), r.freeEarlier(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Earlier are the counter maps that other schemas have left for one interface.
+func (r Root) Earlier(name string) ([]string, error) {
+	files, err := os.ReadDir(r.Schema("earlier"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("list pins: %w", err)
+	}
+	var paths []string
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), escape(name)+separator) {
+			paths = append(paths, r.Schema("earlier", f.Name()))
+		}
+	}
+	return paths, nil
+}
+
+// freeEarlier is a path at which nothing is pinned yet.
+func (r Root) freeEarlier(name string) string {
+	for n := 1; ; n++ {
+		path := r.Schema("earlier", escape(name)+separator+strconv.Itoa(n))
+		if _, err := os.Lstat(path); err != nil {
+			return path
+		}
+	}
+}
+
+// Rename gives what is pinned for interfaces their new names, by the old ones. Two may have
+// swapped names: all are set aside before any is put back.
+func (r Root) Rename(renamed map[string]string) error {
+	const aside = "~renamed-"
+	for name, now := range renamed {
+		if err := r.move(escape(name), aside+escape(now)); err != nil {
+			return err
+		}
+	}
+	for _, now := range renamed {
+		if err := r.move(aside+escape(now), escape(now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move renames what is pinned for an interface, in every schema. The link goes last:
+// without it, the rest is only clutter.
+func (r Root) move(from, to string) error {
+	for _, dir := range append(r.Others(), r.Schema()) {
+		for _, kind := range kinds {
+			err := os.Rename(filepath.Join(dir, kind, from), filepath.Join(dir, kind, to))
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("rename pins: %w", err)
+			}
+		}
+	}
+	links := filepath.Join(string(r), "links")
+	if err := os.Rename(filepath.Join(links, from), filepath.Join(links, to)); err != nil {
+		return fmt.Errorf("rename pins: %w", err)
+	}
+	return nil
+}
