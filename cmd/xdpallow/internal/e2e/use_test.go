@@ -191,3 +191,53 @@ func TestUnused(t *testing.T) {
 		t.Errorf("list --unused | remove -: %+v", r)
 	}
 }
+
+// Promise: a rollback brings back how entries were used as well, for by that one is warned
+// whom a change cuts off: at once, of a change that nobody confirmed, and by a daemon that
+// has started since. Who is removed and added again, and not rolled back, is new.
+func TestUseComesBack(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	customer := netlab.UnlistedPrefix4.String()
+	list := h.file("acme.list", customer+"\n")
+	args := []string{"--allow-file", list, "--allow", "192.0.2.0/24"}
+	d := h.run(args...)
+	h.oneSYN(netlab.Unlisted4, h.api4(), netlab.Connected)
+	was := h.used(customer)
+	if was.Hits != 1 || was.LastSeen.IsZero() {
+		t.Fatalf("after a knock: %+v", was)
+	}
+	expect := func(when string) {
+		t.Helper()
+		if use := h.used(customer); use != was {
+			t.Errorf("%s: %+v, want %+v", when, use, was)
+		}
+	}
+	time.Sleep(time.Until(was.FirstEnforced.Add(1100 * time.Millisecond))) // it says seconds
+
+	h.file("acme.list", "100.64.0.0/24\n")
+	h.must("reload", "--force-shrink")
+	h.must("rollback")
+	expect("after a rollback")
+
+	h.must("reload", "--confirm", "1s")
+	h.eventually(20*time.Second, "it is taken back", func() bool { return h.status().Confirm == nil })
+	expect("after a change that nobody confirmed")
+
+	h.must("reload", "--confirm", "10m")
+	d.stop()
+	d = h.run(args...)
+	h.must("rollback")
+	expect("after a restart and a rollback")
+
+	h.must("reload", "--confirm", "10m")
+	d.stop()
+	h.run(args...)
+	h.must("confirm")
+	h.file("acme.list", "100.64.0.0/24\n"+customer+"\n")
+	h.must("reload")
+	if use := h.used(customer); use.Hits != 0 || !use.LastSeen.IsZero() || !use.FirstEnforced.After(was.FirstEnforced) {
+		t.Errorf("added again: %+v", use)
+	}
+}
