@@ -94,12 +94,34 @@ func (e *Engine) newWalk(full bool) *walk {
 		w.since = 0
 	}
 	w.next, w.stop = iter.Pull(e.view.Policy.Entries.All())
-	if w.err = u.note(e.store); w.err == nil && len(u.gone) > 0 {
-		if w.err = e.store.SaveUse(store.Checkpoint{Forget: slices.Collect(maps.Keys(u.gone))}); w.err == nil {
-			clear(u.gone)
-		}
+	if w.err = u.note(e.store); w.err == nil {
+		w.err = e.keepLeft()
 	}
 	return w
+}
+
+// keepLeft writes how that was used which a rollback may bring back, and forgets what none
+// can.
+func (e *Engine) keepLeft() error {
+	u := &e.view.uses
+	left := map[netip.Prefix]store.Use{}
+	for prefix, use := range u.left {
+		if use != nil {
+			left[prefix] = *use
+		}
+	}
+	if len(u.gone)+len(left) == 0 {
+		return nil
+	}
+	err := e.store.SaveUse(store.Checkpoint{Use: left, Forget: slices.Collect(maps.Keys(u.gone))})
+	if err != nil {
+		return err
+	}
+	clear(u.gone)
+	for prefix := range left {
+		u.left[prefix] = nil
+	}
+	return nil
 }
 
 // goOn takes the next slice and reports whether there is another. The caller holds the
@@ -173,7 +195,7 @@ func (w *walk) save() error {
 	u := &w.e.view.uses
 	for prefix, use := range w.ready {
 		_, found := w.e.view.Policy.Entries.Find(prefix)
-		if first, fresh := u.fresh[prefix]; !found || fresh && !first.Equal(use.FirstEnforced) {
+		if before, fresh := u.fresh[prefix]; !found || fresh && !before.FirstEnforced.IsZero() && !before.FirstEnforced.Equal(use.FirstEnforced) {
 			delete(w.ready, prefix)
 		}
 	}
@@ -190,7 +212,8 @@ func (w *walk) save() error {
 }
 
 // prune finds records of what is enforced no longer: a daemon that was killed has not
-// forgotten all that was removed.
+// forgotten all that was removed. What the last change removed may yet be rolled back, so
+// they go with the next.
 func (e *Engine) prune() error {
 	e.mu.Lock()
 	state := e.view.Policy
@@ -204,8 +227,9 @@ func (e *Engine) prune() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, prefix := range gone {
-		if _, found := e.view.Policy.Entries.Find(prefix); !found {
-			e.view.uses.gone[prefix] = true
+		_, found := e.view.Policy.Entries.Find(prefix)
+		if _, left := e.view.uses.left[prefix]; !found && !left {
+			e.view.uses.left[prefix] = nil
 		}
 	}
 	return err

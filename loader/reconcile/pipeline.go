@@ -128,7 +128,7 @@ func (e *Engine) enact(c change, next desired.State, plan policy.Plan) error {
 		}
 		return err
 	}
-	e.view.uses.follow(plan, time.Now())
+	e.view.followUse(plan, c.settle, time.Now())
 	e.stand(c, next, plan)
 	return nil
 }

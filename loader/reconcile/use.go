@@ -25,11 +25,12 @@ type usage struct {
 	noted   bool      // the database knows which tries that life is
 	folding uint32    // from this life on, what retired tries had counted is in folded
 
-	folded map[netip.Prefix]counted   // what retired tries had counted since the last checkpoint
-	fresh  map[netip.Prefix]time.Time // enforced since, whatever the database says of their prefix
-	gone   map[netip.Prefix]bool      // enforced no longer, which the database does not know
-	full   bool                       // of some more the database may say nothing
-	since  uint32                     // seconds of CLOCK_BOOTTIME: what was seen before is in the database
+	folded map[netip.Prefix]counted    // what retired tries had counted since the last checkpoint
+	fresh  map[netip.Prefix]store.Use  // enforced since, used so before, whatever the database says of their prefix
+	gone   map[netip.Prefix]bool       // enforced no longer, which the database does not know
+	left   map[netip.Prefix]*store.Use // removed by the last change, which may be rolled back; nil is as in the database
+	full   bool                        // of some more the database may say nothing
+	since  uint32                      // seconds of CLOCK_BOOTTIME: what was seen before is in the database
 }
 
 // counted is how an entry was used until its trie was retired.
@@ -39,7 +40,7 @@ type counted struct {
 }
 
 func newUsage() usage {
-	return usage{folded: map[netip.Prefix]counted{}, fresh: map[netip.Prefix]time.Time{}, gone: map[netip.Prefix]bool{}}
+	return usage{folded: map[netip.Prefix]counted{}, fresh: map[netip.Prefix]store.Use{}, gone: map[netip.Prefix]bool{}, left: map[netip.Prefix]*store.Use{}}
 }
 
 // metaLife is the key of the store's meta that says which tries a life is.
@@ -107,27 +108,63 @@ func (v *view) fold(used []maps.Entry) {
 	}
 }
 
-// follow forgets the use of what plan removed, and begins anew with what it added.
-func (u *usage) follow(plan policy.Plan, now time.Time) {
-	for _, e := range plan.Removed {
-		delete(u.folded, e.Prefix)
-		delete(u.fresh, e.Prefix)
-		u.gone[e.Prefix] = true
-	}
-	if len(plan.Added) > compile.MaxPatch {
-		u.full = true
-		return
+// followUse begins anew with what plan added, unless it takes a change back: then what
+// that change removed is used as it was. What plan removed is forgotten with the next
+// change, which leaves nothing to roll back.
+func (v *view) followUse(plan policy.Plan, back bool, now time.Time) {
+	u := &v.uses
+	if !back && len(plan.Added)+len(plan.Removed) > 0 {
+		for prefix := range u.left {
+			u.gone[prefix] = true
+		}
+		clear(u.left)
 	}
 	for _, e := range plan.Added {
-		u.fresh[e.Prefix] = now.UTC().Truncate(time.Second)
+		use, left := u.left[e.Prefix]
+		delete(u.left, e.Prefix)
+		switch {
+		case use != nil:
+			u.fresh[e.Prefix] = *use
+		case left || back || len(plan.Added) > compile.MaxPatch:
+			u.full = true
+		default:
+			u.fresh[e.Prefix] = store.Use{FirstEnforced: now.UTC().Truncate(time.Second)}
+		}
+	}
+	u.leave(plan.Removed, v)
+}
+
+// leave keeps how entries that were removed had been used. Of very many it keeps what the
+// last checkpoint wrote, which is a minute old and takes no memory.
+func (u *usage) leave(removed []policy.Entry, v *view) {
+	var prefixes []netip.Prefix
+	for _, e := range removed {
+		prefixes = append(prefixes, e.Prefix)
+	}
+	var saved map[netip.Prefix]store.Use
+	exact := len(removed) <= many
+	if exact {
+		var err error
+		saved, err = v.saved(prefixes)
+		exact = err == nil
+	}
+	for _, prefix := range prefixes {
+		u.left[prefix] = nil
+		if exact {
+			if use, err := v.use(prefix, saved[prefix]); err == nil {
+				u.left[prefix] = &use
+			}
+		}
+		delete(u.folded, prefix)
+		delete(u.fresh, prefix)
 	}
 }
 
 // use is all that is known of the use of prefix, of which saved is the record.
 func (v *view) use(prefix netip.Prefix, saved store.Use) (store.Use, error) {
 	u := &v.uses
-	if first, fresh := u.fresh[prefix]; fresh {
-		saved = store.Use{FirstEnforced: first}
+	if before, fresh := u.fresh[prefix]; fresh {
+		saved = before
 	}
 	if saved.Life >= u.folding {
 		saved.Hits -= min(saved.Hits, uint64(saved.Live))
