@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/xdpallow/xdpallow/loader"
-	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/maps"
@@ -46,7 +45,7 @@ func TestBackstop(t *testing.T) {
 func (h *host) backstop(gate *loader.Gate) (at loader.Backstop) {
 	h.Helper()
 	h.do(func() error {
-		own, err := netdev.OwnAddresses()
+		own, err := ownAddresses()
 		if err != nil {
 			return err
 		}

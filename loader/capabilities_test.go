@@ -20,7 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader"
-	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/maps"
@@ -131,7 +130,7 @@ func stepAdopt(root string) error {
 
 // stepBackstop puts the second door up, beside another program at the socket lookups.
 func stepBackstop(gate *loader.Gate) error {
-	own, err := netdev.OwnAddresses()
+	own, err := ownAddresses()
 	if err == nil {
 		err = gate.Tables.SetLocal(own)
 	}

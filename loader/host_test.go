@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/maps"
@@ -180,4 +181,13 @@ func eventually(t *testing.T, what string, done func() bool) {
 			t.Fatalf("in vain: %s", what)
 		}
 	}
+}
+
+// ownAddresses are those of the calling thread's network namespace.
+func ownAddresses() ([]maps.Local, error) {
+	interfaces, err := netdev.Read()
+	if err != nil {
+		return nil, err
+	}
+	return interfaces.Own()
 }

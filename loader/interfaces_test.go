@@ -1,5 +1,5 @@
 // Which interface really carries a device's packets is the kernel's choice and not
-// ours: each answer of Resolve is proven by a gate on the interfaces that it names,
+// ours: each answer of Carriers is proven by a gate on the interfaces that it names,
 // which must see what comes to the device that was asked for.
 package loader_test
 
@@ -53,7 +53,11 @@ func TestResolvedInterfacesCarryThePackets(t *testing.T) {
 			device := test.make(h)
 			for _, name := range append(test.asked, device) {
 				h.do(func() error {
-					got, err := netdev.Resolve(name)
+					interfaces, err := netdev.Read()
+					if err != nil {
+						return err
+					}
+					got, err := interfaces.Carriers(name)
 					if diff := gocmp.Diff(test.answer, got); diff != "" {
 						t.Errorf("%s (-want +got)\n%s", name, diff)
 					}
@@ -66,16 +70,17 @@ func TestResolvedInterfacesCarryThePackets(t *testing.T) {
 	}
 }
 
-// uncovered expects device to be a way in beside the gate, until what it resolves
-// to is guarded.
+// uncovered expects device to be a way in beside the gate, until its carriers are
+// guarded.
 func (h *host) uncovered(device string, carriers []string) {
 	h.Helper()
 	h.do(func() error {
 		for _, guarded := range [][]string{{"eth0"}, append(slices.Clone(carriers), "eth0")} {
-			uncovered, _, err := netdev.Uncovered(guarded)
+			interfaces, err := netdev.Read()
 			if err != nil {
 				return err
 			}
+			uncovered, _ := interfaces.Uncovered(guarded)
 			if got, want := slices.Contains(uncovered, device), len(guarded) == 1; got != want {
 				h.Errorf("guarding %v leaves %v, with %s: %v, want %v", guarded, uncovered, device, got, want)
 			}

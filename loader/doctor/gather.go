@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"maps"
 	"os"
@@ -76,17 +77,18 @@ func release() string {
 // could be.
 func (f *Facts) devices() {
 	names := f.Interfaces
-	all, routed, err := netdev.Uncovered(nil)
-	if f.Routed = routed; len(names) == 0 && err == nil {
+	interfaces, err := netdev.Read()
+	all, routed := interfaces.Uncovered(nil)
+	if f.Routed = routed; len(names) == 0 {
 		names = all
 	}
 	var carriers []string
 	for _, name := range names {
-		resolved, err := netdev.Resolve(name)
-		if err != nil {
+		found, nameErr := interfaces.Carriers(name)
+		if err := cmp.Or(err, nameErr); err != nil {
 			f.Devices = append(f.Devices, Device{Device: loader.Device{Device: netdev.Device{Name: name}}, Err: err})
 		}
-		carriers = append(carriers, resolved...)
+		carriers = append(carriers, found...)
 	}
 	slices.Sort(carriers)
 	for _, name := range slices.Compact(carriers) {
@@ -98,7 +100,7 @@ func (f *Facts) devices() {
 		f.Devices = append(f.Devices, d)
 	}
 	if len(f.Interfaces) > 0 {
-		f.Uncovered, _, _ = netdev.Uncovered(carriers)
+		f.Uncovered, _ = interfaces.Uncovered(carriers)
 	}
 }
 

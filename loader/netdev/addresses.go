@@ -17,31 +17,24 @@ import (
 // loopback is the index of lo, in every network namespace.
 const loopback = 1
 
-// OwnAddresses returns what is this network namespace's own, for [maps.Tables.SetLocal]:
+// Own returns what is this network namespace's own, for [maps.Tables.SetLocal]:
 // the addresses of its interfaces, and for packets that come in by lo also what routes of
-// the table local make its own (`ip route add local 192.0.2.0/24 dev lo`). An error if
-// either cannot be read: a part of them would refuse the host to itself.
-func OwnAddresses() ([]maps.Local, error) {
-	own, err := interfaceAddresses()
-	if err != nil {
-		return nil, fmt.Errorf("list own addresses: %w", err)
-	}
+// the table local make its own (`ip route add local 192.0.2.0/24 dev lo`), which it asks
+// the kernel for. An error if those cannot be read: without them the backstop would refuse
+// the host to itself.
+func (i Interfaces) Own() ([]maps.Local, error) {
 	routed, err := localRoutes()
 	if err != nil {
 		return nil, fmt.Errorf("list local routes: %w", err)
 	}
-	return append(own, routed...), nil
+	return append(i.addressesInUse(), routed...), nil
 }
 
-// interfaceAddresses are the addresses in use. IPv6 link-local ones are of their own
+// addressesInUse are those that the host sends from. IPv6 link-local ones are of their own
 // interface: on another link somebody else may have the same. IPv4 link-local ones are of
 // every interface like all of IPv4, for that is how Linux routes them.
-func interfaceAddresses() (own []maps.Local, err error) {
-	list, err := again(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range list {
+func (i Interfaces) addressesInUse() (own []maps.Local) {
+	for _, a := range i.addresses {
 		addr, ok := netip.AddrFromSlice(a.IP)
 		if !ok || !inUse(a.Flags) {
 			continue
@@ -53,7 +46,7 @@ func interfaceAddresses() (own []maps.Local, err error) {
 		}
 		own = append(own, l)
 	}
-	return own, nil
+	return own
 }
 
 // inUse reports whether the host sends from an address with these flags. One that is
@@ -99,14 +92,4 @@ func localRoutes() (own []maps.Local, err error) {
 		}
 	}
 	return own, nil
-}
-
-// again takes a dump until no change has interrupted it.
-func again[T any](dump func() ([]T, error)) (list []T, err error) {
-	for range 30 {
-		if list, err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return list, err
-		}
-	}
-	return list, err
 }

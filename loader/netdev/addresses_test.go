@@ -21,7 +21,12 @@ func TestOwnAddressesOfNobody(t *testing.T) {
 			done <- err
 			return
 		}
-		own, err := netdev.OwnAddresses()
+		interfaces, err := netdev.Read()
+		if err != nil {
+			done <- err
+			return
+		}
+		own, err := interfaces.Own()
 		if len(own) > 0 {
 			t.Errorf("nobody's addresses: %v", own)
 		}

@@ -13,37 +13,77 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Resolve returns the interfaces that packets for name come in by, where a native
+// Interfaces are the interfaces of one network namespace and their addresses, as two dumps
+// told them at one moment. It does not change: read it again to see what is there now.
+type Interfaces struct {
+	links     []netlink.Link
+	addresses []netlink.Addr
+	byIndex   map[int]netlink.Link
+	ports     map[int][]netlink.Link // by the index of their master
+}
+
+// Read asks the kernel for all interfaces and addresses. A dump that a change interrupts is
+// taken again.
+func Read() (Interfaces, error) {
+	i := Interfaces{byIndex: map[int]netlink.Link{}, ports: map[int][]netlink.Link{}}
+	var err error
+	if i.links, err = again(netlink.LinkList); err != nil {
+		return Interfaces{}, fmt.Errorf("list interfaces: %w", err)
+	}
+	i.addresses, err = again(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return Interfaces{}, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, l := range i.links {
+		a := l.Attrs()
+		i.byIndex[a.Index] = l
+		if a.MasterIndex != 0 {
+			i.ports[a.MasterIndex] = append(i.ports[a.MasterIndex], l)
+		}
+	}
+	return i, nil
+}
+
+// Index returns the kernel's number of an interface, 0 when there is none of that name. An
+// interface that is made again gets another number.
+func (i Interfaces) Index(name string) int {
+	for _, l := range i.links {
+		if l.Attrs().Name == name {
+			return l.Attrs().Index
+		}
+	}
+	return 0
+}
+
+// Carriers returns the interfaces that packets for name come in by, sorted, where a native
 // program can see them all: a bond instead of its slave, the lower device instead
 // of a VLAN or macvlan, all ports instead of their bridge. Returns an error that is
-// os.ErrNotExist when there is no such interface.
-func Resolve(name string) ([]string, error) {
-	links, err := interfaces()
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(links, func(l netlink.Link) bool {
+// os.ErrNotExist when there is no such interface, and refuses the loopback interface.
+func (i Interfaces) Carriers(name string) ([]string, error) {
+	at := slices.IndexFunc(i.links, func(l netlink.Link) bool {
 		return l.Attrs().Name == name || slices.Contains(l.Attrs().AltNames, name)
 	})
-	if i < 0 {
+	if at < 0 {
 		return nil, NotFound(name, netlink.LinkNotFoundError{})
 	}
-	if links[i].Attrs().Flags&net.FlagLoopback != 0 {
+	if i.links[at].Attrs().Flags&net.FlagLoopback != 0 {
 		return nil, fmt.Errorf("interface %s: it is the loopback interface, by which the host's own clients come in", name)
 	}
 	var names []string
-	indexed(links).resolve(links[i], 8, &names)
+	i.carriers(i.links[at], 8, &names)
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
 
 // GuardedBy returns which of the linked interfaces names stand for: by their names, by
 // other names, or as ports of a bridge. The first name that stands for none is unguarded.
+// It asks the kernel only about names that are not linked themselves.
 func GuardedBy(names, linked []string) (guarded []string, unguarded string) {
 	for _, name := range names {
 		carriers := []string{name}
 		if !slices.Contains(linked, name) {
-			carriers, _ = Resolve(name) // what is not there guards nothing
+			now, _ := Read() // what cannot be read has no interfaces, and guards nothing
+			carriers, _ = now.Carriers(name)
 		}
 		carriers = slices.DeleteFunc(carriers, func(carrier string) bool { return !slices.Contains(linked, carrier) })
 		if len(carriers) == 0 {
@@ -54,43 +94,25 @@ func GuardedBy(names, linked []string) (guarded []string, unguarded string) {
 	return guarded, ""
 }
 
-// devices are those of this namespace, found by what others say of them.
-type devices struct {
-	byIndex map[int]netlink.Link
-	ports   map[int][]netlink.Link // by the index of their master
-}
-
-func indexed(links []netlink.Link) devices {
-	d := devices{map[int]netlink.Link{}, map[int][]netlink.Link{}}
-	for _, l := range links {
-		a := l.Attrs()
-		d.byIndex[a.Index] = l
-		if a.MasterIndex != 0 {
-			d.ports[a.MasterIndex] = append(d.ports[a.MasterIndex], l)
-		}
-	}
-	return d
-}
-
-// resolve follows l to what carries its packets; depth bounds a loop of devices.
-func (d devices) resolve(l netlink.Link, depth int, names *[]string) {
+// carriers follows l to what carries its packets; depth bounds a loop of devices.
+func (i Interfaces) carriers(l netlink.Link, depth int, names *[]string) {
 	a := l.Attrs()
 	if depth > 0 {
-		if master := d.byIndex[a.MasterIndex]; master != nil && master.Type() == "bond" {
-			d.resolve(master, depth-1, names)
+		if master := i.byIndex[a.MasterIndex]; master != nil && master.Type() == "bond" {
+			i.carriers(master, depth-1, names)
 			return
 		}
 		switch l.Type() {
 		case "vlan", "macvlan", "ipvlan":
 			// A lower device in another namespace is not ours to guard.
-			if lower := d.byIndex[a.ParentIndex]; lower != nil && a.NetNsID < 0 {
-				d.resolve(lower, depth-1, names)
+			if lower := i.byIndex[a.ParentIndex]; lower != nil && a.NetNsID < 0 {
+				i.carriers(lower, depth-1, names)
 				return
 			}
 		case "bridge":
 			before := len(*names)
-			for _, port := range d.ports[a.Index] {
-				d.resolve(port, depth-1, names)
+			for _, port := range i.ports[a.Index] {
+				i.carriers(port, depth-1, names)
 			}
 			if len(*names) > before {
 				return
@@ -110,8 +132,12 @@ func NotFound(name string, err error) error {
 	return fmt.Errorf("look up interface %s: %w", name, err)
 }
 
-// interfaces lists the links of this namespace; a dump that was interrupted by a
-// change is taken again.
-func interfaces() (links []netlink.Link, err error) {
-	return again(netlink.LinkList)
+// again takes a dump until no change has interrupted it.
+func again[T any](dump func() ([]T, error)) (list []T, err error) {
+	for range 30 {
+		if list, err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+	return list, err
 }

@@ -48,7 +48,8 @@ func TestUncoveredCostsTwoDumps(t *testing.T) {
 		return err
 	})
 	uncoveredRequests, uncoveredAllocations := cost(func() error {
-		names, _, err := netdev.Uncovered([]string{"eth0"})
+		interfaces, err := netdev.Read()
+		names, _ := interfaces.Uncovered([]string{"eth0"})
 		if err == nil && len(names) != links {
 			err = fmt.Errorf("%d are uncovered, want %d", len(names), links)
 		}

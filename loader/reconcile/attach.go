@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,9 +167,10 @@ func (e *Engine) missing() (names []string) {
 func (e *Engine) targets() []string {
 	var targets []string
 	clear(e.wanted)
+	interfaces, err := netdev.Read()
 	for _, name := range e.options.Interfaces {
-		resolved, err := netdev.Resolve(name)
-		if err != nil {
+		resolved, nameErr := interfaces.Carriers(name)
+		if err := cmp.Or(err, nameErr); err != nil {
 			e.wanted[name] = NotAttached(name, err)
 			continue
 		}

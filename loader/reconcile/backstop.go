@@ -74,7 +74,11 @@ func (e *Engine) knowAddresses() error {
 	if e.options.Backstop == "off" {
 		return nil
 	}
-	own, err := netdev.OwnAddresses()
+	interfaces, err := netdev.Read()
+	if err != nil {
+		return err
+	}
+	own, err := interfaces.Own()
 	if err != nil {
 		return err
 	}

@@ -203,11 +203,8 @@ func (e *Engine) status() Status {
 
 // findUncovered dumps the interfaces, which can be many: no lock is held meanwhile.
 func findUncovered(s *Status, guarded []string) {
-	names, routed, err := netdev.Uncovered(guarded)
-	if err != nil {
-		names, routed = []string{}, []string{}
-	}
-	s.Uncovered, s.Routed = names, routed
+	interfaces, _ := netdev.Read() // of none, none is uncovered
+	s.Uncovered, s.Routed = interfaces.Uncovered(guarded)
 }
 
 // origins reports every origin that has a claim or that could not be read.
