@@ -1,7 +1,7 @@
 package reconcile_test
 
-// This file holds what the engine makes of a driver that forgets our program; it runs
-// where the kernels tool gave the guest two NICs whose driver does.
+// This file holds what the engine makes of a driver that forgets our program, or refuses
+// it; it runs where the kernels tool gave the guest two NICs whose driver does.
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,6 +89,76 @@ func TestDriverThatForgetsBeforeTheBackstop(t *testing.T) {
 		t.Errorf("a stranger met the backstop and not the program, and the problems are %+v", p)
 	}
 	g.flooded("linked again", true)
+}
+
+// Promise: an MTU that grows beyond what the driver has XDP for, as that of virtio_net does
+// on Linux 6.1, is a problem line with the command that takes it back, and the gate stands;
+// the next daemon starts, says so too, and takes its own program once the MTU is small.
+func TestMTUBeyondTheDriver(t *testing.T) {
+	beyond, err := strconv.Atoi(os.Getenv("XDPALLOW_NIC_BEYOND"))
+	if err != nil {
+		t.Skip("no NIC with such a driver: kernels -nic virtio-net-pci -env XDPALLOW_NIC=native -env XDPALLOW_NIC_BEYOND=5000 6.1")
+	}
+	g := newGate(t, 1)
+	if err := g.lab.DeleteLink("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	g.pair()
+	g.start()
+	set := func(mtu int) {
+		t.Helper()
+		if err := g.lab.Host.SetMTU("eth0", mtu); err != nil {
+			t.Fatal(err)
+		}
+		g.inHost(g.engine.Follow)
+	}
+	// told fails the test unless the problem, and no other, is there and has that hint; ""
+	// is no problem.
+	told := func(when, hint string) {
+		t.Helper()
+		g.flooded(when, true)
+		status := labtest.Must(g.engine.Snapshot(context.Background()))(t)
+		problems := slices.DeleteFunc(status.Problems, func(p reconcile.Problem) bool { return p.Code != "mtu" })
+		if !status.Enforcing || hint == "" && len(problems) > 0 {
+			t.Errorf("%s: enforcing %v, problems %+v", when, status.Enforcing, problems)
+		}
+		if hint != "" && (len(problems) != 1 || problems[0].Subject != "eth0" || problems[0].Hint != hint ||
+			!strings.Contains(problems[0].Text, strconv.Itoa(beyond))) {
+			t.Errorf("%s: problems %+v, want one with the hint %q", when, problems, hint)
+		}
+	}
+	g.probed()
+	told("attached", "")
+	set(1600)
+	told("a larger MTU", "")
+	set(beyond)
+	told("beyond the driver", "ip link set dev eth0 mtu 1600")
+	g.probed()
+	told("a probe later", "ip link set dev eth0 mtu 1600")
+	set(1600)
+	told("taken back", "")
+
+	set(beyond)
+	g.stop()
+	g.start()
+	g.probed()
+	told("another daemon", "ip link set dev eth0 mtu 3498")
+	before := g.programID()
+	set(3498)
+	told("taken back under another daemon", "")
+	if g.programID() == before {
+		t.Error("the program of the daemon before runs on with a small MTU")
+	}
+}
+
+// programID is of the program that eth0 runs.
+func (g *gate) programID() uint32 {
+	g.Helper()
+	device := labtest.Must(g.lab.Host.Netlink().LinkByName("eth0"))(g.T)
+	if device.Attrs().Xdp == nil {
+		return 0
+	}
+	return device.Attrs().Xdp.ProgId
 }
 
 func notRun(p reconcile.Problem) bool { return p.Code == "not_run" }
