@@ -33,7 +33,8 @@ const (
 // Attachment is how an interface is guarded.
 type Attachment struct {
 	Interface string
-	Mode      Mode   // Native or Generic; "" when not attached
+	Mode      Mode // Native or Generic; "" when not attached
+	MTU       int
 	Reason    string // the kernel's reason why not native, when we asked for it
 	LinkID    uint32
 	ProgramID uint32       // what the link runs
@@ -238,6 +239,7 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 	if at.Refused, err = g.Tables.RefusedFrom(device.Attrs().Index); err != nil {
 		return at, fmt.Errorf("%s: %w", name, err)
 	}
+	at.MTU = device.Attrs().MTU
 	if at.Mode = modeOf(device); at.Mode == Native {
 		at.Late = int(max(0, netdev.VethQueues(name)-a.queues.Load()))
 	}

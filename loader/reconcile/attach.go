@@ -98,6 +98,7 @@ func (e *Engine) followRenames() {
 	}
 	rename(e.drift.indexes, renamed)
 	rename(e.sights, renamed)
+	rename(e.takings, renamed)
 	rename(e.unnamed, renamed)
 	targets := e.targets()
 	for name, now := range renamed {
@@ -190,12 +191,16 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 		return at, err
 	}
 	e.drift.indexes[name] = index(name)
+	e.noteTaking(name, at)
 	if err := e.countIngress(); err != nil {
 		return at, err
 	}
 	line := fmt.Sprintf("%s: attached (%s)", name, at.Mode)
 	if at.Adopted {
 		line = fmt.Sprintf("%s: adopted (%s), no gap", name, at.Mode)
+	}
+	if at.Kept != nil {
+		line = at.Kept.Error()
 	}
 	if at.Mode == loader.Generic && at.Reason != "" {
 		line += fmt.Sprintf("; %s: %s", GenericCost, at.Reason)

@@ -85,6 +85,7 @@ type Engine struct {
 	poked       chan struct{}      // something else may be due next
 	drift       drift
 	sights      map[string]*sight // of interfaces
+	takings     map[string]taking // of interfaces
 	done        chan struct{}     // closed when detach took the last interface
 
 	backstopKept bool // the config file turns it off, and this start kept it on
@@ -128,6 +129,7 @@ func Open(o Options) (*Engine, error) {
 		noted:    map[string]Problem{},
 		drift:    newDrift(),
 		sights:   map[string]*sight{},
+		takings:  map[string]taking{},
 		lookout:  newLookout(time.Now()),
 		done:     make(chan struct{}),
 	}, nil

@@ -74,6 +74,7 @@ func (e *Engine) follow(change netdev.Change) {
 	e.mend()
 	if !e.isDone() {
 		e.inspectPart("program", e.mendPrograms)
+		e.tryMTUs()
 		e.setUp(change.SetUp)
 	}
 }
