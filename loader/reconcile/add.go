@@ -11,6 +11,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 )
 
 // Add makes or updates CLI claims, all or none.
@@ -61,7 +62,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 	if r.DryRun {
 		entries := standing(claims, ahead.after)
 		listing := e.listing(entries)
-		listing.Total, listing.Changed, listing.Was, listing.Foreseen = ahead.after.Entries.Len(), &changed, were(entries, plan), ahead.foreseen()
+		listing.Total, listing.Changed, listing.Was, listing.Foreseen = ahead.after.Entries.Len(), &changed, query.FormersOf(entries, plan), ahead.foreseen()
 		listing.Warnings = ahead.warnings
 		return listing, nil
 	}
@@ -70,7 +71,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 	}
 	entries := standing(claims, e.view.Policy)
 	listing := e.listing(entries)
-	listing.Changed, listing.Was, listing.Warnings = &changed, were(entries, plan), e.view.Warnings(before, plan, entries)
+	listing.Changed, listing.Was, listing.Warnings = &changed, query.FormersOf(entries, plan), e.view.Warnings(before, plan, entries)
 	return listing, nil
 }
 
@@ -248,5 +249,5 @@ func standing(claims []policy.Claim, state policy.State) []policy.Entry {
 }
 
 func (e *Engine) listing(entries []policy.Entry) Listing {
-	return Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.Policy.Entries.Len(), Entries: e.view.entries(entries)}
+	return Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.Policy.Entries.Len(), Entries: e.view.query().Entries(entries)}
 }

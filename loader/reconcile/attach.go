@@ -259,7 +259,7 @@ func (e *Engine) announce() {
 	e.probe()
 	var audits []string
 	how := e.howTo(policy.Enforce)
-	for _, s := range e.view.modes() {
+	for _, s := range e.view.query().Services() {
 		if s.Mode == policy.Audit {
 			audits = append(audits, s.Name)
 		}

@@ -146,12 +146,3 @@ func OtherLookups(others []loader.Lookup, err error) (problems []Problem) {
 	}
 	return problems
 }
-
-// backstop reports the second door; nil when there is none.
-func (v *view) backstop() *Backstop {
-	at, err := v.gate.Backstop()
-	if err != nil || at == (loader.Backstop{}) {
-		return nil
-	}
-	return &Backstop{LinkID: at.LinkID, ProgramID: at.ProgramID, Attached: at.Attached}
-}

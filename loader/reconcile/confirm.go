@@ -7,6 +7,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -39,7 +40,7 @@ func (e *Engine) Confirm(ctx context.Context, by Caller, _ ConfirmRequest) (Wait
 		return Waiting{}, fmt.Errorf("record in %s: %w", e.options.State, err)
 	}
 	record.After = e.lastGeneration()
-	e.pending, e.last = nil, lastChange(*record)
+	e.pending, e.last = nil, query.ChangeOf(*record)
 	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), attributes(by)...)
 	return was, nil
 }
@@ -80,11 +81,7 @@ func (e *Engine) waiting() *Waiting {
 	if e.pending == nil {
 		return nil
 	}
-	return reportWaiting(*e.pending, e.left())
-}
-
-func reportWaiting(c store.Confirm, left time.Duration) *Waiting {
-	return &Waiting{Command: c.Command, Generation: c.Generation, Deadline: c.Deadline, Left: int(max(left, 0).Round(time.Second) / time.Second)}
+	return query.WaitingOf(*e.pending, e.left())
 }
 
 // settled refuses what people change while a change waits. It would be taken back

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -90,7 +91,7 @@ func (e *Engine) logCut(by Caller) error {
 		return fmt.Errorf("connections were cut, and it is not noted in the history: %w", err)
 	}
 	record.After = e.lastGeneration()
-	e.last = lastChange(*record)
+	e.last = query.ChangeOf(*record)
 	return nil
 }
 

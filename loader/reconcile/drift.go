@@ -225,7 +225,7 @@ func (e *Engine) unseen() (unknown []netip.Prefix, err error) {
 	port := e.view.Policy.Services[0].Ports[0]
 	for i := range min(canaries, len(checked)) {
 		p := checked[i*len(checked)/min(canaries, len(checked))]
-		answer, err := e.view.gate.Ask(attached[0], opening(p.Addr(), port))
+		answer, err := e.view.gate.AskOpening(attached[0], p.Addr(), port.Protocol == policy.TCP, port.Number)
 		if err != nil {
 			return nil, err
 		}

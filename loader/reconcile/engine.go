@@ -8,7 +8,6 @@ import (
 	gomaps "maps"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -186,16 +186,16 @@ func (e *Engine) status() Status {
 	return Status{
 		Enforcing:  enforcing(e.problems),
 		Problems:   e.problems,
-		Interfaces: e.view.interfaces(),
-		Backstop:   e.view.backstop(),
+		Interfaces: e.view.query().Interfaces(),
+		Backstop:   e.view.query().Backstop(),
 		Generation: e.view.gate.Tables.Generation(),
 		Entries:    e.view.Policy.Entries.Len() - ended,
 		Ended:      ended,
 		Owners:     len(e.tally.Owners),
 		Expiring:   e.tally.Ending(e.view.now(), Soon),
-		Services:   e.view.modes(),
+		Services:   e.view.query().Services(),
 		Origins:    e.origins(),
-		Suspended:  reportSuspensions(e.view.Overrides),
+		Suspended:  query.SuspensionsOf(e.view.Overrides),
 		LastChange: e.last,
 		Confirm:    e.waiting(),
 		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
@@ -215,14 +215,14 @@ func (e *Engine) origins() []OriginStatus {
 	for origin := range e.failing {
 		counts[origin] += 0
 	}
-	return originStatuses(counts, e.failing)
+	return query.OriginsOf(counts, e.failing)
 }
 
 // Stats implements the question.
 func (e *Engine) Stats(context.Context) (Stats, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s, err := e.view.stats(e.tally.Owners)
+	s, err := e.view.query().Stats(e.tally.Owners)
 	s.Owners = e.withMisses(s.Owners)
 	s.EventsLost, s.Repairs = e.lookout.log.Lost(), gomaps.Clone(e.drift.counts)
 	return s, err
@@ -232,7 +232,7 @@ func (e *Engine) Stats(context.Context) (Stats, error) {
 func (e *Engine) List(_ context.Context, r ListRequest) (Listing, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.list(r)
+	return e.view.query().List(r)
 }
 
 // Export implements the question. It holds up no change while it writes.
@@ -247,7 +247,7 @@ func (e *Engine) Export(_ context.Context, all bool, w io.Writer) error {
 func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]CheckResult, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.check(addrs, port)
+	return e.view.query().Check(addrs, port)
 }
 
 // Families counts the entries of IPv4 and IPv6.
@@ -255,16 +255,4 @@ func (e *Engine) Families() (ipv4, ipv6 int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.view.Policy.Entries.Families()
-}
-
-func originStatuses(counts map[policy.Origin]int, failing map[policy.Origin]error) []OriginStatus {
-	all := []OriginStatus{}
-	for _, origin := range slices.Sorted(gomaps.Keys(counts)) {
-		s := OriginStatus{Name: origin, Entries: counts[origin]}
-		if err := failing[origin]; err != nil {
-			s.Error = err.Error()
-		}
-		all = append(all, s)
-	}
-	return all
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 )
 
 // This file warns of what ends soon: a customer whose entry ends is a customer who is
@@ -27,7 +28,7 @@ func (e *Engine) tellExpiring(now time.Time) {
 	}
 	var next *policy.Entry
 	for entry := range e.view.Policy.Entries.All() {
-		if endsWithin(&entry.Until, wall, Soon) && (next == nil || entry.Until.Before(next.Until)) {
+		if query.EndsWithin(&entry.Until, wall, Soon) && (next == nil || entry.Until.Before(next.Until)) {
 			next = entry
 		}
 	}

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -56,11 +56,6 @@ func listed(entries []policy.Entry) []string {
 	return lines
 }
 
-// lastChange is what status tells of a record.
-func lastChange(r store.Record) *Change {
-	return &Change{Time: r.Time, Generation: r.After, Command: r.Command, Reason: r.Reason, UID: r.UID, PID: r.PID, LoginUID: r.LoginUID}
-}
-
 // flushLog writes to the change log what it misses. The caller holds the mutex.
 func (e *Engine) flushLog() {
 	delete(e.noted, "change_log")
@@ -74,22 +69,7 @@ func (e *Engine) flushLog() {
 
 // History implements the question. It waits for no change: it reads what is on disk.
 func (e *Engine) History(_ context.Context, last int) (History, error) {
-	return history(e.store, last)
-}
-
-// history is the last records of kept, the newest at the end; all when last is 0.
-func history(kept *store.Store, last int) (History, error) {
-	h := History{Changes: []store.Record{}}
-	for record, err := range kept.Changes(store.NewestFirst) {
-		if err != nil {
-			return h, fmt.Errorf("read the change log: %w", err)
-		}
-		if h.Changes = append(h.Changes, record); len(h.Changes) == last {
-			break
-		}
-	}
-	slices.Reverse(h.Changes)
-	return h, nil
+	return query.History(e.store, last)
 }
 
 // History implements the question. It needs no pins: what was done is worth knowing
@@ -100,7 +80,7 @@ func (o Offline) History(_ context.Context, last int) (History, error) {
 		return History{}, err
 	}
 	defer kept.Close()
-	h, err := history(kept, last)
+	h, err := query.History(kept, last)
 	if err != nil || len(h.Changes) > 0 {
 		return h, err
 	}

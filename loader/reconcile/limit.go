@@ -8,6 +8,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -27,7 +28,7 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 	if _, err := e.make(change{by: by, command: "limit", edit: desired.Edit{Overrides: over}}); err != nil {
 		return LimitResult{}, err
 	}
-	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: reportLimit(e.view.Overrides, r.Owner)}
+	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: query.LimitOf(e.view.Overrides, r.Owner)}
 	what := "no limit"
 	if l := result.Limit; l != nil {
 		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
@@ -53,13 +54,4 @@ func (e *Engine) limiting(r LimitRequest) (desired.OverridesEdit, error) {
 	}
 	l := store.Limit{Owner: r.Owner, PerSecond: r.PerSecond, Burst: burst}
 	return desired.OverridesEdit{Limit: []store.Limit{l}}, desired.CheckLimit(l)
-}
-
-// reportLimit is that of an owner, nil for none.
-func reportLimit(o desired.Overrides, owner string) *Limit {
-	l, found := o.Limits[owner]
-	if !found {
-		return nil
-	}
-	return &Limit{PerSecond: l.PerSecond, Burst: l.Burst}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/events"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -34,11 +35,11 @@ func (e *Engine) Live(_ context.Context, rows int) (Live, error) {
 		Talkers: e.lookout.sketch.Snapshot(now, rows), EventsLost: e.lookout.log.Lost(),
 	}
 	var s Stats
-	if err := e.view.gate.EachCounters(func(name string, c maps.Counters) error { return countSeries(&s, "xdp", name, c) }); err != nil {
+	if err := e.view.gate.EachCounters(func(name string, c maps.Counters) error { return query.CountSeries(&s, "xdp", name, c) }); err != nil {
 		return l, err
 	}
 	if counters, ok := e.view.gate.BackstopCounters(); ok {
-		if err := countSeries(&s, "backstop", "", counters); err != nil {
+		if err := query.CountSeries(&s, "backstop", "", counters); err != nil {
 			return l, err
 		}
 	}
@@ -54,7 +55,7 @@ func (e *Engine) see() (*seen, error) {
 		}
 	}
 	defer e.mu.Unlock()
-	owners, err := e.view.owners(e.tally.Owners)
+	owners, err := e.view.query().Owners(e.tally.Owners)
 	now := &seen{e.status(), owners.Owners}
 	e.lookout.seen.Store(now)
 	return now, err

@@ -113,7 +113,7 @@ func (s *samples) Classify(suspects []events.Event) []*talkers.Near {
 			continue
 		}
 		if _, known := s.used[entry.Prefix]; !known && idle {
-			s.used[entry.Prefix] = e.view.reported(entry).LastSeen
+			s.used[entry.Prefix] = e.view.query().Entry(entry).LastSeen
 		}
 		misses[i] = &talkers.Near{Prefix: entry.Prefix, Owner: s.entries.OwnerOf(entry), LastSeen: s.used[entry.Prefix]}
 	}

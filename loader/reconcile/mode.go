@@ -20,19 +20,6 @@ import (
 // longestAudit bounds --for: what lasts longer is meant to stay.
 const longestAudit = 7 * 24 * time.Hour
 
-// modes are the services as they are now, with the end of an audit that has one.
-func (v *view) modes() []Service {
-	all := []Service{}
-	for _, s := range v.Policy.Services {
-		now := Service{Service: s}
-		if s.Mode != policy.Audit && v.Auditing(s, compile.Boottime()) {
-			now.Mode, now.Until = policy.Audit, v.clock.At(v.Audits.Until(s))
-		}
-		all = append(all, now)
-	}
-	return all
-}
-
 // Mode starts or ends audits that have an end.
 func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, error) {
 	if err := e.begin(ctx); err != nil {
@@ -84,7 +71,7 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 }
 
 func (e *Engine) modes() Modes {
-	return Modes{Generation: e.view.gate.Tables.Generation(), Services: e.view.modes()}
+	return Modes{Generation: e.view.gate.Tables.Generation(), Services: e.view.query().Services()}
 }
 
 // servicesNamed returns the services of these names, all when there is none.

@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -61,7 +62,7 @@ func (o Offline) recall(v *view) (*Change, error) {
 	if last, found, err := kept.LastRecord(); err != nil {
 		return nil, err
 	} else if found {
-		change = lastChange(last)
+		change = query.ChangeOf(last)
 	}
 	audits := desired.Audits{}
 	for key, into := range map[string]any{store.MetaSince: &v.since, metaAudits: &audits} {
@@ -93,7 +94,7 @@ func (o Offline) recall(v *view) (*Change, error) {
 	v.Audits = audits
 	if pending, found, e := kept.Pending(); err == nil && found {
 		bootID, _ := store.BootID()
-		v.waits = reportWaiting(pending, pending.Left(time.Now(), bootID, compile.Boottime()))
+		v.waits = query.WaitingOf(pending, pending.Left(time.Now(), bootID, compile.Boottime()))
 	} else {
 		err = errors.Join(err, e)
 	}
@@ -111,9 +112,9 @@ func (o Offline) Status(context.Context) (Status, error) {
 	counted := desired.CountAll(v.State)
 	ended := counted.Ended(v.now())
 	status := Status{
-		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.interfaces(), Backstop: v.backstop(),
+		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.query().Interfaces(), Backstop: v.query().Backstop(),
 		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(counted.Owners), Expiring: counted.Ending(v.now(), Soon),
-		Services: v.modes(), Suspended: reportSuspensions(v.Overrides), Origins: originStatuses(v.Origins(counted.Made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
+		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Origins: query.OriginsOf(v.Origins(counted.Made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}
 	findUncovered(&status, v.gate.Attached())
 	return status, nil
@@ -126,7 +127,7 @@ func (o Offline) Stats(context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	defer v.gate.Close()
-	return v.stats(desired.CountAll(v.State).Owners)
+	return v.query().Stats(desired.CountAll(v.State).Owners)
 }
 
 // List implements the question.
@@ -136,7 +137,7 @@ func (o Offline) List(_ context.Context, r ListRequest) (Listing, error) {
 		return Listing{}, err
 	}
 	defer v.gate.Close()
-	return v.list(r)
+	return v.query().List(r)
 }
 
 // Export implements the question.
@@ -156,7 +157,7 @@ func (o Offline) Check(_ context.Context, addrs []netip.Addr, port *policy.Port)
 		return nil, err
 	}
 	defer v.gate.Close()
-	return v.check(addrs, port)
+	return v.query().Check(addrs, port)
 }
 
 // Detach opens the gate without a daemon.

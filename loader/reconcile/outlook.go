@@ -56,7 +56,7 @@ func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time
 		if len(cuts.lost(old)) == 0 {
 			continue
 		}
-		if used := e.view.reported(old); used.LastSeen != nil && !used.LastSeen.Before(since) {
+		if used := e.view.query().Entry(old); used.LastSeen != nil && !used.LastSeen.Before(since) {
 			cuts.entry(old, used.LastSeen)
 		}
 	}
@@ -71,7 +71,7 @@ func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time
 			cuts.connection(peer, slices.Contains(c.peers, peer))
 		}
 	}
-	c.ahead.cuts = cuts.sorted(e.view.reported)
+	c.ahead.cuts = cuts.sorted(e.view.query().Entry)
 }
 
 // SumCuts is one line for cuts, of which there are some.

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
@@ -108,8 +107,8 @@ func (e *Engine) forgetOwnerUse(gone []string) error {
 	return nil
 }
 
-// ownerUse is what was ever counted for an owner.
-func (v *view) ownerUse(name string) (store.OwnerUse, error) {
+// Owner implements query.Usage: it is what was ever counted for an owner.
+func (v *view) Owner(name string) (store.OwnerUse, error) {
 	before := v.ownerCounts.Before[name]
 	use := store.OwnerUse{Passed: before.Passed, Audited: before.Audited, Dropped: map[string]uint64{}, LastSeen: before.LastSeen}
 	maps.Copy(use.Dropped, before.Dropped)
@@ -146,7 +145,7 @@ func (e *Engine) keepOwnerUse() {
 func (e *Engine) saveOwnerUse() error {
 	changed := map[string]store.OwnerUse{}
 	for name := range e.view.numbers.Of {
-		use, err := e.view.ownerUse(name)
+		use, err := e.view.Owner(name)
 		if err != nil {
 			return err
 		}
@@ -173,7 +172,7 @@ func sameUse(a, b store.OwnerUse) bool {
 func (e *Engine) Owners(context.Context) (Owners, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.owners(e.tally.Owners)
+	return e.view.query().Owners(e.tally.Owners)
 }
 
 // Owners implements the question.
@@ -183,35 +182,5 @@ func (o Offline) Owners(context.Context) (Owners, error) {
 		return Owners{}, err
 	}
 	defer v.gate.Close()
-	return v.owners(desired.CountAll(v.State).Owners)
-}
-
-// owners reports every owner; prefixes says how many each has.
-func (v *view) owners(prefixes map[string]int) (Owners, error) {
-	all := Owners{Owners: []Owner{}, Suspended: reportSuspensions(v.Overrides)}
-	var names []string
-	for name := range prefixes {
-		names = append(names, name)
-	}
-	names = slices.AppendSeq(names, v.Overrides.NamedOwners)
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		use, err := v.ownerUse(name)
-		if err != nil {
-			return all, err
-		}
-		o := Owner{
-			Owner: name, Prefixes: prefixes[name], Passed: use.Passed, Dropped: use.Dropped, Audited: use.Audited,
-			Limit: reportLimit(v.Overrides, name),
-		}
-		if !use.LastSeen.IsZero() {
-			o.LastSeen = &use.LastSeen
-		}
-		if by, found := v.Suspensions[store.Subject{Owner: name}]; found {
-			one := reportSuspension(by)
-			o.Suspended = &one
-		}
-		all.Owners = append(all.Owners, o)
-	}
-	return all, nil
+	return v.query().Owners(desired.CountAll(v.State).Owners)
 }

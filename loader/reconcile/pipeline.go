@@ -11,6 +11,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
@@ -264,7 +265,7 @@ func (e *Engine) recorded(c change, done store.Change) {
 	e.compiler.Owners.Dirty = false
 	if done.Log != nil {
 		done.Log.After = done.Generation
-		e.last = lastChange(*done.Log)
+		e.last = query.ChangeOf(*done.Log)
 	}
 	if done.UndoData != nil {
 		e.store.PruneArchives(done.Generation)

@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -60,14 +61,14 @@ func Preview(o Options) (Plan, error) {
 	report := func(entries []policy.Entry) []Entry {
 		out := []Entry{}
 		for _, e := range entries {
-			out = append(out, entry(e, store.Use{}))
+			out = append(out, query.EntryOf(e, store.Use{}))
 		}
 		return out
 	}
 	return Plan{
 		Generation: last.Generation, Total: next.Policy.Entries.Len(),
-		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: formers(plan.Was),
-		Services: serviceChanges(plan.Services), Opens: plan.Opens, Foreseen: ahead.foreseen(),
+		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: query.Formers(plan.Was),
+		Services: query.ServiceChangesOf(plan.Services), Opens: plan.Opens, Foreseen: ahead.foreseen(),
 	}, nil
 }
 

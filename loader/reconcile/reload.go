@@ -8,6 +8,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 )
 
 // Reload reads every declared origin again. One bad line refuses the whole reload.
@@ -103,16 +104,8 @@ func (e *Engine) stillFailing(read reading) map[policy.Origin]error {
 func (e *Engine) planned(plan policy.Plan, ahead *outlook) Plan {
 	return Plan{
 		Generation: e.view.gate.Tables.Generation(), Total: ahead.after.Entries.Len(),
-		Added: e.view.entries(plan.Added), Removed: e.view.entries(plan.Removed), Changed: e.view.entries(plan.Changed), Was: formers(plan.Was),
-		Services: serviceChanges(plan.Services), Opens: plan.Opens,
+		Added: e.view.query().Entries(plan.Added), Removed: e.view.query().Entries(plan.Removed), Changed: e.view.query().Entries(plan.Changed), Was: query.Formers(plan.Was),
+		Services: query.ServiceChangesOf(plan.Services), Opens: plan.Opens,
 		Warnings: ahead.warnings, Foreseen: ahead.foreseen(),
 	}
-}
-
-func serviceChanges(changes []policy.ServiceChange) []ServiceChange {
-	var out []ServiceChange
-	for _, c := range changes {
-		out = append(out, ServiceChange{Name: c.Name(), ServiceChange: c})
-	}
-	return out
 }

@@ -66,7 +66,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	if err != nil {
 		return Listing{}, err
 	}
-	before := e.view.entries(gone)
+	before := e.view.query().Entries(gone)
 	_, err = e.make(change{
 		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: desired.Edit{Claims: edit}, peers: r.Sessions,
 		dryRun: r.DryRun, ahead: ahead,

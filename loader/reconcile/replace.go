@@ -103,7 +103,7 @@ func (e *Engine) replacing(claims []policy.Claim, named map[netip.Prefix]string)
 
 // named are the entries of state that claims are part of.
 func (e *Engine) named(claims []policy.Claim, state policy.State) []Entry {
-	return e.view.entries(standing(claims, state))
+	return e.view.query().Entries(standing(claims, state))
 }
 
 // kept are the entries that are declared, and not among those named.
@@ -115,5 +115,5 @@ func (e *Engine) kept(named map[netip.Prefix]string) []Entry {
 			kept = append(kept, *entry)
 		}
 	}
-	return e.view.entries(kept)
+	return e.view.query().Entries(kept)
 }

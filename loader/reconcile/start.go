@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -216,7 +217,7 @@ func (e *Engine) recallCounts() error {
 	if last, found, err := e.store.LastRecord(); err != nil {
 		return err
 	} else if found {
-		e.last = lastChange(last)
+		e.last = query.ChangeOf(last)
 	}
 	if err := errors.Join(e.countSince(), e.view.uses.begin(e.store, e.view.gate.Tables)); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -179,7 +180,7 @@ func (e *Engine) stoppedBy(s Subject) []string {
 func (e *Engine) suspendResult(s Subject, subject store.Subject) SuspendResult {
 	r := SuspendResult{Generation: e.view.gate.Tables.Generation(), Subject: subject.String(), Still: e.stoppedBy(s)}
 	if by, found := e.view.Suspensions[subject]; found {
-		one := reportSuspension(by)
+		one := query.SuspensionOf(by)
 		r.Suspended = &one
 	}
 	if s.Owner != "" {
@@ -190,10 +191,6 @@ func (e *Engine) suspendResult(s Subject, subject store.Subject) SuspendResult {
 		r.Prefixes++
 	}
 	return r
-}
-
-func reportSuspension(s store.Suspension) Suspension {
-	return Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, By: s.UID, Nested: s.Nested, Held: len(s.Held)}
 }
 
 // openWithin are the entries of others in the network of owner, who is suspended in
@@ -209,13 +206,4 @@ func openWithin(state policy.State, owner string) []Whose {
 	}
 	slices.SortFunc(open, func(a, b Whose) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	return slices.Compact(open)
-}
-
-// reportSuspensions reports all of o: prefixes by address, then owners by name.
-func reportSuspensions(o desired.Overrides) []Suspension {
-	all := []Suspension{}
-	for _, s := range o.SortedSuspensions() {
-		all = append(all, reportSuspension(s))
-	}
-	return all
 }

@@ -182,68 +182,20 @@ func (v *view) use(prefix netip.Prefix, saved store.Use) (store.Use, error) {
 	return saved, nil
 }
 
-// chunk is how many entries are looked at in one go.
-const chunk = 4096
-
-// report returns entries with their use.
-func (v *view) report(entries []*policy.Entry) ([]Entry, error) {
-	out := make([]Entry, 0, len(entries))
-	prefixes := make([]netip.Prefix, 0, min(len(entries), chunk))
-	for len(entries) > 0 {
-		some := entries[:min(len(entries), chunk)]
-		entries = entries[len(some):]
-		prefixes = prefixes[:0]
-		for _, e := range some {
-			prefixes = append(prefixes, e.Prefix)
-		}
-		saved, err := v.saved(prefixes)
-		if err != nil {
+// Of implements query.Usage.
+func (v *view) Of(prefixes []netip.Prefix) ([]store.Use, error) {
+	saved, err := v.saved(prefixes)
+	if err != nil {
+		return nil, err
+	}
+	used := make([]store.Use, len(prefixes))
+	for i, prefix := range prefixes {
+		if used[i], err = v.use(prefix, saved[prefix]); err != nil {
 			return nil, err
 		}
-		for _, e := range some {
-			use, err := v.use(e.Prefix, saved[e.Prefix])
-			if err != nil {
-				return nil, err
-			}
-			one := entry(*e, use)
-			out = append(out, v.placed(one, e))
-		}
 	}
-	return out, nil
+	return used, nil
 }
 
-// placed is one, which reports e, with what holds at its place in the list.
-func (v *view) placed(one Entry, e *policy.Entry) Entry {
-	one.Suspended = v.Policy.IsSuspended(e)
-	one.Ended = !e.Until.IsZero() && !e.Until.After(v.now())
-	if prefix, owner := v.Policy.SuspendedBy(e); prefix.IsValid() {
-		one.SuspendedBy = prefix.String()
-	} else {
-		one.SuspendedBy = owner
-	}
-	if owner := v.Policy.OwnerOf(e); owner != e.Owner {
-		one.CountsFor = owner
-	}
-	return one
-}
-
-// entry reports e with its use.
-func entry(e policy.Entry, use store.Use) Entry {
-	r := Entry{
-		Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Until: some(e.Until), Note: e.Note,
-		Origins: e.Origins(), Hits: use.Hits, Suspended: e.Suspended,
-		LastSeen: some(use.LastSeen), FirstEnforced: some(use.FirstEnforced),
-	}
-	if r.Services == nil {
-		r.Services = []string{}
-	}
-	return r
-}
-
-// some is nil for the zero time, which is "never".
-func some(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
-}
+// chunk is how many entries are looked at in one go.
+const chunk = 4096

@@ -15,6 +15,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/maps"
 )
@@ -34,84 +35,19 @@ type view struct {
 	ownerCounts   ownerCounts
 }
 
+// query is v as package query has it, for as long as v does not change.
+func (v *view) query() *query.View {
+	return &query.View{
+		State: v.State, Generation: v.gate.Tables.Generation(), Gate: v.gate, Clock: v.clock, Usage: v, Since: v.since,
+	}
+}
+
 // saved is what the database knows of the use of prefixes.
 func (v *view) saved(prefixes []netip.Prefix) (map[netip.Prefix]store.Use, error) {
 	if v.kept == nil {
 		return v.known, nil
 	}
 	return v.kept.UseOf(prefixes)
-}
-
-// entries reports entries, with as much of their use as can be read: the change that
-// they tell of is made.
-func (v *view) entries(entries []policy.Entry) []Entry {
-	all := make([]*policy.Entry, len(entries))
-	for i := range entries {
-		all[i] = &entries[i]
-	}
-	out, err := v.report(all)
-	if err != nil {
-		out = out[:0]
-		for _, e := range entries {
-			out = append(out, entry(e, store.Use{}))
-		}
-	}
-	return out
-}
-
-// reported is entries of one.
-func (v *view) reported(e *policy.Entry) Entry { return v.entries([]policy.Entry{*e})[0] }
-
-// stats reads the counters of every interface, and of owners with so many prefixes.
-func (v *view) stats(prefixes map[string]int) (Stats, error) {
-	s := Stats{Counters: []Counter{}, Since: v.since}
-	owners, err := v.owners(prefixes)
-	if err != nil {
-		return s, err
-	}
-	s.Owners = owners.Owners
-	for _, name := range v.gate.Attached() {
-		counters, err := v.gate.Counters(name)
-		if err != nil {
-			return s, err
-		}
-		if err := countSeries(&s, "xdp", name, counters); err != nil {
-			return s, err
-		}
-	}
-	if counters, ok := v.gate.BackstopCounters(); ok {
-		return s, countSeries(&s, "backstop", "", counters)
-	}
-	return s, nil
-}
-
-// countSeries adds every series of one program.
-func countSeries(s *Stats, layer, name string, counters maps.Counters) error {
-	series, counts, err := counters.Read()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", layer, name, err)
-	}
-	for i, at := range series {
-		s.Counters = append(s.Counters, Counter{
-			Interface: name, Layer: layer,
-			Verdict: at.Verdict.String(), Reason: at.Reason.String(), Family: at.Family.String(),
-			Packets: counts[i].Packets, Bytes: counts[i].Bytes,
-		})
-	}
-	return nil
-}
-
-// interfaces asks the kernel how each interface is guarded.
-func (v *view) interfaces() []Interface {
-	all := []Interface{}
-	for _, name := range v.gate.Attached() {
-		at, _ := v.gate.Inspect(name) // what cannot be read is not attached
-		all = append(all, Interface{
-			Name: name, Attach: string(at.Mode), Reason: at.Reason,
-			LinkID: at.LinkID, ProgramID: at.ProgramID, Attached: at.Mode != "", BackstopRefused: at.Refused,
-		})
-	}
-	return all
 }
 
 // never are sources that cannot be listed: a broadcast and a multicast address.
@@ -123,13 +59,13 @@ var never = []netip.Addr{netip.MustParseAddr("255.255.255.255"), netip.MustParse
 func (v *view) probe() []Problem {
 	problems := []Problem{}
 	guarded := false
-	for _, at := range v.interfaces() {
+	for _, at := range v.query().Interfaces() {
 		guarded = guarded || at.Attached
 		problems = append(problems, v.probeInterface(at.Name)...)
 	}
 	if !guarded {
 		text := "no interface is guarded: everything passes"
-		if v.backstop() != nil {
+		if v.query().Backstop() != nil {
 			text = "no interface is guarded: only the backstop refuses"
 		}
 		problems = append(problems, Problem{Code: "not_attached", Text: text, Hint: "ip -br link"})
@@ -143,7 +79,7 @@ func (v *view) probe() []Problem {
 			Hint: "systemctl restart xdpallow",
 		})
 	}
-	for _, s := range v.modes() {
+	for _, s := range v.query().Services() {
 		if s.Mode != policy.Audit {
 			continue
 		}
@@ -183,7 +119,7 @@ func (v *view) probeInterface(name string) []Problem {
 			continue
 		}
 		for _, source := range never {
-			answer, err := v.gate.Ask(name, opening(source, s.Ports[0]))
+			answer, err := v.gate.AskOpening(name, source, s.Ports[0].Protocol == policy.TCP, s.Ports[0].Number)
 			if err != nil {
 				return problem("canary", "xdpallow status", "the canary could not fly: %v", err)
 			}

@@ -1,27 +1,32 @@
-package reconcile
+package loader
 
 import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/xdpallow/xdpallow/maps"
 	"golang.org/x/sys/unix"
-
-	"github.com/xdpallow/xdpallow/loader/policy"
 )
+
+// AskOpening runs the program of an attached interface on the smallest frame by which source
+// opens port: a SYN, or a datagram where it is not TCP. Nothing is sent and nothing counted.
+func (g *Gate) AskOpening(name string, source netip.Addr, tcp bool, port uint16) (maps.Answer, error) {
+	return g.Ask(name, opening(source, tcp, port))
+}
 
 // opening is the smallest frame by which source opens port: a SYN, or a datagram.
 // The filter reads no checksum and no destination address, so neither is set.
-func opening(source netip.Addr, port policy.Port) []byte {
+func opening(source netip.Addr, tcp bool, port uint16) []byte {
 	const ethernet, tcpHeader, udpHeader, syn = 14, 20, 8, 0x02
 	transport := make([]byte, udpHeader)
 	protocol := byte(unix.IPPROTO_UDP)
-	if port.Protocol == policy.TCP {
+	if tcp {
 		transport = make([]byte, tcpHeader)
 		transport[12], transport[13] = tcpHeader/4<<4, syn
 		protocol = unix.IPPROTO_TCP
 	}
 	binary.BigEndian.PutUint16(transport[0:], 40000)
-	binary.BigEndian.PutUint16(transport[2:], port.Number)
+	binary.BigEndian.PutUint16(transport[2:], port)
 
 	frame := make([]byte, ethernet)
 	if source.Is4() {

@@ -1,4 +1,4 @@
-package reconcile
+package query
 
 import (
 	"cmp"
@@ -7,15 +7,16 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // This file says what happens to a source and why.
 
-// check asks the twin what happens to openings from addrs, and the state why: for each
+// Check asks the twin what happens to openings from addrs, and the state why: for each
 // address in the order given, at port or at every protected one.
-func (v *view) check(addrs []netip.Addr, port *policy.Port) ([]CheckResult, error) {
+func (v *View) Check(addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
 	var ports []policy.Port
 	for _, s := range v.Policy.Services {
 		ports = append(ports, s.Ports...)
@@ -24,12 +25,12 @@ func (v *view) check(addrs []netip.Addr, port *policy.Port) ([]CheckResult, erro
 	if port != nil {
 		ports = []policy.Port{*port}
 	}
-	interfaces := v.interfaces()
-	i := slices.IndexFunc(interfaces, func(i Interface) bool { return i.Attached })
+	interfaces := v.Interfaces()
+	i := slices.IndexFunc(interfaces, func(i api.Interface) bool { return i.Attached })
 	if i < 0 {
 		return nil, &policy.Refused{What: "no interface is attached, so no packet is judged by the gate", Hint: "xdpallow status"}
 	}
-	results := make([]CheckResult, 0, len(addrs)*len(ports))
+	results := make([]api.CheckResult, 0, len(addrs)*len(ports))
 	for _, addr := range addrs {
 		addr = addr.Unmap()
 		if addr.Zone() != "" {
@@ -46,12 +47,12 @@ func (v *view) check(addrs []netip.Addr, port *policy.Port) ([]CheckResult, erro
 	return results, nil
 }
 
-func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckResult, error) {
-	r := CheckResult{
-		Address: addr, Port: port, Services: []string{}, Origins: []policy.Origin{}, Covering: []Covering{}, Nearest: []Near{},
-		Generation: v.gate.Tables.Generation(),
+func (v *View) checkPort(at string, addr netip.Addr, port policy.Port) (api.CheckResult, error) {
+	r := api.CheckResult{
+		Address: addr, Port: port, Services: []string{}, Origins: []policy.Origin{}, Covering: []api.Covering{}, Nearest: []api.Near{},
+		Generation: v.Generation,
 	}
-	answer, err := v.gate.Ask(at, opening(addr, port))
+	answer, err := v.Gate.AskOpening(at, addr, port.Protocol == policy.TCP, port.Number)
 	if err != nil {
 		return r, fmt.Errorf("check %s: %w", addr, err)
 	}
@@ -68,7 +69,7 @@ func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckRes
 		r.CountsFor, r.Suspension = v.whose(e)
 	}
 	for e := range v.Policy.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
-		r.Covering = append(r.Covering, Covering{
+		r.Covering = append(r.Covering, api.Covering{
 			Prefix: e.Prefix, Owner: e.Owner, Services: append([]string{}, e.Services...), Until: some(e.Until),
 			Reason: v.Policy.Alone(e, service.Name, now),
 		})
@@ -80,13 +81,13 @@ func (v *view) checkPort(at string, addr netip.Addr, port policy.Port) (CheckRes
 }
 
 // whose says for whom e counts, where that is not its owner, and what stops it.
-func (v *view) whose(e *policy.Entry) (countsFor string, by *Suspension) {
+func (v *View) whose(e *policy.Entry) (countsFor string, by *api.Suspension) {
 	if owner := v.Policy.OwnerOf(e); owner != e.Owner {
 		countsFor = owner
 	}
 	prefix, owner := v.Policy.SuspendedBy(e)
 	if s, found := v.Suspensions[store.Subject{Prefix: prefix, Owner: owner}]; found {
-		one := reportSuspension(s)
+		one := SuspensionOf(s)
 		by = &one
 	}
 	return countsFor, by
@@ -102,16 +103,16 @@ const (
 // nearest are the entries for service beside addr, which none of them covers: those with
 // which it has most bits in common. Where few let somebody in, those that do not any more
 // are among them.
-func (v *view) nearest(addr netip.Addr, service string, now time.Time) []Near {
+func (v *View) nearest(addr netip.Addr, service string, now time.Time) []api.Near {
 	found := v.nearestOf(addr, service, now, []string{policy.ReasonListed}, nearestMost)
 	found = append(found, v.nearestOf(addr, service, now, []string{policy.ReasonExpired, policy.ReasonSuspended}, nearestMost-len(found))...)
-	slices.SortStableFunc(found, func(a, b Near) int { return cmp.Compare(a.Distance, b.Distance) })
+	slices.SortStableFunc(found, func(a, b api.Near) int { return cmp.Compare(a.Distance, b.Distance) })
 	return found
 }
 
 // nearestOf are at most so many of them that say one of reasons of their own sources.
-func (v *view) nearestOf(addr netip.Addr, service string, now time.Time, reasons []string, most int) []Near {
-	found := []Near{}
+func (v *View) nearestOf(addr netip.Addr, service string, now time.Time, reasons []string, most int) []api.Near {
+	found := []api.Near{}
 	least := nearEnough6
 	if addr.Is4() {
 		least = nearEnough4
@@ -119,7 +120,7 @@ func (v *view) nearestOf(addr netip.Addr, service string, now time.Time, reasons
 	for bits := addr.BitLen() - 1; bits >= least && most > 0; bits-- {
 		within := netip.PrefixFrom(addr, bits).Masked()
 		for e := range v.Policy.Entries.Under(within) {
-			known := slices.ContainsFunc(found, func(n Near) bool { return n.Prefix == e.Prefix })
+			known := slices.ContainsFunc(found, func(n api.Near) bool { return n.Prefix == e.Prefix })
 			reason := v.Policy.Alone(e, service, now)
 			if known || e.Prefix.Contains(addr) || !slices.Contains(reasons, reason) {
 				continue
@@ -127,7 +128,7 @@ func (v *view) nearestOf(addr netip.Addr, service string, now time.Time, reasons
 			if reason == policy.ReasonListed {
 				reason = ""
 			}
-			found = append(found, Near{Prefix: e.Prefix, Owner: e.Owner, Within: within, Distance: addr.BitLen() - bits, Reason: reason})
+			found = append(found, api.Near{Prefix: e.Prefix, Owner: e.Owner, Within: within, Distance: addr.BitLen() - bits, Reason: reason})
 			if len(found) == most {
 				return found
 			}

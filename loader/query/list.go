@@ -1,4 +1,4 @@
-package reconcile
+package query
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
@@ -15,8 +16,8 @@ import (
 // This file picks the entries that list shows.
 
 // asked reports whether e, as it is used, is one that r asks for.
-func asked(r ListRequest, e Entry, now time.Time) bool {
-	if r.Expiring > 0 && !endsWithin(e.Until, now, r.Expiring) {
+func asked(r api.ListRequest, e api.Entry, now time.Time) bool {
+	if r.Expiring > 0 && !EndsWithin(e.Until, now, r.Expiring) {
 		return false
 	}
 	if r.Expired && !e.Ended {
@@ -34,7 +35,7 @@ func asked(r ListRequest, e Entry, now time.Time) bool {
 }
 
 // among yields the entries that lie in the prefix of r or cover it; all without one.
-func among(r ListRequest, entries policy.Entries) iter.Seq[*policy.Entry] {
+func among(r api.ListRequest, entries policy.Entries) iter.Seq[*policy.Entry] {
 	if !r.Prefix.IsValid() {
 		return entries.All()
 	}
@@ -52,13 +53,14 @@ func among(r ListRequest, entries policy.Entries) iter.Seq[*policy.Entry] {
 	}
 }
 
-func endsWithin(until *time.Time, now time.Time, within time.Duration) bool {
+// EndsWithin reports whether until lies after now, and within so long; nil is never.
+func EndsWithin(until *time.Time, now time.Time, within time.Duration) bool {
 	return until != nil && until.After(now) && until.Sub(now) <= within
 }
 
-// list returns the entries that r asks for.
-func (v *view) list(r ListRequest) (Listing, error) {
-	listing := Listing{Generation: v.gate.Tables.Generation(), Total: v.Policy.Entries.Len(), Entries: []Entry{}}
+// List returns the entries that r asks for.
+func (v *View) List(r api.ListRequest) (api.Listing, error) {
+	listing := api.Listing{Generation: v.Generation, Total: v.Policy.Entries.Len(), Entries: []api.Entry{}}
 	now := v.now()
 	var connected map[netip.Prefix]bool
 	if r.Unused > 0 {
@@ -69,7 +71,7 @@ func (v *view) list(r ListRequest) (Listing, error) {
 	}
 	some := make([]*policy.Entry, 0, chunk)
 	show := func() error {
-		reported, err := v.report(some)
+		reported, err := v.Report(some)
 		for _, e := range reported {
 			switch {
 			case !asked(r, e, now):
@@ -83,7 +85,7 @@ func (v *view) list(r ListRequest) (Listing, error) {
 		return err
 	}
 	owner := r.Owner
-	if owner == NoOwner {
+	if owner == api.NoOwner {
 		owner = ""
 	}
 	for e := range among(r, v.Policy.Entries) {
@@ -101,7 +103,7 @@ func (v *view) list(r ListRequest) (Listing, error) {
 
 // connected are the entries by which somebody who is connected now would be let in
 // again: a client that opens once and stays for a quarter is in use.
-func (v *view) connected(now time.Time) (map[netip.Prefix]bool, error) {
+func (v *View) connected(now time.Time) (map[netip.Prefix]bool, error) {
 	ports := map[uint16]bool{}
 	for _, service := range v.Policy.Services {
 		for _, port := range service.Ports {

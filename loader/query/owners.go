@@ -1,0 +1,40 @@
+package query
+
+import (
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file reports owners.
+
+// Owners reports every owner; prefixes says how many each has.
+func (v *View) Owners(prefixes map[string]int) (api.Owners, error) {
+	all := api.Owners{Owners: []api.Owner{}, Suspended: SuspensionsOf(v.Overrides)}
+	var names []string
+	for name := range prefixes {
+		names = append(names, name)
+	}
+	names = slices.AppendSeq(names, v.Overrides.NamedOwners)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		use, err := v.Usage.Owner(name)
+		if err != nil {
+			return all, err
+		}
+		o := api.Owner{
+			Owner: name, Prefixes: prefixes[name], Passed: use.Passed, Dropped: use.Dropped, Audited: use.Audited,
+			Limit: LimitOf(v.Overrides, name),
+		}
+		if !use.LastSeen.IsZero() {
+			o.LastSeen = &use.LastSeen
+		}
+		if by, found := v.Suspensions[store.Subject{Owner: name}]; found {
+			one := SuspensionOf(by)
+			o.Suspended = &one
+		}
+		all.Owners = append(all.Owners, o)
+	}
+	return all, nil
+}

@@ -1,0 +1,83 @@
+package query
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file turns what is desired and stored into what crosses the control socket.
+
+// Services are the services as they are now, with the end of an audit that has one.
+func (v *View) Services() []api.Service {
+	all := []api.Service{}
+	for _, s := range v.Policy.Services {
+		now := api.Service{Service: s}
+		if s.Mode != policy.Audit && v.Auditing(s, compile.Boottime()) {
+			now.Mode, now.Until = policy.Audit, v.Clock.At(v.Audits.Until(s))
+		}
+		all = append(all, now)
+	}
+	return all
+}
+
+// SuspensionOf is what is reported of s.
+func SuspensionOf(s store.Suspension) api.Suspension {
+	return api.Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, By: s.UID, Nested: s.Nested, Held: len(s.Held)}
+}
+
+// SuspensionsOf reports all of o: prefixes by address, then owners by name.
+func SuspensionsOf(o desired.Overrides) []api.Suspension {
+	all := []api.Suspension{}
+	for _, s := range o.SortedSuspensions() {
+		all = append(all, SuspensionOf(s))
+	}
+	return all
+}
+
+// LimitOf is the limit of an owner, nil for none.
+func LimitOf(o desired.Overrides, owner string) *api.Limit {
+	l, found := o.Limits[owner]
+	if !found {
+		return nil
+	}
+	return &api.Limit{PerSecond: l.PerSecond, Burst: l.Burst}
+}
+
+// WaitingOf is what is reported of a change that waits for its confirmation for so long yet.
+func WaitingOf(c store.Confirm, left time.Duration) *api.Waiting {
+	return &api.Waiting{Command: c.Command, Generation: c.Generation, Deadline: c.Deadline, Left: int(max(left, 0).Round(time.Second) / time.Second)}
+}
+
+// OriginsOf reports every origin of counts, with the error of its last reading, sorted.
+func OriginsOf(counts map[policy.Origin]int, failing map[policy.Origin]error) []api.OriginStatus {
+	all := []api.OriginStatus{}
+	for _, origin := range slices.Sorted(maps.Keys(counts)) {
+		s := api.OriginStatus{Name: origin, Entries: counts[origin]}
+		if err := failing[origin]; err != nil {
+			s.Error = err.Error()
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// ChangeOf is what status tells of a record.
+func ChangeOf(r store.Record) *api.Change {
+	return &api.Change{Time: r.Time, Generation: r.After, Command: r.Command, Reason: r.Reason, UID: r.UID, PID: r.PID, LoginUID: r.LoginUID}
+}
+
+// ServiceChangesOf reports changes; nil for none.
+func ServiceChangesOf(changes []policy.ServiceChange) []api.ServiceChange {
+	var out []api.ServiceChange
+	for _, c := range changes {
+		out = append(out, api.ServiceChange{Name: c.Name(), ServiceChange: c})
+	}
+	return out
+}
