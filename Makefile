@@ -84,6 +84,7 @@ tools: # install with apt what the tests need and is missing
 		missing="$$missing libclang-rt-14-dev"; \
 	[ -e /usr/include/linux/bpf.h ] || missing="$$missing linux-libc-dev"; \
 	if [ -n "$$missing" ]; then \
+		echo "the tests need, and apt-get now installs:$$missing" >&2; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing || exit; \
 		case "$$missing" in *prometheus*) \
 			[ ! -d /run/systemd/system ] || systemctl disable --now prometheus; \
