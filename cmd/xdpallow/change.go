@@ -57,7 +57,7 @@ func (c *call) claims() ([]policy.Claim, error) {
 		}
 		prefix, warning, err := policy.ParsePrefix(arg)
 		if err != nil {
-			bad = append(bad, c.corrected(arg, err))
+			bad = append(bad, c.corrected(arg, err, func(prefixes []string) string { return c.insteadOf(arg, prefixes...) }))
 			continue
 		}
 		c.warnOfPrefix(arg, prefix, warning)
@@ -76,15 +76,38 @@ func (c *call) warnOfPrefix(arg string, read netip.Prefix, warning string) {
 	}
 }
 
-// corrected turns the hint "what you meant by arg" into a command line.
-func (c *call) corrected(arg string, err error) error {
+// corrected turns the hint of err, the prefixes that arg means, into a command line, which
+// write makes of them.
+func (c *call) corrected(arg string, err error, write func(prefixes []string) string) error {
 	var input *policy.InputError
 	if errors.As(err, &input) {
-		if _, e := netip.ParsePrefix(input.Hint); e == nil {
-			return &policy.InputError{What: input.What, Hint: retyped(c.env, arg, input.Hint)}
+		if prefixes := prefixesIn(input.Hint); prefixes != nil {
+			return &policy.InputError{What: input.What, Hint: write(prefixes)}
 		}
 	}
 	return err
+}
+
+// prefixesIn returns the words of a hint if all of them are prefixes, else nil.
+func prefixesIn(hint string) []string {
+	words := strings.Fields(hint)
+	noPrefix := func(word string) bool { _, err := netip.ParsePrefix(word); return err != nil }
+	if len(words) == 0 || slices.ContainsFunc(words, noPrefix) {
+		return nil
+	}
+	return words
+}
+
+// insteadOf returns the command line with words in place of arg, or "" where arg is only a
+// part of a word.
+func (c *call) insteadOf(arg string, words ...string) string {
+	i := slices.Index(c.args, arg)
+	if i < 0 {
+		return ""
+	}
+	again := c.env
+	again.args = slices.Concat(c.args[:i], words, c.args[i+1:])
+	return typed(again)
 }
 
 func (c *call) stdinClaims() ([]policy.Claim, error) {

@@ -349,6 +349,13 @@ func TestHints(t *testing.T) {
 	w.uid = 1000
 	for line, want := range map[string]string{
 		"add 10.0.0.5/8 --owner acme":                        "xdpallow add 10.0.0.0/8 --owner acme",
+		"add 10.0.0.0/255.0.0.0 --owner acme":                "xdpallow add 10.0.0.0/8 --owner acme",
+		"add 10.0.*.* --owner acme":                          "xdpallow add 10.0.0.0/16 --owner acme",
+		"add 192.0.2.1-192.0.2.9":                            "xdpallow add 192.0.2.1/32 192.0.2.2/31 192.0.2.4/30 192.0.2.8/31",
+		"remove 192.0.2.8-11 --cut":                          "xdpallow remove 192.0.2.8/30 --cut",
+		"suspend 10.0.*.*":                                   "xdpallow suspend 10.0.0.0/16",
+		"suspend 10.0.0.0/255.0.0.0 --reason stolen":         "xdpallow suspend 10.0.0.0/8 --reason stolen",
+		"run --interface eth0 --port 443 --allow 10.0.0.5-9": "xdpallow run --interface eth0 --port 443 --allow 10.0.0.5/32,10.0.0.6/31,10.0.0.8/31",
 		"check 192.0.2.0/24":                                 "xdpallow check 192.0.2.0",
 		"mode audit":                                         "xdpallow mode audit --for 15m",
 		"mode audit --for 15":                                "xdpallow mode audit --for 15m",
@@ -377,7 +384,7 @@ func TestHints(t *testing.T) {
 	}
 	// Where no command would mend it, there is no hint, least of all the same command.
 	for _, line := range []string{
-		"add 192.0.2.0/24 --owner é", "add 192.0.2.1-192.0.2.9", "add 192.0.2.0/24 --service API --service web",
+		"add 192.0.2.0/24 --owner é", "add 192.0.2.9-192.0.2.1", "add 127.0.0.1", "add 192.0.2.0/24 --service API --service web",
 		"run --interface eth0 --port 443 --allow 10.0.0.5/8,192.0.2.0/24",
 	} {
 		if code, _, stderr := w.run(strings.Fields(line)...); code != 2 || strings.Contains(stderr, "hint:") {

@@ -101,8 +101,14 @@ func (e env) hint(err error) string {
 	var hinting interface{ Hint() string }
 	switch {
 	case errors.As(err, &input):
-		if oneWord := input.Hint != "" && !strings.Contains(input.Hint, " "); oneWord && strings.Contains(input.Where, ":") && !strings.HasPrefix(input.Where, "stdin:") {
-			return "edit " + input.Where + ": write " + input.Hint // for a line of a file, which no command mends
+		if !strings.Contains(input.Where, ":") || strings.HasPrefix(input.Where, "stdin:") || input.Hint == "" {
+			return input.Hint
+		}
+		switch { // a line of a file, which no command mends
+		case !strings.Contains(input.Hint, " "):
+			return "edit " + input.Where + ": write " + input.Hint
+		case prefixesIn(input.Hint) != nil:
+			return "edit " + input.Where + ": write a line for each of " + input.Hint
 		}
 		return input.Hint
 	case errors.As(err, &mode): // the gate must be opened first; then the same command works

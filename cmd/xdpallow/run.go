@@ -120,7 +120,7 @@ func (c *call) options() (options, error) {
 	for _, p := range o.Allow {
 		prefix, _, err := policy.ParsePrefix(p)
 		if err != nil {
-			return o, c.corrected(p, err)
+			return o, c.corrected(p, err, func(prefixes []string) string { return c.insteadOf(p, strings.Join(prefixes, ",")) })
 		}
 		c.warnOfPrefix(p, prefix, "") // the daemon's log has the other warning
 	}

@@ -156,10 +156,16 @@ func (c *call) subject() (api.Subject, error) {
 		return api.Subject{}, &policy.InputError{What: name + " needs one prefix or owner", Hint: "xdpallow " + name + " acme"}
 	}
 	arg := c.flags.Args().First()
-	if _, err := netip.ParseAddr(arg); err == nil || strings.ContainsAny(arg, "/:%") {
+	if _, err := netip.ParseAddr(arg); err == nil || strings.ContainsAny(arg, "/:%*") {
 		prefix, warning, err := policy.ParsePrefix(arg)
 		if err != nil {
-			return api.Subject{}, c.corrected(arg, err)
+			return api.Subject{}, c.corrected(arg, err, func(prefixes []string) string {
+				var commands []string
+				for _, p := range prefixes { // one subject a command
+					commands = append(commands, c.insteadOf(arg, p))
+				}
+				return strings.Join(commands, "; ")
+			})
 		}
 		c.warnOfPrefix(arg, prefix, warning)
 		return api.Subject{Prefix: prefix}, nil

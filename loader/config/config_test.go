@@ -191,6 +191,15 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// Promise: a file in another encoding says which, as a list does.
+func TestEncoding(t *testing.T) {
+	_, err := Parse(path, []byte("# caf\xe9\nattach: auto\n"))
+	input, ok := errors.AsType[*policy.InputError](err)
+	if !ok || input.Error() != path+": the text is Latin-1 or another 8-bit encoding, not UTF-8" || input.Hint != "iconv -f LATIN1 -t UTF-8 "+path {
+		t.Errorf("error %#v", err)
+	}
+}
+
 // All mistakes are told in one go, and a thousand are not a thousand lines.
 func TestManyMistakes(t *testing.T) {
 	_, err := Parse(path, []byte("interfaces: [a/b]\nattach: x\nallow:\n- 10.0.0.5/8\n- 192.0.2.0/24\n- nonsense\n"))

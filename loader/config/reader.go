@@ -41,7 +41,9 @@ func (r *reader) document(text []byte) *yaml.Node {
 	in := yaml.NewDecoder(bytes.NewReader(text))
 	var document, second yaml.Node
 	if err := in.Decode(&document); err != nil {
-		if !errors.Is(err, io.EOF) {
+		if encoding := policy.CheckUTF8(r.path, text); encoding != nil {
+			r.add(encoding)
+		} else if !errors.Is(err, io.EOF) {
 			r.syntax(err)
 		}
 		return nil

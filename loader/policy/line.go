@@ -5,6 +5,7 @@ package policy
 
 import (
 	"bufio"
+	"cmp"
 	"io"
 	"iter"
 	"net/netip"
@@ -39,7 +40,7 @@ func (p *listParser) parseLine(text string) (c Claim, warning string, err error)
 	for rest = strings.TrimLeft(rest[end:], blanks); rest != "" && rest[0] != '#'; rest = strings.TrimLeft(rest, blanks) {
 		var key, value string
 		if key, value, rest, err = cutField(rest); err != nil {
-			return c, "", err
+			return c, "", cmp.Or(spacedForm(text), err)
 		}
 		if key == "note" && noted {
 			return c, "", inputErrorf("", "", "note is given twice")
@@ -49,7 +50,7 @@ func (p *listParser) parseLine(text string) (c Claim, warning string, err error)
 			return c, "", err
 		}
 	}
-	if !noted && rest != "" {
+	if p.commented = !noted; p.commented && rest != "" {
 		c.Note = strings.Trim(rest[1:], blanks)
 	}
 	slices.Sort(c.Services)
@@ -63,14 +64,33 @@ func (p *listParser) parseLine(text string) (c Claim, warning string, err error)
 	return c, warning, ParseNote(c.Note)
 }
 
-// looksLikeAddress reports whether word may be a mistyped prefix or address, and no more
-// than that: digits, and what divides them.
+// spacedForm returns an *InputError where a line begins with a range or a netmask that is
+// written with blanks, "10.0.0.5 - 10.0.0.9" or "10.0.0.0 255.255.255.0", else nil.
+func spacedForm(line string) error {
+	words := strings.Fields(line)
+	if len(words) > 2 && words[1] == "-" {
+		return otherForm(words[0] + "-" + words[2])
+	}
+	if len(words) > 1 {
+		mask, err := netip.ParseAddr(words[1])
+		if err != nil || !mask.Is4() {
+			return nil
+		}
+		if _, contiguous := maskLength(mask); contiguous { // else it is the next address
+			return otherForm(words[0] + "/" + words[1])
+		}
+	}
+	return nil
+}
+
+// looksLikeAddress reports whether word may be a mistyped prefix or address: it has only
+// digits and what stands between them.
 func looksLikeAddress(word string) bool {
 	if addr, err := netip.ParseAddr(word); err == nil && addr.Zone() != "" {
 		return true
 	}
 	const longest = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128") * 2 // of a range
-	return len(word) <= longest && strings.ContainsAny(word, ".:/") && strings.Trim(word, "0123456789abcdefABCDEF.:/-%") == ""
+	return len(word) <= longest && strings.ContainsAny(word, ".:/") && strings.Trim(word, "0123456789abcdefABCDEF.:/-%*") == ""
 }
 
 // ParseLine reads one line of a list that stands somewhere else than in a list

@@ -6,6 +6,7 @@ package policy
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -17,11 +18,12 @@ import (
 // MaxLine is the longest line of a list in bytes, without its end.
 const MaxLine = 4096
 
-// ParseList reads lines of `PREFIX|ADDR key=value… # comment` and returns
-// their claims in the order of the file; a prefix that stands there twice with
-// the same words is kept once. name is the file's name for Where ("name:3")
-// and for messages. Bad lines refuse the whole list: the error joins an
-// *InputError for each of the first twenty. A failing r is another error.
+// ParseList reads lines of `PREFIX|ADDR key=value… # comment` and returns their claims in the
+// order of the file. A prefix that stands there twice with the same words, whatever its
+// comments, is one claim, with the first comment. name is the file's name for Where
+// ("name:3") and for messages. A bad line refuses the whole list: the error joins an
+// *InputError for each of the first twenty. A text that is not UTF-8 is one *InputError that
+// names its encoding. An error of r is returned with another type.
 func ParseList(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
 	return parseList(listParser{name: name, origin: origin}, r)
 }
@@ -45,6 +47,9 @@ func parseList(p listParser, r io.Reader) (claims []Claim, warnings []string, er
 		line, long, err := readLine(in)
 		if n == 1 {
 			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		if err := CheckUTF8(name, line); err != nil { // of which there would be one for each line
+			return nil, nil, err
 		}
 		if long {
 			p.bad.add(inputErrorf(p.where(n), "", "line is longer than %d bytes", MaxLine))
@@ -98,8 +103,10 @@ type listParser struct {
 	moreWarnings int
 	bad          mistakes
 
-	seen  map[netip.Prefix]int32 // index into claims
-	names map[string]string      // owners and services, so that a million lines share them
+	seen      map[netip.Prefix]int32 // index into claims
+	comments  []bool                 // by index into claims: its note is a comment, or it has none
+	commented bool                   // likewise, of the last line
+	names     map[string]string      // owners and services, so that a million lines share them
 }
 
 func (p *listParser) where(line int) string { return p.name + ":" + strconv.Itoa(line) }
@@ -123,7 +130,12 @@ func (p *listParser) add(n int, text string) {
 		p.warn(c.Where + ": " + warning)
 	}
 	if i, found := p.seen[c.Prefix]; found {
-		if other := p.claims[i]; !SameWords(c, other) {
+		other := &p.claims[i]
+		if p.commented && p.comments[i] { // a comment says why, and not who may connect
+			other.Note = cmp.Or(other.Note, c.Note)
+			c.Note = other.Note
+		}
+		if !SameWords(c, *other) {
 			p.mistake(n, inputErrorf("", "", "%s is also in %s, with other words", c.Prefix, other.Where))
 		}
 		return
@@ -132,7 +144,7 @@ func (p *listParser) add(n int, text string) {
 	if len(p.claims) == cap(p.claims) { // append's quarter more would copy a long list five times
 		p.claims = slices.Grow(p.claims, max(64, len(p.claims)))
 	}
-	p.claims = append(p.claims, c)
+	p.claims, p.comments = append(p.claims, c), append(p.comments, p.commented)
 }
 
 func (p *listParser) mistake(n int, err error) {

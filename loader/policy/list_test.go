@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+	utf16code "unicode/utf16"
 
 	"pgregory.net/rapid"
 )
@@ -89,7 +91,10 @@ func TestParseListRefuses(t *testing.T) {
 		{`10.0.0.0/8 note="a\`, `note: only \" and \\ are escapes`, ""},
 		{`10.0.0.0/8 note="a\n"`, `note: only \" and \\ are escapes`, ""},
 		{`10.0.0.0/8 note="a"owner=b`, "note: no blank after the closing quote", ""},
-		{"10.0.0.0/8 # \xff", "invalid UTF-8", ""},
+		{"10.0.0.0/8 # \xff\x01", "invalid UTF-8", ""},
+		{"10.0.0.5 - 10.0.0.9 owner=acme", `"10.0.0.5-10.0.0.9" is a range: list its prefixes`, "10.0.0.5/32 10.0.0.6/31 10.0.0.8/31"},
+		{"10.0.0.1 10.0.0.2", `"10.0.0.2" is not key=value (one prefix a line)`, ""},
+		{"10.0.0.0 255.255.255.0 owner=acme", `"10.0.0.0/255.255.255.0" has a netmask: write its length`, "10.0.0.0/24"},
 		{"# \x00", "control character U+0000", ""},
 		{"10.0.0.0/8 # a\rb", "control character U+000D", ""},
 		{"#" + strings.Repeat("x", MaxLine), "line is longer than 4096 bytes", ""},
@@ -108,6 +113,55 @@ func TestParseListRefuses(t *testing.T) {
 	}
 	if _, _, err := parse("#" + strings.Repeat("x", MaxLine-1) + "\r\n"); err != nil {
 		t.Errorf("a line of just %d bytes: %v", MaxLine, err)
+	}
+}
+
+// Promise: a text in another encoding is one mistake, which says what the text is and how to
+// turn it into UTF-8.
+func TestParseListEncodings(t *testing.T) {
+	const text = "10.0.0.0/8 owner=acme # caf\u00e9\r\n10.1.0.0/16\r\n"
+	wide := func(order binary.AppendByteOrder, text string) string {
+		var b []byte
+		for _, unit := range utf16code.Encode([]rune(text)) {
+			b = order.AppendUint16(b, unit)
+		}
+		return string(b)
+	}
+	const isLatin1 = "the text is Latin-1 or another 8-bit encoding, not UTF-8"
+	for _, c := range []struct{ name, text, what, encoding string }{
+		{"UTF-16LE with its mark", wide(binary.LittleEndian, "\ufeff"+text), "the text is UTF-16, not UTF-8", "UTF-16"},
+		{"UTF-16BE with its mark", wide(binary.BigEndian, "\ufeff"+text), "the text is UTF-16, not UTF-8", "UTF-16"},
+		{"UTF-16LE", wide(binary.LittleEndian, text), "the text is UTF-16LE, not UTF-8", "UTF-16LE"},
+		{"UTF-16BE", wide(binary.BigEndian, text), "the text is UTF-16BE, not UTF-8", "UTF-16BE"},
+		{"Latin-1", strings.ReplaceAll(text, "\u00e9", "\xe9"), isLatin1, "LATIN1"},
+		{"Latin-1 below", "10.2.0.0/16\n" + strings.Repeat("10.0.0.0/8 # \xe9\n", 30), isLatin1, "LATIN1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := parse(c.text)
+			wantInput(t, err, "a.list: "+c.what, "iconv -f "+c.encoding+" -t UTF-8 a.list")
+			_, _, err = ParseList("stdin", OriginCLI, strings.NewReader(c.text))
+			wantInput(t, err, "stdin: "+c.what, "iconv -f "+c.encoding+" -t UTF-8 FILE")
+		})
+	}
+}
+
+// Promise: the same prefix twice with the same words is one entry, whatever the comments; the
+// first comment is its note. A note= is a word.
+func TestParseListComments(t *testing.T) {
+	claims, _, err := parse("10.0.0.0/8 owner=acme # office\n10.1.0.0/16\n10.0.0.0/8 owner=acme # from the old list\n10.1.0.0/16 # lab\n10.0.0.0/8 owner=acme")
+	want := []Claim{
+		{Prefix: pfx("10.0.0.0/8"), Owner: "acme", Note: "office", Origin: file, Where: "a.list:1"},
+		{Prefix: pfx("10.1.0.0/16"), Note: "lab", Origin: file, Where: "a.list:2"},
+	}
+	if d := diff(want, claims); d != "" || err != nil {
+		t.Error(d, err)
+	}
+	for _, text := range []string{
+		"10.0.0.0/8 note=a\n10.0.0.0/8 note=b", "10.0.0.0/8 note=a\n10.0.0.0/8 # b", "10.0.0.0/8 # a\n10.0.0.0/8 note=b",
+		"10.0.0.0/8 owner=a # x\n10.0.0.0/8 owner=b # x",
+	} {
+		_, _, err := parse(text)
+		wantInput(t, err, "a.list:2: 10.0.0.0/8 is also in a.list:1, with other words", "")
 	}
 }
 

@@ -1,5 +1,5 @@
-// This file turns what people write for a source into the one canonical
-// prefix: the kernel's trie takes 10.0.1.77/24 for 10.0.1.0/24 in silence.
+// This file reads the prefix of a source. Only the canonical form is accepted: the kernel's
+// trie silently takes 10.0.1.77/24 for 10.0.1.0/24.
 
 package policy
 
@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// neverSources are refused, as is all that lies within them. That is more than
-// tidiness: the canary proves the gate with SYNs from 255.255.255.255 and
-// ff02::1, which therefore must never be listed. Local clients need no entry.
+// neverSources are refused with all that lies within them. The canary proves the gate with
+// SYNs from 255.255.255.255 and ff02::1: if these could be listed, it would prove nothing.
 var neverSources = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("127.0.0.0/8"),
@@ -22,12 +21,17 @@ var neverSources = []netip.Prefix{
 	netip.MustParsePrefix("ff00::/8"),
 }
 
-// ParsePrefix reads PREFIX or ADDR; a bare address is a /32 or /128. The
-// warning is "" or says that s was not taken literally. Errors are *InputError
-// without a Where. Width is not judged here, see Guard.
+// ParsePrefix reads PREFIX or ADDR; a bare address is a /32 or /128. The warning is "" or says
+// that s was not taken literally. Errors are *InputError without a Where; where s is a source
+// in another form, the hint is its prefixes with blanks between them. Width is not judged
+// here, see Guard.
 func ParsePrefix(s string) (p netip.Prefix, warning string, err error) {
-	if err := notPrefix(s); err != nil {
-		return netip.Prefix{}, "", err
+	if addr, rest, found := strings.Cut(s, "%"); found {
+		_, length, found := strings.Cut(rest, "/")
+		if found {
+			addr += "/" + length
+		}
+		return netip.Prefix{}, "", inputErrorf("", addr, "%.64q has a zone", s)
 	}
 	if strings.Contains(s, "/") {
 		p, err = netip.ParsePrefix(s)
@@ -37,6 +41,9 @@ func ParsePrefix(s string) (p netip.Prefix, warning string, err error) {
 		err = e
 	}
 	if err != nil {
+		if err := otherForm(s); err != nil {
+			return netip.Prefix{}, "", err
+		}
 		return netip.Prefix{}, "", inputErrorf("", "", "%.64q is not a prefix or an address", s)
 	}
 	if p.Addr().Is4In6() {
@@ -51,14 +58,17 @@ func ParsePrefix(s string) (p netip.Prefix, warning string, err error) {
 	}
 	for _, never := range neverSources {
 		if never.Bits() <= p.Bits() && never.Contains(p.Addr()) {
+			if p.Addr().IsLoopback() {
+				return netip.Prefix{}, "", inputErrorf("", "", "%s is this host itself: its own clients always connect and need no entry", s)
+			}
 			return netip.Prefix{}, "", inputErrorf("", "", "%s can never be the source of a connection", s)
 		}
 	}
 	return p, warning, nil
 }
 
-// LooksLikeNetwork reports whether addr ends as the address of a network does: who types
-// it alone may have forgotten the length.
+// LooksLikeNetwork reports whether addr ends like the address of a network: whoever types it
+// alone may have forgotten the length.
 func LooksLikeNetwork(addr netip.Addr) bool {
 	if addr.Is4() {
 		return addr.As4()[3] == 0
@@ -67,24 +77,7 @@ func LooksLikeNetwork(addr netip.Addr) bool {
 	return [8]byte(all[8:]) == [8]byte{} // the interface's half
 }
 
-// notPrefix names the two mistakes that deserve better than "not a prefix".
-func notPrefix(s string) error {
-	if addr, rest, found := strings.Cut(s, "%"); found {
-		_, length, found := strings.Cut(rest, "/")
-		if found {
-			addr += "/" + length
-		}
-		return inputErrorf("", addr, "%.64q has a zone", s)
-	}
-	if first, _, found := strings.Cut(s, "-"); found {
-		if _, err := netip.ParseAddr(first); err == nil {
-			return inputErrorf("", "", "%.64q is a range: list its prefixes", s)
-		}
-	}
-	return nil
-}
-
-// unmap makes ::ffff:a.b.c.d/96+n the a.b.c.d/n that its packets carry.
+// unmap turns ::ffff:a.b.c.d/96+n into a.b.c.d/n, which is what its packets carry.
 func unmap(p netip.Prefix) (netip.Prefix, error) {
 	addr, bits := p.Addr().Unmap(), p.Bits()
 	if bits >= 96 {

@@ -30,6 +30,9 @@ func TestParsePrefix(t *testing.T) {
 
 func TestParsePrefixRefuses(t *testing.T) {
 	never := func(s string) string { return s + " can never be the source of a connection" }
+	local := func(s string) string {
+		return s + " is this host itself: its own clients always connect and need no entry"
+	}
 	for _, c := range []struct{ in, message, hint string }{
 		{"", `"" is not a prefix or an address`, ""},
 		{"acme.example", `"acme.example" is not a prefix or an address`, ""},
@@ -45,17 +48,17 @@ func TestParsePrefixRefuses(t *testing.T) {
 		{"::ffff:0:0/90", "::ffff:0.0.0.0/90 is IPv4-mapped, and its length is under 96", ""},
 		{"fe80::1%eth0", `"fe80::1%eth0" has a zone`, "fe80::1"},
 		{"fe80::%eth0/64", `"fe80::%eth0/64" has a zone`, "fe80::/64"},
-		{"10.0.0.1-10.0.0.9", `"10.0.0.1-10.0.0.9" is a range: list its prefixes`, ""},
-		{"10.0.0.1-9", `"10.0.0.1-9" is a range: list its prefixes`, ""},
+		{"10.0.0.1-10.0.0.9", `"10.0.0.1-10.0.0.9" is a range: list its prefixes`, "10.0.0.1/32 10.0.0.2/31 10.0.0.4/30 10.0.0.8/31"},
+		{"10.0.0.1-9", `"10.0.0.1-9" is a range: list its prefixes`, "10.0.0.1/32 10.0.0.2/31 10.0.0.4/30 10.0.0.8/31"},
 		{"255.255.255.255", never("255.255.255.255"), ""},
 		{"240.0.0.0/4", never("240.0.0.0/4"), ""},
 		{"224.0.0.0/4", never("224.0.0.0/4"), ""},
 		{"0.0.0.0/8", never("0.0.0.0/8"), ""},
 		{"0.0.0.0", never("0.0.0.0"), ""},
-		{"127.0.0.1", never("127.0.0.1"), ""},
-		{"::ffff:127.0.0.1", never("::ffff:127.0.0.1"), ""},
+		{"127.0.0.1", local("127.0.0.1"), ""},
+		{"::ffff:127.0.0.1", local("::ffff:127.0.0.1"), ""},
 		{"::", never("::"), ""},
-		{"::1", never("::1"), ""},
+		{"::1", local("::1"), ""},
 		{"ff02::1", never("ff02::1"), ""},
 		{"ff00::/8", never("ff00::/8"), ""},
 	} {

@@ -53,7 +53,7 @@ var wrongInput = []struct {
 	{"add fe80::1%eth0", 2, "has a zone"},
 	{"add fe80::%eth0/64", 2, "has a zone"},
 	{"add ::ffff:192.0.2.0/24", 2, "is IPv4-mapped"},
-	{"add 127.0.0.1", 2, "can never be the source"},
+	{"add 127.0.0.1", 2, "need no entry"},
 	{"add 255.255.255.255", 2, "can never be the source"},
 	{"add ff02::1", 2, "can never be the source"},
 	{"add 192.0.2.1 192.0.2.77/24", 2, "has host bits set"}, // all or none
