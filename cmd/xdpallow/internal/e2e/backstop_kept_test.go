@@ -105,3 +105,53 @@ func TestBackstopThatIsMeantToGo(t *testing.T) {
 		d.stop()
 	}
 }
+
+// Promise: a reload tells of a config file that turns the backstop off what a start tells:
+// that it stays, and the command that turns it off, which does; history says when it went.
+func TestReloadTurnsTheBackstopOff(t *testing.T) {
+	t.Parallel()
+	b := newBackDoor(t)
+	path := b.config(backstopConfig)
+	d := b.run("--config", path)
+	b.config(backstopConfig + "backstop: off\n")
+	if text := b.cli("reload"); text.code != 0 || strings.Contains(text.stdout+text.stderr, "systemctl restart") || !strings.Contains(text.stdout+text.stderr, "reload --allow-open") {
+		t.Errorf("a reload without the flag: %+v", text)
+	}
+	b.keptOn("after a reload without the flag")
+	if text := b.must("history"); strings.Contains(text, "backstop") {
+		t.Errorf("it has not gone, and history says so:\n%s", text)
+	}
+	b.must("reload", "--allow-open")
+	b.goneOff("after reload --allow-open")
+	if text := b.must("history"); !strings.Contains(text, "! backstop: on → off") {
+		t.Errorf("history does not say that it went:\n%s", text)
+	}
+	d.stop()
+	b.config(backstopConfig)
+	b.run("--config", path)
+	b.refuses(netlab.Refused)
+	if text := b.must("history"); !strings.Contains(text, "~ backstop: off → on") {
+		t.Errorf("history does not say that it is back:\n%s", text)
+	}
+}
+
+// Promise: where no daemon runs and nothing is pinned, doctor says of the backstop what the
+// next start does, not what the config file asks for.
+func TestDoctorKnowsThatTheBackstopStays(t *testing.T) {
+	t.Parallel()
+	b := newBackDoor(t)
+	path := b.config(backstopConfig)
+	d := b.run("--config", path)
+	d.kill()
+	b.reboot()
+	b.config(backstopConfig + "backstop: off\n")
+	r := b.cli("doctor", "--config", path)
+	for _, line := range strings.Split(r.stdout, "\n") {
+		if strings.Contains(line, "backstop") && strings.Contains(line, "is off") {
+			t.Errorf("doctor takes it for off: %s", line)
+		}
+	}
+	if !strings.Contains(r.stdout, "no program of others is at the socket lookups") {
+		t.Errorf("doctor does not look at the backstop: %s%s", r.stdout, r.stderr)
+	}
+}

@@ -500,3 +500,24 @@ func TestStartKeepsAServiceWithItsPrefixes(t *testing.T) {
 		t.Errorf("after reload --allow-open: %+v", p)
 	}
 }
+
+// Promise: a port that the config file gives to a service whose audit is kept shut is not
+// guarded meanwhile, and the problem names it.
+func TestStartNamesPortsThatStayOut(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.listenAll()
+	path := h.config("interfaces: [eth0]\nservices: {api: {ports: [8443]}}\nallow: [203.0.113.0/24]\n")
+	h.run("--config", path).stop()
+	h.config("interfaces: [eth0]\nservices: {api: {ports: [8443, 8446], mode: audit}}\nallow: [203.0.113.0/24]\n")
+	h.run("--config", path)
+	if p := h.status().Problems; len(p) != 1 || p[0].Code != "kept_shut" || !strings.Contains(p[0].Text, "tcp/8443 opens to everybody (audit)") || !strings.Contains(p[0].Text, "tcp/8446 is not guarded") {
+		t.Errorf("problems %+v", p)
+	}
+	h.must("reload", "--allow-open")
+	for _, p := range h.status().Problems {
+		if p.Code == "kept_shut" {
+			t.Errorf("after reload --allow-open: %+v", p)
+		}
+	}
+}
