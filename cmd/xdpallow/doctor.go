@@ -102,7 +102,7 @@ func (c *call) doctorOptions(ctx context.Context) (o doctor.Options, err error) 
 	}
 	o.State, o.Root, o.Attach = places.State, places.Bpffs, loader.Mode(file.Attach)
 	o.Status, o.StatusErr = c.statusAt(ctx, places)
-	o.NoBackstop = file.Backstop == "off"
+	o.NoBackstop = file.Backstop == "off" && !reconcile.HadBackstop(o.State) // a start keeps what it had
 	if o.Status != nil {
 		o.NoBackstop = o.Status.Backstop == nil
 		if len(o.Interfaces) == 0 {

@@ -219,6 +219,19 @@ func KeptShut(old, new []Service) []Service {
 	return kept
 }
 
+// LeftOut are the ports of asked that no service of kept has, sorted by ComparePort.
+func LeftOut(asked, kept []Service) (ports []Port) {
+	for _, s := range asked {
+		for _, p := range s.Ports {
+			if protecting(kept, p) == nil {
+				ports = append(ports, p)
+			}
+		}
+	}
+	slices.SortFunc(ports, ComparePort)
+	return ports
+}
+
 // shutAsIn has s enforce and drop what old enforced and dropped at its ports. In audit a
 // port that nobody guarded before is open and so it stays: it leaves s, which enforces now.
 func (s *Service) shutAsIn(old []Service) {

@@ -28,20 +28,26 @@ func (o *Options) losesBackstop() bool {
 	return o.Backstop == "off" && !o.BackstopTyped && !o.Force.AllowOpen
 }
 
-// dropsBackstop reports whether a reload turns off what the start kept on. One that waits
-// for its confirmation does not: the rollback could not bring the backstop back.
-func (e *Engine) dropsBackstop(read reading, r ReloadRequest) bool {
-	return e.backstopKept && read.settings != nil && read.settings.Backstop == "off" && r.AllowOpen && r.Confirm == "" && !r.DryRun
+// wantsNoBackstop reports whether what was read turns a backstop off that is on, and that
+// nobody typed.
+func (e *Engine) wantsNoBackstop(read reading) bool {
+	return e.options.Backstop != "off" && !e.options.BackstopTyped && read.settings != nil && read.settings.Backstop == "off"
 }
 
-// reloadBackstop ends what the start kept on, where drop says so; the change that was made
-// has recorded it.
+// dropsBackstop reports whether a reload turns the backstop off. One that waits for its
+// confirmation does not: the rollback could not bring the backstop back.
+func (e *Engine) dropsBackstop(read reading, r ReloadRequest) bool {
+	return e.wantsNoBackstop(read) && r.AllowOpen && r.Confirm == "" && !r.DryRun
+}
+
+// reloadBackstop turns the backstop off, where drop says so; the change that was made has
+// recorded it.
 func (e *Engine) reloadBackstop(read reading, r ReloadRequest, drop bool) error {
-	if !e.backstopKept || r.DryRun {
+	if r.DryRun {
 		return nil
 	}
 	if !drop {
-		e.backstopKept = read.settings == nil || read.settings.Backstop == "off"
+		e.backstopKept = e.wantsNoBackstop(read) || e.backstopKept && read.settings == nil
 		return nil
 	}
 	if err := e.view.gate.DetachBackstop(); err != nil {
@@ -50,6 +56,19 @@ func (e *Engine) reloadBackstop(read reading, r ReloadRequest, drop bool) error 
 	e.backstopKept = false
 	e.options.Log.Warn("the backstop is off: what comes in beside the guarded interfaces is not judged")
 	return e.view.gate.NoteBackstop()
+}
+
+// backstopLine is what the change log says of a change that turns the backstop on or off;
+// "" is of one that does not.
+func (e *Engine) backstopLine() string {
+	was, is := e.list.saved.Backstop, e.options.Backstop
+	switch {
+	case was == is || was == "" || is == "":
+		return ""
+	case is == "off":
+		return "! backstop: on → off: what comes in beside the guarded interfaces is not judged"
+	}
+	return "~ backstop: off → on"
 }
 
 // backstopStays is what a start kept on, and what turns it off.

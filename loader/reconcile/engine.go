@@ -88,7 +88,8 @@ type Engine struct {
 	takings     map[string]taking // of interfaces
 	done        chan struct{}     // closed when detach took the last interface
 
-	backstopKept bool // the config file turns it off, and this start kept it on
+	leftOut      []policy.Port // what the config file would audit beside that: not guarded meanwhile
+	backstopKept bool          // the config file turns it off, and this start kept it on
 }
 
 // Open takes possession of the state directory and the pin root. Nothing is touched

@@ -251,8 +251,12 @@ func (e *Engine) durable(c change, next desired.State, plan policy.Plan, generat
 	if c.confirm > 0 {
 		done.Confirm = e.confirmation(c.command, c.confirm)
 	}
-	if generation != e.lastGeneration() || !c.edit.Claims.Empty() || c.settle {
+	backstop := e.backstopLine()
+	if generation != e.lastGeneration() || !c.edit.Claims.Empty() || c.settle || backstop != "" {
 		done.Log = c.logged(plan)
+		if backstop != "" {
+			done.Log.Services = append(done.Log.Services, backstop)
+		}
 		if !c.onlyOverrides() { // whose command says it all
 			done.Log.Overrides = c.edit.Overrides.Lines(e.view.Overrides)
 		}

@@ -87,6 +87,9 @@ func (e *Engine) keptShut() string {
 	if len(e.shut) > 0 {
 		kept = append(kept, policy.JoinOpenings(e.shut))
 	}
+	if len(e.leftOut) > 0 {
+		kept = append(kept, fmt.Sprintf("meanwhile %s is not guarded, nor audited", policy.JoinPorts(e.leftOut)))
+	}
 	if e.backstopKept {
 		kept = append(kept, backstopGoes)
 	}

@@ -111,9 +111,20 @@ func (e *Engine) took(read *reading) {
 	if read.failing[policy.OriginConfig] != nil {
 		return
 	}
-	if changed := read.settings.Changed(*e.settings); len(changed) > 0 {
+	changed := read.settings.Changed(*e.settings)
+	if e.wantsNoBackstop(*read) { // no restart turns it off
+		changed = slices.DeleteFunc(changed, func(key string) bool { return key == "backstop" })
+	}
+	if len(changed) > 0 {
 		read.restart = append(read.restart, fmt.Sprintf("%s: %s changed; to take that over: systemctl restart xdpallow", e.options.Config, strings.Join(changed, ", ")))
 	}
+}
+
+// HadBackstop reports whether the last good policy in the state directory has a backstop: a
+// start keeps it, whatever a config file says. Where that cannot be read, it has none.
+func HadBackstop(state string) bool {
+	last, err := store.LoadDeclared(state)
+	return (err == nil || errors.As(err, new(*store.TornError))) && last.Backstop == "on"
 }
 
 // Recoverable reports whether the state directory holds a policy to fall back on

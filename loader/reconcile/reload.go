@@ -57,7 +57,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 	}
 	if !r.DryRun {
 		e.followClock(true) // not before: what is refused changes no deadline either
-		e.failing, e.shut = failing, nil
+		e.failing, e.shut, e.leftOut = failing, nil, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
 			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
 		e.logServices(old, plan)
@@ -69,7 +69,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		return Plan{}, err
 	}
 	out := e.planned(plan, ahead)
-	if e.backstopKept {
+	if e.wantsNoBackstop(read) {
 		read.restart = append(read.restart, e.backstopStays())
 	}
 	out.Warnings = append(read.restart, out.Warnings...)

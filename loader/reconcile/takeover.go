@@ -37,7 +37,9 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 			declared[origin] = claims
 		}
 	}
+	asked := read.services
 	shut, audits, ended := e.keepShut(&read, good)
+	leftOut := policy.LeftOut(asked, read.services)
 	by := self()
 	by.Command = e.options.Command
 	peers, unknown := Sessions(os.Getpid())
@@ -97,7 +99,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	// A mistake in the config file is told first. One that guard rails refuse whole, as that
 	// a service which stays has lost its prefixes, is taken over by the same reload.
 	if bad := failing[policy.OriginConfig]; bad == nil || errors.As(bad, new(*policy.Refused)) {
-		e.shut = shut
+		e.shut, e.leftOut = shut, leftOut
 	}
 	for _, line := range ended {
 		e.say(line)
