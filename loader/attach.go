@@ -40,7 +40,7 @@ type Attachment struct {
 	ProgramID uint32       // what the link runs
 	Ours      bool         // and it is what we loaded, together with its twin
 	Adopted   bool         // by Attach: the link was there already
-	Kept      *UpdateError // why it runs the program of the daemon before, or nil
+	Kept      *RefusedError // why it runs the program of the daemon before, or nil
 	Late      int          // queues that were added after the program and may run none
 	Refused   uint64       // packets that came in by it and passed the program, by the backstop
 }

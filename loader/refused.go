@@ -14,30 +14,30 @@ import (
 	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
-// UpdateError says that a driver refused our program for a link that runs another one,
+// RefusedError says that a driver refused our program for a link that runs another one,
 // which goes on.
-type UpdateError struct {
+type RefusedError struct {
 	Interface string
 	MTU       int
 	Cause     string // in words, with the MTU if it is a large one
 	Err       error  // of the kernel
 }
 
-func (e *UpdateError) Error() string {
+func (e *RefusedError) Error() string {
 	return fmt.Sprintf("%s: its driver refuses our program, the one before runs on: %s", e.Interface, e.Cause)
 }
 
-func (e *UpdateError) Unwrap() error { return e.Err }
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 // Hint is the command after which the driver may take it.
-func (e *UpdateError) Hint() string {
+func (e *RefusedError) Hint() string {
 	if e.MTU > netdev.Page {
 		return fmt.Sprintf("ip link set dev %s mtu %d", e.Interface, netdev.Page)
 	}
 	return "ethtool -i " + e.Interface
 }
 
-// notUpdated is err of the update of the link of name: an *UpdateError where it is the
+// notUpdated is err of the update of the link of name: an *RefusedError where it is the
 // driver's.
 func notUpdated(name string, err error) error {
 	device, lookUp := netlink.LinkByName(name)
@@ -46,7 +46,7 @@ func notUpdated(name string, err error) error {
 	}
 	for _, errno := range []unix.Errno{unix.EINVAL, unix.ERANGE, unix.EOPNOTSUPP, unix.ENOMEM, unix.ENOSPC} {
 		if errors.Is(err, errno) {
-			return &UpdateError{Interface: name, MTU: device.Attrs().MTU, Cause: cause(device, "", err), Err: err}
+			return &RefusedError{Interface: name, MTU: device.Attrs().MTU, Cause: cause(device, "", err), Err: err}
 		}
 	}
 	return fmt.Errorf("%s: %w", name, err)
@@ -56,7 +56,7 @@ func notUpdated(name string, err error) error {
 // this schema judges by the tables that we fill, and its twin is asked as ours would be.
 // It returns refused where there is no such program.
 func (g *Gate) keep(name string, refused error) (Attachment, error) {
-	var e *UpdateError
+	var e *RefusedError
 	if !errors.As(refused, &e) {
 		return Attachment{}, refused
 	}

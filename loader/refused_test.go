@@ -66,7 +66,7 @@ func TestRefusedProgramOfAnotherSchema(t *testing.T) {
 	gate = h.published()
 	h.do(func() error {
 		at, err := gate.Attach("eth0", loader.Auto)
-		var refused *loader.UpdateError
+		var refused *loader.RefusedError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "9000") || refused.Hint() != "ip link set dev eth0 mtu 3498" {
 			t.Errorf("attached %+v, %v", at, err)
 		}
@@ -87,7 +87,7 @@ func TestRefusedRelink(t *testing.T) {
 	h.attach(gate, "eth0", loader.Native)
 	h.jumbo(9000)
 	loader.WithOnePageFrames(t)
-	var refused *loader.UpdateError
+	var refused *loader.RefusedError
 	h.do(func() error {
 		if err := gate.Relink("eth0"); !errors.As(err, &refused) || !strings.Contains(err.Error(), "9000") {
 			t.Errorf("linked again: %v", err)
@@ -95,4 +95,23 @@ func TestRefusedRelink(t *testing.T) {
 		return nil
 	})
 	h.knock(netlab.Connected, netlab.Dropped)
+}
+
+// Promise: where native XDP is asked for and not to be had for the MTU, the error names it
+// and a command that helps.
+func TestRefusedNative(t *testing.T) {
+	h := newHost(t)
+	gate := h.published()
+	defer gate.Close()
+	h.jumbo(9000)
+	loader.WithOnePageFrames(t)
+	h.do(func() error {
+		at, err := gate.Attach("eth0", loader.Native)
+		var refused *loader.RefusedError
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "9000") || refused.Hint() != "ip link set dev eth0 mtu 3498" {
+			t.Errorf("attached %+v, %v", at, err)
+		}
+		return nil
+	})
+	h.knock(netlab.Connected, netlab.Connected)
 }

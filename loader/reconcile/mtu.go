@@ -17,7 +17,7 @@ import (
 type taking struct {
 	mtu     int // it was asked with
 	good    int // the last with which it took the program, 0 for none
-	refused *loader.UpdateError
+	refused *loader.RefusedError
 }
 
 // noteTaking notes what came of giving an interface our program.
