@@ -37,12 +37,12 @@ type Attachment struct {
 	MTU       int
 	Reason    string // the kernel's reason why not native, when we asked for it
 	LinkID    uint32
-	ProgramID uint32       // what the link runs
-	Ours      bool         // and it is what we loaded, together with its twin
-	Adopted   bool         // by Attach: the link was there already
+	ProgramID uint32        // what the link runs
+	Ours      bool          // and it is what we loaded, together with its twin
+	Adopted   bool          // by Attach: the link was there already
 	Kept      *RefusedError // why it runs the program of the daemon before, or nil
-	Late      int          // queues that were added after the program and may run none
-	Refused   uint64       // packets that came in by it and passed the program, by the backstop
+	Late      int           // queues that were added after the program and may run none
+	Refused   uint64        // packets that came in by it and passed the program, by the backstop
 }
 
 // ForeignError says that another XDP program holds the interface.
@@ -153,7 +153,7 @@ func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, s
 		}
 		reason = cause(device, refusal(device, program), err)
 		if mode == Native {
-			return nil, "", fmt.Errorf("%s: native XDP is not to be had: %s", name, reason)
+			return nil, "", &RefusedError{Interface: name, MTU: device.Attrs().MTU, Cause: reason, Err: err}
 		}
 	}
 	l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: index, Flags: link.XDPGenericMode})

@@ -14,17 +14,20 @@ import (
 	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
-// RefusedError says that a driver refused our program for a link that runs another one,
-// which goes on.
+// RefusedError says that a driver refused our program.
 type RefusedError struct {
 	Interface string
 	MTU       int
 	Cause     string // in words, with the MTU if it is a large one
+	Former    bool   // a program that it took before runs on
 	Err       error  // of the kernel
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("%s: its driver refuses our program, the one before runs on: %s", e.Interface, e.Cause)
+	if e.Former {
+		return fmt.Sprintf("%s: its driver refuses our program, the one before runs on: %s", e.Interface, e.Cause)
+	}
+	return fmt.Sprintf("%s: native XDP is not to be had: %s", e.Interface, e.Cause)
 }
 
 func (e *RefusedError) Unwrap() error { return e.Err }
@@ -46,7 +49,7 @@ func notUpdated(name string, err error) error {
 	}
 	for _, errno := range []unix.Errno{unix.EINVAL, unix.ERANGE, unix.EOPNOTSUPP, unix.ENOMEM, unix.ENOSPC} {
 		if errors.Is(err, errno) {
-			return &RefusedError{Interface: name, MTU: device.Attrs().MTU, Cause: cause(device, "", err), Err: err}
+			return &RefusedError{Interface: name, MTU: device.Attrs().MTU, Cause: cause(device, "", err), Former: true, Err: err}
 		}
 	}
 	return fmt.Errorf("%s: %w", name, err)
