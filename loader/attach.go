@@ -151,7 +151,7 @@ func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, s
 		case errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV):
 			return nil, "", fmt.Errorf("%s: attach: %w", name, err)
 		}
-		reason = cause(device, refusal(device, program), err)
+		reason = netdev.Refusal(device, refusal(device, program), err)
 		if mode == Native {
 			return nil, "", &RefusedError{Interface: name, MTU: device.Attrs().MTU, Cause: reason, Err: err}
 		}

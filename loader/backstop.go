@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/maps"
 )
@@ -24,8 +25,6 @@ type Backstop struct {
 
 // backstop is its name among the attachments, which the others have from their interface.
 const backstop = pins.Backstop
-
-const netns = "/proc/thread-self/ns/net"
 
 // AttachBackstop guards the socket lookups of this network namespace: it takes over
 // our pinned link, or makes one.
@@ -93,7 +92,7 @@ func (g *Gate) linkBackstop(made *attachment) (link.Link, error) {
 	default:
 		pinned.Close()
 	}
-	ns, err := os.Open(netns)
+	ns, err := os.Open(netdev.NamespaceFile)
 	if err != nil {
 		return nil, fmt.Errorf("open the network namespace: %w", err)
 	}
@@ -116,7 +115,7 @@ func (g *Gate) hasBackstop() bool {
 
 func inThisNamespace(l link.Link) bool {
 	inode, err := namespaceOf(l)
-	return err == nil && inode != 0 && inode == thisNamespace()
+	return err == nil && inode != 0 && inode == netdev.Namespace()
 }
 
 // Backstop asks the kernel how the socket lookups are guarded now; the zero Backstop

@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"net/netip"
 
-	"github.com/xdpallow/xdpallow/maps"
 	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/maps"
 )
 
 // AskOpening runs the program of an attached interface on the smallest frame by which source

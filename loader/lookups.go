@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/xdpallow/xdpallow/loader/needs"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
@@ -46,7 +47,7 @@ func OtherLookups(root string) ([]Lookup, error) {
 }
 
 func otherLookups(known []uint32) (others []Lookup, err error) {
-	ns, err := os.Open(netns)
+	ns, err := os.Open(netdev.NamespaceFile)
 	if err != nil {
 		return nil, fmt.Errorf("open the network namespace: %w", err)
 	}

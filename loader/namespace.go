@@ -7,12 +7,12 @@ package loader
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // NamespaceError says that the gate under Root guards another network namespace than the
@@ -48,8 +48,8 @@ func (g *Gate) checkNamespace() error {
 		return err
 	}
 	if inode, err := g.backstopNamespace(); err != nil || inode != 0 {
-		if err == nil && inode != thisNamespace() {
-			return &NamespaceError{Root: string(g.pins), Interfaces: linked, Namespace: namespaceName(inode)}
+		if err == nil && inode != netdev.Namespace() {
+			return &NamespaceError{Root: string(g.pins), Interfaces: linked, Namespace: netdev.NamespaceName(inode)}
 		}
 		return err
 	}
@@ -122,26 +122,4 @@ func namespaceOf(l link.Link) (inode uint64, err error) {
 		return 0, nil
 	}
 	return uint64(info.NetNs().NetnsInode), nil
-}
-
-// thisNamespace is the inode of the calling thread's network namespace.
-func thisNamespace() uint64 {
-	var stat unix.Stat_t
-	if err := unix.Stat(netns, &stat); err != nil {
-		return 0
-	}
-	return stat.Ino
-}
-
-// namespaceName is the file that a namespace is mounted on.
-func namespaceName(inode uint64) string {
-	const dir = "/run/netns"
-	files, _ := os.ReadDir(dir)
-	for _, f := range files {
-		var stat unix.Stat_t
-		if path := filepath.Join(dir, f.Name()); unix.Stat(path, &stat) == nil && stat.Ino == inode {
-			return path
-		}
-	}
-	return fmt.Sprintf("net:[%d]", inode)
 }

@@ -49,7 +49,7 @@ func notUpdated(name string, err error) error {
 	}
 	for _, errno := range []unix.Errno{unix.EINVAL, unix.ERANGE, unix.EOPNOTSUPP, unix.ENOMEM, unix.ENOSPC} {
 		if errors.Is(err, errno) {
-			return &RefusedError{Interface: name, MTU: device.Attrs().MTU, Cause: cause(device, "", err), Former: true, Err: err}
+			return &RefusedError{Interface: name, MTU: device.Attrs().MTU, Cause: netdev.Refusal(device, "", err), Former: true, Err: err}
 		}
 	}
 	return fmt.Errorf("%s: %w", name, err)
