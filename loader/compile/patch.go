@@ -8,19 +8,18 @@ import (
 	"net/netip"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/maps"
 )
 
-// delta is what of the kernel's entries becomes of one state on the way to the next.
-type Delta struct {
-	Put    []policy.Entry
-	Remove []netip.Prefix
-}
+// MaxPatch is how many entries a change may touch to be patched in place.
+const MaxPatch = 64
 
-// deltaOf is the way from old to next, of which plan says what entries it changes. It
-// reports false where that is no small change.
-func DeltaOf(old, next policy.State, plan policy.Plan) (d Delta, small bool) {
+// Patch is the way of the kernel from old to next, of which plan says what entries it
+// changes: entries to put, and prefixes to remove. It reports false where that is no small
+// change. Errors are those of Entry.
+func (c *Compiler) Patch(old, next policy.State, plan policy.Plan) (put []maps.Entry, remove []netip.Prefix, small bool, err error) {
 	if plan.ServicesChanged || len(plan.Added)+len(plan.Changed)+len(plan.Removed) > MaxPatch {
-		return d, false
+		return nil, nil, false, nil
 	}
 	touched := map[netip.Prefix]bool{}
 	for p := range plan.Prefixes() {
@@ -38,7 +37,7 @@ func DeltaOf(old, next policy.State, plan policy.Plan) (d Delta, small bool) {
 			touched[p] = true
 		}
 		if len(touched) > MaxPatch {
-			return d, false
+			return nil, nil, false, nil
 		}
 	}
 	for p := range touched {
@@ -46,12 +45,16 @@ func DeltaOf(old, next policy.State, plan policy.Plan) (d Delta, small bool) {
 		is, stands := next.Enforced(p)
 		switch {
 		case stands:
-			d.Put = append(d.Put, is)
+			entry, err := c.Entry(is, next.Services)
+			if err != nil {
+				return nil, nil, false, err
+			}
+			put = append(put, entry)
 		case stood:
-			d.Remove = append(d.Remove, p)
+			remove = append(remove, p)
 		}
 	}
-	return d, true
+	return put, remove, true, nil
 }
 
 // affected yields the prefixes that plan does not name and of which the kernel may have

@@ -15,17 +15,17 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// audit is the end of the audit of one service.
+// AuditEnd is the end of the audit of one service.
 type AuditEnd struct {
 	Boottime uint64 `json:"boottime"` // CLOCK_BOOTTIME, ns
 	BootID   string `json:"boot_id"`
 }
 
-// audits are by service. Like all that is desired they are not changed once they stand.
+// Audits are by service. Like all that is desired they are not changed once they stand.
 // One that is over stays until the kernel was told to enforce: it has the end, too.
 type Audits map[string]AuditEnd
 
-// until is when s enforces again by itself, in the clock of the kernel; 0 is never,
+// Until is when s enforces again by itself, in the clock of the kernel; 0 is never,
 // or now.
 func (a Audits) Until(s policy.Service) uint64 {
 	if s.Mode == policy.Audit {
@@ -34,7 +34,7 @@ func (a Audits) Until(s policy.Service) uint64 {
 	return a[s.Name].Boottime
 }
 
-// auditing reports whether s drops nothing at boot.
+// Auditing reports whether s drops nothing at boot.
 func (d State) Auditing(s policy.Service, boot time.Duration) bool {
 	return s.Mode == policy.Audit || d.Audits.Until(s) > uint64(boot)
 }
@@ -63,7 +63,7 @@ func (d State) opens(next State, boot time.Duration) []policy.Opening {
 	return opens
 }
 
-// withoutOpening are the audits of d but for those of services to which services, the next
+// WithoutOpening are the audits of d but for those of services to which services, the next
 // ones, give a port that is shut now, and a line for each that is left out. Without such,
 // both are nil.
 func (d State) WithoutOpening(services []policy.Service, boot time.Duration) (kept Audits, ended []string) {
@@ -84,7 +84,7 @@ func (d State) WithoutOpening(services []policy.Service, boot time.Duration) (ke
 	return kept, ended
 }
 
-// passing has a line for each service in audit: it drops nothing, so that subject, who was
+// Passing has a line for each service in audit: it drops nothing, so that subject, who was
 // suspended, gets in.
 func (d State) Passing(subject string, boot time.Duration) (lines []string) {
 	for _, s := range d.Policy.Services {
@@ -95,7 +95,7 @@ func (d State) Passing(subject string, boot time.Duration) (lines []string) {
 	return lines
 }
 
-// suspendedPassing are lines on who is suspended and gets in until an audit ends.
+// SuspendedPassing are lines on who is suspended and gets in until an audit ends.
 func (d State) SuspendedPassing(end time.Time) []string {
 	until := end.Format(time.RFC3339)
 	return summed(nil, d.SortedSuspensions(), func(s store.Suspension) string {
@@ -105,6 +105,7 @@ func (d State) SuspendedPassing(end time.Time) []string {
 	})
 }
 
+// Marshal is a for the store; nil for none.
 func (a Audits) Marshal() []byte {
 	if len(a) == 0 {
 		return nil

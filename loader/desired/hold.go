@@ -11,20 +11,24 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// holdOf is the suspension of an owner for the policy.
+// HoldOf is the suspension of an owner for the policy.
 func HoldOf(s store.Suspension) policy.Hold {
 	return policy.Hold{Owner: s.Owner, Nested: s.Nested, Held: s.Held, Stays: s.Stays}
 }
 
-// holding is s with what h holds.
+// Holding is s with what h holds.
 func Holding(s store.Suspension, h policy.Hold) store.Suspension {
 	s.Unnoted, s.Nested, s.Held, s.Stays = false, h.Nested, h.Held, h.Stays
 	return s
 }
 
-// follow has the suspensions of owners hold what plan, which leads from old to d, gives
+// HoldUnnoted is d where suspensions that an old release has made hold what d has of their
+// owners.
+func (d State) HoldUnnoted(now time.Time) State { return d.hold(d, policy.Plan{}, now) }
+
+// hold is d where the suspensions of owners hold what plan, which leads from old to d, gives
 // them, and what a suspension that is new, or of an old release, finds.
-func (d *State) Follow(old State, plan policy.Plan, now time.Time) {
+func (d State) hold(old State, plan policy.Plan, now time.Time) State {
 	held := OverridesEdit{}
 	for _, s := range d.Suspensions {
 		if s.Owner == "" {
@@ -36,16 +40,17 @@ func (d *State) Follow(old State, plan policy.Plan, now time.Time) {
 			held.Suspend = append(held.Suspend, Holding(s, h))
 		}
 	}
-	if !held.Empty() {
-		d.Override(d.Overrides.After(held))
+	if held.Empty() {
+		return d
 	}
+	return d.With(d.Overrides.After(held))
 }
 
-// suspendedSince are the suspensions of d that old did not have so, and those that c
+// SuspendedSince are the suspensions of d that old did not have so, and those that edit
 // names: what is to be recorded of the change from old to d.
-func (d State) SuspendedSince(old State, c Edit) (all []store.Suspension) {
+func (d State) SuspendedSince(old State, edit Edit) (all []store.Suspension) {
 	named := map[store.Subject]bool{}
-	for _, s := range c.Overrides.Suspend {
+	for _, s := range edit.Overrides.Suspend {
 		named[s.Subject] = true
 	}
 	for subject, s := range d.Suspensions {

@@ -16,14 +16,14 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// overrides are what is said of prefixes and owners, whoever lists them. They do not
+// Overrides are what is said of prefixes and owners, whoever lists them. They do not
 // change: an edit makes others.
 type Overrides struct {
 	Suspensions map[store.Subject]store.Suspension
 	Limits      map[string]store.Limit
 }
 
-// overriding is what a change does to overrides, first what it takes back.
+// OverridesEdit is what an edit does to overrides, first what it takes back.
 type OverridesEdit struct {
 	Resume  []store.Subject
 	Suspend []store.Suspension
@@ -35,7 +35,7 @@ func (o OverridesEdit) Empty() bool {
 	return len(o.Resume)+len(o.Suspend)+len(o.Unlimit)+len(o.Limit) == 0
 }
 
-// words say what o does to was, a line each.
+// Lines are what o does to was, in words.
 func (o OverridesEdit) Lines(was Overrides) (lines []string) {
 	for _, subject := range o.Resume {
 		lines = append(lines, "resume "+subject.String())
@@ -55,7 +55,7 @@ func (o OverridesEdit) Lines(was Overrides) (lines []string) {
 	return lines
 }
 
-// after is o after an edit.
+// After is o after an edit.
 func (o Overrides) After(by OverridesEdit) Overrides {
 	if by.Empty() {
 		return o
@@ -82,8 +82,8 @@ func (o Overrides) After(by OverridesEdit) Overrides {
 	return o
 }
 
-// stopped is whom o suspends.
-func (o Overrides) stopped() policy.Suspended {
+// holds are the suspensions of o for the policy.
+func (o Overrides) holds() policy.Suspended {
 	var prefixes []netip.Prefix
 	var owners []policy.Hold
 	for subject, s := range o.Suspensions {
@@ -96,7 +96,7 @@ func (o Overrides) stopped() policy.Suspended {
 	return policy.NewSuspended(prefixes, owners)
 }
 
-// names yields every owner that o says something of, some twice.
+// NamedOwners yields every owner that o says something of, some twice.
 func (o Overrides) NamedOwners(yield func(string) bool) {
 	for subject := range o.Suspensions {
 		if subject.Owner != "" && !yield(subject.Owner) {
@@ -110,7 +110,7 @@ func (o Overrides) NamedOwners(yield func(string) bool) {
 	}
 }
 
-// owners yields the owners that the edit names, some twice.
+// Owners yields the owners that o names, some twice.
 func (o OverridesEdit) Owners(yield func(string) bool) {
 	var names []string
 	for _, subject := range o.Resume {
@@ -130,7 +130,7 @@ func (o OverridesEdit) Owners(yield func(string) bool) {
 	}
 }
 
-// loosened are the words of what o does to was by which somebody is let in who was not.
+// Loosened are the lines of what o does to was by which somebody is let in who was not.
 func (o OverridesEdit) Loosened(was Overrides) []string {
 	by := OverridesEdit{Resume: o.Resume, Unlimit: o.Unlimit}
 	for _, l := range o.Limit {
@@ -156,7 +156,7 @@ func lacks[T comparable](all, some []T) bool {
 	return slices.ContainsFunc(some, func(one T) bool { return !had[one] })
 }
 
-// sorted is o.suspended: prefixes by address, then owners by name.
+// SortedSuspensions is o.Suspensions: prefixes by address, then owners by name.
 func (o Overrides) SortedSuspensions() []store.Suspension {
 	return slices.SortedFunc(maps.Values(o.Suspensions), func(a, b store.Suspension) int {
 		if a.Owner != "" || b.Owner != "" {
@@ -169,12 +169,12 @@ func (o Overrides) SortedSuspensions() []store.Suspension {
 // mostPerSecond is more than a host can open.
 const mostPerSecond = 1_000_000
 
-// burstOf is the burst of a limit that says none: what a second has.
+// BurstOf is the burst of a limit that says none: what a second has.
 func BurstOf(perSecond float64) uint32 {
 	return uint32(max(1, math.Ceil(min(perSecond, mostPerSecond))))
 }
 
-// checkLimit refuses, as *policy.InputError, what no host could keep to.
+// CheckLimit refuses, as *policy.InputError, what no host could keep to.
 func CheckLimit(l store.Limit) error {
 	const year = 365 * 24 * time.Hour
 	switch {

@@ -163,7 +163,7 @@ func (e *Engine) mendMaps() (string, error) {
 
 // mendOwners holds the rows of all owners to what is desired.
 func (e *Engine) mendOwners() (found string, err error) {
-	for name, number := range e.compiler.Owners.Of {
+	for name, number := range e.view.compiler.Owners.All() {
 		want := compile.OwnerRule(e.view.Overrides, name)
 		same, err := e.view.gate.Tables.SameOwner(number, want)
 		if err == nil && !same {
@@ -238,7 +238,7 @@ func (e *Engine) unseen() (unknown []netip.Prefix, err error) {
 
 // republish makes the kernel have the state that stands, as the generation that it is.
 func (e *Engine) republish() error {
-	compiled, err := e.compiler.Policy(e.view.State, e.view.gate.Tables.Generation())
+	compiled, err := e.view.compiler.Policy(e.view.State, e.view.gate.Tables.Generation())
 	if err != nil {
 		return err
 	}

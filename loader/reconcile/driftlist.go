@@ -79,7 +79,7 @@ func (e *Engine) compare(got []maps.Entry) (d differences, err error) {
 			d.foreign = append(d.foreign, have.Prefix)
 			continue
 		}
-		want, err := e.compiler.Entry(entry, e.view.Policy.Services)
+		want, err := e.view.compiler.Entry(entry, e.view.Policy.Services)
 		if err != nil {
 			return d, err
 		}
@@ -117,7 +117,7 @@ func (e *Engine) addMissing(d *differences, got []maps.Entry) error {
 		if have[entry.Prefix] {
 			continue
 		}
-		want, err := e.compiler.Entry(entry, e.view.Policy.Services)
+		want, err := e.view.compiler.Entry(entry, e.view.Policy.Services)
 		if err != nil {
 			return err
 		}

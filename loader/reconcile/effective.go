@@ -42,7 +42,7 @@ func (l *list) outdated(o Options) bool {
 func (e *Engine) effective(generation uint64, d desired.State) store.Effective {
 	return store.Effective{
 		Generation: generation, Services: d.Policy.Services, Interfaces: e.options.Interfaces,
-		Attach: string(e.options.Attach), Backstop: e.options.Backstop, Claims: d.AllClaims(),
+		Attach: string(e.options.Attach), Backstop: e.options.Backstop, Claims: d.Claims(),
 	}
 }
 

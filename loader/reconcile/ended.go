@@ -27,7 +27,7 @@ func (o Options) kept() time.Duration {
 // zero is never.
 func (e *Engine) nextForgotten() time.Time {
 	var next time.Time
-	for claim := range e.view.Made {
+	for claim := range e.view.Made() {
 		if !claim.Until.IsZero() {
 			next = policy.Earliest(next, claim.Until.Add(e.options.kept()))
 		}

@@ -14,7 +14,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/config"
-	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -56,9 +55,7 @@ type Engine struct {
 
 	mu          sync.Mutex // of everything below; a change holds it from first to last
 	view        view
-	tally       desired.Counts
-	failing     map[policy.Origin]error // origins whose last reading was not taken over
-	compiler    compile.Compiler
+	failing     map[policy.Origin]error   // origins whose last reading was not taken over
 	savedOwners map[string]store.OwnerUse // what is on disk of owners
 	list        list
 	last        *Change
@@ -122,7 +119,7 @@ func Open(o Options) (*Engine, error) {
 		started:  time.Now().UTC(),
 		store:    kept,
 		stood:    gate.Up(),
-		view:     view{gate: gate, clock: readClock(), uses: newUsage(), kept: kept},
+		view:     view{gate: gate, compiler: compile.Compiler{Clock: readClock()}, uses: newUsage(), kept: kept},
 		failing:  map[policy.Origin]error{},
 		released: map[string]bool{},
 		wanted:   map[string]Problem{},
@@ -183,7 +180,7 @@ func (e *Engine) Snapshot(context.Context) (Status, error) {
 }
 
 func (e *Engine) status() Status {
-	ended := e.tally.Ended(e.view.now())
+	ended := e.view.Counts.Ended(e.view.now())
 	return Status{
 		Enforcing:  enforcing(e.problems),
 		Problems:   e.problems,
@@ -192,8 +189,8 @@ func (e *Engine) status() Status {
 		Generation: e.view.gate.Tables.Generation(),
 		Entries:    e.view.Policy.Entries.Len() - ended,
 		Ended:      ended,
-		Owners:     len(e.tally.Owners),
-		Expiring:   e.tally.Ending(e.view.now(), Soon),
+		Owners:     len(e.view.Counts.Owners),
+		Expiring:   e.view.Counts.Ending(e.view.now(), Soon),
 		Services:   e.view.query().Services(),
 		Origins:    e.origins(),
 		Suspended:  query.SuspensionsOf(e.view.Overrides),
@@ -212,7 +209,7 @@ func findUncovered(s *Status, guarded []string) {
 
 // origins reports every origin that has a claim or that could not be read.
 func (e *Engine) origins() []OriginStatus {
-	counts := e.view.Origins(e.tally.Made)
+	counts := e.view.Origins()
 	for origin := range e.failing {
 		counts[origin] += 0
 	}
@@ -223,7 +220,7 @@ func (e *Engine) origins() []OriginStatus {
 func (e *Engine) Stats(context.Context) (Stats, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s, err := e.view.query().Stats(e.tally.Owners)
+	s, err := e.view.query().Stats(e.view.Counts.Owners)
 	s.Owners = e.withMisses(s.Owners)
 	s.EventsLost, s.Repairs = e.lookout.log.Lost(), gomaps.Clone(e.drift.counts)
 	return s, err

@@ -22,7 +22,7 @@ func (e *Engine) tellExpiring(now time.Time) {
 	}
 	e.told = now
 	wall := e.view.now()
-	n := e.tally.Ending(wall, Soon)
+	n := e.view.Counts.Ending(wall, Soon)
 	if n == 0 {
 		return
 	}

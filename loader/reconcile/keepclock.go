@@ -62,4 +62,4 @@ var wallNow = time.Now
 func readClock() compile.Clock { return compile.NewClock(wallNow(), compile.Boottime()) }
 
 // now is the present on the clock by which deadlines are set.
-func (v *view) now() time.Time { return v.clock.Time(compile.Boottime()) }
+func (v *view) now() time.Time { return v.compiler.Clock.Time(compile.Boottime()) }

@@ -55,7 +55,7 @@ func (e *Engine) see() (*seen, error) {
 		}
 	}
 	defer e.mu.Unlock()
-	owners, err := e.view.query().Owners(e.tally.Owners)
+	owners, err := e.view.query().Owners(e.view.Counts.Owners)
 	now := &seen{e.status(), owners.Owners}
 	e.lookout.seen.Store(now)
 	return now, err

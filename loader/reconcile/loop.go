@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
-	"github.com/xdpallow/xdpallow/loader/policy"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
@@ -169,7 +168,7 @@ const (
 // followClock keeps --until on the wall clock. A step over an hour is more often a
 // broken clock than a mended one: it changes no deadline until reload says so.
 func (e *Engine) followClock(huge bool) {
-	step := e.view.clock.Step(readClock())
+	step := e.view.compiler.Clock.Step(readClock())
 	if step.Abs() > hugeStep && !huge {
 		e.noted["clock_stepped"] = Problem{
 			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
@@ -181,13 +180,12 @@ func (e *Engine) followClock(huge bool) {
 	if step.Abs() < tinyStep {
 		return
 	}
-	e.view.clock = readClock()
-	e.compiler.Clock = e.view.clock
-	if err := keepClock(e.store, e.view.clock); err != nil {
+	e.view.compiler.Clock = readClock()
+	if err := keepClock(e.store, e.view.compiler.Clock); err != nil {
 		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
 	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
-	compiled, err := e.compiler.Policy(e.view.State, e.view.gate.Tables.Generation())
+	compiled, err := e.view.compiler.Policy(e.view.State, e.view.gate.Tables.Generation())
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)
@@ -217,10 +215,8 @@ func (e *Engine) expire() {
 	if time.Now().Before(e.end) {
 		return
 	}
-	next := e.view.State
-	var plan policy.Plan
-	next.Policy, plan, e.end = e.view.Policy.Expire(time.Now())
-	if plan.Empty() {
+	next, plan := e.view.Expire(time.Now())
+	if e.end = next.NextEnd; plan.Empty() {
 		return
 	}
 	if err := e.enact(change{by: self(), command: "expire"}, next, plan); err != nil {

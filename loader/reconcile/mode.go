@@ -54,7 +54,7 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 		for _, s := range named {
 			end = max(end, next.Until(s))
 		}
-		answer.Warnings = e.view.SuspendedPassing(*e.view.clock.At(end))
+		answer.Warnings = e.view.SuspendedPassing(*e.view.compiler.Clock.At(end))
 	}
 	for _, s := range answer.Services {
 		if !slices.ContainsFunc(named, func(n policy.Service) bool { return n.Name == s.Name }) {

@@ -23,7 +23,7 @@ import (
 )
 
 // Promise: a NIC whose driver forgets the program, while the kernel still reports it
-// attached, is found by the frames that it received and the program never counted. Then
+// attached, is found by the frames that it received and the program never v.Counts. Then
 // nobody claims that the gate enforces; the program is linked again, and strangers are
 // refused. XDPALLOW_NIC_FORGETS says whether the driver at hand forgets.
 func TestDriverThatForgets(t *testing.T) {

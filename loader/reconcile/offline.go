@@ -33,7 +33,7 @@ func (o Offline) look() (view, *Change, error) {
 	if err != nil {
 		return view{}, nil, err
 	}
-	v := view{gate: gate, clock: readClock(), uses: newUsage(), known: map[netip.Prefix]store.Use{}}
+	v := view{gate: gate, compiler: compile.Compiler{Clock: readClock()}, uses: newUsage(), known: map[netip.Prefix]store.Use{}}
 	change, err := o.recall(&v)
 	if err != nil {
 		gate.Close()
@@ -83,14 +83,14 @@ func (o Offline) recall(v *view) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.clock, err = recallClock(kept); err != nil {
+	if v.compiler.Clock, err = recallClock(kept); err != nil {
 		return nil, err
 	}
 	if err := v.recallOwnerUse(kept); err != nil {
 		return nil, err
 	}
 	v.State, err = desired.New(last.Services, declared(last.Claims), claims, time.Now())
-	v.Override(overrides)
+	v.State = v.State.With(overrides)
 	v.Audits = audits
 	if pending, found, e := kept.Pending(); err == nil && found {
 		bootID, _ := store.BootID()
@@ -109,12 +109,11 @@ func (o Offline) Status(context.Context) (Status, error) {
 	}
 	defer v.gate.Close()
 	problems := v.probe()
-	counted := desired.CountAll(v.State)
-	ended := counted.Ended(v.now())
+	ended := v.Counts.Ended(v.now())
 	status := Status{
 		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.query().Interfaces(), Backstop: v.query().Backstop(),
-		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(counted.Owners), Expiring: counted.Ending(v.now(), Soon),
-		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Origins: query.OriginsOf(v.Origins(counted.Made), nil), LastChange: change, Confirm: v.waits, Version: o.version,
+		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(v.Counts.Owners), Expiring: v.Counts.Ending(v.now(), Soon),
+		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Origins: query.OriginsOf(v.Origins(), nil), LastChange: change, Confirm: v.waits, Version: o.version,
 	}
 	findUncovered(&status, v.gate.Attached())
 	return status, nil
@@ -127,7 +126,7 @@ func (o Offline) Stats(context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	defer v.gate.Close()
-	return v.query().Stats(desired.CountAll(v.State).Owners)
+	return v.query().Stats(v.Counts.Owners)
 }
 
 // List implements the question.

@@ -97,7 +97,7 @@ func compareEnforced(was []kernel.Entry, next policy.State) (back, gone []netip.
 
 // ruledOtherwise are the owners whose suspension or limit is another in the kernel.
 func (e *Engine) ruledOtherwise(next desired.State) (names []string, err error) {
-	for name, number := range e.compiler.Owners.Of {
+	for name, number := range e.view.compiler.Owners.All() {
 		same, err := e.view.gate.Tables.SameOwner(number, compile.OwnerRule(next.Overrides, name))
 		if err != nil {
 			return nil, err

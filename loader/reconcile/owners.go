@@ -26,7 +26,7 @@ func overridesOf(kept *store.Store) (o desired.Overrides, err error) {
 
 // ruleAll tells the kernel what holds for every owner, who have numbers.
 func (e *Engine) ruleAll() error {
-	for name, number := range e.compiler.Owners.Of {
+	for name, number := range e.view.compiler.Owners.All() {
 		if err := e.view.gate.Tables.SetOwner(number, compile.OwnerRule(e.view.Overrides, name)); err != nil {
 			return fmt.Errorf("owner %s: %w", name, err)
 		}
@@ -42,11 +42,7 @@ func (e *Engine) ruleOwners(by desired.OverridesEdit, next desired.Overrides, on
 		if !only(rule) {
 			continue
 		}
-		number, err := e.compiler.Owners.Get(name)
-		if err == nil {
-			err = e.view.gate.Tables.SetOwner(number, rule)
-		}
-		if err != nil {
+		if err := e.view.gate.Tables.SetOwner(e.view.compiler.Owners.Of(name), rule); err != nil {
 			return fmt.Errorf("owner %s: %w", name, err)
 		}
 	}
@@ -60,7 +56,7 @@ func isNotStopped(o kernel.Owner) bool { return !o.Suspended }
 // settleOwners makes the kernel have what is said of the recovered owners.
 func (e *Engine) settleOwners() error {
 	names := map[string]bool{}
-	for name := range e.tally.Owners {
+	for name := range e.view.Counts.Owners {
 		names[name] = true
 	}
 	for name := range e.view.Overrides.NamedOwners {
@@ -72,47 +68,44 @@ func (e *Engine) settleOwners() error {
 	return e.ruleAll()
 }
 
-// number gives numbers to the owners of names who have none. When there is no more room,
-// those give theirs back of whom nothing is said, neither now nor in names.
+// number gives ids to the owners of names who have none. When there is no more room, those
+// give theirs back of whom nothing is said, neither now nor in names.
 func (e *Engine) number(names map[string]bool) error {
-	numbers := e.compiler.Owners
-	fresh := map[string]bool{}
-	for name := range names {
-		if _, found := numbers.Of[name]; name != "" && !found {
-			fresh[name] = true
-		}
-	}
-	if len(numbers.Of)+len(fresh) > kernel.MaxOwners {
+	fresh := e.view.compiler.Owners.Missing(names)
+	if e.view.compiler.Owners.Len()+len(fresh) > kernel.MaxOwners {
 		if err := e.releaseNumbers(names); err != nil {
 			return err
 		}
 	}
-	if n := len(numbers.Of) + len(fresh); n > kernel.MaxOwners {
+	if n := e.view.compiler.Owners.Len() + len(fresh); n > kernel.MaxOwners {
 		return &policy.Refused{What: fmt.Sprintf("there would be %d owners, and there is room for %d", n, kernel.MaxOwners), Hint: "xdpallow owners"}
 	}
-	for name := range fresh {
-		if err := e.view.gate.Tables.ForgetOwner(numbers.Give(name)); err != nil {
+	ids := e.view.compiler.Owners.With(fresh)
+	for _, name := range fresh {
+		if err := e.view.gate.Tables.ForgetOwner(ids.Of(name)); err != nil {
 			return fmt.Errorf("make room for owner %s: %w", name, err)
 		}
 	}
+	e.view.compiler.Owners = ids
 	return nil
 }
 
-// releaseNumbers takes back every number that no entry has, and forgets what was
-// counted for it. It is on disk before another owner has the number: else he would be
-// taken for the one before after a crash.
+// releaseNumbers takes back every id that no entry has, and forgets what was counted for
+// it. It is on disk before another owner has the id: else he would be taken for the one
+// before after a crash.
 func (e *Engine) releaseNumbers(wanted map[string]bool) error {
 	keep := maps.Clone(wanted)
-	for name := range e.tally.Owners {
+	for name := range e.view.Counts.Owners {
 		keep[name] = true
 	}
 	for name := range e.view.Overrides.NamedOwners {
 		keep[name] = true
 	}
-	gone := e.compiler.Owners.Release(keep)
+	ids, gone := e.view.compiler.Owners.Without(keep)
 	if len(gone) == 0 {
 		return nil
 	}
+	e.view.compiler.Owners = ids
 	// A program that read such an entry before it went may still charge its owner.
 	if err := e.view.gate.Tables.Barrier(); err != nil {
 		return err

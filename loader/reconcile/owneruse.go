@@ -10,7 +10,6 @@ import (
 	"maps"
 
 	"github.com/xdpallow/xdpallow/loader/compile"
-	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
@@ -59,7 +58,7 @@ func (c ownerCounts) marshal() []byte {
 	return text
 }
 
-// recallOwnerUse brings back what was counted. The caller holds the mutex.
+// recallOwnerUse brings back what was v.Counts. The caller holds the mutex.
 func (e *Engine) recallOwnerUse() (err error) {
 	var begun bool
 	if e.view.ownerCounts, begun, err = ownerCountsOn(e.store, e.view.gate.Tables); err != nil {
@@ -82,7 +81,7 @@ func (v *view) recallOwnerUse(kept *store.Store) error {
 	if err != nil {
 		return fmt.Errorf("read the numbers of owners: %w", err)
 	}
-	v.numbers = compile.NewOwnerIDs(given)
+	v.compiler.Owners = compile.NewOwnerIDs(given)
 	v.ownerCounts, _, err = ownerCountsOn(kept, v.gate.Tables)
 	return err
 }
@@ -96,7 +95,7 @@ func (e *Engine) forgetOwnerUse(gone []string) error {
 	}
 	e.view.ownerCounts.Before = before
 	err := e.store.Apply(store.Change{Meta: map[string][]byte{
-		metaOwners: e.compiler.Owners.Marshal(), metaOwnerCounts: e.view.ownerCounts.marshal(),
+		metaOwners: e.view.compiler.Owners.Marshal(), metaOwnerCounts: e.view.ownerCounts.marshal(),
 	}})
 	if err == nil {
 		err = e.store.SaveUse(store.Checkpoint{ForgetOwners: gone})
@@ -113,7 +112,7 @@ func (v *view) Owner(name string) (store.OwnerUse, error) {
 	use := store.OwnerUse{Passed: before.Passed, Audited: before.Audited, Dropped: map[string]uint64{}, LastSeen: before.LastSeen}
 	maps.Copy(use.Dropped, before.Dropped)
 	var openings kernel.Openings
-	if number := v.numbers.Of[name]; number != 0 {
+	if number := v.compiler.Owners.Of(name); number != 0 {
 		var err error
 		if openings, err = v.gate.Tables.Openings(number); err != nil {
 			return use, fmt.Errorf("owner %s: %w", name, err)
@@ -126,7 +125,7 @@ func (v *view) Owner(name string) (store.OwnerUse, error) {
 	for _, n := range openings.Audited {
 		use.Audited += n
 	}
-	if seen := v.clock.Seconds(openings.LastSeen); seen != nil && seen.After(use.LastSeen) {
+	if seen := v.compiler.Clock.Seconds(openings.LastSeen); seen != nil && seen.After(use.LastSeen) {
 		use.LastSeen = *seen
 	}
 	return use, nil
@@ -144,7 +143,7 @@ func (e *Engine) keepOwnerUse() {
 // saveOwnerUse is keepOwnerUse for who holds the mutex.
 func (e *Engine) saveOwnerUse() error {
 	changed := map[string]store.OwnerUse{}
-	for name := range e.view.numbers.Of {
+	for name := range e.view.compiler.Owners.All() {
 		use, err := e.view.Owner(name)
 		if err != nil {
 			return err
@@ -172,7 +171,7 @@ func sameUse(a, b store.OwnerUse) bool {
 func (e *Engine) Owners(context.Context) (Owners, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.view.query().Owners(e.tally.Owners)
+	return e.view.query().Owners(e.view.Counts.Owners)
 }
 
 // Owners implements the question.
@@ -182,5 +181,5 @@ func (o Offline) Owners(context.Context) (Owners, error) {
 		return Owners{}, err
 	}
 	defer v.gate.Close()
-	return v.query().Owners(desired.CountAll(v.State).Owners)
+	return v.query().Owners(v.Counts.Owners)
 }

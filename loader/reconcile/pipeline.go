@@ -100,7 +100,7 @@ func (e *Engine) enact(c change, next desired.State, plan policy.Plan) error {
 	generation := e.view.gate.Tables.Generation()
 	published := !plan.Empty() || !c.edit.Overrides.Empty() || e.view.gate.Tables.Stale()
 	var used []kernel.Entry
-	unfix := e.compiler.Fix(c.lasting)
+	unfix := e.view.compiler.Deadlines.Set(c.lasting, e.view.compiler.Clock)
 	if published {
 		var err error
 		generation = max(generation, e.lastGeneration()) + 1
@@ -111,7 +111,7 @@ func (e *Engine) enact(c change, next desired.State, plan policy.Plan) error {
 		// Who is stopped is stopped first, and who is let in again comes last.
 		err = e.ruleOwners(c.edit.Overrides, next.Overrides, isStopped)
 		if err == nil {
-			used, err = e.compiler.Apply(e.view.gate.Tables, e.view.State, next, plan, generation)
+			used, err = e.view.compiler.Apply(e.view.gate.Tables, e.view.State, next, plan, generation)
 		}
 		if err == nil {
 			err = e.ruleOwners(c.edit.Overrides, next.Overrides, isNotStopped)
@@ -130,37 +130,29 @@ func (e *Engine) enact(c change, next desired.State, plan policy.Plan) error {
 		return err
 	}
 	e.view.followUse(plan, c.settle, time.Now())
-	e.stand(c, next, plan)
+	e.stand(c, next)
 	return nil
 }
 
 // stand takes next for what is desired from now on.
-func (e *Engine) stand(c change, next desired.State, plan policy.Plan) {
-	if e.view.Same(c.edit) {
-		e.tally.Follow(c.edit.Claims, plan, e.view.State, next)
-		for prefix := range c.edit.Claims.Prefixes() {
-			if entry, found := next.Policy.Entries.Find(prefix); found && len(entry.Claims) > 1 {
-				e.end = policy.Earliest(e.end, policy.NextEnd(entry.Claims, time.Now()))
-			}
-		}
-		e.view.State = next
-		for _, claim := range c.edit.Claims.Put {
-			if !claim.Until.IsZero() {
-				e.forgetAt = policy.Earliest(e.forgetAt, claim.Until.Add(e.options.kept()))
-			}
-		}
-	} else {
-		e.tally = desired.CountAll(next)
-		_, _, e.end = next.Policy.Expire(time.Now())
-		e.view.State = next
+func (e *Engine) stand(c change, next desired.State) {
+	rebuilt := e.view.Rebuilds(c.edit)
+	e.view.State, e.end = next, next.NextEnd
+	if rebuilt {
 		e.forgetAt = e.nextForgotten()
+		return
+	}
+	for _, claim := range c.edit.Claims.Put {
+		if !claim.Until.IsZero() {
+			e.forgetAt = policy.Earliest(e.forgetAt, claim.Until.Add(e.options.kept()))
+		}
 	}
 }
 
 // restore puts the kernel back to the state that stands, after a change that came
 // half way.
 func (e *Engine) restore() error {
-	compiled, err := e.compiler.Policy(e.view.State, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
+	compiled, err := e.view.compiler.Policy(e.view.State, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)
@@ -184,7 +176,7 @@ func (e *Engine) lastGeneration() uint64 {
 func (e *Engine) record(c change, next desired.State, plan policy.Plan, generation uint64) error {
 	changed := generation != e.lastGeneration()
 	done := e.durable(c, next, plan, generation)
-	if err := e.compiler.KeepFixed(c.edit.Claims, done.Meta); err != nil {
+	if err := e.view.compiler.Deadlines.Record(c.edit.Claims, done.Meta); err != nil {
 		return err
 	}
 	if done.UndoData != nil {
@@ -194,7 +186,7 @@ func (e *Engine) record(c change, next desired.State, plan policy.Plan, generati
 	}
 	// What is declared is written whole, and so is what changes much.
 	done.List = func() store.Effective { return e.effective(generation, next) }
-	done.Whole = !e.view.Same(c.edit) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
+	done.Whole = e.view.Rebuilds(c.edit) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
 	if err := e.apply(done); err != nil {
 		return err
 	}
@@ -236,8 +228,8 @@ func (e *Engine) durable(c change, next desired.State, plan policy.Plan, generat
 	for _, said := range c.edit.Claims.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
 	}
-	if e.compiler.Owners.Dirty { // they are thousands
-		done.Meta[metaOwners] = e.compiler.Owners.Marshal()
+	if e.view.compiler.Owners.Unsaved { // they are thousands
+		done.Meta[metaOwners] = e.view.compiler.Owners.Marshal()
 	}
 	if c.edit.Audits != nil {
 		done.Meta[metaAudits] = c.edit.Audits.Marshal()
@@ -245,7 +237,7 @@ func (e *Engine) durable(c change, next desired.State, plan policy.Plan, generat
 	if c.holds != nil {
 		done.Meta[metaHeld] = c.holds.marshal()
 	}
-	if c.undo != nil && (c.settle || !e.view.Same(c.edit)) {
+	if c.undo != nil && (c.settle || e.view.Rebuilds(c.edit)) {
 		done.UndoData = marshal(undo{Kept: generation, Held: c.undo.Held})
 	}
 	if c.confirm > 0 {
@@ -266,7 +258,7 @@ func (e *Engine) durable(c change, next desired.State, plan policy.Plan, generat
 
 // recorded takes done, which is on disk, for what was done last.
 func (e *Engine) recorded(c change, done store.Change) {
-	e.compiler.Owners.Dirty = false
+	e.view.compiler.Owners.Unsaved = false
 	if done.Log != nil {
 		done.Log.After = done.Generation
 		e.last = query.ChangeOf(*done.Log)

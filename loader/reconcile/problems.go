@@ -59,7 +59,7 @@ func (e *Engine) probe() {
 			Hint: "xdpallow reload --allow-open",
 		})
 	}
-	if n := len(e.view.Orphans); n > 0 {
+	if n := len(e.view.Orphans()); n > 0 {
 		problems = append(problems, Problem{
 			Code: "service_missing", Subject: string(policy.OriginCLI),
 			Text: policy.Count(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",

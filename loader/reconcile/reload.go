@@ -92,7 +92,7 @@ func (e *Engine) stillFailing(read reading) map[policy.Origin]error {
 	if failing[policy.OriginConfig] != nil { // which files there are is not known
 		return failing
 	}
-	for origin := range e.view.Declared {
+	for origin := range e.view.Declared() {
 		if path, isList := strings.CutPrefix(string(origin), "file:"); isList && !read.found[origin] && !fails(read.failing, origin) {
 			failing[origin] = &policy.InputError{Where: path, What: "is gone"}
 		}

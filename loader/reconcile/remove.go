@@ -55,7 +55,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 		if entry, found := e.view.Policy.Entries.Find(prefix); found {
 			gone = append(gone, *entry)
 		} else { // for a service that is not there
-			c := e.view.Orphans[prefix]
+			c := e.view.Orphans()[prefix]
 			gone = append(gone, policy.Entry{Prefix: prefix, Owner: c.Owner, Services: c.Services, Until: c.Until, Note: c.Note, Claims: []policy.Claim{c}})
 		}
 	}
@@ -109,7 +109,7 @@ func (e *Engine) toRemove(r RemoveRequest) ([]netip.Prefix, error) {
 		if err := policy.ParseName("owner", r.Owner); err != nil {
 			return nil, err
 		}
-		for claim := range e.view.Made {
+		for claim := range e.view.Made() {
 			if claim.Owner == r.Owner {
 				prefixes = append(prefixes, claim.Prefix)
 			}
@@ -133,7 +133,7 @@ func (e *Engine) removable(prefixes []netip.Prefix) error {
 		if at, listed := e.view.Policy.Entries.Find(prefix); listed {
 			entry, found = at, true
 		}
-		if !e.view.Makes(prefix) {
+		if e.view.Claimed(prefix) == nil {
 			if found {
 				return &policy.Refused{
 					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, declaredBy(*entry)),

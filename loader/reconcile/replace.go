@@ -27,7 +27,7 @@ func (e *Engine) Replace(ctx context.Context, by Caller, r ReplaceRequest) (Plan
 // replaced makes the claims of the CLI those, and c with it.
 func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Plan, error) {
 	known := slices.DeleteFunc(slices.Clone(claims), func(claim policy.Claim) bool {
-		orphan, found := e.view.Orphans[claim.Prefix] // for a service that is gone, and it stays so
+		orphan, found := e.view.Orphans()[claim.Prefix] // for a service that is gone, and it stays so
 		return found && policy.SameWords(orphan, claim)
 	})
 	if err := policy.CheckServices(known, e.view.Policy.Services); err != nil {
@@ -75,19 +75,19 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 // more often than nobody was meant.
 func (e *Engine) emptied(r ReplaceRequest, claims []policy.Claim) error {
 	enforced := slices.ContainsFunc(e.view.Policy.Services, func(s policy.Service) bool { return s.Mode == policy.Enforce })
-	if len(claims) > 0 || r.AllowEmpty || e.tally.Made == 0 || !enforced {
+	if len(claims) > 0 || r.AllowEmpty || e.view.Counts.Made == 0 || !enforced {
 		return nil
 	}
 	return &policy.Refused{
-		What: fmt.Sprintf("%s: no prefix in it, and %s would be removed", r.Name, policy.Count(e.tally.Made, "prefix", "prefixes")),
+		What: fmt.Sprintf("%s: no prefix in it, and %s would be removed", r.Name, policy.Count(e.view.Counts.Made, "prefix", "prefixes")),
 		Hint: "--allow-empty",
 	}
 }
 
 // replacing is the edit that leaves the CLI with claims, whose prefixes are named.
 func (e *Engine) replacing(claims []policy.Claim, named map[netip.Prefix]string) policy.Edit {
-	edit, made := policy.Edit{}, make(map[netip.Prefix]policy.Claim, e.tally.Made)
-	for old := range e.view.Made {
+	edit, made := policy.Edit{}, make(map[netip.Prefix]policy.Claim, e.view.Counts.Made)
+	for old := range e.view.Made() {
 		made[old.Prefix] = *old
 		if _, stays := named[old.Prefix]; !stays {
 			edit.Remove = append(edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: old.Prefix})

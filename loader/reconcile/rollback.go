@@ -108,7 +108,7 @@ func (e *Engine) inverse() (change, error) {
 		services = c.edit.Services
 	}
 	// An entry may come back for a service that is gone meanwhile.
-	c.edit.Whole = slices.ContainsFunc(c.edit.Claims.Put, func(claim policy.Claim) bool { return desired.Orphaned(claim, services) })
+	c.edit.Whole = slices.ContainsFunc(c.edit.Claims.Put, func(claim policy.Claim) bool { return desired.IsOrphan(claim, services) })
 	return c, nil
 }
 
@@ -128,7 +128,7 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 		c.edit.Services = e.view.Policy.Services
 	}
 	delete(c.edit.Declared, policy.OriginFlag)
-	if flags, given := e.view.Declared[policy.OriginFlag]; given {
+	if flags, given := e.view.Declared()[policy.OriginFlag]; given {
 		c.edit.Declared[policy.OriginFlag] = flags
 	}
 	c.holds = &back.Held
@@ -144,7 +144,7 @@ func (e *Engine) undoReload(read reading) *undo {
 			h.Origins = append(h.Origins, origin)
 		}
 	}
-	now := e.view.Declared
+	now := e.view.Declared()
 	for origin, claims := range read.declared {
 		if !slices.EqualFunc(claims, now[origin], sameClaim) {
 			hold(origin)
@@ -182,7 +182,7 @@ func (e *Engine) withhold(read *reading) {
 			delete(read.failing, origin)
 		}
 	}
-	for origin, claims := range e.view.Declared {
+	for origin, claims := range e.view.Declared() {
 		if e.holds(origin) {
 			read.declared[origin] = claims
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -139,11 +138,14 @@ func (e *Engine) recover() (bool, error) {
 	if err := e.recall(metaOwners, &given); err != nil {
 		return false, err
 	}
-	e.compiler = compile.Compiler{Clock: e.view.clock, Owners: compile.NewOwnerIDs(given), Deadlines: map[netip.Prefix]compile.Deadline{}}
-	e.view.numbers = e.compiler.Owners
-	if err := e.compiler.RecallFixed(e.store, e.bookkeep); err != nil {
+	deadlines, forget, err := compile.LoadDeadlines(e.store)
+	if err != nil {
 		return false, err
 	}
+	if forget != nil {
+		e.bookkeep(forget)
+	}
+	e.view.compiler.Owners, e.view.compiler.Deadlines = compile.NewOwnerIDs(given), deadlines
 	claims, err := e.store.Claims()
 	if err != nil {
 		return false, err
@@ -158,11 +160,7 @@ func (e *Engine) recover() (bool, error) {
 	}
 	e.keepBackstop(last)
 	if last.Generation == 0 || len(last.Services) == 0 {
-		e.view.Orphans = map[netip.Prefix]policy.Claim{}
-		for _, claim := range claims {
-			e.view.Orphans[claim.Prefix] = claim
-		}
-		e.view.Override(overrides)
+		e.view.State = desired.Waiting(claims).With(overrides)
 		return false, e.settleOwners()
 	}
 	e.lastGood(last)
@@ -171,7 +169,7 @@ func (e *Engine) recover() (bool, error) {
 	if e.view.State, err = desired.New(last.Services, declared(last.Claims), claims, time.Now()); err != nil {
 		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
 	}
-	e.view.Override(overrides)
+	e.view.State = e.view.With(overrides)
 	if err := e.holdUnnoted(); err != nil {
 		return false, err
 	}
@@ -181,9 +179,8 @@ func (e *Engine) recover() (bool, error) {
 	if err := e.guardOlder(e.view.State, last.Generation); err != nil {
 		return false, err
 	}
-	e.tally = desired.CountAll(e.view.State)
 	e.forgetAt = e.nextForgotten()
-	_, _, e.end = e.view.Policy.Expire(time.Now())
+	e.end = e.view.NextEnd
 	return true, e.settleConfirmed(last.Generation)
 }
 
@@ -203,9 +200,9 @@ func (e *Engine) settleConfirmed(generation uint64) error {
 		return e.settle(generation)
 	}
 	stands := e.view.State
-	e.view.State, e.tally = next, desired.CountAll(next)
+	e.view.State = next
 	err = e.settle(generation)
-	e.view.State, e.tally = stands, desired.CountAll(stands)
+	e.view.State = stands
 	return err
 }
 
@@ -281,11 +278,11 @@ func (e *Engine) settle(generation uint64) error {
 		return err
 	}
 	tables := e.view.gate.Tables
-	same, err := e.compiler.Same(tables, e.view.State)
+	same, err := e.view.compiler.Same(tables, e.view.State)
 	if err != nil || same {
 		return err
 	}
-	compiled, err := e.compiler.Policy(e.view.State, max(generation, e.lastGeneration(), tables.Generation()))
+	compiled, err := e.view.compiler.Policy(e.view.State, max(generation, e.lastGeneration(), tables.Generation()))
 	if err != nil {
 		return err
 	}
@@ -333,7 +330,7 @@ func (e *Engine) countSince() error {
 // last good policy says of their owners, before any file is read.
 func (e *Engine) holdUnnoted() error {
 	was := e.view.State
-	e.view.Follow(was, policy.Plan{}, time.Now())
+	e.view.State = was.HoldUnnoted(time.Now())
 	fresh := e.view.SuspendedSince(was, desired.Edit{})
 	if len(fresh) == 0 {
 		return nil
@@ -342,10 +339,10 @@ func (e *Engine) holdUnnoted() error {
 }
 
 func (e *Engine) recallClock() (err error) {
-	if e.view.clock, err = recallClock(e.store); err != nil {
+	if e.view.compiler.Clock, err = recallClock(e.store); err != nil {
 		return err
 	}
-	if err := keepClock(e.store, e.view.clock); err != nil {
+	if err := keepClock(e.store, e.view.compiler.Clock); err != nil {
 		e.noteUnwritable(err)
 	}
 	return nil

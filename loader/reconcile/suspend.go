@@ -143,7 +143,7 @@ func (e *Engine) touches(s Subject) error {
 
 // knows refuses an owner of whom nothing is said.
 func (e *Engine) knows(owner string) error {
-	if e.tally.Owners[owner] > 0 {
+	if e.view.Counts.Owners[owner] > 0 {
 		return nil
 	}
 	if slices.Contains(slices.Collect(e.view.Overrides.NamedOwners), owner) {
@@ -184,7 +184,7 @@ func (e *Engine) suspendResult(s Subject, subject store.Subject) SuspendResult {
 		r.Suspended = &one
 	}
 	if s.Owner != "" {
-		r.Prefixes = e.tally.Owners[s.Owner]
+		r.Prefixes = e.view.Counts.Owners[s.Owner]
 		return r
 	}
 	for range e.view.Policy.Entries.Under(s.Prefix) {

@@ -19,7 +19,7 @@ import (
 // keeps its last good content, is a problem, and does not stop a gate that has a
 // policy; the flags of this very start must be right.
 func (e *Engine) takeOver(ctx context.Context, good bool) error {
-	before, old := e.view.Declared, e.view.Policy.Services
+	before, old := e.view.Declared(), e.view.Policy.Services
 	read, err := e.read(ctx)
 	if err != nil {
 		return err

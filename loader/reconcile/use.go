@@ -176,7 +176,7 @@ func (v *view) use(prefix netip.Prefix, saved store.Use) (store.Use, error) {
 	saved.Live, saved.Life = live.Hits, u.life
 	retired := u.folded[prefix]
 	saved.Hits += retired.hits + uint64(live.Hits)
-	if seen := v.clock.Seconds(max(retired.lastSeen, live.LastSeen)); seen != nil && seen.After(saved.LastSeen) {
+	if seen := v.compiler.Clock.Seconds(max(retired.lastSeen, live.LastSeen)); seen != nil && seen.After(saved.LastSeen) {
 		saved.LastSeen = *seen
 	}
 	return saved, nil

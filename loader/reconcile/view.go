@@ -24,21 +24,20 @@ import (
 // without a daemon behind it.
 type view struct {
 	gate          *loader.Gate
-	desired.State // the state is that of the kernel, or should be
-	clock         compile.Clock
+	desired.State                  // the state is that of the kernel, or should be
+	compiler      compile.Compiler // whose entries the kernel has
 	uses          usage
 	kept          *store.Store               // has what is known of their use; or else
 	known         map[netip.Prefix]store.Use // is all of it
 	since         *time.Time
 	waits         *Waiting // what nobody has confirmed, where no engine knows it
-	numbers       *compile.OwnerIDs
 	ownerCounts   ownerCounts
 }
 
 // query is v as package query has it, for as long as v does not change.
 func (v *view) query() *query.View {
 	return &query.View{
-		State: v.State, Generation: v.gate.Tables.Generation(), Gate: v.gate, Clock: v.clock, Usage: v, Since: v.since,
+		State: v.State, Generation: v.gate.Tables.Generation(), Gate: v.gate, Clock: v.compiler.Clock, Usage: v, Since: v.since,
 	}
 }
 

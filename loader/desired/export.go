@@ -20,7 +20,7 @@ import (
 const exportHead = `# All that commands of xdpallow made on a host. To make it so again: xdpallow import FILE
 `
 
-// export writes what commands made of d: suspensions, limits, entries. With all, what flags
+// Export writes what commands made of d: suspensions, limits, entries. With all, what flags
 // and files declare follows as comments, which no import reads: it moves with them.
 func (d State) Export(w io.Writer, all bool) error {
 	if _, err := io.WriteString(w, exportHead); err != nil {
@@ -32,7 +32,7 @@ func (d State) Export(w io.Writer, all bool) error {
 		}
 	}
 	made := make([]*policy.Claim, 0, d.Policy.Entries.Len())
-	made = slices.AppendSeq(made, d.Made)
+	made = slices.AppendSeq(made, d.Made())
 	slices.SortFunc(made, func(a, b *policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	if err := policy.WriteLines(w, func(yield func(policy.Claim) bool) {
 		for _, claim := range made {
@@ -43,8 +43,8 @@ func (d State) Export(w io.Writer, all bool) error {
 	}); err != nil || !all {
 		return err
 	}
-	for _, origin := range slices.Sorted(maps.Keys(d.Declared)) {
-		for _, claim := range d.Declared[origin] {
+	for _, origin := range slices.Sorted(maps.Keys(d.declared)) {
+		for _, claim := range d.declared[origin] {
 			if _, err := fmt.Fprintf(w, "# %s: %s\n", origin, policy.FormatLine(claim)); err != nil {
 				return err
 			}

@@ -4,7 +4,6 @@ package compile
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/desired"
@@ -13,29 +12,23 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// compiler turns the desired state into what the kernel is told: names become
-// numbers, wall time becomes time since boot.
+// Compiler has what the kernel's entries depend on beside what is desired.
 type Compiler struct {
 	Clock     Clock
-	Owners    *OwnerIDs
-	Deadlines map[netip.Prefix]Deadline
+	Owners    OwnerIDs
+	Deadlines Deadlines
 }
 
-func (c *Compiler) expires(e policy.Entry) uint64 {
-	if f, found := c.Deadlines[e.Prefix]; found && f.until.Equal(e.Until) {
-		return f.boot
-	}
-	return c.Clock.Boot(e.Until)
-}
-
+// Entry is e in the kernel, for one of services. It fails where the owner of e has no id
+// or a service is not there.
 func (c *Compiler) Entry(e policy.Entry, services []policy.Service) (maps.Entry, error) {
-	owner, err := c.Owners.Get(e.Owner)
-	if err != nil {
-		return maps.Entry{}, err
+	out := maps.Entry{Prefix: e.Prefix, Owner: c.Owners.Of(e.Owner), Services: maps.EveryService, Suspended: e.Suspended}
+	if out.Owner == 0 && e.Owner != "" {
+		return maps.Entry{}, fmt.Errorf("owner %s has no id", e.Owner)
 	}
-	out := maps.Entry{
-		Prefix: e.Prefix, Owner: owner, Services: maps.EveryService,
-		Expires: c.expires(e), Suspended: e.Suspended,
+	var fixed bool
+	if out.Expires, fixed = c.Deadlines.of(e); !fixed {
+		out.Expires = c.Clock.Boot(e.Until)
 	}
 	if len(e.Services) > 0 {
 		out.Services = 0
@@ -50,23 +43,13 @@ func (c *Compiler) Entry(e policy.Entry, services []policy.Service) (maps.Entry,
 	return out, nil
 }
 
-func (c *Compiler) entries(entries []policy.Entry, services []policy.Service) ([]maps.Entry, error) {
-	out := make([]maps.Entry, len(entries))
-	for i, e := range entries {
-		var err error
-		if out[i], err = c.Entry(e, services); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
 var scopes = map[policy.Scope]maps.Scope{
 	policy.ScopeSYN:    maps.ScopeSYN,
 	policy.ScopeStray:  maps.ScopeStray,
 	policy.ScopeStrict: maps.ScopeStrict,
 }
 
+// Services are services in the kernel, in the same order, under audits.
 func Services(services []policy.Service, audits desired.Audits) []maps.Service {
 	out := make([]maps.Service, len(services))
 	for i, s := range services {
@@ -83,6 +66,7 @@ func Services(services []policy.Service, audits desired.Audits) []maps.Service {
 	return out
 }
 
+// Policy is all of d in the kernel. Errors are those of Entry.
 func (c *Compiler) Policy(d desired.State, generation uint64) (maps.Policy, error) {
 	state := d.Policy
 	entries := make([]maps.Entry, 0, state.Entries.Len())
@@ -96,20 +80,16 @@ func (c *Compiler) Policy(d desired.State, generation uint64) (maps.Policy, erro
 	return maps.Policy{Generation: generation, Services: Services(state.Services, d.Audits), Entries: entries}, nil
 }
 
-// few is how many entries a change may touch to be patched in place.
-const MaxPatch = 64
-
-// apply brings the kernel from one state to the next: a patch where the change is
-// small and safe as one, else a publish. It returns the entries that are gone or
-// new in the kernel and had been used.
+// Apply brings the kernel from one state to the next: a patch where the change is small
+// and safe as one, else a publish. It returns the entries that are gone or new in the
+// kernel and had been used. On an error the kernel may be between the two.
 func (c *Compiler) Apply(tables *maps.Tables, old, next desired.State, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
-	if change, small := DeltaOf(old.Policy, next.Policy, plan); small {
-		put, err := c.entries(change.Put, next.Policy.Services)
-		if err != nil {
-			return nil, err
-		}
-		used, err := tables.Patch(put, change.Remove, generation)
-		if err == nil {
+	put, remove, small, err := c.Patch(old.Policy, next.Policy, plan)
+	if err != nil {
+		return nil, err
+	}
+	if small {
+		if used, err := tables.Patch(put, remove, generation); err == nil {
 			return used, nil
 		}
 		// Whatever kept the patch from being whole, a publish makes it so.
@@ -121,7 +101,7 @@ func (c *Compiler) Apply(tables *maps.Tables, old, next desired.State, plan poli
 	return tables.Publish(compiled)
 }
 
-// same reports whether the kernel has what d says, reading all of it back.
+// Same reports whether the kernel has what d says, reading all of it back.
 func (c *Compiler) Same(tables *maps.Tables, d desired.State) (bool, error) {
 	if tables.Stale() {
 		return false, nil
@@ -141,14 +121,14 @@ func (c *Compiler) Same(tables *maps.Tables, d desired.State) (bool, error) {
 	return slices.EqualFunc(got, want.Entries, Alike), nil
 }
 
-// ownerRule is what o says in the kernel for an owner.
-func OwnerRule(o desired.Overrides, name string) maps.Owner {
-	_, suspended := o.Suspensions[store.Subject{Owner: name}]
-	limit := o.Limits[name]
+// OwnerRule is what o says in the kernel for an owner.
+func OwnerRule(o desired.Overrides, owner string) maps.Owner {
+	_, suspended := o.Suspensions[store.Subject{Owner: owner}]
+	limit := o.Limits[owner]
 	return maps.Owner{Suspended: suspended, Limit: maps.Limit{PerSecond: limit.PerSecond, Burst: limit.Burst}}
 }
 
-// enforcedFamilies counts what the kernel is to have of IPv4 and IPv6: the entries, and
+// Families counts what the kernel is to have of IPv4 and IPv6: the entries, and
 // the stops within them.
 func Families(state policy.State) (counts [2]int) {
 	counts[0], counts[1] = state.Entries.Families()
@@ -165,7 +145,7 @@ func Families(state policy.State) (counts [2]int) {
 	return counts
 }
 
-// alike reports whether the kernel's entry decides as the desired one. A second is
+// Alike reports whether the kernel's entry decides as the desired one. A second is
 // allowed for a deadline: each start reads the clocks anew.
 func Alike(have, want maps.Entry) bool {
 	const second = 1_000_000_000

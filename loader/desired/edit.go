@@ -1,0 +1,149 @@
+// This file makes the next state from this one and an edit.
+
+package desired
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Edit is what a change makes of what is desired. Either what is declared changes, or
+// what the CLI claims; its zero value changes nothing.
+type Edit struct {
+	Services  []policy.Service                 // nil keeps them
+	Declared  map[policy.Origin][]policy.Claim // nil keeps them
+	Claims    policy.Edit                      // of the CLI
+	Overrides OverridesEdit
+	Audits    Audits // nil keeps them
+	Whole     bool   // merge everything, whatever it names
+}
+
+// OnlyOverrides reports whether e suspends, resumes or limits, and does nothing else.
+func (e Edit) OnlyOverrides() bool {
+	return !e.Overrides.Empty() && e.Claims.Empty() && e.Declared == nil && e.Services == nil && e.Audits == nil
+}
+
+// OwnersWith are the owners that e names, and those of what plan, which is its effect,
+// adds or changes.
+func (e Edit) OwnersWith(plan policy.Plan) map[string]bool {
+	names := map[string]bool{}
+	for _, list := range [][]policy.Entry{plan.Added, plan.Changed} {
+		for i := range list {
+			names[list[i].Owner] = true
+		}
+	}
+	for name := range e.Overrides.Owners {
+		names[name] = true
+	}
+	return names
+}
+
+// Apply returns what edit makes of d at now, which is boot by CLOCK_BOOTTIME, and the
+// difference. Errors are those of policy.CheckServices and policy.Merge.
+func (d State) Apply(edit Edit, now time.Time, boot time.Duration) (State, policy.Plan, error) {
+	next, plan, err := d.withClaims(edit, now)
+	if err != nil {
+		return d, plan, err
+	}
+	if !edit.Overrides.Empty() {
+		next = next.With(d.Overrides.After(edit.Overrides))
+	}
+	next = next.hold(d, plan, now)
+	plan.SuspendedChanged = !d.Policy.Suspended.Equal(next.Policy.Suspended)
+	if next.Audits = d.Audits; edit.Audits != nil {
+		plan.ServicesChanged = plan.ServicesChanged || !maps.Equal(edit.Audits, d.Audits)
+		next.Audits = edit.Audits
+	}
+	if len(plan.Services) > 0 {
+		plan.Opens = d.opens(next, boot)
+	}
+	return next, plan, nil
+}
+
+// Expire merges again what has a claim that has ended at now beside another, which then
+// decides alone. What is suspended stays as it is.
+func (d State) Expire(now time.Time) (next State, plan policy.Plan) {
+	next = d
+	next.Policy, plan, next.NextEnd = d.Policy.Expire(now)
+	next.Counts = d.Counts.after(policy.Edit{}, plan, d, next)
+	return next, plan
+}
+
+// withClaims is d with the edit's claims and services. An edit of services or of what is
+// declared merges everything again, any other the prefixes that it names.
+func (d State) withClaims(edit Edit, now time.Time) (State, policy.Plan, error) {
+	if !d.Rebuilds(edit) {
+		if edit.Claims.Empty() && !edit.Overrides.Empty() { // what has ended is looked after elsewhere
+			return d, policy.Plan{}, nil
+		}
+		return d.withMade(edit.Claims, now)
+	}
+	services, declared := d.Policy.Services, d.declared
+	if edit.Services != nil {
+		services = edit.Services
+	}
+	if edit.Declared != nil {
+		declared = edit.Declared
+	}
+	var made []policy.Claim
+	edited := map[netip.Prefix]bool{}
+	for prefix := range edit.Claims.Prefixes() {
+		edited[prefix] = true
+	}
+	for claim := range d.Made() {
+		if !edited[claim.Prefix] {
+			made = append(made, *claim)
+		}
+	}
+	next, err := New(services, declared, append(made, edit.Claims.Put...), now)
+	if err != nil {
+		return d, policy.Plan{}, err
+	}
+	next.Overrides, next.Policy.Suspended = d.Overrides, d.Policy.Suspended
+	return next, policy.Diff(d.Policy, next.Policy), nil
+}
+
+// Rebuilds reports whether edit changes services, or what is declared, if only the lines
+// where it stands: then everything is merged again.
+func (d State) Rebuilds(edit Edit) bool {
+	same := func(a, b policy.Claim) bool {
+		return a.Prefix == b.Prefix && a.Where == b.Where && policy.SameWords(a, b)
+	}
+	return edit.Whole ||
+		edit.Services != nil && !slices.EqualFunc(edit.Services, d.Policy.Services, policy.Service.Equal) ||
+		edit.Declared != nil && !maps.EqualFunc(edit.Declared, d.declared, func(a, b []policy.Claim) bool { return slices.EqualFunc(a, b, same) })
+}
+
+// withMade is d after an edit of what the CLI claims.
+func (d State) withMade(edit policy.Edit, now time.Time) (State, policy.Plan, error) {
+	if edit.Empty() { // what was read says what it said, and time has gone by
+		next, plan := d.Expire(now)
+		return next, plan, nil
+	}
+	if err := policy.CheckServices(edit.Put, d.Policy.Services); err != nil {
+		return d, policy.Plan{}, err
+	}
+	next := d
+	if len(d.orphans) > 0 {
+		next.orphans = maps.Clone(d.orphans)
+		for prefix := range edit.Prefixes() {
+			delete(next.orphans, prefix)
+		}
+	}
+	var plan policy.Plan
+	var err error
+	if next.Policy, plan, err = d.Policy.Edit(edit, now); err != nil {
+		return d, plan, err
+	}
+	for prefix := range edit.Prefixes() {
+		if entry, found := next.Policy.Entries.Find(prefix); found && len(entry.Claims) > 1 {
+			next.NextEnd = policy.Earliest(next.NextEnd, policy.NextEnd(entry.Claims, now))
+		}
+	}
+	next.Counts = d.Counts.after(edit, plan, d, next)
+	return next, plan, nil
+}

@@ -1,0 +1,158 @@
+// Package desired says what is to be enforced, and makes the next of it from this one and an
+// edit. It reads no clock, file or map of the kernel.
+package desired
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// State is what is desired: who may connect to which service, and what that was made of.
+// It is a value, and nothing in it changes once it stands: it may be read without a lock,
+// and what stood before a change is there until the change is made.
+type State struct {
+	Policy    policy.State
+	Overrides           // laid over what origins say of prefixes and owners
+	Audits    Audits    // laid over the modes of the services
+	Counts    Counts    // of the entries and claims
+	NextEnd   time.Time // when to call Expire: then or later a claim ends beside another; zero is never
+
+	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
+	orphans  map[netip.Prefix]policy.Claim    // of the CLI, for services that are not there
+}
+
+// New makes the state of all claims; made, those of the CLI, belongs to it from then on,
+// and so does declared. A claim of the CLI for a service that the flags or the config file
+// no longer make is an orphan, which is kept and not enforced: nobody can take it away
+// while no daemon runs, so it must not keep one from running. Errors are those of
+// policy.CheckServices and policy.Merge.
+func New(services []policy.Service, declared map[policy.Origin][]policy.Claim, made []policy.Claim, now time.Time) (State, error) {
+	d := State{declared: declared, orphans: map[netip.Prefix]policy.Claim{}}
+	claims := slices.DeleteFunc(made, func(c policy.Claim) bool {
+		if !IsOrphan(c, services) {
+			return false
+		}
+		d.orphans[c.Prefix] = c
+		return true
+	})
+	for _, list := range declared {
+		claims = append(claims, list...)
+	}
+	if err := policy.CheckServices(claims, services); err != nil {
+		return State{}, err
+	}
+	entries, err := policy.Merge(claims, now)
+	if err != nil {
+		return State{}, err
+	}
+	d.Policy = policy.State{Services: services, Entries: policy.NewEntries(entries)}
+	_, _, d.NextEnd = d.Policy.Expire(now)
+	d.Counts = count(d)
+	return d, nil
+}
+
+// Waiting is the state of claims of the CLI before any service is known: none is enforced,
+// and all are merged by the edit that brings the services.
+func Waiting(made []policy.Claim) State {
+	d := State{orphans: map[netip.Prefix]policy.Claim{}}
+	for _, claim := range made {
+		d.orphans[claim.Prefix] = claim
+	}
+	d.Counts = count(d)
+	return d
+}
+
+// IsOrphan reports whether a claim of the CLI names a service that is not there.
+func IsOrphan(c policy.Claim, services []policy.Service) bool {
+	return slices.ContainsFunc(c.Services, func(name string) bool {
+		return !slices.ContainsFunc(services, func(s policy.Service) bool { return s.Name == name })
+	})
+}
+
+// With is d under other overrides.
+func (d State) With(o Overrides) State {
+	d.Overrides, d.Policy.Suspended = o, o.holds()
+	return d
+}
+
+// Declared are the claims of flags and files, as last taken over. They must not be changed.
+func (d State) Declared() map[policy.Origin][]policy.Claim { return d.declared }
+
+// Orphans are the claims of the CLI for services that are not there. They must not be
+// changed.
+func (d State) Orphans() map[netip.Prefix]policy.Claim { return d.orphans }
+
+// Made yields every claim of the CLI, the enforced ones sorted by ComparePrefix.
+func (d State) Made() iter.Seq[*policy.Claim] {
+	return func(yield func(*policy.Claim) bool) {
+		for entry := range d.Policy.Entries.All() {
+			if claim := MadeBy(entry); claim != nil && !yield(claim) {
+				return
+			}
+		}
+		for _, claim := range d.orphans {
+			if !yield(&claim) {
+				return
+			}
+		}
+	}
+}
+
+// EndedMade yields the claims of the CLI that have ended at now, in the order of Made.
+func (d State) EndedMade(now time.Time) iter.Seq[*policy.Claim] {
+	return func(yield func(*policy.Claim) bool) {
+		for claim := range d.Made() {
+			if !claim.Until.IsZero() && !claim.Until.After(now) && !yield(claim) {
+				return
+			}
+		}
+	}
+}
+
+// Claimed is what the CLI claims of prefix; nil is nothing.
+func (d State) Claimed(prefix netip.Prefix) *policy.Claim {
+	if claim, orphan := d.orphans[prefix]; orphan {
+		return &claim
+	}
+	if entry, found := d.Policy.Entries.Find(prefix); found {
+		return MadeBy(entry)
+	}
+	return nil
+}
+
+// MadeBy is the claim of the CLI among those of entry, or nil.
+func MadeBy(entry *policy.Entry) *policy.Claim {
+	for i := range entry.Claims {
+		if entry.Claims[i].Origin == policy.OriginCLI {
+			return &entry.Claims[i]
+		}
+	}
+	return nil
+}
+
+// Claims is every claim there is, those of the CLI first: they are many and sorted.
+func (d State) Claims() []*policy.Claim {
+	all := slices.AppendSeq(make([]*policy.Claim, 0, d.Policy.Entries.Len()), d.Made())
+	for _, claims := range d.declared {
+		for i := range claims {
+			all = append(all, &claims[i])
+		}
+	}
+	return all
+}
+
+// Origins counts what each origin claims.
+func (d State) Origins() map[policy.Origin]int {
+	counts := map[policy.Origin]int{}
+	for origin, claims := range d.declared {
+		counts[origin] = len(claims)
+	}
+	if d.Counts.Made > 0 {
+		counts[policy.OriginCLI] = d.Counts.Made
+	}
+	return counts
+}
