@@ -1,0 +1,311 @@
+package main
+
+// Promise guarded here: imports point one way, each arrow between two packages is there for a
+// reason that somebody wrote down, and no package grows until nobody can hold it in mind.
+// To add an import is to add a row; a row that nobody needs any more fails, too.
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/xdpallow/xdpallow/"
+
+// layers are the packages from the lowest to the highest. A package imports only from
+// layers below its own, so those of one layer do not know each other.
+var layers = [][]string{
+	{
+		"bpf", "bpf/bench", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
+		"loader/netdev/ethtool", "loader/pins", "loader/policy", "loader/talkers",
+	},
+	{"maps", "loader/netlab"},
+	{"maps/mapstest", "loader/netdev", "loader/netlab/labtest", "loader/netlab/liveflood"},
+	{"loader", "loader/config", "loader/events", "loader/sockets", "loader/source", "loader/store"},
+	{"loader/api"},
+	{"loader/desired"},
+	{"loader/compile"},
+	{"loader/query"},
+	{"loader/reconcile"},
+	{"loader/doctor"},
+	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/top"},
+	{"cmd/bench", "cmd/kernels", "cmd/panel", "cmd/xdpallow"},
+}
+
+// arrows are the imports that are allowed: from, to, and why.
+var arrows = map[string]map[string]string{
+	"maps":          {"bpf": "the types, maps and programs that the C declares"},
+	"maps/mapstest": {"bpf": "the object that a test loads", "maps": "the tables that it is loaded with"},
+
+	"loader": {
+		"bpf":           "the programs that are attached",
+		"maps":          "the tables, counters and answers that programs have",
+		"loader/lock":   "one owner of a pin root",
+		"loader/needs":  "says which capability is missing where the kernel forbids",
+		"loader/netdev": "the devices that programs are attached to",
+		"loader/pins":   "where programs, links and counters are kept",
+	},
+	"loader/netdev": {
+		"maps":                  "own addresses in the form that the backstop's table has",
+		"loader/netdev/ethtool": "drivers, queues and offloads",
+	},
+	"loader/netlab":           {"loader/netdev/ethtool": "gives the lab's devices queues and offloads"},
+	"loader/netlab/labtest":   {"loader/netlab": "the labs that it makes for tests"},
+	"loader/netlab/liveflood": {"bpf/bench": "the program that makes the frames", "loader/netlab": "the lab that is flooded"},
+
+	"loader/config":  {"loader/policy": "what a config file declares"},
+	"loader/events":  {"maps": "the record of an event", "loader/talkers": "who is told of each event"},
+	"loader/sockets": {"loader/policy": "the ports whose connections are listed and cut"},
+	"loader/source":  {"loader/policy": "the entries that a file has"},
+	"loader/store": {
+		"loader/lock":   "one owner of a state directory",
+		"loader/policy": "what is kept",
+	},
+	"loader/api": {
+		"loader/policy":  "the words of entries, services and owners",
+		"loader/store":   "the records of the history, which are shown as they are kept",
+		"loader/talkers": "who sends, as it is counted",
+	},
+	"loader/desired": {
+		"loader/policy": "entries, owners and services, and their rules",
+		"loader/store":  "what is kept of them",
+	},
+	"loader/compile": {
+		"maps":           "the entries that it makes",
+		"loader/desired": "the state that it makes them of",
+		"loader/policy":  "entries and services",
+		"loader/store":   "the owner ids and deadlines that are kept",
+	},
+	"loader/query": {
+		"maps":           "counters, and what the kernel answers about a packet",
+		"loader":         "the gate that is asked",
+		"loader/api":     "the answers",
+		"loader/compile": "owner ids and deadlines of what is enforced",
+		"loader/desired": "the state that is asked about",
+		"loader/policy":  "entries, owners and services",
+		"loader/sockets": "who is connected",
+		"loader/store":   "the history and when entries were last seen",
+	},
+	"loader/reconcile": {
+		"maps":           "publishes the tables",
+		"loader":         "the gate that is kept right",
+		"loader/api":     "requests and results",
+		"loader/compile": "what is published",
+		"loader/config":  "the file that a reload reads",
+		"loader/desired": "the state that a change begins and ends with",
+		"loader/events":  "the log of refused packets",
+		"loader/lock":    "one daemon for a state directory",
+		"loader/netdev":  "which interfaces there are, and when that changes",
+		"loader/policy":  "entries, owners and services",
+		"loader/query":   "the answers of a daemon",
+		"loader/sockets": "connections that are cut",
+		"loader/source":  "the files that a reload reads",
+		"loader/store":   "what a change is written to before it is acknowledged",
+		"loader/talkers": "who sends what is refused",
+	},
+	"loader/doctor": {
+		"loader":           "what an interface has attached",
+		"loader/api":       "the status of a daemon, and problems",
+		"loader/needs":     "capabilities and kernel features",
+		"loader/netdev":    "drivers, addresses and other ways in",
+		"loader/pins":      "whether pins would outlive the process",
+		"loader/policy":    "the services to guard",
+		"loader/reconcile": "problems that a running daemon tells as well",
+		"loader/sockets":   "servers at ports that are not guarded",
+		"loader/store":     "the state directory",
+	},
+
+	"cmd/xdpallow/internal/control": {
+		"loader/api":       "what crosses the socket",
+		"loader/events":    "the stream of refused packets",
+		"loader/policy":    "refusals and their hints",
+		"loader/reconcile": "the daemon that answers",
+	},
+	"cmd/xdpallow/internal/metrics": {
+		"loader/api":       "what is scraped",
+		"loader/reconcile": "the daemon that is scraped",
+	},
+	"cmd/xdpallow/internal/top": {
+		"loader/api":     "what is drawn",
+		"loader/policy":  "how ports and prefixes are written",
+		"loader/talkers": "who sends",
+	},
+	"cmd/xdpallow": {
+		"cmd/xdpallow/internal/control": "talks with the daemon",
+		"cmd/xdpallow/internal/metrics": "--metrics",
+		"cmd/xdpallow/internal/top":     "top",
+		"loader":                        "the errors that have a hint, and the modes of --attach",
+		"loader/api":                    "requests and what is printed",
+		"loader/config":                 "--config",
+		"loader/desired":                "what flags make of a state",
+		"loader/doctor":                 "doctor",
+		"loader/events":                 "events",
+		"loader/netlab":                 "the namespaces of demo",
+		"loader/policy":                 "entries as they are typed and printed",
+		"loader/reconcile":              "run, and what works without a daemon",
+		"loader/store":                  "the state directory of run",
+	},
+	"cmd/bench": {
+		"bpf":                     "the object that is measured",
+		"bpf/bench":               "the programs that it is measured against",
+		"loader/netlab":           "where it is measured",
+		"loader/netlab/liveflood": "a flood that costs the sender little",
+		"maps":                    "the tables of the object",
+		"maps/mapstest":           "frames, and programs that are run by hand",
+	},
+	"cmd/panel": {"loader/netlab": "the attack that is drawn"},
+}
+
+// goPackage is what `go list -json` tells of a package.
+type goPackage struct {
+	ImportPath, Dir  string
+	Imports, GoFiles []string
+}
+
+// name is how this file calls a package.
+func (p goPackage) name() string { return strings.TrimPrefix(p.ImportPath, module) }
+
+// goList asks go for packages of this module.
+func goList(t *testing.T, args ...string) (packages []goPackage) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Dir,Imports,GoFiles"}, args...)...)
+	cmd.Dir, cmd.Stderr = filepath.Join("..", ".."), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(p.ImportPath, module) {
+			packages = append(packages, p)
+		}
+	}
+}
+
+func layerOf(name string) int {
+	return slices.IndexFunc(layers, func(layer []string) bool { return slices.Contains(layer, name) })
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	t.Parallel()
+	used := map[[2]string]bool{}
+	packages := goList(t, "./...")
+	for _, p := range packages {
+		if layerOf(p.name()) < 0 {
+			t.Errorf("%s is in no layer", p.name())
+		}
+		for _, imported := range p.Imports {
+			to, ours := strings.CutPrefix(imported, module)
+			if !ours {
+				continue
+			}
+			used[[2]string{p.name(), to}] = true
+			if arrows[p.name()][to] == "" {
+				t.Errorf("%s imports %s, and no row says why", p.name(), to)
+			}
+			if layerOf(to) >= layerOf(p.name()) {
+				t.Errorf("%s imports %s, which is not below it", p.name(), to)
+			}
+		}
+	}
+	for from, row := range arrows {
+		for to := range row {
+			if !used[[2]string{from, to}] {
+				t.Errorf("%s does not import %s: delete its row", from, to)
+			}
+		}
+	}
+	for _, layer := range layers {
+		for _, name := range layer {
+			if !slices.ContainsFunc(packages, func(p goPackage) bool { return p.name() == name }) {
+				t.Errorf("there is no package %s: delete it from its layer", name)
+			}
+		}
+	}
+}
+
+// mostLines is how long a package that ships may be, and larger the ones that may be longer.
+const mostLines = 2000
+
+var larger = map[string]int{
+	"cmd/xdpallow":     6000, // each command with its flags, its words and its table
+	"maps":             2200, // publishing, and what every packet reads
+	"loader/policy":    3200, // every rule of the list, pure
+	"loader/reconcile": 8000, // the order of a change, of a start and of timers
+	"loader/store":     5500, // two copies of the state, each rebuilt from the other
+}
+
+func TestPackagesStaySmall(t *testing.T) {
+	t.Parallel()
+	for _, p := range goList(t, "-deps", "./cmd/xdpallow") {
+		lines := 0
+		for _, file := range p.GoFiles {
+			lines += countLines(t, filepath.Join(p.Dir, file))
+		}
+		most := mostLines
+		if larger[p.name()] > 0 {
+			most = larger[p.name()]
+		}
+		if lines > most {
+			t.Errorf("%s has %d lines, at most %d: what of it is a thing of its own?", p.name(), lines, most)
+		}
+	}
+}
+
+func countLines(t *testing.T, path string) (lines int) {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for scanner := bufio.NewScanner(file); scanner.Scan(); lines++ {
+	}
+	return lines
+}
+
+// Whoever changes the engine must know what each of its fields means for each of its methods.
+func TestEngineHasFewFields(t *testing.T) {
+	t.Parallel()
+	const most = 40
+	paths, err := filepath.Glob("../../loader/reconcile/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := 0
+	for _, path := range paths {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			declared, ok := n.(*ast.TypeSpec)
+			if !ok || declared.Name.Name != "Engine" {
+				return true
+			}
+			for _, f := range declared.Type.(*ast.StructType).Fields.List {
+				fields += max(1, len(f.Names))
+			}
+			return false
+		})
+	}
+	if fields == 0 || fields > most {
+		t.Errorf("the engine has %d fields, want 1 to %d", fields, most)
+	}
+}
