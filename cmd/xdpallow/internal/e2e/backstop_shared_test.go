@@ -151,3 +151,34 @@ func TestTwoBackstops(t *testing.T) {
 	labtest.Expect(t, b.lab.Wire, netlab.Unlisted4, other, netlab.Connected)
 	labtest.Expect(t, b.lab.Wire, netlab.Listed4, other, netlab.Refused)
 }
+
+// Promise: two gates of one namespace that guard the same port refuse each other's customers
+// by their backstops; both say so, with the port, the other's pins and what to do. What is
+// done so is right: each interface has its own customers, and nobody has a problem.
+func TestTwoBackstopsAtOnePort(t *testing.T) {
+	t.Parallel()
+	b := newBackDoor(t)
+	n := b.neighbour()
+	labtest.Must(b.lab.AddLink("eth2"))(t)
+	root := func(name string) []string { return []string{"--bpffs", filepath.Join(b.bpffs(), name)} }
+	first, second := append(root("first"), allowed...), append(root("second"), "--interface", "eth2", "--port", "8443", "--allow", netlab.UnlistedPrefix4.String())
+	one, two := b.run(first...), n.run(second...)
+	labtest.Expect(t, b.lab.Wire, netlab.Listed4, apiAt(b.second), netlab.Refused) // by the other one
+	for h, other := range map[*host]string{b.host: "second", n: "first"} {
+		path := filepath.Join(b.bpffs(), other)
+		if s := h.status(); !s.Enforcing || len(s.Problems) != 1 || s.Problems[0].Code != "port_shared" || s.Problems[0].Subject != path ||
+			!strings.Contains(s.Problems[0].Text, "tcp/8443") || !strings.Contains(s.Problems[0].Hint, "--backstop off") {
+			t.Errorf("beside %s: enforcing %v with problems %+v", path, s.Enforcing, s.Problems)
+		}
+	}
+	one.stop()
+	two.stop()
+	b.run(append(first, "--backstop=off")...)
+	n.run(append(second, "--backstop=off")...)
+	for _, h := range []*host{b.host, n} {
+		if s := h.status(); !s.Enforcing || len(s.Problems) != 0 {
+			t.Errorf("without backstops: enforcing %v with problems %+v", s.Enforcing, s.Problems)
+		}
+	}
+	labtest.Expect(t, b.lab.Wire, netlab.Listed4, apiAt(b.second), netlab.Connected)
+}
