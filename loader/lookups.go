@@ -86,6 +86,27 @@ func (g *Gate) neighbours() (programs []uint32) {
 	return programs
 }
 
+// Neighbours are the pin roots beside ours that have a backstop in this network namespace.
+func (g *Gate) Neighbours() (roots []string) {
+	parent := filepath.Dir(string(g.pins))
+	files, _ := os.ReadDir(parent) // none that can be read is none that we know
+	for _, file := range files {
+		root := pins.Root(filepath.Join(parent, file.Name()))
+		if root == g.pins {
+			continue
+		}
+		pinned, err := link.LoadPinnedLink(root.Link(backstop), nil)
+		if err != nil {
+			continue
+		}
+		if inThisNamespace(pinned) {
+			roots = append(roots, string(root))
+		}
+		pinned.Close()
+	}
+	return roots
+}
+
 // programName asks the kernel what a program is called; "" where the caller may not ask.
 func programName(id uint32) string {
 	program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))

@@ -149,6 +149,34 @@ func (v *view) probeBackstop() []Problem {
 	return OtherLookups(v.gate.OtherLookups())
 }
 
+// probeNeighbours finds gates of this network namespace that guard a port of this one: a
+// backstop judges whatever comes to its ports, so theirs refuses the customers of this gate.
+func (v *view) probeNeighbours() (problems []Problem) {
+	for _, root := range v.gate.Neighbours() {
+		reader, err := loader.OpenReader(root)
+		if err != nil {
+			continue // of another release, or on its way up or down
+		}
+		var shared []policy.Port
+		for _, s := range v.Policy.Services {
+			for _, port := range s.Ports {
+				if refused, err := reader.AskBackstop(never[0], port.Protocol == policy.TCP, port.Number); err == nil && refused {
+					shared = append(shared, port)
+				}
+			}
+		}
+		reader.Close()
+		if len(shared) > 0 {
+			problems = append(problems, Problem{
+				Code: "port_shared", Subject: root,
+				Text: fmt.Sprintf("the gate that is pinned there guards %s in this network namespace, too: its backstop refuses whoever it does not list, customers of this gate as well", policy.JoinPorts(shared)),
+				Hint: "restart both with --backstop off",
+			})
+		}
+	}
+	return problems
+}
+
 // OtherLookups names the programs that can overrule the backstop. What they do cannot be
 // seen from outside, so each of them is a problem. The arguments are what
 // loader.OtherLookups returns.

@@ -31,7 +31,7 @@ func TestProblemCodes(t *testing.T) {
 
 		"change_log": true, "clock_stepped": true, "events": true, "held": true, "interface_missing": true, "interface_not_named": true,
 		"list_behind": true, "metrics": true, "mtu": true, "origin_failing": true, "program_kept": true, "repaired": true, "rollback_failed": true, "service_missing": true,
-		"source_routes": true, "state_torn": true, "udp_unguarded": true, "use_behind": true,
+		"port_shared": true, "source_routes": true, "state_torn": true, "udp_unguarded": true, "use_behind": true,
 	} {
 		if got := reconcile.Enforcing([]reconcile.Problem{{Code: code}}); got != enforces {
 			t.Errorf("with the problem %s, enforcing is %v, want %v", code, got, enforces)

@@ -70,6 +70,7 @@ func (v *view) probe() []Problem {
 		problems = append(problems, Problem{Code: "not_attached", Text: text, Hint: "ip -br link"})
 	}
 	problems = append(problems, v.probeBackstop()...)
+	problems = append(problems, v.probeNeighbours()...)
 	problems = append(problems, v.probeUDP()...)
 	problems = append(problems, SourceRoutes(netdev.SourceRouted())...)
 	if same, err := v.gate.Tables.SameServices(maps.Policy{Services: compile.Services(v.Policy.Services, v.Audits)}); err != nil || !same {
