@@ -4,6 +4,9 @@ package main
 // (DESIGN 5.1), and asks for no more than DESIGN 4.2 allows.
 
 import (
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -55,6 +58,27 @@ func TestUnit(t *testing.T) {
 		}
 		if strings.Contains(pre, "mount") {
 			t.Errorf("ExecStartPre=%s: what it mounts nobody else sees, and pins die with the daemon", pre)
+		}
+	}
+}
+
+// Promise: help, man page, sample config and README name one address for metrics: what an
+// operator scrapes is what he has configured.
+func TestOneAddressForMetrics(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	_, help, _ := w.run("run", "--help")
+	_, man, _ := w.run("assets", "man")
+	_, config, _ := w.run("assets", "config")
+	_, _, hint := w.run("run", "--interface", "eth0", "--port", "443", "--metrics", "nowhere")
+	address := regexp.MustCompile(`127\.0\.0\.1:\d+`)
+	for name, text := range map[string]string{"help": help, "man": man, "config": config, "hint": hint, "README": string(readme)} {
+		found := address.FindAllString(strings.ReplaceAll(text, `\&`, ""), -1)
+		if len(found) == 0 || slices.ContainsFunc(found, func(at string) bool { return at != "127.0.0.1:9463" }) {
+			t.Errorf("%s names %q, want 127.0.0.1:9463", name, found)
 		}
 	}
 }
