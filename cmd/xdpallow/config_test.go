@@ -121,7 +121,7 @@ func TestExampleConfig(t *testing.T) {
 	f, err = config.Parse("/etc/xdpallow/config.yaml", []byte(uncommented))
 	want := config.Settings{
 		Interfaces: []string{"eth0"}, Attach: "auto", Backstop: "on", State: defaultState, Socket: defaultSocket, Bpffs: defaultBpffs,
-		Metrics: "127.0.0.1:9100", LogFormat: "text",
+		Metrics: "127.0.0.1:9463", LogFormat: "text",
 	}
 	if diff := cmp.Diff(want, f.Settings); diff != "" || err != nil || len(f.Services) != 2 || len(f.Files) != 1 || f.Files[0] != "/etc/xdpallow/allow.d" {
 		t.Errorf("with every key (-want +got):\n%s%+v, %v", diff, f, err)

@@ -59,7 +59,7 @@ func runCommand(e env) *cli.Command {
 		&cli.StringFlag{Name: "backstop", Value: "on", Usage: "refuse unlisted sources at the socket, too: `on|off`"},
 		&cli.PathFlag{Name: "state", Value: defaultState, Usage: "state `DIR`"},
 		&cli.PathFlag{Name: "bpffs", Value: defaultBpffs, Usage: "pin root `DIR`"},
-		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDR`, as 127.0.0.1:9100; off without it"},
+		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDR`, as 127.0.0.1:9463; off without it"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "enforce a list that lets nobody connect"},
 		allowOpenFlag(), cutSessionsFlag(),
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
@@ -131,7 +131,7 @@ func (c *call) options() (options, error) {
 	}
 	if metrics := f.String("metrics"); metrics != "" {
 		if _, port, err := net.SplitHostPort(metrics); err != nil || port == "" {
-			return o, &policy.InputError{What: fmt.Sprintf("--metrics %q is not HOST:PORT", metrics), Hint: "xdpallow run --metrics 127.0.0.1:9100"}
+			return o, &policy.InputError{What: fmt.Sprintf("--metrics %q is not HOST:PORT", metrics), Hint: "xdpallow run --metrics 127.0.0.1:9463"}
 		}
 	}
 	return o, o.settle(f)
