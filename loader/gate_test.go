@@ -37,7 +37,7 @@ func (h *host) shut(mode loader.Mode) loader.Attachment {
 	gate := h.published()
 	at := h.attach(gate, "eth0", mode)
 	want := loader.Attachment{
-		Interface: "eth0", Mode: mode, Ours: true, LinkID: at.LinkID, ProgramID: at.ProgramID,
+		Interface: "eth0", Mode: mode, MTU: 1500, Ours: true, LinkID: at.LinkID, ProgramID: at.ProgramID,
 	}
 	if at != want || at.LinkID == 0 || at.ProgramID == 0 {
 		h.Fatalf("attached: %+v, want %+v", at, want)
@@ -71,7 +71,7 @@ func (h *host) handOver(linkID, programID uint32, mode loader.Mode) (*loader.Gat
 	arrived := stop().Arrived()
 
 	want := loader.Attachment{
-		Interface: "eth0", Mode: mode, Ours: true, Adopted: true, LinkID: linkID, ProgramID: at.ProgramID,
+		Interface: "eth0", Mode: mode, MTU: 1500, Ours: true, Adopted: true, LinkID: linkID, ProgramID: at.ProgramID,
 	}
 	if at != want || at.ProgramID == programID {
 		h.Errorf("adopted: %+v, want %+v with a new program", at, want)
