@@ -114,3 +114,12 @@ func (o Offline) logDetach(by Caller, detached []string) error {
 	}
 	return errors.Join(kept.Apply(store.Change{Log: change{by: by, command: "detach"}.logged(policy.Plan{})}), kept.Close())
 }
+
+// attributes are what the log says of a caller beside what he did.
+func attributes(by Caller) []any {
+	who := []any{"uid", by.UID, "pid", by.PID}
+	if by.LoginUID != nil && *by.LoginUID != by.UID {
+		who = append(who, "login", *by.LoginUID)
+	}
+	return who
+}

@@ -32,15 +32,6 @@ func OwnLoginUID() *uint32 {
 	return login(os.Getenv("SUDO_UID"))
 }
 
-// attributes are what the log says of a caller beside what he did.
-func attributes(by Caller) []any {
-	who := []any{"uid", by.UID, "pid", by.PID}
-	if by.LoginUID != nil && *by.LoginUID != by.UID {
-		who = append(who, "login", *by.LoginUID)
-	}
-	return who
-}
-
 func login(text string) *uint32 {
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || n == noLogin {

@@ -21,59 +21,6 @@ import (
 // maxCutPeers keeps the report of one entry short: it names so many far ends of its connections.
 const maxCutPeers = 20
 
-// outlook is what was found out about a change before it was made.
-type outlook struct {
-	seen     time.Duration // an entry that was used so long ago or less is in use
-	after    policy.State
-	cuts     []Cut
-	warnings []string
-	refused  *policy.Refused // of a dry run: what the change would run into
-}
-
-func newOutlook(seen string) (*outlook, error) {
-	lasts, err := policy.ParseDuration(cmp.Or(seen, DefaultSeen))
-	return &outlook{seen: lasts, cuts: []Cut{}}, err
-}
-
-// foreseen reports o.
-func (o *outlook) foreseen() Foreseen {
-	f := Foreseen{Cuts: o.cuts}
-	if o.refused != nil {
-		f.Refused = &Refusal{What: o.refused.What, Hint: o.refused.Hint}
-	}
-	return f
-}
-
-// foresee fills in c.ahead. What cannot be found out keeps no change from being made.
-func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time.Time) {
-	c.ahead.after = next
-	if plan.Empty() {
-		return
-	}
-	cuts := cutting{old: e.view.Policy, next: next, now: now, byPrefix: map[netip.Prefix]*Cut{}, byPeer: map[netip.Addr]*Cut{}}
-	since := e.view.now().Add(-c.ahead.seen)
-	for old := range cuts.touched(plan) {
-		if len(cuts.lost(old)) == 0 {
-			continue
-		}
-		if used := e.view.query().Entry(old); used.LastSeen != nil && !used.LastSeen.Before(since) {
-			cuts.entry(old, used.LastSeen)
-		}
-	}
-	conns, err := sockets.Established(enforcedPorts(next))
-	if err != nil {
-		c.ahead.warnings = append(c.ahead.warnings, fmt.Sprintf("who is connected is not known: %v", err))
-	}
-	local := ownAddrs(conns)
-	for _, conn := range conns {
-		peer := policy.Peer{Addr: conn.Peer.Addr(), Port: conn.Local.Port()}
-		if !local[peer.Addr] {
-			cuts.connection(peer, slices.Contains(c.peers, peer))
-		}
-	}
-	c.ahead.cuts = cuts.sorted(e.view.query().Entry)
-}
-
 // SumCuts is one line for cuts, of which there are some.
 func SumCuts(cuts []Cut) string {
 	type sum struct{ prefixes, connections int }
