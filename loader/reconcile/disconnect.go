@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
@@ -17,7 +18,7 @@ import (
 type picked func(source netip.Addr, entry *policy.Entry) bool
 
 // belongs is picked, in any state, for all that belongs to s.
-func belongs(s Subject) func(policy.State) picked {
+func belongs(s api.Subject) func(policy.State) picked {
 	return func(state policy.State) picked {
 		return func(source netip.Addr, entry *policy.Entry) bool {
 			if s.Owner == "" {

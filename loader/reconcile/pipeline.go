@@ -13,7 +13,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
-	"github.com/xdpallow/xdpallow/loader/sockets"
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
@@ -321,26 +320,12 @@ func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time
 	if plan.Empty() {
 		return
 	}
-	cuts := cutting{old: e.view.Policy, next: next, now: now, byPrefix: map[netip.Prefix]*Cut{}, byPeer: map[netip.Addr]*Cut{}}
-	since := e.view.now().Add(-c.ahead.seen)
-	for old := range cuts.touched(plan) {
-		if len(cuts.lost(old)) == 0 {
-			continue
-		}
-		if used := e.view.query().Entry(old); used.LastSeen != nil && !used.LastSeen.Before(since) {
-			cuts.entry(old, used.LastSeen)
-		}
-	}
-	conns, err := sockets.Established(enforcedPorts(next))
+	peers, err := Connected(next)
 	if err != nil {
 		c.ahead.warnings = append(c.ahead.warnings, fmt.Sprintf("who is connected is not known: %v", err))
 	}
-	local := ownAddrs(conns)
-	for _, conn := range conns {
-		peer := policy.Peer{Addr: conn.Peer.Addr(), Port: conn.Local.Port()}
-		if !local[peer.Addr] {
-			cuts.connection(peer, slices.Contains(c.peers, peer))
-		}
-	}
-	c.ahead.cuts = cuts.sorted(e.view.query().Entry)
+	c.ahead.cuts = Assess(e.view.Policy, next, plan, Use{
+		LastSeen: func(entry *policy.Entry) *time.Time { return e.view.query().Entry(entry).LastSeen },
+		Since:    e.view.now().Add(-c.ahead.seen), Peers: peers, Sessions: c.peers,
+	}, now)
 }

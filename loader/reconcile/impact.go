@@ -1,68 +1,60 @@
 package reconcile
 
 import (
-	"cmp"
-	"fmt"
 	"iter"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
 
-// This file says of a change, before it is made, whom it would cut off: a list shows
-// who may connect, and not who does.
-
-// maxCutPeers keeps the report of one entry short: it names so many far ends of its connections.
-const maxCutPeers = 20
-
-// SumCuts is one line for cuts, of which there are some.
-func SumCuts(cuts []Cut) string {
-	type sum struct{ prefixes, connections int }
-	owners := map[string]sum{}
-	var strangers []Cut
-	for _, cut := range cuts {
-		if cut.Prefix == nil {
-			strangers = append(strangers, cut)
-			continue
-		}
-		owner := cmp.Or(cut.Owner, "no owner")
-		owners[owner] = sum{owners[owner].prefixes + 1, owners[owner].connections + cut.Connections}
-	}
-	var words []string
-	for _, owner := range slices.Sorted(maps.Keys(owners)) {
-		if len(words) == maxOwnersTold {
-			words = append(words, "and "+policy.Count(len(owners)-len(words), "owner", "owners")+" more")
-			break
-		}
-		text := owner + " (" + policy.Count(owners[owner].prefixes, "prefix", "prefixes") + " in use"
-		if open := owners[owner].connections; open > 0 {
-			text += ", " + policy.Count(open, "open connection", "open connections")
-		}
-		words = append(words, text+")")
-	}
-	all := []string{}
-	if len(words) > 0 {
-		all = append(all, strings.Join(words, ", "))
-	}
-	room := max(1, maxOwnersTold-len(words))
-	for i, cut := range strangers {
-		if i == room {
-			all = append(all, fmt.Sprintf("and %d more", len(strangers)-i))
-			break
-		}
-		all = append(all, cut.Who()+": "+cut.To())
-	}
-	return "cut off: " + strings.Join(all, "; ")
+// Use is what is known of who uses the gate.
+type Use struct {
+	LastSeen func(*policy.Entry) *time.Time // when a source of an entry was; nil is never
+	Since    time.Time                      // an entry that was seen then or later is in use
+	Peers    []policy.Peer                  // far ends of open connections, one each
+	Sessions []policy.Peer                  // the caller's own
 }
 
-// maxOwnersTold keeps a warning one line.
-const maxOwnersTold = 5
+// Assess returns who is in use by use, is let in by old, and is not let in by next any more;
+// plan is the difference of the two. Entries come by prefix, and then the peers that no
+// entry lets in. It is never nil.
+func Assess(old, next policy.State, plan policy.Plan, use Use, now time.Time) []api.Cut {
+	f := finder{old: old, next: next, now: now, byPrefix: map[netip.Prefix]*api.Cut{}, byPeer: map[netip.Addr]*api.Cut{}}
+	if plan.Empty() {
+		return []api.Cut{}
+	}
+	for entry := range f.touched(plan) {
+		if len(f.lost(entry)) == 0 {
+			continue
+		}
+		if seen := use.LastSeen(entry); seen != nil && !seen.Before(use.Since) {
+			f.entry(entry, seen)
+		}
+	}
+	for _, peer := range use.Peers {
+		f.connection(peer, slices.Contains(use.Sessions, peer))
+	}
+	return f.sorted(use.LastSeen)
+}
+
+// Connected are the far ends of the connections to the TCP ports at which s drops, but for
+// the host's own addresses, which always pass. The error is that of a kernel that does not
+// tell.
+func Connected(s policy.State) (peers []policy.Peer, err error) {
+	conns, err := sockets.Established(enforcedPorts(s))
+	own := ownAddrs(conns)
+	for _, conn := range conns {
+		if addr := conn.Peer.Addr(); !own[addr] {
+			peers = append(peers, policy.Peer{Addr: addr, Port: conn.Local.Port()})
+		}
+	}
+	return peers, err
+}
 
 // enforcedPorts are the TCP ports at which s drops.
 func enforcedPorts(s policy.State) (ports []uint16) {
@@ -92,16 +84,16 @@ func ownAddrs(conns []sockets.Conn) map[netip.Addr]bool {
 	return own
 }
 
-// cutting finds who is let in by old and not by next.
-type cutting struct {
+// finder finds who is let in by old and not by next.
+type finder struct {
 	old, next policy.State
 	now       time.Time
-	byPrefix  map[netip.Prefix]*Cut
-	byPeer    map[netip.Addr]*Cut // whom no entry lets in
+	byPrefix  map[netip.Prefix]*api.Cut
+	byPeer    map[netip.Addr]*api.Cut // whom no entry lets in
 }
 
 // touched yields the entries of old that may let in fewer sources afterwards, some twice.
-func (c *cutting) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
+func (c *finder) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
 	return func(yield func(*policy.Entry) bool) {
 		for _, entry := range slices.Concat(plan.Removed, plan.Changed) {
 			if old, found := c.old.Entries.Find(entry.Prefix); found && !yield(old) {
@@ -136,7 +128,7 @@ func (c *cutting) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
 
 // lost are the services that entry opens, and that are closed to some source in it
 // afterwards. That it was seen says nothing of a service at which nobody was asked.
-func (c *cutting) lost(entry *policy.Entry) (names []string) {
+func (c *finder) lost(entry *policy.Entry) (names []string) {
 	for _, s := range c.next.Services {
 		asked := slices.ContainsFunc(c.old.Services, func(old policy.Service) bool { return old.Name == s.Name && old.Mode == policy.Enforce })
 		if asked && s.Mode == policy.Enforce && c.old.Grants(entry, s.Name, c.now) && !c.next.Lists(entry.Prefix, s.Name, c.now) {
@@ -146,10 +138,10 @@ func (c *cutting) lost(entry *policy.Entry) (names []string) {
 	return names
 }
 
-func (c *cutting) entry(entry *policy.Entry, seen *time.Time) *Cut {
+func (c *finder) entry(entry *policy.Entry, seen *time.Time) *api.Cut {
 	cut, found := c.byPrefix[entry.Prefix]
 	if !found {
-		cut = &Cut{Prefix: &entry.Prefix, Owner: entry.Owner, Services: c.lost(entry), LastSeen: seen, Peers: []CutPeer{}}
+		cut = &api.Cut{Prefix: &entry.Prefix, Owner: entry.Owner, Services: c.lost(entry), LastSeen: seen, Peers: []api.CutPeer{}}
 		c.byPrefix[entry.Prefix] = cut
 	}
 	return cut
@@ -157,18 +149,18 @@ func (c *cutting) entry(entry *policy.Entry, seen *time.Time) *Cut {
 
 // connection counts a connection, if its peer could not open it again. session says
 // that it is the caller's.
-func (c *cutting) connection(peer policy.Peer, session bool) {
+func (c *finder) connection(peer policy.Peer, session bool) {
 	port := policy.Port{Protocol: policy.TCP, Number: peer.Port}
 	before, by := c.old.Admits(peer, c.now)
 	if after, _ := c.next.Admits(peer, c.now); !before || after {
 		return
 	}
-	var cut *Cut
+	var cut *api.Cut
 	service, _ := c.next.ServiceOf(port)
 	if by != nil {
 		cut = c.entry(by, nil)
 	} else if cut = c.byPeer[peer.Addr]; cut == nil {
-		cut = &Cut{Services: []string{}, Peers: []CutPeer{}}
+		cut = &api.Cut{Services: []string{}, Peers: []api.CutPeer{}}
 		c.byPeer[peer.Addr] = cut
 	}
 	if !slices.Contains(cut.Services, service.Name) {
@@ -176,31 +168,31 @@ func (c *cutting) connection(peer policy.Peer, session bool) {
 		slices.Sort(cut.Services)
 	}
 	cut.Connections++
-	i := slices.IndexFunc(cut.Peers, func(p CutPeer) bool { return p.Address == peer.Addr && p.Port == port })
+	i := slices.IndexFunc(cut.Peers, func(p api.CutPeer) bool { return p.Address == peer.Addr && p.Port == port })
 	if i < 0 {
 		if len(cut.Peers) == maxCutPeers && !session {
 			return
 		}
 		i = len(cut.Peers)
-		cut.Peers = append(cut.Peers, CutPeer{Address: peer.Addr, Port: port})
+		cut.Peers = append(cut.Peers, api.CutPeer{Address: peer.Addr, Port: port})
 	}
 	cut.Peers[i].Connections++
 	cut.Peers[i].Session = cut.Peers[i].Session || session
 }
 
 // sorted are the cuts by prefix, then those of no entry by peer.
-func (c *cutting) sorted(reported func(*policy.Entry) Entry) []Cut {
-	cuts := []Cut{}
+func (c *finder) sorted(seen func(*policy.Entry) *time.Time) []api.Cut {
+	cuts := []api.Cut{}
 	for prefix, cut := range c.byPrefix {
 		if entry, found := c.old.Entries.Find(prefix); found && cut.LastSeen == nil {
-			cut.LastSeen = reported(entry).LastSeen
+			cut.LastSeen = seen(entry)
 		}
 		cuts = append(cuts, *cut)
 	}
 	for _, cut := range c.byPeer {
 		cuts = append(cuts, *cut)
 	}
-	slices.SortFunc(cuts, func(a, b Cut) int {
+	slices.SortFunc(cuts, func(a, b api.Cut) int {
 		switch {
 		case a.Prefix != nil && b.Prefix != nil:
 			return policy.ComparePrefix(*a.Prefix, *b.Prefix)
@@ -213,3 +205,7 @@ func (c *cutting) sorted(reported func(*policy.Entry) Entry) []Cut {
 	})
 	return cuts
 }
+
+// maxCutPeers keeps the report of one entry short: it names so many far ends of its
+// connections, and the caller's own.
+const maxCutPeers = 20

@@ -8,14 +8,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // judged is a change between two states of one service, tcp/443.
-func judged(old, next policy.State) *cutting {
+func judged(old, next policy.State) *finder {
 	services := []policy.Service{{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}}, Mode: policy.Enforce}}
 	old.Services, next.Services = services, services
-	return &cutting{old: old, next: next, now: time.Now(), byPrefix: map[netip.Prefix]*Cut{}, byPeer: map[netip.Addr]*Cut{}}
+	return &finder{old: old, next: next, now: time.Now(), byPrefix: map[netip.Prefix]*api.Cut{}, byPeer: map[netip.Addr]*api.Cut{}}
 }
 
 func entriesOf(prefixes ...string) policy.Entries {
@@ -26,7 +27,7 @@ func entriesOf(prefixes ...string) policy.Entries {
 	return policy.NewEntries(entries)
 }
 
-func unseen(e *policy.Entry) Entry { return Entry{Prefix: e.Prefix} }
+func unseen(*policy.Entry) *time.Time { return nil }
 
 // A thousand peers of one entry are counted, and some of them named: the caller's own
 // sessions always are.
@@ -45,12 +46,12 @@ func TestCutsAreBounded(t *testing.T) {
 // no entry lets in.
 func TestSumCuts(t *testing.T) {
 	at := netip.MustParsePrefix("10.0.0.0/8")
-	peer := func(address string, port uint16, connections int) CutPeer {
-		return CutPeer{Address: netip.MustParseAddr(address), Port: policy.Port{Protocol: policy.TCP, Number: port}, Connections: connections}
+	peer := func(address string, port uint16, connections int) api.CutPeer {
+		return api.CutPeer{Address: netip.MustParseAddr(address), Port: policy.Port{Protocol: policy.TCP, Number: port}, Connections: connections}
 	}
-	stranger := Cut{Connections: 1, Peers: []CutPeer{peer("203.0.113.99", 443, 1)}}
-	both := Cut{Connections: 3, Peers: []CutPeer{peer("2001:db8::9", 443, 1), peer("2001:db8::9", 8443, 2)}}
-	for want, cuts := range map[string][]Cut{
+	stranger := api.Cut{Connections: 1, Peers: []api.CutPeer{peer("203.0.113.99", 443, 1)}}
+	both := api.Cut{Connections: 3, Peers: []api.CutPeer{peer("2001:db8::9", 443, 1), peer("2001:db8::9", 8443, 2)}}
+	for want, cuts := range map[string][]api.Cut{
 		"cut off: 203.0.113.99 (not listed): 1 connection to tcp/443":           {stranger},
 		"cut off: 2001:db8::9 (not listed): 3 connections to tcp/443, tcp/8443": {both},
 		"cut off: acme (1 prefix in use, 2 open connections), no owner (1 prefix in use); 203.0.113.99 (not listed): 1 connection to tcp/443": {
