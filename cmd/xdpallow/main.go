@@ -17,6 +17,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/doctor"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -57,7 +58,7 @@ func main() {
 		screen:   term.IsTerminal(int(os.Stdout.Fd())),
 		columns:  columns,
 		uid:      os.Geteuid(),
-		loginUID: reconcile.OwnLoginUID(),
+		loginUID: impact.OwnLoginUID(),
 		sessions: ownSessions,
 		logins:   allLogins,
 		offline:  openOffline,
@@ -70,7 +71,7 @@ func main() {
 
 // ownSessions are those of who typed the command. Not to find them stops no command.
 func ownSessions() []policy.Peer {
-	peers, err := reconcile.Sessions(os.Getpid())
+	peers, err := impact.Sessions(os.Getpid())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "xdpallow: warning: %v\n", err)
 	}
@@ -79,7 +80,7 @@ func ownSessions() []policy.Peer {
 
 // allLogins are those of anybody, as far as the caller may look.
 func allLogins() []policy.Peer {
-	peers, err := reconcile.Logins()
+	peers, err := impact.Logins()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "xdpallow: warning: %v\n", err)
 	}

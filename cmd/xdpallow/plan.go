@@ -12,8 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func dryRunFlag() cli.Flag {
@@ -225,7 +225,7 @@ func (c *call) warnOfOpenings(opens []policy.Opening) {
 // warnOfCuts is one line for all that a change has cut off.
 func (c *call) warnOfCuts(cuts []api.Cut) {
 	if len(cuts) > 0 {
-		c.note("warning: %s", reconcile.SumCuts(cuts))
+		c.note("warning: %s", impact.Sum(cuts))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -35,13 +36,13 @@ func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, e
 			return CutResult{}, err
 		}
 	}
-	choose := chooser(state, belongs(r.Subject)(state), false)
+	choose := impact.Choose(state, impact.Belonging(r.Subject)(state), false)
 	for _, peer := range r.Sessions {
 		if choose(peer.Addr, peer.Port) {
 			return CutResult{}, &policy.Refused{What: fmt.Sprintf("your own session comes from %s and would be cut", peer.Addr.Unmap()), Hint: "xdpallow check " + peer.Addr.Unmap().String()}
 		}
 	}
-	n, err := cut(state, choose)
+	n, err := impact.Disconnect(state, choose)
 	if err != nil {
 		return CutResult{}, err
 	}
@@ -66,9 +67,9 @@ func (e *Engine) logCut(by Caller) error {
 }
 
 // cutOff ends the connections of those whom which picks and who are no longer listed.
-func (e *Engine) cutOff(which func(policy.State) picked) (int, error) {
+func (e *Engine) cutOff(which func(policy.State) impact.Picked) (int, error) {
 	state := e.snapshot()
-	return cut(state, chooser(state, which(state), true))
+	return impact.Disconnect(state, impact.Choose(state, which(state), true))
 }
 
 func (e *Engine) snapshot() policy.State {

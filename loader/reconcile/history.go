@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -18,7 +19,7 @@ import (
 
 // self is the daemon as one who makes changes.
 func self() Caller {
-	return Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid()), LoginUID: OwnLoginUID()}
+	return Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid()), LoginUID: impact.OwnLoginUID()}
 }
 
 // logged is what the change log says of c, which plan is the effect of.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -91,7 +92,7 @@ func (e *Engine) make(c change) (policy.Plan, error) {
 		return plan, err
 	}
 	if c.ahead != nil && len(c.ahead.cuts) > 0 {
-		e.options.Log.Warn(c.command + " " + SumCuts(c.ahead.cuts))
+		e.options.Log.Warn(c.command + " " + impact.Sum(c.ahead.cuts))
 	}
 	return plan, nil
 }
@@ -320,11 +321,11 @@ func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time
 	if plan.Empty() {
 		return
 	}
-	peers, err := Connected(next)
+	peers, err := impact.Connected(next)
 	if err != nil {
 		c.ahead.warnings = append(c.ahead.warnings, fmt.Sprintf("who is connected is not known: %v", err))
 	}
-	c.ahead.cuts = Assess(e.view.Policy, next, plan, Use{
+	c.ahead.cuts = impact.Assess(e.view.Policy, next, plan, impact.Use{
 		LastSeen: func(entry *policy.Entry) *time.Time { return e.view.query().Entry(entry).LastSeen },
 		Since:    e.view.now().Add(-c.ahead.seen), Peers: peers, Sessions: c.peers,
 	}, now)

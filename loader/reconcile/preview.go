@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -74,11 +75,11 @@ func Preview(o Options) (Plan, error) {
 
 // previewSessions refuses what would shut out whoever is logged in, as the start does.
 func previewSessions(old, next policy.State, force policy.Force, now time.Time) error {
-	peers, err := Sessions(os.Getpid())
+	peers, err := impact.Sessions(os.Getpid())
 	if err != nil {
 		return err
 	}
-	logins, err := Logins()
+	logins, err := impact.Logins()
 	if err != nil {
 		return err
 	}

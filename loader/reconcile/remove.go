@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -22,7 +23,7 @@ func (e *Engine) Remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	for _, entry := range listing.Entries {
 		prefixes = append(prefixes, entry.Prefix)
 	}
-	n, err := e.cutOff(within(prefixes))
+	n, err := e.cutOff(impact.Within(prefixes))
 	listing.Cut = &n
 	if err != nil {
 		return listing, fmt.Errorf("removed; %w", err)

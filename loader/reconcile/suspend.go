@@ -12,6 +12,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -24,7 +25,7 @@ func (e *Engine) Suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if err != nil || !r.Cut || r.DryRun {
 		return result, err
 	}
-	n, err := e.cutOff(belongs(r.Subject))
+	n, err := e.cutOff(impact.Belonging(r.Subject))
 	result.Cut = &n
 	if err != nil {
 		return result, fmt.Errorf("%s is suspended; %w", r.Subject, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -42,11 +43,11 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	leftOut := policy.LeftOut(asked, read.services)
 	by := self()
 	by.Command = e.options.Command
-	peers, unknown := Sessions(os.Getpid())
+	peers, unknown := impact.Sessions(os.Getpid())
 	if unknown != nil {
 		e.options.Log.Warn(unknown.Error())
 	}
-	logins, unknown := Logins()
+	logins, unknown := impact.Logins()
 	if unknown != nil {
 		e.options.Log.Warn(unknown.Error())
 	}

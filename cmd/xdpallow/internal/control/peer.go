@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/impact"
 )
 
 // The groups that may use the socket beside uid 0. A group that does not
@@ -44,7 +44,7 @@ func (d directory) withPeer(ctx context.Context, conn net.Conn) context.Context 
 	if err != nil {
 		p.err = err
 	} else {
-		p.Caller = api.Caller{UID: cred.Uid, PID: cred.Pid, LoginUID: reconcile.LoginUID(int(cred.Pid))}
+		p.Caller = api.Caller{UID: cred.Uid, PID: cred.Pid, LoginUID: impact.LoginUID(int(cred.Pid))}
 		p.read, p.write = d.rights(cred, supplementary(conn))
 	}
 	return context.WithValue(ctx, peerKey{}, p)

@@ -24,8 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func TestRights(t *testing.T) {
@@ -58,7 +58,7 @@ func TestRights(t *testing.T) {
 			var want []api.Caller
 			if strings.HasSuffix(test.want, " yes") {
 				// Who logged in is the kernel's word: nobody but root is believed.
-				want = []api.Caller{{UID: nobody, PID: int32(pid), LoginUID: reconcile.LoginUID(os.Getpid())}}
+				want = []api.Caller{{UID: nobody, PID: int32(pid), LoginUID: impact.LoginUID(os.Getpid())}}
 			}
 			if diff := cmp.Diff(want, e.callers); diff != "" {
 				t.Errorf("changes that reached the engine (-want +got):\n%s", diff)

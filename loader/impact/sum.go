@@ -1,4 +1,4 @@
-package reconcile
+package impact
 
 import (
 	"cmp"
@@ -11,8 +11,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// SumCuts is one line for cuts, of which there are some.
-func SumCuts(cuts []api.Cut) string {
+// Sum is one line for cuts, of which there are some.
+func Sum(cuts []api.Cut) string {
 	type sum struct{ prefixes, connections int }
 	owners := map[string]sum{}
 	var strangers []api.Cut

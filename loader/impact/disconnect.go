@@ -1,7 +1,7 @@
 // This file ends connections that are open: the policy judges openings only, and who was
 // stopped just now may have been connected for weeks.
 
-package reconcile
+package impact
 
 import (
 	"net/netip"
@@ -13,13 +13,13 @@ import (
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
 
-// picked reports whether a source belongs to those whose connections are to end; entry
+// Picked reports whether a source belongs to those whose connections are to end; entry
 // is the one that decides of it, nil when none does.
-type picked func(source netip.Addr, entry *policy.Entry) bool
+type Picked func(source netip.Addr, entry *policy.Entry) bool
 
-// belongs is picked, in any state, for all that belongs to s.
-func belongs(s api.Subject) func(policy.State) picked {
-	return func(state policy.State) picked {
+// Belonging is Picked, in any state, for all that belongs to s.
+func Belonging(s api.Subject) func(policy.State) Picked {
+	return func(state policy.State) Picked {
 		return func(source netip.Addr, entry *policy.Entry) bool {
 			if s.Owner == "" {
 				return s.Prefix.Contains(source)
@@ -29,18 +29,18 @@ func belongs(s api.Subject) func(policy.State) picked {
 	}
 }
 
-// within is picked, in any state, for what lies in one of prefixes.
-func within(prefixes []netip.Prefix) func(policy.State) picked {
-	return func(policy.State) picked {
+// Within is Picked, in any state, for what lies in one of prefixes.
+func Within(prefixes []netip.Prefix) func(policy.State) Picked {
+	return func(policy.State) Picked {
 		return func(source netip.Addr, _ *policy.Entry) bool {
 			return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(source) })
 		}
 	}
 }
 
-// chooser tells whose connections to a port are to end; with unlisted only those who
+// Choose tells whose connections to a port are to end; with unlisted only those who
 // could not open them any more.
-func chooser(state policy.State, which picked, unlisted bool) func(source netip.Addr, port uint16) bool {
+func Choose(state policy.State, which Picked, unlisted bool) func(source netip.Addr, port uint16) bool {
 	now := time.Now()
 	return func(source netip.Addr, port uint16) bool {
 		service, protected := state.ServiceOf(policy.Port{Protocol: policy.TCP, Number: port})
@@ -53,9 +53,9 @@ func chooser(state policy.State, which picked, unlisted bool) func(source netip.
 	}
 }
 
-// cut ends the connections to the protected ports that choose picks, and counts them.
+// Disconnect ends the connections to the protected ports that choose picks, and counts them.
 // Local clients always pass the gate and are left alone.
-func cut(state policy.State, choose func(netip.Addr, uint16) bool) (int, error) {
+func Disconnect(state policy.State, choose func(netip.Addr, uint16) bool) (int, error) {
 	var ports []uint16
 	for _, service := range state.Services {
 		for _, port := range service.Ports {

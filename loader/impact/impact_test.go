@@ -1,4 +1,4 @@
-package reconcile
+package impact
 
 import (
 	"fmt"
@@ -61,7 +61,7 @@ func TestSumCuts(t *testing.T) {
 			{Prefix: &at, Owner: "a"}, {Prefix: &at, Owner: "b"}, {Prefix: &at, Owner: "c"}, {Prefix: &at, Owner: "d"}, stranger, stranger, both,
 		},
 	} {
-		if got := SumCuts(cuts); got != want {
+		if got := Sum(cuts); got != want {
 			t.Errorf("%s\nwant %s", got, want)
 		}
 	}

@@ -1,4 +1,6 @@
-package reconcile
+// Package impact says whom a change would cut off before it is made, ends connections that
+// are open, and finds out who is logged in: a list shows who may connect, and not who does.
+package impact
 
 import (
 	"iter"

@@ -1,7 +1,7 @@
 // This file finds who is logged in over TCP, whoever types a command: in tmux or screen no
 // ancestor of the command holds the connection that the operator came in by.
 
-package reconcile
+package impact
 
 import (
 	"fmt"
