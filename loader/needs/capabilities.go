@@ -1,5 +1,5 @@
-// Package needs tells what a gate needs of this process and this kernel, and what of it is
-// missing. It holds nothing and changes nothing.
+// Package needs tells which capabilities and kernel features a gate needs, and which of them
+// are missing here.
 package needs
 
 import (
@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needed are the capabilities that a gate takes, in the order of their numbers.
-// CAP_SYS_ADMIN stands in for two of them, as it did before there were such.
+// needed are the capabilities that a gate needs, in the order of their numbers. CAP_SYS_ADMIN
+// includes two of them, because it had their rights before they existed.
 var needed = []struct {
 	bit     int
 	name    string
@@ -23,9 +23,9 @@ var needed = []struct {
 	{unix.CAP_BPF, "CAP_BPF", true},
 }
 
-// Explain says which capabilities this process lacks where the kernel forbids. By
-// itself it would talk of MEMLOCK or of a pointer comparison, which sends the
-// operator to look in the wrong place.
+// Explain adds to err which capabilities this process lacks, if it is os.ErrPermission. The
+// kernel's own words are about MEMLOCK or a pointer comparison, and send the operator to look
+// in the wrong place.
 func Explain(err error) error {
 	if !errors.Is(err, os.ErrPermission) {
 		return err
@@ -36,8 +36,8 @@ func Explain(err error) error {
 	return err
 }
 
-// Capabilities returns which of the capabilities that a gate needs this process does not
-// have, by name. It is empty also when that cannot be told.
+// Capabilities returns the names of the capabilities that a gate needs and this process does
+// not have. It is also empty when the kernel does not say.
 func Capabilities() []string {
 	var data [2]unix.CapUserData // 64 bits in two halves
 	if unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]) != nil {

@@ -1,6 +1,6 @@
 package needs
 
-// This file asks whether a gate could be put up here at all.
+// This file asks the kernel for the features that a gate needs.
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"github.com/cilium/ebpf/features"
 )
 
-// Kernel returns what a gate needs and this kernel does not have, in words. It loads
-// small programs and maps and nothing of them stays. The error is os.ErrPermission where
-// the caller may not ask.
+// Kernel returns what a gate needs and this kernel does not have, in words. To find out it loads
+// small programs and maps, and removes them. The error is os.ErrPermission when the caller may
+// not ask.
 func Kernel() (lacking []string, err error) {
 	for _, need := range []struct {
 		words string

@@ -1,7 +1,7 @@
 package netdev
 
-// This file says which addresses are the host's own, for the backstop: it must neither
-// refuse the host's own clients nor take a stranger for one.
+// This file tells which addresses are the host's own. The backstop lets them pass: with one
+// too few it would refuse the host's own clients, with one too many it would let in a stranger.
 
 import (
 	"errors"
@@ -17,11 +17,10 @@ import (
 // loopback is the index of lo, in every network namespace.
 const loopback = 1
 
-// Own returns what is this network namespace's own, for [maps.Tables.SetLocal]:
-// the addresses of its interfaces, and for packets that come in by lo also what routes of
-// the table local make its own (`ip route add local 192.0.2.0/24 dev lo`), which it asks
-// the kernel for. An error if those cannot be read: without them the backstop would refuse
-// the host to itself.
+// Own returns the host's own addresses for [maps.Tables.SetLocal]: those of its interfaces,
+// and, for packets that come in by lo, the prefixes of the local routing table
+// (`ip route add local 192.0.2.0/24 dev lo`), for which it asks the kernel. If those cannot be
+// read it returns an error and no addresses: a part of them would shut the host out of itself.
 func (i Interfaces) Own() ([]maps.Local, error) {
 	routed, err := localRoutes()
 	if err != nil {
@@ -30,9 +29,9 @@ func (i Interfaces) Own() ([]maps.Local, error) {
 	return append(i.addressesInUse(), routed...), nil
 }
 
-// addressesInUse are those that the host sends from. IPv6 link-local ones are of their own
-// interface: on another link somebody else may have the same. IPv4 link-local ones are of
-// every interface like all of IPv4, for that is how Linux routes them.
+// addressesInUse are the addresses that the host sends from. An IPv6 link-local address counts
+// on its own interface only: on another link somebody else may have the same one. An IPv4
+// link-local address counts on every interface, because Linux routes it like any other.
 func (i Interfaces) addressesInUse() (own []maps.Local) {
 	for _, a := range i.addresses {
 		addr, ok := netip.AddrFromSlice(a.IP)
@@ -49,23 +48,23 @@ func (i Interfaces) addressesInUse() (own []maps.Local) {
 	return own
 }
 
-// inUse reports whether the host sends from an address with these flags. One that is
-// being tested for a duplicate may be somebody else's, and one that failed is; an
-// optimistic one is used while the test goes on.
+// inUse reports whether the host sends from an address with these flags. An address that is
+// still tested for duplicates may be somebody else's, and one that failed the test is
+// somebody else's. An optimistic address is used during the test.
 func inUse(flags int) bool {
 	tested := flags&unix.IFA_F_TENTATIVE == 0 || flags&unix.IFA_F_OPTIMISTIC != 0
 	return tested && flags&unix.IFA_F_DADFAILED == 0
 }
 
-// localRoutes are the prefixes of which the host answers every address. It may also send
-// from them; only to itself, and therefore by lo.
+// localRoutes are the prefixes of which the host answers every address. It sends from them to
+// itself only, and such packets come in by lo.
 func localRoutes() (own []maps.Local, err error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
 	defer handle.Close()
-	// The kernel then leaves out the other tables, which can have a million routes.
+	// With the strict check the kernel filters: other tables can have a million routes.
 	if err := handle.SetStrictCheck(true); err != nil {
 		return nil, err
 	}
@@ -75,14 +74,14 @@ func localRoutes() (own []maps.Local, err error) {
 			return handle.RouteListFiltered(family, table, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
 		})
 		if errors.Is(err, unix.ENOENT) {
-			continue // no such table: it is made with the first address
+			continue // the kernel makes the table with the first address
 		}
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range list {
 			if r.Dst == nil {
-				continue // all addresses there are: that would be no distinction
+				continue // the default route: then every address would be the host's own
 			}
 			addr, ok := netip.AddrFromSlice(r.Dst.IP)
 			bits, _ := r.Dst.Mask.Size()

@@ -1,6 +1,6 @@
 package netdev
 
-// This file tells of one interface what can be told without touching it.
+// This file describes one interface without changing it.
 
 import (
 	"encoding/binary"
@@ -13,7 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev/ethtool"
 )
 
-// Device is what can be told of an interface without touching it.
+// Device describes an interface.
 type Device struct {
 	Name     string
 	Driver   string // as ethtool names it, or the kind of device
@@ -24,17 +24,18 @@ type Device struct {
 	Offloads []Offload
 }
 
-// Declared is what a driver declares of native XDP.
+// Declared is what a driver declares about native XDP.
 type Declared struct {
 	Runs  bool // it runs programs
-	Large bool // also on frames of more than a page
+	Large bool // also on frames that are larger than a page
 }
 
-// Page is the largest MTU whose frames fit a page of 4 KiB beside what XDP needs there; some
-// drivers have less room.
+// Page is the largest MTU, in bytes, whose frames fit a page of 4 KiB together with what XDP
+// needs there. Some drivers have less room.
 const Page = 3498
 
-// Describe tells what there is to tell of device.
+// Describe returns what device and its driver say about themselves. What they do not say is
+// the zero value.
 func Describe(device netlink.Link) Device {
 	a := device.Attrs()
 	d := Device{
@@ -62,17 +63,17 @@ const (
 	netdevFragments   = 1 << 5 // NETDEV_XDP_ACT_RX_SG
 )
 
-// genericHeader is struct genlmsghdr. That of netlink/nl sends two bytes of other memory in
-// the place of the last two, which must be 0.
+// genericHeader is struct genlmsghdr: command, version and two bytes that must be 0. The type
+// of netlink/nl sends whatever lies in memory as those two.
 type genericHeader [4]byte
 
 func (genericHeader) Len() int { return len(genericHeader{}) }
 
 func (h genericHeader) Serialize() []byte { return h[:] }
 
-// declaresNative asks the kernel whether the driver of an interface says that it runs XDP;
-// nil where the kernel has no answer. What it says it may refuse all the same, for the
-// interface as it is set up.
+// declaresNative asks the kernel whether the driver of an interface declares native XDP; nil
+// when the kernel has no answer. A driver that declares it can still refuse a program because
+// of how the interface is set up.
 func declaresNative(index int) *Declared {
 	family, err := netlink.GenlFamilyGet(netdevFamily)
 	if err != nil {
@@ -98,10 +99,10 @@ func declaresNative(index int) *Declared {
 	return nil
 }
 
-// Offload is a receive offload that is on, and that drivers refuse native XDP for.
+// Offload is a receive offload that is on and that makes drivers refuse native XDP.
 type Offload struct {
-	Name  string
-	Fixed bool // cannot be turned off here: the host of a VM has it so
+	Name  string // as `ethtool -k` has it
+	Fixed bool   // it cannot be turned off here, as in a VM whose host has it on
 }
 
 func (o Offload) String() string {
@@ -111,7 +112,7 @@ func (o Offload) String() string {
 	return o.Name + " is on"
 }
 
-// Offloads are those of an interface; a driver that does not tell has none.
+// Offloads returns those of an interface; none when the driver does not tell.
 func Offloads(name string) (on []Offload) {
 	features, err := ethtool.GetFeatures(name)
 	if err != nil {

@@ -1,6 +1,5 @@
-// Package netdev tells which interfaces, addresses and queues this network namespace has,
-// and when that changes. It attaches nothing and knows no gate: what it says, it says of
-// the network namespace of the calling thread.
+// Package netdev tells which interfaces, addresses and queues the network namespace of the
+// calling thread has, and when they change. It attaches nothing and knows no gate.
 package netdev
 
 import (
@@ -13,8 +12,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Interfaces are the interfaces of one network namespace and their addresses, as two dumps
-// told them at one moment. It does not change: read it again to see what is there now.
+// Interfaces are the interfaces of one network namespace and their addresses at one moment.
+// They do not change; call [Read] again to learn what is there now.
 type Interfaces struct {
 	links     []netlink.Link
 	addresses []netlink.Addr
@@ -22,8 +21,8 @@ type Interfaces struct {
 	ports     map[int][]netlink.Link // by the index of their master
 }
 
-// Read asks the kernel for all interfaces and addresses. A dump that a change interrupts is
-// taken again.
+// Read asks the kernel for all interfaces and addresses, in two dumps. A dump that a change
+// interrupts is taken again, because it may have lost what it should list.
 func Read() (Interfaces, error) {
 	i := Interfaces{byIndex: map[int]netlink.Link{}, ports: map[int][]netlink.Link{}}
 	var err error
@@ -55,10 +54,10 @@ func (i Interfaces) Index(name string) int {
 	return 0
 }
 
-// Carriers returns the interfaces that packets for name come in by, sorted, where a native
-// program can see them all: a bond instead of its slave, the lower device instead
-// of a VLAN or macvlan, all ports instead of their bridge. Returns an error that is
-// os.ErrNotExist when there is no such interface, and refuses the loopback interface.
+// Carriers returns the names of the interfaces by which all packets for name come in, sorted,
+// as far as a native program can see them: a bond instead of its slave, the lower device
+// instead of a VLAN or macvlan, all ports instead of their bridge. The error is
+// os.ErrNotExist when there is no such interface. The loopback interface is refused.
 func (i Interfaces) Carriers(name string) ([]string, error) {
 	at := slices.IndexFunc(i.links, func(l netlink.Link) bool {
 		return l.Attrs().Name == name || slices.Contains(l.Attrs().AltNames, name)
@@ -75,9 +74,9 @@ func (i Interfaces) Carriers(name string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// GuardedBy returns which of the linked interfaces names stand for: by their names, by
-// other names, or as ports of a bridge. The first name that stands for none is unguarded.
-// It asks the kernel only about names that are not linked themselves.
+// GuardedBy returns which of the linked interfaces the names mean: by the name itself, by an
+// alternative name, or as the ports of a bridge. Unguarded is the first name that means none
+// of them, or "". The kernel is asked only about names that are not linked themselves.
 func GuardedBy(names, linked []string) (guarded []string, unguarded string) {
 	for _, name := range names {
 		carriers := []string{name}
@@ -94,7 +93,8 @@ func GuardedBy(names, linked []string) (guarded []string, unguarded string) {
 	return guarded, ""
 }
 
-// carriers follows l to what carries its packets; depth bounds a loop of devices.
+// carriers appends to names the interfaces that carry the packets of l. At most depth
+// devices are followed, so that devices that lead to each other end.
 func (i Interfaces) carriers(l netlink.Link, depth int, names *[]string) {
 	a := l.Attrs()
 	if depth > 0 {
@@ -104,7 +104,7 @@ func (i Interfaces) carriers(l netlink.Link, depth int, names *[]string) {
 		}
 		switch l.Type() {
 		case "vlan", "macvlan", "ipvlan":
-			// A lower device in another namespace is not ours to guard.
+			// A lower device in another namespace cannot be guarded from here.
 			if lower := i.byIndex[a.ParentIndex]; lower != nil && a.NetNsID < 0 {
 				i.carriers(lower, depth-1, names)
 				return
@@ -122,8 +122,8 @@ func (i Interfaces) carriers(l netlink.Link, depth int, names *[]string) {
 	*names = append(*names, a.Name)
 }
 
-// NotFound names the interface that a lookup by name did not find, or why it could not be
-// looked up. There being none is os.ErrNotExist.
+// NotFound is err of a lookup of an interface by name, with the name. It is os.ErrNotExist
+// when there is no such interface.
 func NotFound(name string, err error) error {
 	var missing netlink.LinkNotFoundError
 	if errors.As(err, &missing) {
@@ -132,7 +132,7 @@ func NotFound(name string, err error) error {
 	return fmt.Errorf("look up interface %s: %w", name, err)
 }
 
-// again takes a dump until no change has interrupted it.
+// again takes a dump until no change has interrupted it, 30 times at most.
 func again[T any](dump func() ([]T, error)) (list []T, err error) {
 	for range 30 {
 		if list, err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {

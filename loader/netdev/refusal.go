@@ -1,6 +1,6 @@
 package netdev
 
-// This file says why a driver has no native XDP for an interface, with what one can change.
+// This file says why a driver refuses native XDP on an interface, and what to change.
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Refusal puts into words why the driver of device refused a program with err. The words
-// are its own, "" for none.
+// Refusal says why the driver of device refused a program with err, and the commands that can
+// change its mind. Words are the driver's own, "" when it gave none.
 func Refusal(device netlink.Link, words string, err error) string {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {

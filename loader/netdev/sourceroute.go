@@ -1,9 +1,9 @@
 package netdev
 
-// This file asks whether the host takes IPv4 source routes. Its answer to such a packet goes
-// the way that the sender chose, so the source can be faked into a connection. Not so IPv6:
-// Linux ignores the routing header that did this (type 0), and answers to a segment routing
-// header go straight to the source.
+// This file asks whether the host accepts IPv4 source routes. Its answer to such a packet goes
+// the way that the sender chose, so a faked source can complete a connection. IPv6 has no such
+// danger: Linux ignores the routing header that did this (type 0), and answers to a packet with
+// a segment routing header go straight to its source.
 
 import (
 	"errors"
@@ -13,12 +13,12 @@ import (
 	"strings"
 )
 
-// SourceRouteSetting is the sysctl that decides, together with that of each interface.
+// SourceRouteSetting is the sysctl that decides, together with the one of each interface.
 const SourceRouteSetting = "net.ipv4.conf.all.accept_source_route"
 
-// SourceRouted returns the interfaces that take packets with an IPv4 source route, in
-// this network namespace, by name. Linux takes them where both the setting for all and that
-// of the interface allow it. A host without these settings has none.
+// SourceRouted returns the names of the interfaces, sorted, that accept packets with an IPv4
+// source route. Linux accepts them when both the setting for all interfaces and that of the
+// interface are on. A kernel without these settings accepts none.
 func SourceRouted() ([]string, error) {
 	const dir = "/proc/sys/net/ipv4/conf"
 	if on, err := isSet(dir, "all"); !on || err != nil {
@@ -28,7 +28,7 @@ func SourceRouted() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var taking []string
+	var accepting []string
 	for _, n := range names {
 		name := n.Name()
 		if name == "all" || name == "default" || name == "lo" {
@@ -39,14 +39,14 @@ func SourceRouted() ([]string, error) {
 			return nil, err
 		}
 		if on {
-			taking = append(taking, name)
+			accepting = append(accepting, name)
 		}
 	}
-	slices.Sort(taking)
-	return taking, nil
+	slices.Sort(accepting)
+	return accepting, nil
 }
 
-// isSet reads the setting of one interface; that of one that has gone is off.
+// isSet reads the setting of one interface. It is off when the interface has gone meanwhile.
 func isSet(dir, name string) (bool, error) {
 	text, err := os.ReadFile(filepath.Join(dir, name, "accept_source_route"))
 	if errors.Is(err, os.ErrNotExist) {

@@ -1,6 +1,6 @@
 package netdev
 
-// This file finds the ways in beside the gate.
+// This file finds the interfaces by which packets come in past the gate.
 
 import (
 	"net"
@@ -12,10 +12,10 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Uncovered returns the names of interfaces that are up and have an address, and whose
-// packets do not all come in by one of the guarded, sorted. Of them,
-// routed are the bridges that the host routes for and that have no port but virtual ones:
-// they lead containers or VMs, and what comes in by them are their own connections.
+// Uncovered returns the names, sorted, of the interfaces that are up, have an address, and
+// have a carrier that is not guarded. Routed are those of them that are bridges to containers
+// or VMs: the host routes for them and all their ports are virtual. What comes in by them are
+// the connections that the containers open.
 func (i Interfaces) Uncovered(guarded []string) (names, routed []string) {
 	addressed := map[int]bool{}
 	for _, a := range i.addresses {
@@ -42,7 +42,7 @@ func (i Interfaces) Uncovered(guarded []string) (names, routed []string) {
 	return names, routed
 }
 
-// leadsGuests reports whether l is a bridge of containers or VMs.
+// leadsGuests reports whether l is a bridge to containers or VMs.
 func (i Interfaces) leadsGuests(l netlink.Link) bool {
 	if l.Type() != "bridge" || !forwards(l.Attrs().Name) {
 		return false
@@ -52,7 +52,7 @@ func (i Interfaces) leadsGuests(l netlink.Link) bool {
 	})
 }
 
-// forwards reports whether this namespace routes what comes in by an interface.
+// forwards reports whether this namespace routes packets that come in by an interface.
 func forwards(name string) bool {
 	for _, family := range []string{"ipv4", "ipv6"} {
 		text, err := os.ReadFile(filepath.Join("/proc/sys/net", family, "conf", name, "forwarding"))

@@ -1,6 +1,6 @@
 package netdev
 
-// This file tells when interfaces or their addresses change.
+// This file tells when interfaces or addresses change.
 
 import (
 	"context"
@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Change is what has happened since the last receive.
+// Change is what has happened since the last receive from the channel of [Watch].
 type Change struct {
-	// Indexes of interfaces that went up or down or got another MTU: their drivers have
-	// set up their queues anew.
+	// The indexes of interfaces that went up or down or got another MTU: their drivers have
+	// set up their queues again.
 	SetUp map[int]bool
 }
 
-// Watch sends on the channel after interfaces or their addresses have changed, at most
-// once for what came since the last receive, until ctx ends. It begins before it returns,
-// in the network namespace of the calling thread. Events can be lost, so whoever watches
-// also looks from time to time.
+// Watch sends on the channel when interfaces or addresses have changed, until ctx ends.
+// Changes that come before the receiver takes the last one are joined into one. It watches the
+// network namespace of the calling thread, and has begun when it returns. The kernel can lose
+// events, so the receiver must also look from time to time.
 func Watch(ctx context.Context) <-chan Change {
 	w := &watcher{changed: make(chan Change, 1), setups: map[int]setup{}}
 	follow := w.subscribe(ctx)
@@ -38,19 +38,20 @@ func Watch(ctx context.Context) <-chan Change {
 	return w.changed
 }
 
-// watcher is the one sender on its channel.
+// watcher is the only sender on its channel.
 type watcher struct {
 	changed chan Change
-	setups  map[int]setup // by index, as the kernel told last
+	setups  map[int]setup // by index, as the kernel reported last
 }
 
-// setup is what a driver sets up its queues by.
+// setup is what makes a driver set up its queues again when it changes.
 type setup struct {
 	up  bool
 	mtu int
 }
 
-// subscribe returns a function that follows what the kernel tells until it breaks off.
+// subscribe begins to listen, and returns a function that reads what the kernel reports until
+// the subscription fails or ends.
 func (w *watcher) subscribe(ctx context.Context) (follow func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	updates, addresses := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64)
@@ -70,7 +71,7 @@ func (w *watcher) subscribe(ctx context.Context) (follow func()) {
 				if !open {
 					return
 				}
-				w.send(w.look(update))
+				w.send(w.compare(update))
 			case _, open := <-addresses:
 				if !open {
 					return
@@ -81,8 +82,8 @@ func (w *watcher) subscribe(ctx context.Context) (follow func()) {
 	}
 }
 
-// look compares what the kernel tells of an interface with what it told before.
-func (w *watcher) look(update netlink.LinkUpdate) (change Change) {
+// compare returns how an interface differs from what the kernel reported of it before.
+func (w *watcher) compare(update netlink.LinkUpdate) (change Change) {
 	attrs := update.Attrs()
 	before, known := w.setups[attrs.Index]
 	if update.Header.Type == unix.RTM_DELLINK {
@@ -97,7 +98,7 @@ func (w *watcher) look(update netlink.LinkUpdate) (change Change) {
 	return change
 }
 
-// send joins change to what was not received yet.
+// send joins change to what was not received yet. It never blocks: nobody else sends.
 func (w *watcher) send(change Change) {
 	select {
 	case earlier := <-w.changed:

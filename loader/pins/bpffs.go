@@ -1,5 +1,8 @@
 package pins
 
+// This file makes sure that pins have a BPF file system to be in, and one that outlives this
+// process.
+
 import (
 	"errors"
 	"fmt"
@@ -16,9 +19,9 @@ const DefaultRoot = "/sys/fs/bpf/xdpallow"
 
 const sysBPF = "/sys/fs/bpf"
 
-// PrivateMountError says that a BPF file system is missing and would have to be
-// mounted in a mount namespace of this process's own. Pins made there end with
-// the process, and the host opens.
+// PrivateMountError says that there is no BPF file system, and that one could only be mounted
+// in a private mount namespace. It would end with the processes of that namespace, the pins
+// with it, and the host would be open.
 type PrivateMountError struct{ Path string }
 
 func (e *PrivateMountError) Error() string {
@@ -26,18 +29,18 @@ func (e *PrivateMountError) Error() string {
 		"mount it on the host, and enter a network namespace with nsenter --net=FILE, which changes no mounts"
 }
 
-// Hint is what to type on the host, outside of the namespace.
+// Hint is the command to type on the host, outside of the mount namespace.
 func (e *PrivateMountError) Hint() string { return "mount -t bpf bpf " + mountPoint(e.Path) }
 
-// HiddenError says that a BPF file system would have to be mounted over a directory that
-// has files, which nobody could see any more.
+// HiddenError says that a BPF file system would have to be mounted over a directory with
+// files, which nobody could see any more.
 type HiddenError struct{ Path string }
 
 func (e *HiddenError) Error() string {
 	return e.Path + " is not on a BPF file system, and has files that a mount would hide"
 }
 
-// Hint is a place for pins.
+// Hint is a command with another place for pins.
 func (e *HiddenError) Hint() string { return "xdpallow run --bpffs " + DefaultRoot }
 
 // CheckRoot reports whether pins under root would outlive the process that makes them.
@@ -52,8 +55,8 @@ func CheckRoot(root string) error {
 	return nil
 }
 
-// ensureBPFFS makes sure that root is a directory of a BPF file system that
-// outlives this process, and mounts one where that is so.
+// ensureBPFFS makes root a directory of a BPF file system that outlives this process. It
+// mounts one if there is none. Returns *HiddenError or *PrivateMountError.
 func ensureBPFFS(root string) error {
 	if on, err := onBPFFS(root); on || err != nil {
 		if err != nil {
@@ -108,8 +111,8 @@ func onBPFFS(path string) (bool, error) {
 	}
 }
 
-// outlives reports whether a mount made now stays when this process ends: we are
-// in the mount namespace of init or, where that cannot be read, of our parent.
+// outlives reports whether a mount that is made now stays when this process ends: it does in
+// the mount namespace of init or, when that cannot be read, of our parent.
 func outlives() bool {
 	own, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {

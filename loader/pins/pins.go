@@ -1,6 +1,6 @@
-// Package pins keeps what a gate has pinned: where each object lies under the pin root, and
-// how one takes the place of another. What is pinned outlives every daemon, so it is the
-// gate; the files have names of their own because bpffs takes no dots.
+// Package pins knows where the objects of a gate are pinned under the pin root, and how one
+// takes the place of another without a moment in which nothing is pinned. What is pinned
+// outlives every daemon: it is the gate.
 package pins
 
 import (
@@ -14,8 +14,8 @@ import (
 )
 
 // Schema is the number of the layout of maps and programs under the pin root. A
-// change of testdata/schema_v5.txt is a new number: the old and the new binary
-// then each find their own pins, and hand over to each other.
+// change of testdata/schema_v5.txt needs a new number. The old and the new binary
+// then each find their own pins, and each can take over from the other.
 var Schema = "v5"
 
 // kinds are the directories of a schema that have a pin for each interface.
@@ -77,8 +77,8 @@ func (r Root) Link(name string) string { return filepath.Join(string(r), "links"
 // no interface has.
 const Backstop = "/backstop"
 
-// escape makes a name a file name of bpffs, which reserves dots. An interface that is
-// called backstop must not take the backstop's pins.
+// escape makes a file name of the name of an interface: bpffs takes no dots, and an interface
+// that is called backstop must not take the backstop's pins.
 func escape(name string) string {
 	if rest, found := strings.CutPrefix(name, Backstop); found {
 		return "backstop" + rest
@@ -97,8 +97,8 @@ func unescape(file string) string {
 	return strings.NewReplacer("%62", "b", "%2E", ".", "%25", "%").Replace(file)
 }
 
-// ForeignPinError says that something is pinned, or lies, where another kind of object
-// belongs: it was not put there by a gate.
+// ForeignPinError says that something is where another kind of object belongs: no gate put it
+// there.
 type ForeignPinError struct {
 	Path string
 	Err  error
@@ -110,11 +110,11 @@ func (e *ForeignPinError) Error() string {
 
 func (e *ForeignPinError) Unwrap() error { return e.Err }
 
-// Hint is the command that takes it away.
+// Hint is the command that removes it.
 func (e *ForeignPinError) Hint() string { return "rm -r " + e.Path }
 
-// Explain is err of the loading of what is pinned at path: a *ForeignPinError where it
-// tells of what is there, and not that there is nothing or that it cannot be told.
+// Explain turns err of loading the pin at path into a *ForeignPinError when something else is
+// there. When nothing is there, or the question could not be answered, it returns err.
 func Explain(path string, err error) error {
 	if errors.Is(err, os.ErrNotExist) || unanswered(err) {
 		return err
@@ -125,8 +125,8 @@ func Explain(path string, err error) error {
 // Object is a program, a map or a link.
 type Object interface{ Pin(string) error }
 
-// Put pins object at path, in place of what is pinned there: at no moment is
-// there nothing.
+// Put pins object at path in place of what is pinned there. At every moment one of the two is
+// pinned. The object can be pinned elsewhere too.
 func Put(path string, object Object) error {
 	aside := filepath.Join(filepath.Dir(path), "~"+filepath.Base(path))
 	if err := os.Remove(aside); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -141,11 +141,11 @@ func Put(path string, object Object) error {
 	return nil
 }
 
-// Tables are the pins of the tables of this schema, as [maps.Pins] wants them.
+// Tables is the directory of the tables' pins. It implements Pins of package maps.
 type Tables string
 
 func (dir Tables) Pin(name string, m *ebpf.Map) error {
-	// A clone, because Pin makes a map remember one path and move with it.
+	// A clone, because a map remembers where it was pinned, and the next Pin would move that.
 	clone, err := m.Clone()
 	if err != nil {
 		return fmt.Errorf("pin %s: %w", name, err)
@@ -165,7 +165,7 @@ func (dir Tables) Load(name string) (*ebpf.Map, error) {
 
 func (dir Tables) Unpin(name string) error { return Remove(filepath.Join(string(dir), name)) }
 
-// Remove removes a pin that may be gone already.
+// Remove removes a pin. That it is gone already is no error.
 func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("unpin %s: %w", path, err)
@@ -173,7 +173,8 @@ func Remove(path string) error {
 	return nil
 }
 
-// names lists what has a file in dir: interfaces, and the backstop.
+// names lists the interfaces, and the backstop, that have a pin in dir. What is set aside for
+// a moment has none.
 func names(dir string) ([]string, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -1,7 +1,7 @@
 package pins
 
-// This file puts back a pin that somebody else took or replaced: our handles keep an object
-// alive without it, and the next daemon finds only what is pinned.
+// This file puts back pins that somebody removed or replaced. An open handle keeps the object
+// alive without its pin, but the next daemon finds only what is pinned.
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Restore pins object at path again when what is pinned there is gone, or is something else,
-// and reports whether it had to. An error when it cannot be told what is there.
+// Restore pins object at path again when nothing or something else is there, and reports
+// whether it had to. It returns an error when it cannot find out what is there.
 func Restore(path string, object Object) (restored bool, err error) {
 	want, err := ID(object)
 	if err != nil {
@@ -29,17 +29,17 @@ func Restore(path string, object Object) (restored bool, err error) {
 			return false, nil
 		}
 	case unanswered(err):
-		// What is there may be ours. To unpin it would leave the gate to this process
-		// alone, which is in trouble.
+		// What is there may be ours. Unpinned, only this process would keep it, and this
+		// process is in trouble.
 		return false, fmt.Errorf("look at pin %s: %w", path, err)
 	}
-	// A copy, because our object thinks that it is pinned still, and would move what is there.
+	// A copy, because our object remembers its pin, and would move what is there now.
 	copied, err := duplicate(object)
 	if err != nil {
 		return false, err
 	}
 	defer copied.Close()
-	// What is there may be anything. A directory is no pin, and no rename replaces it.
+	// A rename replaces whatever is there, but not a directory.
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
 		if err := os.Remove(path); err != nil {
 			return false, fmt.Errorf("clear %s: %w", path, err)
@@ -48,7 +48,8 @@ func Restore(path string, object Object) (restored bool, err error) {
 	return true, Put(path, copied)
 }
 
-// unanswered reports whether err tells of this process or host, and not of what it looked for.
+// unanswered reports whether err is about this process or host and leaves open what is at a
+// path: no file descriptors, no memory, no permission.
 func unanswered(err error) bool {
 	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EINTR, unix.EAGAIN, unix.EPERM} {
 		if errors.Is(err, errno) {
@@ -76,7 +77,7 @@ func loadLike(path string, object Object) (closer, error) {
 	return nil, os.ErrInvalid
 }
 
-// duplicate is another handle of object, which was never pinned.
+// duplicate returns another handle of object, which remembers no pin. The caller closes it.
 func duplicate(object Object) (closer, error) {
 	switch o := object.(type) {
 	case *ebpf.Program:
@@ -93,7 +94,7 @@ func duplicate(object Object) (closer, error) {
 	return nil, os.ErrInvalid
 }
 
-// ID returns the kernel's number of a program, a map or a link.
+// ID returns the id that the kernel gave a program, a map or a link.
 func ID(object Object) (uint32, error) {
 	switch o := object.(type) {
 	case *ebpf.Program:

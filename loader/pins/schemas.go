@@ -1,7 +1,7 @@
 package pins
 
-// This file knows of pins of other schemas, and of interfaces that were renamed: both
-// change the names of what is pinned and leave the objects as they are.
+// This file handles pins of other schemas and of renamed interfaces: both move pins and leave
+// the objects as they are.
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Programs are the places where a program of name may be pinned: this schema, then the
-// others.
+// Programs returns the paths at which a program for name can be pinned: of this schema first,
+// then of the others.
 func (r Root) Programs(name string) []string {
 	paths := []string{r.At("programs", name)}
 	for _, dir := range r.Others() {
@@ -22,7 +22,7 @@ func (r Root) Programs(name string) []string {
 	return paths
 }
 
-// Others are the directories of other schemas.
+// Others returns the directories of other schemas.
 func (r Root) Others() []string {
 	files, err := os.ReadDir(string(r))
 	if err != nil {
@@ -40,13 +40,13 @@ func (r Root) Others() []string {
 // isSchema reports whether a file of the root is the directory of a schema.
 func isSchema(name string) bool { return strings.HasPrefix(name, "v") }
 
-// Counter maps of other schemas are pinned as earlier/INTERFACE:NUMBER. No interface
-// has a colon in its name.
+// separator is between interface and number where counter maps of other schemas are pinned,
+// earlier/INTERFACE:NUMBER. No interface has a colon in its name.
 const separator = ":"
 
-// TakeCounters moves every counter map of another schema's directory to the earlier ones
-// of this schema. Nothing is added up: a map is in one place at any moment, so that a crash
-// neither loses a count nor doubles it, whichever schema goes on.
+// TakeCounters moves every counter map from the directory of another schema to the earlier
+// ones of this schema. The maps are kept and not added up: each is in one place at any moment,
+// so that a crash neither loses a count nor doubles it, whichever schema starts next.
 func (r Root) TakeCounters(dir string) error {
 	for _, kind := range []string{"counters", "earlier"} {
 		files, err := names(filepath.Join(dir, kind))
@@ -63,7 +63,7 @@ func (r Root) TakeCounters(dir string) error {
 	return nil
 }
 
-// Earlier are the counter maps that other schemas have left for one interface.
+// Earlier returns the paths of the counter maps that other schemas left for one interface.
 func (r Root) Earlier(name string) ([]string, error) {
 	files, err := os.ReadDir(r.Schema("earlier"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -78,7 +78,7 @@ func (r Root) Earlier(name string) ([]string, error) {
 	return paths, nil
 }
 
-// freeEarlier is a path at which nothing is pinned yet.
+// freeEarlier returns a path for a counter map at which nothing is pinned.
 func (r Root) freeEarlier(name string) string {
 	for n := 1; ; n++ {
 		path := r.Schema("earlier", escape(name)+separator+strconv.Itoa(n))
@@ -88,8 +88,8 @@ func (r Root) freeEarlier(name string) string {
 	}
 }
 
-// Rename gives what is pinned for interfaces their new names, by the old ones. Two may have
-// swapped names: all are set aside before any is put back.
+// Rename moves the pins of interfaces from their old names, the keys, to their new ones. Two
+// interfaces can have swapped names, so all pins are set aside before any is put back.
 func (r Root) Rename(renamed map[string]string) error {
 	const aside = "~renamed-"
 	for name, now := range renamed {
@@ -105,8 +105,8 @@ func (r Root) Rename(renamed map[string]string) error {
 	return nil
 }
 
-// move renames what is pinned for an interface, in every schema. The link goes last:
-// without it, the rest is only clutter.
+// move renames the pins of an interface in every schema. The link goes last: without it the
+// other pins mean nothing.
 func (r Root) move(from, to string) error {
 	for _, dir := range append(r.Others(), r.Schema()) {
 		for _, kind := range kinds {

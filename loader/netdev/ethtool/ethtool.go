@@ -1,6 +1,6 @@
-// Package ethtool reads and changes what only an interface's driver knows, in the network
-// namespace of the calling thread. The library for it hands the kernel addresses of a
-// stack that Go may move meanwhile, and x/sys/unix has no more than the numbers.
+// Package ethtool reads and changes what only the driver of an interface knows, in the network
+// namespace of the calling thread. It is written here because the library for it hands the
+// kernel addresses on a stack that Go may move meanwhile, and x/sys/unix has only the numbers.
 package ethtool
 
 import (
