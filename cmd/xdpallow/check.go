@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 func checkCommand(e env) *cli.Command {
 	return e.command("check", "Tell what happens to a source that connects, and why", "ADDR", append([]cli.Flag{
 		&cli.StringFlag{Name: "port", Usage: "`PORT` as N, tcp/N or udp/N; every protected port without it"},
-		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "check the addresses in `FILE`, one a line; - is stdin"},
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "check the addresses in `FILE`, one a line, or the first address of a prefix; - is stdin"},
 	}, offlineFlags()...), func(ctx context.Context, c *call) error {
 		dropped, err := check(ctx, c)
 		if err != nil {
@@ -86,8 +87,9 @@ func (c *call) sources() ([]netip.Addr, error) {
 	return []netip.Addr{addr}, nil
 }
 
-// sourcesIn reads a file of addresses, or stdin. What follows the address is not read,
-// so that a log that begins with it will do; all mistakes are told.
+// sourcesIn reads a file of addresses, or stdin. It takes what `add -` takes; of a prefix the
+// first address is checked. What follows on a line is not read, so that a log that begins
+// with addresses will do. All mistakes are told.
 func (c *call) sourcesIn(path string) (addrs []netip.Addr, err error) {
 	in, name := c.stdin, "stdin"
 	if path != "-" {
@@ -99,17 +101,29 @@ func (c *call) sourcesIn(path string) (addrs []netip.Addr, err error) {
 		in, name = file, path
 	}
 	var bad []error
+	prefixes := 0
 	lines := bufio.NewScanner(in)
 	for n := 1; lines.Scan(); n++ {
-		text, _, _ := strings.Cut(lines.Text(), "#")
+		line := lines.Bytes()
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		if err := policy.CheckUTF8(name, line); err != nil {
+			return nil, err
+		}
+		text, _, _ := strings.Cut(string(line), "#")
 		words := strings.Fields(text)
 		if len(words) == 0 {
 			continue
 		}
-		addr, err := netip.ParseAddr(words[0])
-		if err != nil || addr.Zone() != "" {
-			bad = append(bad, &policy.InputError{Where: fmt.Sprintf("%s:%d", name, n), What: fmt.Sprintf("%q is not an address", words[0])})
+		addr, err := source(words[0])
+		if err != nil {
+			err.Where = fmt.Sprintf("%s:%d", name, n)
+			bad = append(bad, err)
 			continue
+		}
+		if strings.Contains(words[0], "/") {
+			prefixes++
 		}
 		addrs = append(addrs, addr)
 	}
@@ -119,7 +133,22 @@ func (c *call) sourcesIn(path string) (addrs []netip.Addr, err error) {
 	if len(addrs) == 0 {
 		return nil, &policy.InputError{What: name + ": no address in it"}
 	}
+	if prefixes > 0 {
+		c.note("of %s the first address is checked", count(prefixes, "prefix", "prefixes"))
+	}
 	return addrs, nil
+}
+
+// source reads an address, or a prefix as its first address.
+func source(word string) (netip.Addr, *policy.InputError) {
+	if addr, err := netip.ParseAddr(word); err == nil && addr.Zone() == "" {
+		return addr, nil
+	}
+	prefix, _, err := policy.ParsePrefix(word)
+	if input, ok := errors.AsType[*policy.InputError](err); ok {
+		return netip.Addr{}, input
+	}
+	return prefix.Addr(), nil
 }
 
 // printCheck prints a line a port. In JSON one address and port is an object and all
