@@ -164,12 +164,19 @@ func (c *call) printCheck(results []api.CheckResult, one bool) error {
 		c.note("no port is protected: every source passes")
 	}
 	out := bufio.NewWriter(c.out)
-	for i, r := range results {
-		fmt.Fprintf(out, "%s to %s: %s\n", r.Address, r.Port, explain(r))
-		if i == len(results)-1 && !c.flags.IsSet("file") {
-			for _, line := range around(r) {
-				fmt.Fprintf(out, "  %s\n", line)
-			}
+	for rest := results; len(rest) > 0; {
+		r, ports := rest[0], []policy.Port{rest[0].Port}
+		for len(ports) < len(rest) && rest[len(ports)].Address == r.Address && explain(rest[len(ports)]) == explain(r) {
+			ports = append(ports, rest[len(ports)].Port)
+		}
+		for _, text := range policy.PortRanges(ports) { // of a range with one answer a line is enough
+			fmt.Fprintf(out, "%s to %s: %s\n", r.Address, text, explain(r))
+		}
+		rest = rest[len(ports):]
+	}
+	if !c.flags.IsSet("file") && len(results) > 0 {
+		for _, line := range around(results[len(results)-1]) {
+			fmt.Fprintf(out, "  %s\n", line)
 		}
 	}
 	if err := out.Flush(); err != nil { // the first error of the writes above

@@ -168,8 +168,8 @@ func (k known) values(ctx context.Context, command, flag string) (values []strin
 	case "port":
 		if command == "check" {
 			for _, s := range k.status(ctx).Services {
-				for _, port := range s.Ports {
-					values = append(values, port.String())
+				for _, r := range policy.PortRanges(s.Ports) { // one of a range says what of all of it
+					values = append(values, r.First.String())
 				}
 			}
 		}

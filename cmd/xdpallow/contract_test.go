@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -330,6 +331,12 @@ func TestRunOptions(t *testing.T) {
 	}}
 	if diff := cmp.Diff(want, w.ran); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
+	}
+	w = newWorld(t)
+	w.run("run", "--interface", "eth0", "--port", "8081,udp/9000-9001,8080-8082")
+	ranges := []policy.Port{{Protocol: policy.TCP, Number: 8080}, {Protocol: policy.TCP, Number: 8081}, {Protocol: policy.TCP, Number: 8082}, {Protocol: policy.UDP, Number: 9000}, {Protocol: policy.UDP, Number: 9001}}
+	if len(w.ran) != 1 || !slices.Equal(w.ran[0].Ports, ranges) {
+		t.Errorf("ranges of ports make %v, want %v", w.ran, ranges)
 	}
 	w = newWorld(t)
 	w.run("run", "--interface", "eth0", "--port", "443")

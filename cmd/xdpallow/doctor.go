@@ -32,7 +32,7 @@ var errProblems = errors.New("problems")
 func doctorCommand(e env) *cli.Command {
 	return e.command("doctor", "Tell what to know of this host before run, and after", "", append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "interface", Usage: "look at `IF`, repeated or with commas (default: those of the daemon, else of the config, else all)"},
-		&cli.StringSliceFlag{Name: "port", Usage: "look at `PORT` as N, tcp/N or udp/N, repeated or with commas (default: those of the daemon, else of the config)"},
+		&cli.StringSliceFlag{Name: "port", Usage: "look at `PORT` as N, tcp/N, udp/N or a range, repeated or with commas (default: those of the daemon, else of the config)"},
 		&cli.PathFlag{Name: "config", Usage: "read `FILE` (default: " + defaultConfig + ", if it is there)"},
 		&cli.BoolFlag{Name: "try", Usage: "attach a program that passes everything to interfaces without one, and take it off at once; some drivers reset the link"},
 	}, offlineFlags()...), diagnose)

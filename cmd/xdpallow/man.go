@@ -55,7 +55,7 @@ var manSections = []manSection{
 		name: "LIST FORMAT", text: "A list has an entry a line: a prefix or an address, then key=value in any order. " +
 			"Keys are owner, service (several with commas; every service without it), until (a date, to its end in UTC, or an RFC 3339 time) " +
 			"and note; a value with blanks stands in double quotes. What follows # is the note where there is none. " +
-			"A line that is wrong refuses the whole list, with file:line. A directory is read as all of its *.list. " +
+			"A line that is wrong refuses the whole list, with file:line. A prefix may stand there twice with the same words, whatever its comments. A directory is read as all of its *.list. " +
 			"add -, replace FILE and list -o text speak the same format. An export has it, too, and lines that no list has: " +
 			"suspend PREFIX|OWNER, limit OWNER RATE, and held and stays, which say what the suspension of an owner stops and what not.",
 		typed: `203.0.113.0/24     owner=acme  until=2027-06-30   # office

@@ -257,6 +257,28 @@ policy:     generation 0, 0 prefixes, 0 owners
 192.0.2.9 to tcp/443: drop, not_listed
 192.0.2.9 to tcp/8443: audit, not_listed (passes now, dropped under enforce)
 `},
+		{name: "check, a range of ports", line: "check 192.0.2.9", code: 1, prepare: func(f *fakeEngine) {
+			f.checks = []api.CheckResult{checkResult("192.0.2.9", "drop", "not_listed", "", "", 443), checkResult("192.0.2.9", "drop", "not_listed", "", "", 444)}
+			for n := range uint16(5) {
+				f.checks = append(f.checks, checkResult("192.0.2.9", "drop", "not_listed", "", "", 30000+n))
+			}
+			f.checks[4].Verdict = "audit"
+		}, want: `
+192.0.2.9 to tcp/443: drop, not_listed
+192.0.2.9 to tcp/444: drop, not_listed
+192.0.2.9 to tcp/30000: drop, not_listed
+192.0.2.9 to tcp/30001: drop, not_listed
+192.0.2.9 to tcp/30002: audit, not_listed (passes now, dropped under enforce)
+192.0.2.9 to tcp/30003: drop, not_listed
+192.0.2.9 to tcp/30004: drop, not_listed
+`},
+		{name: "check, a range of ports with one answer", line: "check 192.0.2.9", code: 1, prepare: func(f *fakeEngine) {
+			for n := range uint16(5) {
+				f.checks = append(f.checks, checkResult("192.0.2.9", "drop", "not_listed", "", "", 30000+n))
+			}
+		}, want: `
+192.0.2.9 to tcp/30000-30004: drop, not_listed
+`},
 		{name: "reload", line: "reload --dry-run", prepare: func(f *fakeEngine) {
 			f.plan = api.Plan{Generation: 2, Total: 2, Added: []api.Entry{entry("192.0.2.0/24", "b")}, Removed: []api.Entry{entry("10.0.0.0/8", "")}}
 		}, want: `

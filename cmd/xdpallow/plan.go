@@ -98,8 +98,8 @@ func (c *call) printWould(plan api.Plan) error {
 			return err
 		}
 	}
-	for _, o := range plan.Opens {
-		if _, err := fmt.Fprintf(c.out, "! %s\n", o); err != nil {
+	for _, text := range policy.OpeningTexts(plan.Opens) {
+		if _, err := fmt.Fprintf(c.out, "! %s\n", text); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func runCommand(e env) *cli.Command {
 	return e.command("run", "Protect ports on interfaces until told to stop", "", []cli.Flag{
 		&cli.PathFlag{Name: "config", Usage: "read `FILE`, see assets config; a flag wins over the same key"},
 		&cli.StringSliceFlag{Name: "interface", Usage: "protect `IF`, repeated or with commas"},
-		&cli.StringSliceFlag{Name: "port", Usage: "protect `PORT` as N, tcp/N or udp/N, repeated or with commas"},
+		&cli.StringSliceFlag{Name: "port", Usage: "protect `PORT` as N, tcp/N, udp/N or a range as 30000-32767, repeated or with commas"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "let `PREFIX` open connections, repeated or with commas"},
 		&cli.StringSliceFlag{Name: "allow-file", Usage: "let the prefixes in `FILE|DIR` open connections, repeated or with commas"},
 		&cli.StringFlag{Name: "mode", Value: string(policy.Enforce), Usage: "`MODE` enforce, or audit to count and drop nothing"},
@@ -273,11 +273,11 @@ func absolute(flag, value string) (string, error) {
 func ports(texts []string) ([]policy.Port, error) {
 	var ports []policy.Port
 	for _, text := range texts {
-		port, err := policy.ParsePort(text)
+		some, err := policy.ParsePorts(text)
 		if err != nil {
-			return nil, &policy.InputError{What: err.Error(), Hint: "xdpallow run --port tcp/443"}
+			return nil, &policy.InputError{What: err.Error(), Hint: "xdpallow run --port tcp/443,tcp/30000-32767"}
 		}
-		ports = append(ports, port)
+		ports = append(ports, some...)
 	}
 	slices.SortFunc(ports, policy.ComparePort)
 	return slices.Compact(ports), nil

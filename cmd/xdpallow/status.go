@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 func statusCommand(e env) *cli.Command {
@@ -161,9 +162,6 @@ func describeBackstop(b *api.Backstop) string {
 }
 
 func describeService(s api.Service) string {
-	ports := make([]string, len(s.Ports))
-	for i, p := range s.Ports {
-		ports[i] = p.String()
-	}
-	return fmt.Sprintf("%s, %s, %s, drop %s", s.Name, strings.Join(ports, " "), describeMode(s), s.Scope)
+	ports := strings.ReplaceAll(policy.JoinPorts(s.Ports), ",", " ")
+	return fmt.Sprintf("%s, %s, %s, drop %s", s.Name, ports, describeMode(s), s.Scope)
 }

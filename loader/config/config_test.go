@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,26 @@ log_format: json
 	}
 }
 
+// Promise: a range is each of its ports, beside single ones, and no two services share one.
+func TestPortRanges(t *testing.T) {
+	f, err := Parse(path, []byte("services:\n  game: {ports: [30000-30002, udp/30000-30001, 443, 30001]}\n"))
+	want := []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.TCP, Number: 30000}, {Protocol: policy.TCP, Number: 30001},
+		{Protocol: policy.TCP, Number: 30002}, {Protocol: policy.UDP, Number: 30000}, {Protocol: policy.UDP, Number: 30001}}
+	if err != nil || len(f.Services) != 1 || !slices.Equal(f.Services[0].Ports, want) {
+		t.Errorf("services are %v, %v; want %v", f.Services, err, want)
+	}
+	for text, want := range map[string]string{
+		"services:\n  api: {ports: [443]}\n  game: {ports: [400-500]}\n":     ":3: port tcp/443 is in service api and in service game",
+		"services:\n  game: {ports: [400-500]}\n  web: {ports: [500-600]}\n": ":3: port tcp/500 is in service game and in service web",
+		"services:\n  game: {ports: [500-400]}\n":                            `:2: ports "500-400" end before they begin`,
+		"services:\n  game: {ports: [0-400]}\n":                              `:2: ports "0-400" are not N-M, tcp/N-M or udp/N-M with N and M from 1 to 65535`,
+	} {
+		if _, err := Parse(path, []byte(text)); err == nil || err.Error() != path+want {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
 // YAML takes a comment off before the list grammar sees it: quoted, it is the note.
 func TestNoteOfLine(t *testing.T) {
 	f, err := Parse(path, []byte("allow: ['192.0.2.0/24 # office', \"198.51.100.0/28 note=\\\"a b\\\"\"]\n"))
@@ -149,7 +170,7 @@ func TestMistakes(t *testing.T) {
 		{"services: {api: {ports: 443}}", "1: ports is a number, not a list", ""},
 		{"services: {api: {ports: [0]}}", `1: port "0" is not N, tcp/N or udp/N with N from 1 to 65535`, ""},
 		{"services: {api: {ports: [443.0]}}", `1: port "443.0" is not N, tcp/N or udp/N with N from 1 to 65535`, ""},
-		{"services: {api: {ports: [[443]]}}", "1: ports holds a list, not N, tcp/N or udp/N", ""},
+		{"services: {api: {ports: [[443]]}}", "1: ports holds a list, not N, tcp/N, udp/N or a range as 30000-32767", ""},
 		{"services: {api: {ports: [443], mode: off}}", `1: mode "off" is not enforce or audit`, ""},
 		{"services: {api: {ports: [443], drop: all}}", `1: drop "all" is not syn or stray or strict`, ""},
 		{"services: {api: {ports: [443], scope: syn}}", `1: unknown key "scope": the keys of service api are ports, mode, drop`, ""},

@@ -103,20 +103,23 @@ func (r *reader) ports(n *yaml.Node, service string, holders map[policy.Port]str
 	var ports []policy.Port
 	for _, item := range r.list(n, "ports") {
 		if item.Kind != yaml.ScalarNode {
-			r.fail(item, "", "ports holds %s, not N, tcp/N or udp/N", kind(item))
+			r.fail(item, "", "ports holds %s, not N, tcp/N, udp/N or a range as 30000-32767", kind(item))
 			continue
 		}
-		port, err := policy.ParsePort(item.Value)
+		some, err := policy.ParsePorts(item.Value)
 		if err != nil {
 			r.fail(item, "", "%v", err)
 			continue
 		}
-		if holder, taken := holders[port]; taken && holder != service {
-			r.fail(item, "", "port %s is in service %s and in service %s", port, holder, service)
+		taken := slices.IndexFunc(some, func(p policy.Port) bool { return holders[p] != "" && holders[p] != service })
+		if taken >= 0 {
+			r.fail(item, "", "port %s is in service %s and in service %s", some[taken], holders[some[taken]], service)
 			continue
 		}
-		holders[port] = service
-		ports = append(ports, port)
+		for _, port := range some {
+			holders[port] = service
+		}
+		ports = append(ports, some...)
 	}
 	return ports
 }

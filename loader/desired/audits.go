@@ -53,13 +53,15 @@ func (d State) modesAt(boot time.Duration) []policy.Service {
 // opens are the ports that next, whose services are others than those of d, opens for good
 // or for as long as an audit lasts: a port may have moved to a service that is in audit.
 func (d State) opens(next State, boot time.Duration) []policy.Opening {
-	opens := policy.Openings(d.Policy.Services, next.Policy.Services)
+	byPort := func(a, b policy.Opening) int { return policy.ComparePort(a.Port, b.Port) }
+	forGood := policy.Openings(d.Policy.Services, next.Policy.Services)
+	opens := forGood
 	for _, o := range policy.Openings(d.modesAt(boot), next.modesAt(boot)) {
-		if !slices.ContainsFunc(opens, func(known policy.Opening) bool { return known.Port == o.Port }) {
+		if _, known := slices.BinarySearchFunc(forGood, o, byPort); !known {
 			opens = append(opens, o)
 		}
 	}
-	slices.SortFunc(opens, func(a, b policy.Opening) int { return policy.ComparePort(a.Port, b.Port) })
+	slices.SortFunc(opens, byPort)
 	return opens
 }
 
@@ -71,7 +73,7 @@ func (d State) WithoutOpening(services []policy.Service, boot time.Duration) (ke
 	next.Policy.Services = services
 	for _, o := range policy.Openings(d.modesAt(boot), next.modesAt(boot)) {
 		for _, s := range services {
-			if s.Mode == policy.Audit || !slices.Contains(s.Ports, o.Port) || o.Why != policy.WhyAudit {
+			if s.Mode == policy.Audit || !s.Protects(o.Port) || o.Why != policy.WhyAudit {
 				continue
 			}
 			if kept == nil {

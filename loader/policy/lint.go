@@ -62,8 +62,8 @@ func (s Service) validate() error {
 		return inputErrorf("", "", "service %s has no port", s.Name)
 	}
 	for _, port := range s.Ports {
-		if _, err := ParsePort(port.String()); err != nil {
-			return inputErrorf("", "", "service %s: %v", s.Name, err)
+		if port.Number == 0 || port.Protocol != TCP && port.Protocol != UDP {
+			return inputErrorf("", "", "service %s: %v", s.Name, badPort(port.String()))
 		}
 	}
 	return nil
@@ -71,11 +71,10 @@ func (s Service) validate() error {
 
 // ServiceOf returns the service that protects port.
 func (s State) ServiceOf(port Port) (Service, bool) {
-	i := slices.IndexFunc(s.Services, func(s Service) bool { return slices.Contains(s.Ports, port) })
-	if i < 0 {
-		return Service{}, false
+	if service := protecting(s.Services, port); service != nil {
+		return *service, true
 	}
-	return s.Services[i], true
+	return Service{}, false
 }
 
 // CheckServices refuses claims for services that do not exist: such an entry

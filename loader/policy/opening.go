@@ -43,15 +43,8 @@ func (c ServiceChange) String() string {
 		return "service " + cmp.Or(c.Before, c.After).String()
 	}
 	var parts []string
-	if gone, come := without(c.Before.Ports, c.After.Ports), without(c.After.Ports, c.Before.Ports); len(gone)+len(come) > 0 {
-		var ports []string
-		for _, port := range come {
-			ports = append(ports, "+"+port.String())
-		}
-		for _, port := range gone {
-			ports = append(ports, "-"+port.String())
-		}
-		parts = append(parts, "ports "+strings.Join(ports, " "))
+	if gone, come := without(*c.Before, *c.After), without(*c.After, *c.Before); len(gone)+len(come) > 0 {
+		parts = append(parts, "ports "+strings.Join(append(portTexts(come, "+"), portTexts(gone, "-")...), " "))
 	}
 	if c.Before.Mode != c.After.Mode {
 		parts = append(parts, fmt.Sprintf("mode %s → %s", c.Before.Mode, c.After.Mode))
@@ -67,18 +60,9 @@ func (s Service) String() string {
 	return fmt.Sprintf("%s: %s, %s, drop %s", s.Name, JoinPorts(s.Ports), s.Mode, s.Scope)
 }
 
-// JoinPorts is "tcp/443,udp/443".
-func JoinPorts(ports []Port) string {
-	texts := make([]string, len(ports))
-	for i, port := range ports {
-		texts[i] = port.String()
-	}
-	return strings.Join(texts, ",")
-}
-
 // without are the ports of a that are not in b.
-func without(a, b []Port) []Port {
-	return slices.DeleteFunc(slices.Clone(a), func(p Port) bool { return slices.Contains(b, p) })
+func without(a, b Service) []Port {
+	return slices.DeleteFunc(slices.Clone(a.Ports), b.Protects)
 }
 
 // DiffServices compares services by name. Both lists, and the answer, are sorted by it.
@@ -158,20 +142,34 @@ func Openings(old, new []Service) []Opening {
 // JoinOpenings is one line for all of them, of which there are some.
 func JoinOpenings(openings []Opening) string {
 	const most = 10
-	var texts []string
-	for _, o := range openings[:min(len(openings), most)] {
-		texts = append(texts, o.Text)
-	}
-	if more := len(openings) - most; more > 0 {
-		texts = append(texts, fmt.Sprintf("and %d more", more))
+	texts := OpeningTexts(openings)
+	if more := len(texts) - most; more > 0 {
+		texts = append(texts[:most], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, "; ")
+}
+
+// OpeningTexts are the texts of openings, which are sorted by ComparePort, for people:
+// neighbours with the same words share one.
+func OpeningTexts(openings []Opening) (texts []string) {
+	words := func(o Opening) string { return strings.TrimPrefix(o.Text, o.Port.String()) }
+	for len(openings) > 0 {
+		ports := []Port{openings[0].Port}
+		for len(ports) < len(openings) && words(openings[len(ports)]) == words(openings[0]) {
+			ports = append(ports, openings[len(ports)].Port)
+		}
+		for _, text := range portTexts(ports, "") {
+			texts = append(texts, text+words(openings[0]))
+		}
+		openings = openings[len(ports):]
+	}
+	return texts
 }
 
 // protecting is the service that port belongs to; nil is none.
 func protecting(services []Service, port Port) *Service {
 	for i := range services {
-		if slices.Contains(services[i].Ports, port) {
+		if services[i].Protects(port) {
 			return &services[i]
 		}
 	}

@@ -249,7 +249,7 @@ func (e *Engine) openEach() []string {
 func describe(services []policy.Service) string {
 	var words []string
 	for _, s := range services {
-		words = append(words, fmt.Sprintf("%s %v %s, drop %s", s.Name, s.Ports, s.Mode, s.Scope))
+		words = append(words, fmt.Sprintf("%s %v %s, drop %s", s.Name, policy.PortRanges(s.Ports), s.Mode, s.Scope))
 	}
 	return strings.Join(words, "; ")
 }

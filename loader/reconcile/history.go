@@ -40,8 +40,8 @@ func serviceLines(plan policy.Plan) []string {
 	for _, c := range plan.Services {
 		lines = append(lines, c.Sign()+" "+c.String())
 	}
-	for _, o := range plan.Opens {
-		lines = append(lines, "! "+o.String())
+	for _, text := range policy.OpeningTexts(plan.Opens) {
+		lines = append(lines, "! "+text)
 	}
 	return lines
 }

@@ -81,8 +81,8 @@ func gateFacts(status api.Status) (wrong []fact) {
 func serviceFacts(services []api.Service) (facts []fact) {
 	for _, s := range services {
 		words := []string{s.Name}
-		for _, p := range s.Ports {
-			words = append(words, p.String())
+		for _, r := range policy.PortRanges(s.Ports) {
+			words = append(words, r.String())
 		}
 		text := strings.Join(append(words, string(s.Mode)), " ") + ", drop " + string(s.Scope)
 		if s.Until != nil {
