@@ -15,7 +15,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// The defaults of DESIGN 5.3.
+// The places where commands look without flags: a contract, as units and scripts name them.
 const (
 	defaultSocket = "/run/xdpallow/xdpallow.sock"
 	defaultState  = "/var/lib/xdpallow"

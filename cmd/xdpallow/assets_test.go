@@ -1,7 +1,7 @@
 package main
 
 // Promise guarded here: the unit neither opens the host nor hides the pins
-// (DESIGN 5.1), and asks for no more than DESIGN 4.2 allows.
+// and asks for no more than that needs.
 
 import (
 	"os"

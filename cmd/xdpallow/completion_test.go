@@ -9,7 +9,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Promise (issue 5): completion knows commands, flags, owners and prefixes, asks nobody
+// Promise: completion knows commands, flags, owners and prefixes, asks nobody
 // who does not answer, and never says a word that is no candidate.
 func TestCompletion(t *testing.T) {
 	engine := sampleEngine()
@@ -94,7 +94,7 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// Promise (issue 5): what bash asks is what it is told, IPv6 prefixes among it.
+// Promise: what bash asks is what it is told, IPv6 prefixes among it.
 func TestCompletionInBash(t *testing.T) {
 	_, script, _ := newWorld(t).run("completion", "bash")
 	for line, want := range map[string]string{
@@ -119,7 +119,7 @@ func TestCompletionInBash(t *testing.T) {
 	}
 }
 
-// Promise (issue 5): the man page has every command with every flag, and is roff that a
+// Promise: the man page has every command with every flag, and is roff that a
 // formatter has nothing to say against.
 func TestManual(t *testing.T) {
 	code, page, stderr := newWorld(t).run("assets", "man")

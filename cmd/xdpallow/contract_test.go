@@ -1,6 +1,6 @@
 package main
 
-// Promise guarded here: names, flags and exit codes of DESIGN 5.3, and that
+// Promise guarded here: names, flags and exit codes, and that
 // what is not known is refused and never ignored.
 
 import (

@@ -96,7 +96,7 @@ func run(ctx context.Context, e env) int {
 	return exitCode(err)
 }
 
-// The exit codes of DESIGN 5.3. Scripts depend on them: never change one.
+// The exit codes. Scripts depend on them: never change one.
 const (
 	exitDone      = 0
 	exitFailed    = 1 // refused or failed

@@ -1,6 +1,6 @@
 package main
 
-// Promise guarded here: the output is the contract of DESIGN 5.3, sorted, and
+// Promise guarded here: the output is a contract, sorted, and
 // the same bytes each time.
 
 import (

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Promise (issue 4): what takes over a second says on a terminal what it waits for, in
+// Promise: what takes over a second says on a terminal what it waits for, in
 // one line that is gone at the end; what does not, and -q and a pipe, say nothing.
 func TestProgress(t *testing.T) {
 	for _, c := range []struct {

@@ -82,7 +82,7 @@ func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot,
 	return shot, err
 }
 
-// kernelOrder is the order of DESIGN 4.3. Reasons and families come in it from
+// kernelOrder is the order of the counters. Reasons and families come in it from
 // below, and a stable sort keeps it.
 var kernelOrder = map[string]int{"xdp": 1, "backstop": 2, "pass": 1, "drop": 2, "audit": 3}
 

@@ -63,7 +63,7 @@ func (f *flood) Classify(suspects []Event) []*talkers.Near {
 	return misses
 }
 
-// Promise (4.5): whatever the flood, no second has more than 1,000 events; they stand for
+// Promise: whatever the flood, no second has more than 1,000 events; they stand for
 // all packets; a flood hides no near miss, be it of near misses or not; and when it ends
 // every packet is seen again within two seconds.
 func TestBudget(t *testing.T) {

@@ -171,7 +171,7 @@ func TestEntriesAgainstScan(t *testing.T) {
 	})
 }
 
-// Promise (issue 4): one change costs what one costs. See also BenchmarkMerge.
+// Promise: one change costs what one costs. See also BenchmarkMerge.
 func BenchmarkEdit(b *testing.B) {
 	entries, err := Merge(millionClaims(b), now)
 	if err != nil {

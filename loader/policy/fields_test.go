@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Guards 5.3: durations know d and w, and what is no duration never becomes one.
+// Guards that durations know d and w, and what is no duration never becomes one.
 func TestParseDuration(t *testing.T) {
 	const day = 24 * time.Hour
 	for text, want := range map[string]time.Duration{
@@ -44,7 +44,7 @@ func TestParseServices(t *testing.T) {
 	wantInput(t, err, `service "" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, "")
 }
 
-// Guards 5.2: a line of the config file is a line of a list.
+// Guards that a line of the config file is a line of a list.
 func TestParseLine(t *testing.T) {
 	c, warning, err := ParseLine(`192.0.2.0/24 owner=acme service=web,api until=2027-01-31 # office`)
 	want := Claim{

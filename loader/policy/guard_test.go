@@ -48,7 +48,7 @@ func tens(n int) (prefixes []string) {
 	return prefixes
 }
 
-// Guards C26, C35 and the guard rails of 5.2: each holds, each has its own key,
+// Promise: each guard rail holds, each has its own key,
 // and no key opens another.
 func TestGuard(t *testing.T) {
 	ended := "every prefix has ended and service api enforces: nobody could connect"
@@ -144,7 +144,7 @@ func TestGuard(t *testing.T) {
 	wantRefused(t, err, "0.0.0.0/0 (a.list:1) is wider than /8", "--allow-any")
 }
 
-// Guards C34: nobody saws off the branch that his session sits on.
+// Promise: nobody saws off the branch that his session sits on.
 func TestGuardPeer(t *testing.T) {
 	enforced := listing(t, Enforce, "10.0.0.0/8")
 	elsewhere := listing(t, Enforce, "10.0.0.0/8")

@@ -63,7 +63,7 @@ func TestValidateServices(t *testing.T) {
 	}
 }
 
-// Guards 5.2, lint: an entry for a service that is not there lets nobody in.
+// Guards lint: an entry for a service that is not there lets nobody in.
 func TestCheckServices(t *testing.T) {
 	services := []Service{api, {Name: "mail"}}
 	good := claim(t, file, "a.list:1", "service=api,mail")

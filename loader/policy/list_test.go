@@ -165,7 +165,7 @@ func TestParseListComments(t *testing.T) {
 	}
 }
 
-// Guards 5.2: every bad line is told in one go, and a wrong file stays readable.
+// Guards that every bad line is told in one go, and a wrong file stays readable.
 func TestParseListTellsAll(t *testing.T) {
 	_, _, err := parse("bad\n10.0.0.0/8\nworse\n")
 	want := []string{
@@ -186,7 +186,7 @@ func TestParseListTellsAll(t *testing.T) {
 	}
 }
 
-// Guards 5.2: a file that cannot be read to its end is not a shorter list.
+// Guards that a file that cannot be read to its end is not a shorter list.
 func TestParseListReadError(t *testing.T) {
 	broken := errors.New("disk on fire")
 	r := io.MultiReader(strings.NewReader("10.0.0.0/8\n"), iotest.ErrReader(broken))
@@ -199,7 +199,7 @@ func TestParseListReadError(t *testing.T) {
 	}
 }
 
-// Guards 5.3: `list -o text` round-trips through `add -`.
+// Guards that `list -o text` round-trips through `add -`.
 func TestFormatRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := Claim{

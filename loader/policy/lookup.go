@@ -1,5 +1,5 @@
-// This file is the model of the kernel's source lookup (DESIGN 4.4, nested
-// prefixes): check explains with it, and tests hold the kernel against it.
+// This file is a model of how the kernel looks a source up in nested prefixes: check explains
+// with it, and tests hold the kernel against it.
 
 package policy
 
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What Lookup says of a source. The words are those of the kernel's reasons.
+// The reasons that Lookup gives, by the kernel's names.
 const (
 	ReasonListed       = "listed"
 	ReasonNotListed    = "not_listed"
@@ -18,11 +18,11 @@ const (
 	ReasonSuspended    = "suspended"
 )
 
-// Lookup says whether s lists addr for service at now, and which entry decided:
-// the longest that would grant, else the longest that covers addr; nil if none
-// does. Where a stop decides that is no entry, it is one that says so. Service "" is any
-// service, as for packets that have no port. addr is taken as it is, ::ffff:a.b.c.d as an
-// IPv6 address.
+// Lookup returns whether s lists addr for service at now, as a reason, and the entry that
+// decided: the longest that would grant, else the longest that covers addr, or nil. Where a
+// suspended prefix without an entry decides, the entry is made for the answer. Service "" is
+// any service, as for packets without a port. addr is taken as it is: ::ffff:a.b.c.d is an
+// IPv6 address. The entry belongs to s and must not be written to.
 func (s State) Lookup(addr netip.Addr, service string, now time.Time) (entry *Entry, reason string) {
 	addr = addr.WithZone("")
 	reason = ReasonNotListed
@@ -47,7 +47,7 @@ func (s State) Lookup(addr netip.Addr, service string, now time.Time) (entry *En
 	return entry, reason
 }
 
-// stopOver is the longest prefix around source at which IsStop.
+// stopOver returns the longest prefix around source for which IsStop is true.
 func (s State) stopOver(source netip.Prefix) (netip.Prefix, bool) {
 	for p := range s.Suspended.stopsOver(source) {
 		if s.IsStop(p) {
@@ -57,7 +57,8 @@ func (s State) stopOver(source netip.Prefix) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// Alone is what e says of the sources that it covers, as if it were alone.
+// Alone returns the reason that e gives to its sources as if it were the only entry. What is
+// suspended around it counts.
 func (s State) Alone(e *Entry, service string, now time.Time) string {
 	reason := e.reason(service, now)
 	if reason == ReasonListed && s.IsSuspended(e) {
@@ -66,8 +67,8 @@ func (s State) Alone(e *Entry, service string, now time.Time) string {
 	return reason
 }
 
-// Lists reports whether s lists every single source in p for service at now: a prefix
-// that is split into its halves goes on being listed.
+// Lists reports whether s lists every source in p for service at now, by one entry or by
+// several that share p.
 func (s State) Lists(p netip.Prefix, service string, now time.Time) bool {
 	if s.divides(p) {
 		low, high := halves(p)
@@ -77,7 +78,7 @@ func (s State) Lists(p netip.Prefix, service string, now time.Time) bool {
 	return reason == ReasonListed
 }
 
-// divides reports whether sources in p may differ.
+// divides reports whether the sources in p may get different answers.
 func (s State) divides(p netip.Prefix) bool {
 	for e := range s.Entries.Under(p) {
 		if e.Prefix != p {
@@ -107,7 +108,7 @@ func (s State) Grants(e *Entry, service string, now time.Time) bool {
 	return e.reason(service, now) == ReasonListed && !s.IsSuspended(e)
 }
 
-// reason is what e says of a source that it covers, as if it were alone.
+// reason is Alone without what is suspended around e.
 func (e *Entry) reason(service string, now time.Time) string {
 	switch {
 	case hasEnded(e.Until, now):

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Guards DESIGN 4.4, nested prefixes, word for word.
+// Promise: the longest entry that would grant decides, else the longest that covers.
 func TestLookup(t *testing.T) {
 	entry := func(prefix string, services ...string) Entry { return Entry{Prefix: pfx(prefix), Services: services} }
 	expired, suspended := entry("10.1.1.0/24"), entry("10.1.2.0/24")
@@ -58,7 +58,7 @@ func slowCovering(s State, p netip.Prefix) (covering []netip.Prefix) {
 	return covering
 }
 
-// slowLookup is DESIGN 4.4 over slowCovering.
+// slowLookup is the rule of Lookup, written again over slowCovering.
 func slowLookup(s State, addr netip.Addr, service string) (prefix netip.Prefix, reason string) {
 	reason = ReasonNotListed
 	for i, p := range slowCovering(s, netip.PrefixFrom(addr, addr.BitLen())) {

@@ -29,7 +29,7 @@ func claim(t *testing.T, origin Origin, where, words string) Claim {
 
 func until(t time.Time) string { return " until=" + t.Format(time.RFC3339) }
 
-// Guards 5.2, one prefix, several origins.
+// Guards one prefix, several origins.
 func TestMerge(t *testing.T) {
 	type said struct {
 		origin Origin
@@ -88,7 +88,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// Guards 5.2: an owner is never changed by what somebody else wrote.
+// Guards that an owner is never changed by what somebody else wrote.
 func TestMergeOwners(t *testing.T) {
 	a := claim(t, "file:a.list", "a.list:3", "owner=acme")
 	b := claim(t, "file:b.list", "b.list:10", "owner=globex")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Guards C24: what is listed is what was meant, in its one canonical form.
+// Promise: what is listed is what was meant, in its one canonical form.
 func TestParsePrefix(t *testing.T) {
 	for _, c := range []struct{ in, want, warning string }{
 		{"10.0.0.0/8", "10.0.0.0/8", ""},
@@ -72,7 +72,7 @@ func TestParsePrefixRefuses(t *testing.T) {
 	}
 }
 
-// Guards 5.3: a bare date lasts to its end in UTC; zero stays for ever.
+// Guards that a bare date lasts to its end in UTC; zero stays for ever.
 func TestParseUntil(t *testing.T) {
 	for in, want := range map[string]time.Time{
 		"2027-01-31":                time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC),

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Promise (issue 5): a suspension overrides every origin. Whatever is listed in, at and
+// Promise: a suspension overrides every origin. Whatever is listed in, at and
 // around a stopped prefix, no source in it is listed, and nobody else notices. What the
 // kernel is given says the same as what Lookup explains, though one is flat and the
 // other is not.

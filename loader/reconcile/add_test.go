@@ -11,7 +11,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Promise (5.3): what add is told besides prefixes holds for lines that do not say
+// Promise: what add is told besides prefixes holds for lines that do not say
 // it themselves, so that list -o text can be added again unchanged.
 func TestAddedClaims(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 1_999_999, time.UTC)

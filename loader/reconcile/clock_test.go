@@ -13,7 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
-// Promise (DESIGN 4.4): a step of the wall clock moves the end of what was added
+// Promise: a step of the wall clock moves the end of what was added
 // --until, and never of what was added --for; one of over an hour moves nothing and is
 // a problem, until reload takes it over; a restart in between makes no difference. And
 // add again extends.

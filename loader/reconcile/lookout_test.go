@@ -7,7 +7,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Promise (2): a near miss is beside the nearest listed prefix of the same /24 or /48,
+// Promise: a near miss is beside the nearest listed prefix of the same /24 or /48,
 // and beside nobody where there is none.
 func TestNearest(t *testing.T) {
 	var entries []policy.Entry

@@ -60,7 +60,7 @@ type answer struct {
 	began, ended time.Time
 }
 
-// Promise (issue 5): nested prefixes with different owners, services, lifetimes,
+// Promise: nested prefixes with different owners, services, lifetimes,
 // suspensions and limits, in any order of changes and under a flood of checks: the
 // kernel's word on every source is the model's word on that generation.
 func TestNestedAgainstModel(t *testing.T) {

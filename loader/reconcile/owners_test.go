@@ -59,7 +59,7 @@ func (g *gate) owned(lines ...string) error {
 	return err
 }
 
-// Promise (issue 5): 4,096 owners or more have counters, limits and suspensions of their
+// Promise: 4,096 owners or more have counters, limits and suspensions of their
 // own. The number of one who is gone is given to another, who inherits nothing; one who
 // is suspended keeps his. What does not fit is refused, and changes nothing.
 func TestManyOwners(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Promise (5.2): flags, config and list files add up; the config counts whole or not
+// Promise: flags, config and list files add up; the config counts whole or not
 // at all, and what it cannot change in a running daemon is named.
 func TestReadConfig(t *testing.T) {
 	dir := t.TempDir()

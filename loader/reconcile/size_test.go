@@ -22,7 +22,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// Promise (issue 4): size costs no time. A change of one among a million entries takes
+// Promise: size costs no time. A change of one among a million entries takes
 // about as long as one among a thousand, and a start over a gate that is up little more
 // than to read what is stored. Ratios within this run, medians of many; to a reading,
 // the slowest of those before and after: the machine's moods last seconds.

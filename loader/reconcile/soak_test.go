@@ -1,4 +1,4 @@
-// No change is ever half there (DESIGN 6, 0 gaps): while thousands of entries come and
+// No change is ever half there (0 gaps): while thousands of entries come and
 // go, every verdict must be that of the list before or of the list after.
 package reconcile_test
 

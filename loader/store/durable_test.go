@@ -29,7 +29,7 @@ func testRand(tb testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// Promise: nothing lost (DESIGN 6). The process is killed at random moments of
+// Promise: nothing is lost. The process is killed at random moments of
 // a stream of changes; afterwards the database opens, holds every change that
 // was acknowledged, and the state of exactly one generation.
 func TestAcknowledgedChangesSurviveSIGKILL(t *testing.T) {

@@ -123,7 +123,7 @@ func TestEffectiveKeepsOrderWithinOrigin(t *testing.T) {
 	}
 }
 
-// Promise: a torn write never gives a mixture (RELIABILITY C37). The file is
+// Promise: a torn write never gives a mixture. The file is
 // cut at every byte and every byte is changed; the generation before is used,
 // and the caller is told.
 func TestTornEffectiveFallsBack(t *testing.T) {

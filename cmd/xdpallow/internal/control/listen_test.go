@@ -1,7 +1,7 @@
 package control
 
 // Promise guarded here: one daemon a socket, and the socket is for root and
-// the reading group only (DESIGN 5.1, 5.3).
+// the reading group only.
 
 import (
 	"errors"

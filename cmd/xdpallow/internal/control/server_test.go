@@ -1,7 +1,7 @@
 package control
 
 // Promises guarded here: only root and the admin group change anything, and
-// the reading group reads (DESIGN 5.3); a change is never cut in half; what
+// the reading group reads; a change is never cut in half; what
 // crosses the socket arrives as it was.
 
 import (

@@ -130,7 +130,7 @@ func (s *scene) senders(seed uint64, scope oracle.Scope) []sender {
 	}
 }
 
-// Promise (4.3): nothing goes uncounted and nothing twice. Under a mixed load of four
+// Promise: nothing goes uncounted and nothing twice. Under a mixed load of four
 // kinds of senders, the frames and bytes that the driver took in are the sum of pass,
 // drop and audit in layer xdp, to the frame and to the byte.
 func TestAccountability(t *testing.T) {

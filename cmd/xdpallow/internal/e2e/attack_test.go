@@ -34,7 +34,7 @@ func plantedPrefix(i int) netip.Prefix {
 // moved is a source beside the prefix of the i-th customer.
 func moved(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, byte(10 + i), 77}) }
 
-// Promise (issue 7): in a flood from random sources there are at most 1,000 events a
+// Promise: in a flood from random sources there are at most 1,000 events a
 // second; who sends 2 % of it is found, with the right rate; customers who knock once
 // from beside their prefix are all named; and the daemon does not grow. `make soak`
 // floods with a million a second for ten minutes.

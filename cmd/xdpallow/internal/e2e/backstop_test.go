@@ -50,7 +50,7 @@ func (b *backDoor) refuses(unlisted netlab.Outcome) {
 	}
 }
 
-// Promise (4.6): the backstop is pinned. It refuses while the daemon is dead, goes on
+// Promise: the backstop is pinned. It refuses while the daemon is dead, goes on
 // with the next one without a gap, and ends with --backstop=off and with detach.
 func TestBackstopOutlivesTheDaemon(t *testing.T) {
 	t.Parallel()
@@ -159,7 +159,7 @@ func TestBackstopEnforcingIsAResult(t *testing.T) {
 	}
 }
 
-// Promise (4.6): the backstop is for new connections. One that is open lives on when its
+// Promise: the backstop is for new connections. One that is open lives on when its
 // client is taken off the list; a new one does not open.
 func TestBackstopLeavesOpenConnections(t *testing.T) {
 	t.Parallel()

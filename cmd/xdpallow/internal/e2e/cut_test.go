@@ -59,7 +59,7 @@ func ended(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// Promise (issue 5): cutting ends the connections of those who are meant and of nobody
+// Promise: cutting ends the connections of those who are meant and of nobody
 // else: those of the prefix or the owner, to protected ports only; and with remove and
 // suspend only of those who could not open them again.
 func TestCut(t *testing.T) {

@@ -149,7 +149,7 @@ func (h *openHost) talk(network string, c localClient) error {
 	return err
 }
 
-// S05. Promise: a host that talks to itself is not a stranger. Health checks of every
+// Promise: a host that talks to itself is not a stranger. Health checks of every
 // shape pass the backstop, TCP and UDP, in every scope, and are not counted; the same
 // ports stay shut for the wire.
 func TestLocalClients(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
-// S28. Promise: a subflow is an opening of its own. One that a listed client adds from
+// Promise: a subflow is an opening of its own. One that a listed client adds from
 // an address that is not listed is dropped, and the connection does not notice. Bare
 // Linux takes it.
 func TestMultipath(t *testing.T) {

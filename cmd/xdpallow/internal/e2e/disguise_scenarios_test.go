@@ -14,7 +14,7 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// scenario is a way in that is not one odd packet (RELIABILITY.md). Bare Linux opens
+// scenario is a way in that is not one odd packet. Bare Linux opens
 // it for an unlisted source.
 type scenario struct {
 	name string

@@ -120,7 +120,7 @@ func tamperings() []tampering {
 	}
 }
 
-// Promise (issue 7): what somebody else changes in the kernel is noticed within ten
+// Promise: what somebody else changes in the kernel is noticed within ten
 // seconds, is a problem line, put right from what is desired, and counted; and a
 // repair never opens the gate. All wait for the same ten seconds.
 func TestDriftIsRepaired(t *testing.T) {
@@ -191,7 +191,7 @@ func (h *host) knockSoon(c tampering) {
 	}
 }
 
-// Promise (5.1): a program that somebody else attached where ours was is not stolen from:
+// Promise: a program that somebody else attached where ours was is not stolen from:
 // the gate says who holds the interface, and takes it when it is free.
 func TestDriftNeverSteals(t *testing.T) {
 	t.Parallel()

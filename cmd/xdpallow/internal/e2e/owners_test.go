@@ -34,7 +34,7 @@ func (h *host) owner(name string) api.Owner {
 	return api.Owner{}
 }
 
-// Promise (issue 5): who is suspended is refused at once, by XDP and by the backstop,
+// Promise: who is suspended is refused at once, by XDP and by the backstop,
 // whoever lists him, and stays so through reload, replace, restart, SIGKILL and reboot;
 // nobody else notices. What was counted for owners goes the same way.
 func TestSuspendedStays(t *testing.T) {
@@ -119,7 +119,7 @@ func (h *host) atPace(ctx context.Context, to netip.AddrPort) (connected int) {
 	return connected
 }
 
-// Promise (issue 5): a flood under a limited owner's own addresses costs him alone: he
+// Promise: a flood under a limited owner's own addresses costs him alone: he
 // gets his rate, and the clients of others keep at least 95 % of theirs. With and without
 // the flood in turn, so that what else the machine does falls on both; and over another
 // link, for what the flood's own has no room for is not the gate's doing.

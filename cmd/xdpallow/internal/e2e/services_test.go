@@ -76,7 +76,7 @@ func (h *host) listenAll() {
 	}
 }
 
-// Promise (5.2, 4.3): a config file makes services with ports and scopes of their
+// Promise: a config file makes services with ports and scopes of their
 // own; an entry for one of them lists its sources for no other, and check and the
 // kernel say wrong_service.
 func TestServices(t *testing.T) {
@@ -120,7 +120,7 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// Promise (4.2, rules 10 and 11): each service has a scope of its own: a segment that
+// Promise: each service has a scope of its own: a segment that
 // opens nothing and belongs to no socket is answered in syn, and dropped in stray and
 // strict, for unlisted sources only.
 func TestScopes(t *testing.T) {
@@ -158,7 +158,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// Promise (4.4): a lifetime ends in the kernel, within a second, with nobody there to
+// Promise: a lifetime ends in the kernel, within a second, with nobody there to
 // end it; add again extends it.
 func TestLifetimes(t *testing.T) {
 	t.Parallel()
@@ -220,7 +220,7 @@ func TestLifetimes(t *testing.T) {
 	}
 }
 
-// Promise (4.4): nested prefixes with other services and lifetimes come out as the
+// Promise: nested prefixes with other services and lifetimes come out as the
 // model says, at each stage of their lives and without a daemon.
 func TestNested(t *testing.T) {
 	t.Parallel()
@@ -288,7 +288,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// Promise (5.2): reload and SIGHUP read entries and services of the config again; a
+// Promise: reload and SIGHUP read entries and services of the config again; a
 // mistake changes nothing, with its line; a key for the next start is named.
 func TestConfigReload(t *testing.T) {
 	t.Parallel()
@@ -359,7 +359,7 @@ allow: [198.51.100.0/24 service=web]
 	}
 }
 
-// Promise (5.2): a bad config after a reboot leaves the host neither open nor without
+// Promise: a bad config after a reboot leaves the host neither open nor without
 // a daemon; without a last good policy it is exit 2, and nothing was attached.
 func TestBadConfigAtStart(t *testing.T) {
 	t.Parallel()

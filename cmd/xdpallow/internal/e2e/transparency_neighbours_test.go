@@ -165,8 +165,7 @@ func (s *scene) ipv6(to netip.Addr, protocol layers.IPProtocol) *layers.IPv6 {
 	return &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: protocol, SrcIP: s.link().Wire6.AsSlice(), DstIP: to.AsSlice()}
 }
 
-// sayings are one frame of each protocol that must pass in every scope (DESIGN 4.2,
-// rule 8).
+// sayings are one frame of each protocol that must pass in every scope.
 func (s *scene) sayings() (list []saying) {
 	s.tb.Helper()
 	add := func(name string, answer func([]byte) bool, parts ...gopacket.SerializableLayer) {

@@ -143,7 +143,7 @@ func (s *scene) guard(scope string) *daemon {
 	return d
 }
 
-// Promise (6): 0 false drops. Every client of the list, every neighbour, the host's own
+// Promise: 0 false drops. Every client of the list, every neighbour, the host's own
 // connections and everybody's other ports are as without the filter, in every scope.
 func TestTransparency(t *testing.T) {
 	t.Parallel()

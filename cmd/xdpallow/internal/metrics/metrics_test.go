@@ -1,7 +1,7 @@
 package metrics
 
-// Promises guarded here: every counter reaches Prometheus under the words of
-// DESIGN 4.3, zero rows too; a scrape that fails says so; the names lint; a
+// Promises guarded here: every counter reaches Prometheus under its words
+// in the kernel, zero rows too; a scrape that fails says so; the names lint; a
 // text file says what a scrape says; thousands of owners are no burden.
 
 import (
