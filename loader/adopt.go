@@ -1,5 +1,8 @@
 package loader
 
+// This file takes over a gate that an earlier daemon left: its links go on without a gap, and
+// the counters of other schemas are kept.
+
 import (
 	"errors"
 	"fmt"
@@ -12,10 +15,10 @@ import (
 	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
-// adopt gives our pinned link the program of this binary. The swap is atomic: each
-// packet meets the old program or the new one. To detach and attach instead would
-// let a quarter of a flood through. The result is not Adopted when there is no
-// link, or one that has lost its interface and is cleared away.
+// adopt gives our pinned link the program of this binary. The kernel swaps them in one step:
+// each packet is judged by the old program or by the new one. To detach and attach instead
+// would let a quarter of a flood through. The result is not Adopted when there is no link; a
+// link that has lost its interface is removed.
 func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 	pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
 	if errors.Is(err, os.ErrNotExist) {
@@ -30,20 +33,20 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 			pinned.Close()
 		}
 	}()
-	device, _, err := carrier(pinned)
+	device, _, err := deviceOf(pinned)
 	if err != nil {
 		return Attachment{}, fmt.Errorf("%s: %w", name, err)
 	}
-	// A new interface of the same name is another interface.
+	// An interface that was made again under the same name is another interface.
 	if device == nil || device.Attrs().Name != name {
 		return Attachment{}, pins.Remove(g.pins.Link(name))
 	}
 	if have := modeOf(device); mode != Auto && have != mode {
 		return Attachment{}, &ModeError{Interface: name, Have: have, Want: mode}
 	}
-	made, err := g.make(name)
+	made, err := g.programsFor(name)
 	if err != nil {
-		return Attachment{}, named(name, err)
+		return Attachment{}, withName(name, err)
 	}
 	if err := g.swap(name, pinned, made.program); err != nil {
 		made.close()
@@ -51,7 +54,7 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 	}
 	made.link, held = pinned, true
 	if modeOf(device) == Generic {
-		made.reason = g.keptReason(name)
+		made.reason = g.pins.KeptReason(name)
 	}
 	g.hold(name, made)
 	if err := g.pinPrograms(name, made); err != nil {
@@ -62,9 +65,9 @@ func (g *Gate) adopt(name string, mode Mode) (at Attachment, err error) {
 	return at, err
 }
 
-// swap updates the link, expecting the program that was pinned with it, so that
-// nobody else's change is undone unseen. A link that runs neither has been tampered
-// with, and is ours to mend.
+// swap makes the link run program. It first names the programs that were pinned with the link
+// as what is to be replaced, so that it does not race with another process that updates the
+// link. A link that runs none of them was changed by somebody else, and is set right.
 func (g *Gate) swap(name string, pinned link.Link, program *ebpf.Program) error {
 	updater, ok := pinned.(interface {
 		UpdateArgs(link.RawLinkUpdateOptions) error
@@ -83,10 +86,10 @@ func (g *Gate) swap(name string, pinned link.Link, program *ebpf.Program) error 
 	return pinned.Update(program)
 }
 
-// Retire ends the other schemas, after every link runs a program of this one: it
-// waits until their last packet is counted, takes their counters over, and removes
-// them. Idempotent: a crash half way is finished by the next start, of this schema
-// or of another.
+// Retire removes the pins of other schemas. The caller has made every link run a program of
+// this one. It waits until the last packet of the old programs is counted, and takes their
+// counters over. It can be repeated: the next start, of this schema or of another, finishes
+// what a crash left half done.
 func (g *Gate) Retire() error {
 	others := g.pins.Others()
 	if len(others) == 0 {
@@ -106,7 +109,7 @@ func (g *Gate) Retire() error {
 	return nil
 }
 
-// inherit takes over the counters of another schema.
+// inherit takes over the counters of another schema, and adds them to those that are open.
 func (g *Gate) inherit(dir string) error {
 	if err := g.pins.TakeCounters(dir); err != nil {
 		return err

@@ -1,5 +1,7 @@
 package loader
 
+// This file attaches programs to interfaces, and tells how each interface is guarded.
+
 import (
 	"errors"
 	"fmt"
@@ -21,9 +23,9 @@ import (
 // Mode is how a program is attached to an interface.
 type Mode string
 
-// Native runs in the driver. Generic runs after the kernel has allocated the
-// packet: the same verdicts, at a multiple of the cost. Auto is native, else
-// generic; it is never the kernel's own silent choice.
+// Native runs in the driver. Generic runs after the kernel has allocated the packet: the same
+// verdicts at a multiple of the cost. Auto tries native first, and says why it became generic;
+// the kernel's own default would become generic without a word.
 const (
 	Auto    Mode = "auto"
 	Native  Mode = "native"
@@ -35,14 +37,14 @@ type Attachment struct {
 	Interface string
 	Mode      Mode // Native or Generic; "" when not attached
 	MTU       int
-	Reason    string // the kernel's reason why not native, when we asked for it
+	Reason    string // why it is not native, when native was tried
 	LinkID    uint32
 	ProgramID uint32        // what the link runs
-	Ours      bool          // and it is what we loaded, together with its twin
-	Adopted   bool          // by Attach: the link was there already
+	Ours      bool          // that is the program that we loaded
+	Adopted   bool          // Attach found the link, and did not make it
 	Kept      *RefusedError // why it runs the program of the daemon before, or nil
-	Late      int           // queues that were added after the program and may run none
-	Refused   uint64        // packets that came in by it and passed the program, by the backstop
+	Late      int           // queues that were added after the program, and may run none
+	Refused   uint64        // packets that came in by it, passed the program, and were refused by the backstop
 }
 
 // ForeignError says that another XDP program holds the interface.
@@ -63,30 +65,31 @@ func (e *ForeignError) Error() string {
 
 func (e *ForeignError) Unwrap() error { return e.Err }
 
-// Hint is how to look at the other program.
+// Hint is the command that shows the other program.
 func (e *ForeignError) Hint() string {
 	return "bpftool net show dev " + e.Interface
 }
 
-// ModeError says that the pinned link is attached in another mode than asked for.
+// ModeError says that our pinned link is attached in another mode than the caller wants.
 type ModeError struct {
 	Interface  string
 	Have, Want Mode
-	Flags      string // for Hint: where detach finds this gate, when it is not where every gate is
+	Flags      string // for Hint: the flags with which detach finds this gate, "" at the defaults
 }
 
 func (e *ModeError) Error() string {
-	return fmt.Sprintf("%s: attached %s, asked for %s; to change it opens the gate for a moment", e.Interface, e.Have, e.Want)
+	return fmt.Sprintf("%s: attached %s, asked for %s; the change opens the gate for a moment", e.Interface, e.Have, e.Want)
 }
 
-// Hint is the command that makes way for another attachment.
+// Hint is the command after which it can be attached in the other mode.
 func (e *ModeError) Hint() string {
 	return strings.TrimSpace("xdpallow detach --yes --interface " + e.Interface + " " + e.Flags)
 }
 
-// Attach guards the interface: it takes over our pinned link if there is one, with
-// the new program and no gap, and makes one otherwise. Returns *ForeignError,
-// *ModeError, or an error that is os.ErrNotExist when there is no such interface.
+// Attach guards the interface and pins what guards it. If our link is pinned already, it goes
+// on with the new program and without a gap. Returns *ForeignError, *ModeError,
+// *RefusedError, *netdev.FramingError, or an error that is os.ErrNotExist when there is no such
+// interface.
 func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 	defer func() { err = needs.Explain(err) }()
 	device, err := netlink.LinkByName(name)
@@ -96,25 +99,25 @@ func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 	if adopted, err := g.adopt(name, mode); err != nil || adopted.Adopted {
 		return adopted, err
 	}
-	made, err := g.make(name)
+	made, err := g.programsFor(name)
 	if err != nil {
-		return Attachment{}, named(name, err)
+		return Attachment{}, withName(name, err)
 	}
-	if made.link, made.reason, err = ladder(made.program, device, mode); err != nil {
+	if made.link, made.reason, err = attachBest(made.program, device, mode); err != nil {
 		return Attachment{}, errors.Join(err, made.close())
 	}
 	if err := g.pinAll(name, made); err != nil {
 		return Attachment{}, errors.Join(err, made.close())
 	}
 	g.hold(name, made)
-	if err := g.keepReason(name, made.reason); err != nil {
+	if err := g.pins.KeepReason(name, made.reason); err != nil {
 		return Attachment{}, err
 	}
 	return g.Inspect(name)
 }
 
-// named says of which interface an error is that does not say so itself.
-func named(name string, err error) error {
+// withName adds the name of the interface to an error that does not have it.
+func withName(name string, err error) error {
 	var framing *netdev.FramingError
 	if errors.As(err, &framing) {
 		return err
@@ -122,9 +125,9 @@ func named(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// pinAll pins a new attachment, the link last: a link that is pinned has its program
-// and twin beside it. When it fails, the link ends with our handle and nothing is left
-// pinned but the counters, which outlive every attachment.
+// pinAll pins a new attachment, the link last, so that a pinned link always has its programs
+// beside it. If it fails, only the counters stay pinned, which outlive every attachment, and
+// the program is taken off when the caller closes the link.
 func (g *Gate) pinAll(name string, made *attachment) error {
 	err := g.pinPrograms(name, made)
 	if err == nil {
@@ -136,9 +139,9 @@ func (g *Gate) pinAll(name string, made *attachment) error {
 	return err
 }
 
-// ladder attaches program natively, else generically. The reason is why it did not
-// go natively.
-func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, string, error) {
+// attachBest attaches program natively, or generically when the driver refuses and the mode is
+// Auto. The reason is why it is not native.
+func attachBest(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, string, error) {
 	name, index := device.Attrs().Name, device.Attrs().Index
 	var reason string
 	if mode != Generic {
@@ -166,14 +169,14 @@ func ladder(program *ebpf.Program, device netlink.Link, mode Mode) (link.Link, s
 	return nil, "", fmt.Errorf("%s: attach: %w", name, err)
 }
 
-// settling is how long the refusal of an interface that is down is not believed: if it is
-// new, its queues and offloads are often set up a moment later, generic would stay for
-// good, and nobody comes in by it meanwhile.
-const settling = 300 * time.Millisecond
+// setupTime is how long native attachment is tried again while the interface is down. The
+// queues and offloads of a new interface are often set up a moment after it appears; a generic
+// program would stay for good, and no packet comes in meanwhile.
+const setupTime = 300 * time.Millisecond
 
 // attachNative attaches program in the driver.
 func attachNative(program *ebpf.Program, index int) (link.Link, error) {
-	for deadline := time.Now().Add(settling); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(setupTime); ; time.Sleep(5 * time.Millisecond) {
 		l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: index, Flags: link.XDPDriverMode})
 		if err == nil || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 			return l, err
@@ -185,7 +188,7 @@ func attachNative(program *ebpf.Program, index int) (link.Link, error) {
 	}
 }
 
-// foreign names the program that holds an interface which refused ours.
+// foreign returns the *ForeignError for an interface that another program holds.
 func foreign(name string, err error) error {
 	e := &ForeignError{Interface: name, Err: err}
 	if device, err := netlink.LinkByName(name); err == nil && device.Attrs().Xdp != nil {
@@ -195,7 +198,7 @@ func foreign(name string, err error) error {
 	return e
 }
 
-// hold makes a the attachment of name; its forerunner's handles are closed.
+// hold makes a the attachment of name, and closes the handles of the one before.
 func (g *Gate) hold(name string, a *attachment) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,7 +208,9 @@ func (g *Gate) hold(name string, a *attachment) {
 	g.attached[name] = a
 }
 
-// Inspect asks the kernel how name is guarded now.
+// Inspect asks the kernel how an attached interface is guarded now. The Mode is "" when our link
+// is not attached to the interface any more. Returns an error that is os.ErrNotExist when the
+// interface is gone, or *netdev.FramingError.
 func (g *Gate) Inspect(name string) (Attachment, error) {
 	a, err := g.attachment(name)
 	if err != nil {
@@ -226,13 +231,13 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 	if err != nil {
 		return at, netdev.NotFound(name, err)
 	}
-	// A severed or detached link knows no interface; a re-created one has another
-	// index than the link.
+	// A link that was detached, or whose interface was deleted, has no interface. An interface
+	// that was made again has another index than the link.
 	if x := info.XDP(); x == nil || int(x.Ifindex) != device.Attrs().Index {
 		return at, nil
 	}
-	// A device can be given another link type: then our program reads frames wrongly, and
-	// another must be made.
+	// After a change of the link type our program reads frames wrongly: it must be replaced by
+	// the one for the other frame format.
 	if ipFirst, err := netdev.BeginsWithIP(device); err != nil || ipFirst != a.ipFirst {
 		return at, err
 	}

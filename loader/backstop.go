@@ -1,5 +1,8 @@
 package loader
 
+// This file guards the socket lookups of the network namespace with the backstop, a program
+// that refuses what comes in past the guarded interfaces.
+
 import (
 	"errors"
 	"fmt"
@@ -20,16 +23,16 @@ type Backstop struct {
 	LinkID    uint32
 	ProgramID uint32 // what the link runs
 	Attached  bool
-	Ours      bool // the program is what we loaded
+	Ours      bool // that is the program that we loaded
 }
 
-// backstop is its name among the attachments, which the others have from their interface.
+// backstop is the key of the backstop among the attachments; the others are interfaces.
 const backstop = pins.Backstop
 
-// AttachBackstop guards the socket lookups of this network namespace: it takes over
-// our pinned link, or makes one.
+// AttachBackstop guards the socket lookups of this network namespace. If our link is pinned
+// already, it goes on with the new program and without a gap.
 func (g *Gate) AttachBackstop() error {
-	made, err := g.make(backstop)
+	made, err := g.programsFor(backstop)
 	if err != nil {
 		return fmt.Errorf("backstop: %w", err)
 	}
@@ -43,12 +46,12 @@ func (g *Gate) AttachBackstop() error {
 	return g.NoteBackstop()
 }
 
-// NoteBackstop tells the XDP programs whether the backstop stands, as the kernel has it
-// now: attached in this namespace, with the program that is pinned for it.
+// NoteBackstop tells the XDP programs whether the backstop is attached: without it they drop
+// more, because nobody judges what a tunnel carries.
 func (g *Gate) NoteBackstop() error { return g.Tables.SetBackstop(g.BackstopStands()) }
 
-// BackstopStands reports whether a backstop of this gate is attached in this namespace, with
-// a program that is pinned for it.
+// BackstopStands reports whether the pinned link of the backstop is attached in this network
+// namespace and runs a program that is pinned for it.
 func (g *Gate) BackstopStands() bool {
 	pinned, err := link.LoadPinnedLink(g.pins.Link(backstop), nil)
 	if err != nil {
@@ -59,7 +62,7 @@ func (g *Gate) BackstopStands() bool {
 	if err != nil || !inThisNamespace(pinned) {
 		return false
 	}
-	// That of another schema goes by tables of its own, which hold the same list.
+	// A program of another schema counts: its own tables have the same list.
 	for _, path := range g.pins.Programs(backstop) {
 		program, err := ebpf.LoadPinnedProgram(path, nil)
 		if err != nil {
@@ -74,8 +77,8 @@ func (g *Gate) BackstopStands() bool {
 	return false
 }
 
-// linkBackstop updates the pinned link to the program of made. A link that outlived
-// its namespace is cleared away.
+// linkBackstop makes the pinned link run the program of made, or makes and pins a link. A link
+// whose namespace has ended is replaced.
 func (g *Gate) linkBackstop(made *attachment) (link.Link, error) {
 	path := g.pins.Link(backstop)
 	pinned, err := link.LoadPinnedLink(path, nil)
@@ -118,8 +121,8 @@ func inThisNamespace(l link.Link) bool {
 	return err == nil && inode != 0 && inode == netdev.Namespace()
 }
 
-// Backstop asks the kernel how the socket lookups are guarded now; the zero Backstop
-// when this gate has none.
+// Backstop asks the kernel how the socket lookups are guarded now. It is the zero Backstop when
+// this gate has none.
 func (g *Gate) Backstop() (Backstop, error) {
 	a, err := g.attachment(backstop)
 	if err != nil {
@@ -139,7 +142,8 @@ func (g *Gate) Backstop() (Backstop, error) {
 	}, nil
 }
 
-// BackstopCounters are those of the backstop; false when this gate has none.
+// BackstopCounters returns the counters of the backstop, false when this gate has none. The
+// gate closes them.
 func (g *Gate) BackstopCounters() (maps.Counters, bool) {
 	a, err := g.attachment(backstop)
 	if err != nil {
@@ -148,7 +152,7 @@ func (g *Gate) BackstopCounters() (maps.Counters, bool) {
 	return a.counters, true
 }
 
-// DetachBackstop opens the second door and removes what is pinned for it.
+// DetachBackstop takes the backstop off and removes its pins; its counters end.
 func (g *Gate) DetachBackstop() error { return g.Detach(backstop) }
 
 // skLookup is struct bpf_sk_lookup of linux/bpf.h.
@@ -167,8 +171,8 @@ type skLookup struct {
 	_              [4]byte
 }
 
-// AskBackstop runs the backstop's twin for an opening of port by source, from no
-// interface of this host, and reports whether it was refused.
+// AskBackstop reports whether the backstop would refuse that source opens port, in a packet
+// that came in by no interface. It runs the shadow program: nothing is counted.
 func (g *Gate) AskBackstop(source netip.Addr, tcp bool, port uint16) (refused bool, err error) {
 	a, err := g.attachment(backstop)
 	if err != nil {
@@ -183,9 +187,9 @@ func (g *Gate) AskBackstop(source netip.Addr, tcp bool, port uint16) (refused bo
 	} else {
 		ctx.RemoteIP6 = source.As16()
 	}
-	verdict, err := a.twin.Run(&ebpf.RunOptions{Context: ctx})
+	verdict, err := a.shadow.Run(&ebpf.RunOptions{Context: ctx})
 	if err != nil {
-		return false, fmt.Errorf("run twin of the backstop: %w", err)
+		return false, fmt.Errorf("run the shadow program of the backstop: %w", err)
 	}
 	return verdict == 0, nil
 }

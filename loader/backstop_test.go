@@ -81,7 +81,7 @@ func (h *host) local() {
 	}
 }
 
-// refusals expects the twin's answers, which are counted nowhere, and so many counted
+// refusals expects the shadow program's answers, which are counted nowhere, and so many counted
 // refusals of each family.
 func (h *host) refusals(gate *loader.Gate, want uint64) {
 	h.Helper()
@@ -89,7 +89,7 @@ func (h *host) refusals(gate *loader.Gate, want uint64) {
 		netlab.Listed4: false, netlab.Listed6: false, netlab.Unlisted4: true, netlab.Unlisted6: true,
 	} {
 		if got := labtest.Must(gate.AskBackstop(source, true, port))(h.T); got != refused {
-			h.Errorf("the twin of the backstop refuses %v: %v, want %v", source, got, refused)
+			h.Errorf("the shadow program of the backstop refuses %v: %v, want %v", source, got, refused)
 		}
 	}
 	counters, ok := gate.BackstopCounters()

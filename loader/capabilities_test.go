@@ -116,7 +116,7 @@ func stepAdopt(root string) error {
 	}
 	answer, err := gate.Ask("eth0", make([]byte, 60))
 	if err != nil || answer != (maps.Answer{Verdict: maps.Pass, Reason: maps.NotIP}) {
-		return errors.Join(err, fmt.Errorf("the twin says %v of an empty frame", answer))
+		return errors.Join(err, fmt.Errorf("the shadow program says %v of an empty frame", answer))
 	}
 	counters, err := gate.Counters("eth0")
 	if err != nil {

@@ -1,9 +1,11 @@
 package loader
 
+// This file reads the counters of all interfaces.
+
 import "github.com/xdpallow/xdpallow/maps"
 
-// EachCounters calls fn with the counters of every interface, sorted, which stay open
-// as long. It may be called beside whoever attaches and detaches.
+// EachCounters calls fn with the counters of every attached interface, sorted by name. They stay
+// open during the call, also while others attach and detach.
 func (g *Gate) EachCounters(fn func(name string, c maps.Counters) error) error {
 	for _, name := range g.Attached() {
 		g.mu.Lock()
@@ -19,8 +21,8 @@ func (g *Gate) EachCounters(fn func(name string, c maps.Counters) error) error {
 	return nil
 }
 
-// Refused is how many packets all interfaces have dropped, or would have in audit. It
-// may go back when an interface is detached.
+// Refused returns how many packets all attached interfaces have dropped, or would have dropped
+// in audit mode. The sum goes down when an interface is detached.
 func (g *Gate) Refused() (packets uint64, err error) {
 	return packets, g.EachCounters(func(_ string, c maps.Counters) error {
 		n, err := c.Refused()

@@ -1,5 +1,7 @@
 package loader
 
+// This file opens the gate: it takes programs off, and removes their pins.
+
 import (
 	"errors"
 	"fmt"
@@ -13,11 +15,11 @@ import (
 	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
-// Detach opens the gate on one interface, at once, and removes what is pinned for
-// it; its counters end. Other interfaces stay guarded.
+// Detach opens the gate on one interface at once and removes its pins; its counters end. Other
+// interfaces stay guarded.
 func (g *Gate) Detach(name string) error {
-	// Before the backstop goes: from then on nobody judges what a tunnel holds. Whoever
-	// detaches without a daemon has no tables, and takes every program off.
+	// The XDP programs must know before the backstop goes: from then on nobody else judges what
+	// a tunnel carries. Who detaches without a daemon has no tables, and takes every program off.
 	if name == backstop && g.Tables != nil {
 		if err := g.Tables.SetBackstop(false); err != nil {
 			return fmt.Errorf("backstop: %w", err)
@@ -44,8 +46,8 @@ func (g *Gate) Detach(name string) error {
 	return errors.Join(errs...)
 }
 
-// detach takes the program off while we hold the link, because the kernel ends an
-// unpinned link some time later; then the pin goes.
+// detach takes the program off and then removes the pin. To remove only the pin would let the
+// kernel end the link at some later time.
 func detach(path string) error {
 	l, err := link.LoadPinnedLink(path, nil)
 	if errors.Is(err, os.ErrNotExist) {
@@ -55,7 +57,7 @@ func detach(path string) error {
 		return fmt.Errorf("load pinned link: %w", pins.Explain(path, err))
 	}
 	defer l.Close()
-	// A link that lost its interface has nothing to detach.
+	// A link whose interface was deleted has nothing to detach.
 	if err := l.Detach(); err != nil && !errors.Is(err, link.ErrNotSupported) && !errors.Is(err, os.ErrNotExist) {
 		info, infoErr := l.Info()
 		if infoErr != nil || info.XDP() == nil || info.XDP().Ifindex != 0 {
@@ -65,23 +67,23 @@ func detach(path string) error {
 	return pins.Remove(path)
 }
 
-// Remove removes everything that is left under the root of a gate that guards no
-// interface any more.
+// Remove removes every pin under the root. It refuses while an interface has a pinned link.
 func (g *Gate) Remove() error {
 	linked, err := g.Linked()
 	if err != nil {
 		return err
 	}
 	if len(linked) > 0 {
-		return fmt.Errorf("remove pins: %v still attached", linked)
+		return fmt.Errorf("remove pins: %v are still attached", linked)
 	}
 	return g.pins.RemoveAll()
 }
 
-// DetachRoot is detach without a daemon: it opens the gate on the named interfaces,
-// on all when none is named, and returns what was detached and what is left. Returns
-// *lock.HeldError while a daemon is the owner, ErrNoPins when there is no gate, and
-// *NamespaceError when it is of another network namespace.
+// DetachRoot opens the gate under root without a daemon, on the named interfaces or on all when
+// none is named. It returns the names of those that were detached and of those that are still
+// guarded. With none left it removes the backstop and all pins. Returns *lock.HeldError
+// while a daemon is the owner, ErrNoPins when there is no gate, and *NamespaceError when the
+// gate is of another network namespace.
 func DetachRoot(root string, names []string) (detached, left []string, err error) {
 	held, err := lock.Take(root)
 	if errors.Is(err, os.ErrNotExist) {

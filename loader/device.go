@@ -1,7 +1,6 @@
 package loader
 
-// This file looks at an interface before anything is attached to it: what a start would
-// meet there. Nothing is changed but by TryNative, which is asked for by name.
+// This file tells what a start would find at an interface. Only TryNative changes anything.
 
 import (
 	"errors"
@@ -19,18 +18,17 @@ import (
 	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
-// Device is what can be told of an interface without touching it.
+// Device describes an interface and the XDP program that it has.
 type Device struct {
 	netdev.Device
 	Attached  Mode // of the program that the interface has; "" is none
-	Ours      bool // that program is what our link runs
+	Ours      bool // our link runs that program
 	ProgramID uint32
 }
 
-// Examine looks at the interface of that name, for a gate under root, which may not be
-// there. The error is os.ErrNotExist when there is no such interface, or
-// *netdev.FramingError or *ForeignError when nothing can be attached to it; beside the last
-// two the Device is whole.
+// Examine describes an interface for a gate under root, which need not exist. The error is
+// os.ErrNotExist when there is no such interface. It is *netdev.FramingError or *ForeignError
+// when nothing can be attached to it; the Device is then complete.
 func Examine(root, name string) (Device, error) {
 	device, err := netlink.LinkByName(name)
 	if err != nil {
@@ -48,8 +46,8 @@ func Examine(root, name string) (Device, error) {
 	return d, err
 }
 
-// runs returns which program the pinned link of an interface runs; none where there is no
-// link, or it may not be opened.
+// runs returns the id of the program that the pinned link of an interface runs; none when
+// there is no link, or the caller may not open it.
 func (g *Gate) runs(name string) []uint32 {
 	pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
 	if err != nil {
@@ -63,10 +61,10 @@ func (g *Gate) runs(name string) []uint32 {
 	return []uint32{uint32(info.Program)}
 }
 
-// TryNative attaches a program that passes everything natively, and takes it off at once:
-// what is tried is the driver. Some drivers reset the link for it. An interface that has a
-// program is left alone, which is a *ForeignError; another error says why native XDP is not
-// to be had.
+// TryNative finds out whether the driver takes a native program: it attaches one that passes
+// everything, and takes it off at once. Some drivers reset the link for it. Returns a
+// *ForeignError, and tries nothing, when the interface has a program; another error says why
+// native XDP is unavailable.
 func TryNative(name string) error {
 	device, err := netlink.LinkByName(name)
 	if err != nil {
@@ -88,7 +86,7 @@ func TryNative(name string) error {
 		return needs.Explain(fmt.Errorf("%s: load a program that passes everything: %w", name, err))
 	}
 	defer program.Close()
-	tried, _, err := ladder(program, device, Native)
+	tried, _, err := attachBest(program, device, Native)
 	if err != nil {
 		return needs.Explain(err)
 	}

@@ -1,8 +1,8 @@
 package loader
 
-// This file asks whether a driver runs the program that the kernel reports attached. A
-// driver can forget it when it sets its queues up anew, as that of vmxnet3 does on 6.12,
-// and then only the frames tell.
+// This file finds out whether a driver runs the program that the kernel reports as attached. A
+// driver can forget it when it sets its queues up again, as that of vmxnet3 does on Linux 6.12.
+// Only the counts of frames show it.
 
 import (
 	"fmt"
@@ -12,20 +12,20 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
-// Traffic is what came in by an interface until now.
+// Traffic is what has come in by an interface.
 type Traffic struct {
-	LinkID   uint32 // of the link that it was read under
-	Received uint64 // frames, as the device says
-	Counted  uint64 // frames, as our program says: it counts each that it is given
-	Refused  uint64 // packets, by the backstop: a tunnel, a redirect, or no program before it
+	LinkID   uint32 // the link that was attached when it was read
+	Received uint64 // frames that the device counted
+	Counted  uint64 // frames that our program counted: it counts each one that it is given
+	Refused  uint64 // packets that the backstop refused: from a tunnel, a redirect, or because no program ran
 }
 
-// enough is how many frames must be received for nothing that is counted to be evidence:
-// a few may be of the time before the program, or of the driver's own.
+// enough is how many frames a device must receive, while our program counts none, to prove
+// that the program does not run. A few can be from before it was attached, or the driver's own.
 const enough = 100
 
-// Traffic reads the counters of the program last: what comes in meanwhile is counted and
-// not received, and never the other way round.
+// Traffic reads what has come in by an attached interface. It reads the program's count last, so
+// that a frame that comes in meanwhile can be counted and not received, and never the reverse.
 func (g *Gate) Traffic(name string) (Traffic, error) {
 	a, err := g.attachment(name)
 	if err != nil {
@@ -50,14 +50,13 @@ func (g *Gate) Traffic(name string) (Traffic, error) {
 	return t, err
 }
 
-// Runs says what t, read after before, proves of the program. It ran when it has counted
-// a frame. It did not when it counted none, and the device has received many, or the
-// backstop has refused what came in by it: never a ratio, because some frames are for
-// others (RDMA), and some are joined to one before a generic program sees them. Neither is
-// proven by a link that few frames come in by.
+// Runs tells what t, which was read after before, proves about the program. Ran: it has counted
+// a frame. Forgotten: it has counted none, though the device has received many or the backstop
+// has refused some. Both are false while too few frames come in. No ratio is used, because some
+// frames bypass every program (RDMA), and some are merged before a generic program sees them.
 func (t Traffic) Runs(before Traffic) (ran, forgotten bool) {
 	if t.LinkID != before.LinkID || t.Received < before.Received || t.Counted < before.Counted || t.Refused < before.Refused {
-		return false, false // of another program, or counted from 0 again
+		return false, false // another program, or counters that began again at 0
 	}
 	ran = t.Counted > before.Counted
 	return ran, !ran && (t.Received-before.Received > enough || t.Refused > before.Refused)

@@ -1,5 +1,7 @@
 package loader
 
+// This file asks the program of an interface about a source that opens a connection.
+
 import (
 	"encoding/binary"
 	"net/netip"
@@ -9,14 +11,14 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// AskOpening runs the program of an attached interface on the smallest frame by which source
-// opens port: a SYN, or a datagram where it is not TCP. Nothing is sent and nothing counted.
+// AskOpening returns what an attached interface's program decides when source opens port, by a
+// SYN or, if not tcp, by a datagram. Nothing is sent or counted.
 func (g *Gate) AskOpening(name string, source netip.Addr, tcp bool, port uint16) (maps.Answer, error) {
 	return g.Ask(name, opening(source, tcp, port))
 }
 
-// opening is the smallest frame by which source opens port: a SYN, or a datagram.
-// The filter reads no checksum and no destination address, so neither is set.
+// opening returns the smallest Ethernet frame by which source opens port. The filter reads no
+// checksum and no destination address, so neither is set.
 func opening(source netip.Addr, tcp bool, port uint16) []byte {
 	const ethernet, tcpHeader, udpHeader, syn = 14, 20, 8, 0x02
 	transport := make([]byte, udpHeader)

@@ -134,7 +134,7 @@ func (h *host) knock(listed, unlisted netlab.Outcome) {
 	}
 }
 
-// ask expects the twin's answer to an opening from each kind of source.
+// ask expects the shadow program's answer to an opening from each kind of source.
 func (h *host) ask(g *loader.Gate, name string) {
 	h.Helper()
 	eth0 := h.lab.Link("eth0")
@@ -145,7 +145,7 @@ func (h *host) ask(g *loader.Gate, name string) {
 	} {
 		frame := labtest.Must(eth0.SYN(netip.AddrPortFrom(source, 2000), netip.AddrPortFrom(eth0.Host4, port)))(h.T)
 		if got := labtest.Must(g.Ask(name, frame))(h.T); got != want {
-			h.Errorf("the twin says %v of %v, want %v", got, source, want)
+			h.Errorf("the shadow program says %v of %v, want %v", got, source, want)
 		}
 	}
 	if diff := cmp.Diff(before, h.counted(g, name)); diff != "" {

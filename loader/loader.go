@@ -1,6 +1,7 @@
-// Package loader puts the program into the kernel and keeps it right: it loads,
-// attaches, pins, adopts, upgrades, probes and detaches. It knows interfaces and
-// pins, not owners or files.
+// Package loader puts programs, links and pins into the kernel and takes them out: it loads,
+// attaches, adopts, upgrades, restores and detaches. It knows interfaces and pins, and neither
+// owners nor files of entries. Methods of a [Gate] may be called concurrently where they say so;
+// all of them act in the network namespace of the calling thread.
 package loader
 
 import (
@@ -18,12 +19,12 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// ErrNoPins says that nothing is pinned under the root: no gate is up.
+// ErrNoPins says that nothing is pinned under the root: there is no gate.
 var ErrNoPins = errors.New("nothing is pinned")
 
-// Gate is everything that is pinned under one root: the tables, and a program, its
-// twin, its counters and its link for each interface and for the backstop. What it
-// pins outlives it.
+// Gate is everything that is pinned under one root: the tables, and for each interface and for
+// the backstop a program, its shadow program, its counters and its link. What it pins outlives
+// it, and enforces without it.
 type Gate struct {
 	Tables *maps.Tables
 
@@ -32,16 +33,17 @@ type Gate struct {
 
 	mu       sync.Mutex
 	attached map[string]*attachment // by interface, and the backstop
-	prepared map[string]*attachment // without a link, see Prepare
+	prepared map[string]*attachment // programs without a link, see Prepare
 }
 
-// Open makes the caller the one owner of root and adopts the tables pinned there,
-// or makes new ones. Links are left alone until Adopt. Returns *lock.HeldError
-// when another process is the owner, *NamespaceError when the gate is of another network
-// namespace, *pins.PrivateMountError, or an error that is os.ErrPermission.
+// Open makes the caller the only owner of root, and opens the tables that are pinned there or
+// makes new ones. Links are left alone until [Gate.Attach]. The caller closes the gate. Returns
+// *lock.HeldError when another process is the owner, *NamespaceError when the gate belongs to
+// another network namespace, *pins.PrivateMountError, *pins.HiddenError, or an error that is
+// os.ErrPermission.
 func Open(root string) (_ *Gate, err error) {
 	defer func() { err = needs.Explain(err) }()
-	// Charged to RLIMIT_MEMLOCK before 5.11; nothing to do, and no error, since.
+	// Linux before 5.11 charges maps to RLIMIT_MEMLOCK; later ones have nothing to remove.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
 	}
@@ -72,10 +74,10 @@ func Open(root string) (_ *Gate, err error) {
 	return g, nil
 }
 
-// OpenReader opens what is pinned under root to look at it; it makes and changes
-// nothing, so that something missing is an error, and works beside an owner. The gate
-// can be asked and not be written to. Returns ErrNoPins when there is none, and
-// *NamespaceError when it is of another network namespace.
+// OpenReader opens what is pinned under root for reading, also while another process is the
+// owner. It makes and changes nothing, so that a missing pin is an error. The caller closes the
+// gate, and calls only methods that ask. Returns ErrNoPins when there is no gate, and
+// *NamespaceError when it belongs to another network namespace.
 func OpenReader(root string) (*Gate, error) {
 	g := &Gate{pins: pins.Root(root), attached: map[string]*attachment{}}
 	linked, err := g.Linked()
@@ -108,20 +110,20 @@ func OpenReader(root string) (*Gate, error) {
 	return g, nil
 }
 
-// Linked lists the interfaces that have a pinned link, attached or severed.
+// Linked lists the interfaces that have a pinned link, attached or not.
 func (g *Gate) Linked() ([]string, error) {
 	linked, err := g.pins.Linked()
 	return slices.DeleteFunc(linked, func(name string) bool { return name == backstop }), err
 }
 
-// Up reports whether anything is guarded: a link is pinned, of an interface or of the
-// backstop.
+// Up reports whether a link is pinned, of an interface or of the backstop.
 func (g *Gate) Up() bool {
 	linked, err := g.Linked()
 	return err == nil && len(linked) > 0 || g.hasBackstop()
 }
 
-// Attached lists the interfaces that this gate holds, sorted.
+// Attached lists the interfaces of which this gate has handles, sorted. It may be called
+// concurrently.
 func (g *Gate) Attached() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -135,7 +137,7 @@ func (g *Gate) Attached() []string {
 	return names
 }
 
-// Close lets go of everything; the kernel goes on enforcing what is pinned.
+// Close closes all handles and gives up the ownership. The kernel goes on with what is pinned.
 func (g *Gate) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -166,7 +168,7 @@ func (g *Gate) attachment(name string) (*attachment, error) {
 	return nil, fmt.Errorf("interface %s is not attached", name)
 }
 
-// Counters are those of one interface's program.
+// Counters returns the counters of one interface, which the gate closes.
 func (g *Gate) Counters(name string) (maps.Counters, error) {
 	a, err := g.attachment(name)
 	if err != nil {
@@ -175,9 +177,9 @@ func (g *Gate) Counters(name string) (maps.Counters, error) {
 	return a.counters, nil
 }
 
-// Ask runs an Ethernet frame through the twin of name's program, on the live tables and
-// without a trace. Of an interface whose frames have no Ethernet header the twin is given
-// what is behind it. What is given needs 14 bytes at least.
+// Ask returns what the program of an attached interface decides about an Ethernet frame, which
+// has 14 bytes at least. It runs the shadow program on the live tables: nothing is counted or
+// sampled. If frames of the interface have no Ethernet header, that of frame is cut off first.
 func (g *Gate) Ask(name string, frame []byte) (maps.Answer, error) {
 	a, err := g.attachment(name)
 	if err != nil {

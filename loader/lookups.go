@@ -1,7 +1,7 @@
 package loader
 
-// This file looks for other programs at the socket lookups. The kernel runs all of them,
-// and a socket that one selects is reached though the backstop refuses.
+// This file finds other programs at the socket lookups. The kernel runs all of them, and a
+// program that selects a socket overrules the backstop's refusal.
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ import (
 // Lookup is a program at the socket lookups of this network namespace.
 type Lookup struct {
 	ProgramID uint32
-	Name      string // "" where the caller may not ask
+	Name      string // "" when the caller may not ask
 }
 
 func (l Lookup) String() string {
@@ -31,8 +31,8 @@ func (l Lookup) String() string {
 	return fmt.Sprintf("program %d (%s)", l.ProgramID, l.Name)
 }
 
-// OtherLookups returns the programs at the socket lookups of this network namespace that
-// are no backstop: not of this gate, and not of another one that is pinned beside it.
+// OtherLookups returns the programs at the socket lookups of this network namespace that are
+// neither the backstop of this gate nor one of a gate that is pinned beside it.
 func (g *Gate) OtherLookups() ([]Lookup, error) {
 	ours, err := g.Backstop()
 	if err != nil {
@@ -41,7 +41,7 @@ func (g *Gate) OtherLookups() ([]Lookup, error) {
 	return otherLookups(append(g.neighbours(), ours.ProgramID))
 }
 
-// OtherLookups is [Gate.OtherLookups] of a gate that may not be there yet, under root.
+// OtherLookups is [Gate.OtherLookups] for a gate under root, which need not exist.
 func OtherLookups(root string) ([]Lookup, error) {
 	return otherLookups((&Gate{pins: pins.Root(root)}).neighbours())
 }
@@ -54,7 +54,7 @@ func otherLookups(known []uint32) (others []Lookup, err error) {
 	defer ns.Close()
 	found, err := link.QueryPrograms(link.QueryOptions{Target: int(ns.Fd()), Attach: ebpf.AttachSkLookup})
 	if errors.Is(err, ebpf.ErrNotSupported) && len(needs.Capabilities()) > 0 {
-		err = os.ErrPermission // the library takes one for the other
+		err = os.ErrPermission // the library reports a missing capability as a missing feature
 	}
 	if err != nil {
 		return nil, needs.Explain(fmt.Errorf("list the programs at the socket lookups: %w", err))
@@ -67,12 +67,12 @@ func otherLookups(known []uint32) (others []Lookup, err error) {
 	return others, nil
 }
 
-// neighbours are the programs of the backstops whose pin roots lie beside ours, and of ours. Without
-// CAP_SYS_ADMIN the kernel tells no more of a program than its id, but whoever owns a pin
-// can open it.
+// neighbours returns the ids of the programs of our backstop and of those whose pin roots lie
+// beside ours. Without CAP_SYS_ADMIN the kernel tells only the id of a program at the lookups,
+// so pins are the only way to know whose it is.
 func (g *Gate) neighbours() (programs []uint32) {
 	parent := filepath.Dir(string(g.pins))
-	roots, _ := os.ReadDir(parent) // none that can be read is none that we know
+	roots, _ := os.ReadDir(parent) // unreadable roots are unknown backstops
 	for _, root := range roots {
 		pinned, err := link.LoadPinnedLink(filepath.Join(parent, root.Name(), "links", filepath.Base(g.pins.Link(backstop))), nil)
 		if err != nil {
@@ -86,10 +86,10 @@ func (g *Gate) neighbours() (programs []uint32) {
 	return programs
 }
 
-// Neighbours are the pin roots beside ours that have a backstop in this network namespace.
+// Neighbours returns the pin roots beside ours that have a backstop in this network namespace.
 func (g *Gate) Neighbours() (roots []string) {
 	parent := filepath.Dir(string(g.pins))
-	files, _ := os.ReadDir(parent) // none that can be read is none that we know
+	files, _ := os.ReadDir(parent) // unreadable roots are unknown backstops
 	for _, file := range files {
 		root := pins.Root(filepath.Join(parent, file.Name()))
 		if root == g.pins {
@@ -107,7 +107,7 @@ func (g *Gate) Neighbours() (roots []string) {
 	return roots
 }
 
-// programName asks the kernel what a program is called; "" where the caller may not ask.
+// programName asks the kernel for the name of a program; "" when the caller may not ask.
 func programName(id uint32) string {
 	program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
 	if err != nil {

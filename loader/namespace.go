@@ -1,8 +1,8 @@
 package loader
 
-// This file keeps a gate in its network namespace. Names and indexes of interfaces are of
-// one namespace only: to a daemon in another one, with the same pin root, they are other
-// interfaces, and it would take the gate off those that it guards.
+// This file keeps a gate in its network namespace. Names and indexes of interfaces belong to one
+// namespace. A daemon in another one, with the same pin root, would take them for other
+// interfaces and remove the pins of those that are guarded.
 
 import (
 	"errors"
@@ -15,12 +15,12 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
-// NamespaceError says that the gate under Root guards another network namespace than the
-// caller's.
+// NamespaceError says that the gate under Root guards another network namespace than that of
+// the caller.
 type NamespaceError struct {
 	Root       string
 	Interfaces []string // that it guards there
-	Namespace  string   // as `ip netns` names it, or net:[INODE]; "" where that is not known
+	Namespace  string   // its file in /run/netns, or net:[INODE]; "" when it is unknown
 }
 
 func (e *NamespaceError) Error() string {
@@ -31,7 +31,7 @@ func (e *NamespaceError) Error() string {
 	return fmt.Sprintf("the gate under %s guards %v of another network namespace%s; a gate of this one needs a --bpffs of its own", e.Root, e.Interfaces, where)
 }
 
-// Hint is how to reach the namespace of the gate, where it has a name.
+// Hint is the command that enters the namespace, or lists the namespaces if it has no file.
 func (e *NamespaceError) Hint() string {
 	if !filepath.IsAbs(e.Namespace) {
 		return "lsns -t net"
@@ -39,9 +39,9 @@ func (e *NamespaceError) Hint() string {
 	return "nsenter --net=" + e.Namespace + " xdpallow status --bpffs " + e.Root
 }
 
-// checkNamespace returns *NamespaceError when the gate under root is of another network
-// namespace. The backstop knows its own; without it, an interface that a link still has
-// must be here, or another one must.
+// checkNamespace returns *NamespaceError when the gate belongs to another network namespace. The
+// link of the backstop knows its namespace. Without a backstop, at least one of the links that
+// are still attached must be attached here.
 func (g *Gate) checkNamespace() error {
 	linked, err := g.Linked()
 	if err != nil {
@@ -57,9 +57,9 @@ func (g *Gate) checkNamespace() error {
 	for _, name := range linked {
 		pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
 		if err != nil {
-			continue // is told by whoever needs it
+			continue // who needs the link reports it
 		}
-		device, attached, err := carrier(pinned)
+		device, attached, err := deviceOf(pinned)
 		pinned.Close()
 		switch {
 		case err != nil:
@@ -76,10 +76,10 @@ func (g *Gate) checkNamespace() error {
 	return nil
 }
 
-// carrier returns the interface of this namespace that a link is attached to: the one with
-// its index that runs its program. It is nil when there is none; attached is false when
-// the link has outlived its interface, wherever that was.
-func carrier(l link.Link) (device netlink.Link, attached bool, err error) {
+// deviceOf returns the interface of this namespace that a link is attached to: the one that has
+// its index and runs its program; nil when there is none. Attached is false when the link has
+// lost its interface, in whichever namespace that was.
+func deviceOf(l link.Link) (device netlink.Link, attached bool, err error) {
 	info, err := l.Info()
 	if err != nil {
 		return nil, false, fmt.Errorf("read pinned link: %w", err)
@@ -102,12 +102,12 @@ func carrier(l link.Link) (device netlink.Link, attached bool, err error) {
 	return device, true, nil
 }
 
-// backstopNamespace is the inode of the namespace that the pinned backstop guards; 0 when
-// there is no backstop, or its namespace has ended.
+// backstopNamespace returns the inode of the namespace that the pinned backstop guards; 0 when
+// there is no backstop, or when its namespace has ended.
 func (g *Gate) backstopNamespace() (inode uint64, err error) {
 	pinned, err := link.LoadPinnedLink(g.pins.Link(backstop), nil)
 	if err != nil {
-		return 0, nil // none, or is told by whoever needs it
+		return 0, nil // there is none, or who needs the link reports it
 	}
 	defer pinned.Close()
 	return namespaceOf(pinned)

@@ -132,7 +132,7 @@ func TestFailedPinLeavesNothingAside(t *testing.T) {
 		return nil
 	})
 	if _, err := os.Lstat(h.schema("twins", "~eth0")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the twin is left aside: %v", err)
+		t.Errorf("the shadow program is left aside: %v", err)
 	}
 }
 

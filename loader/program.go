@@ -1,5 +1,7 @@
 package loader
 
+// This file loads the programs of an attachment, and opens and pins what belongs to them.
+
 import (
 	"errors"
 	"fmt"
@@ -18,21 +20,20 @@ import (
 
 const ethernetHeader = 14
 
-// attachment is what belongs to one program that is attached: on an interface, or as
-// the backstop.
+// attachment is the program of an interface or of the backstop, with what belongs to it.
 type attachment struct {
 	program  *ebpf.Program
-	twin     *ebpf.Program // the same program, dry; see bpf/maps.h
+	shadow   *ebpf.Program // the same program with `dry` set: it decides, and counts nothing
 	counters maps.Counters
 	link     link.Link
-	reason   string       // why not native, "" when it is or nobody asked for native
+	reason   string       // why it is not native; "" when it is, or when native was not tried
 	ipFirst  bool         // frames have no Ethernet header
-	queues   atomic.Int32 // that the interface received on as the program was set, or before
+	queues   atomic.Int32 // queues that the interface received on just before the program was set
 }
 
 func (a *attachment) close() error {
 	var errs []error
-	for _, c := range []interface{ Close() error }{a.program, a.twin, a.counters.Live} {
+	for _, c := range []interface{ Close() error }{a.program, a.shadow, a.counters.Live} {
 		errs = append(errs, c.Close())
 	}
 	for _, m := range a.counters.Earlier {
@@ -44,22 +45,22 @@ func (a *attachment) close() error {
 	return errors.Join(errs...)
 }
 
-// ask wants an Ethernet frame, and runs what of it this interface would carry.
+// ask runs the shadow program on an Ethernet frame.
 func (a *attachment) ask(frame []byte) (maps.Answer, error) {
 	if a.ipFirst {
 		frame = frame[ethernetHeader:]
 	}
-	value, err := a.twin.Run(&ebpf.RunOptions{Data: frame})
+	value, err := a.shadow.Run(&ebpf.RunOptions{Data: frame})
 	if err != nil {
-		return maps.Answer{}, fmt.Errorf("run twin: %w", err)
+		return maps.Answer{}, fmt.Errorf("run the shadow program: %w", err)
 	}
 	return maps.AnswerOf(value), nil
 }
 
-// make returns a program and its twin for name: those that Prepare has loaded, or new
-// ones. The name is an interface's, or that of the backstop.
-func (g *Gate) make(name string) (*attachment, error) {
-	ipFirst, err := framing(name)
+// programsFor returns the programs for an interface or the backstop: those that Prepare has
+// loaded, if the frames begin as it assumed, or new ones.
+func (g *Gate) programsFor(name string) (*attachment, error) {
+	ipFirst, err := beginsWithIP(name)
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +75,11 @@ func (g *Gate) make(name string) (*attachment, error) {
 	if a != nil {
 		a.close()
 	}
-	return g.loadBoth(name, ipFirst)
+	return g.loadPrograms(name, ipFirst)
 }
 
-// Prepare loads what an interface that is not there yet is going to run, so that it is
-// guarded sooner when it comes. It is taken for one with Ethernet frames. To do it twice
-// is nothing to do.
+// Prepare loads the programs for an interface that does not exist yet, so that it is guarded
+// sooner when it appears. It assumes Ethernet frames. The second call does nothing.
 func (g *Gate) Prepare(name string) error {
 	g.mu.Lock()
 	_, found := g.prepared[name]
@@ -87,9 +87,9 @@ func (g *Gate) Prepare(name string) error {
 	if found {
 		return nil
 	}
-	a, err := g.loadBoth(name, false)
+	a, err := g.loadPrograms(name, false)
 	if err != nil {
-		return named(name, err)
+		return withName(name, err)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -97,8 +97,8 @@ func (g *Gate) Prepare(name string) error {
 	return nil
 }
 
-// framing is netdev.BeginsWithIP of the interface of that name; the backstop sees no frames.
-func framing(name string) (ipFirst bool, err error) {
+// beginsWithIP is netdev.BeginsWithIP of an interface by name; the backstop sees no frames.
+func beginsWithIP(name string) (ipFirst bool, err error) {
 	if name == backstop {
 		return false, nil
 	}
@@ -109,9 +109,9 @@ func framing(name string) (ipFirst bool, err error) {
 	return netdev.BeginsWithIP(device)
 }
 
-// loadBoth loads a program and its twin for name, with the counters that name already
-// has. Nothing is pinned yet but the counters.
-func (g *Gate) loadBoth(name string, ipFirst bool) (_ *attachment, err error) {
+// loadPrograms loads program and shadow program for name, with the counters that are pinned for
+// name. If there are none it makes and pins them; nothing else is pinned.
+func (g *Gate) loadPrograms(name string, ipFirst bool) (_ *attachment, err error) {
 	program := programOf(name, ipFirst)
 	a := &attachment{ipFirst: ipFirst}
 	a.queues.Store(netdev.VethQueues(name))
@@ -131,11 +131,12 @@ func (g *Gate) loadBoth(name string, ipFirst bool) (_ *attachment, err error) {
 		return nil, err
 	}
 	defer trace.Close()
-	a.twin, err = g.loadProgram(program, trace, constants{dry: true, ipFirst: a.ipFirst})
+	a.shadow, err = g.loadProgram(program, trace, constants{dry: true, ipFirst: a.ipFirst})
 	return a, err
 }
 
-// programOf is the name in the object of what guards an interface, or is the backstop.
+// programOf returns the name that the program for an interface or for the backstop has in the
+// object.
 func programOf(name string, ipFirst bool) string {
 	switch {
 	case name == backstop:
@@ -149,7 +150,8 @@ func programOf(name string, ipFirst bool) string {
 // loadObject is another one in tests.
 var loadObject = bpf.LoadXdpallow
 
-// constants are those of a program, see bpf/maps.h and bpf/parse.h.
+// constants are the read-only variables of a program: `dry` makes a shadow program, `ip_first`
+// one for frames without an Ethernet header.
 type constants struct{ dry, ipFirst bool }
 
 func (g *Gate) loadProgram(name string, counters *ebpf.Map, c constants) (*ebpf.Program, error) {
@@ -177,7 +179,7 @@ func (g *Gate) loadProgram(name string, counters *ebpf.Map, c constants) (*ebpf.
 	return loaded.DetachProgram(name), nil
 }
 
-// openCounters opens what is pinned for name, or makes and pins it.
+// openCounters opens the counters that are pinned for name, or makes and pins them.
 func (g *Gate) openCounters(name string) (maps.Counters, error) {
 	c, err := g.loadCounters(name)
 	if c.Live != nil || !errors.Is(err, os.ErrNotExist) {
@@ -194,7 +196,7 @@ func (g *Gate) openCounters(name string) (maps.Counters, error) {
 	return g.loadCounters(name)
 }
 
-// loadCounters opens what is pinned for name; os.ErrNotExist when nothing is.
+// loadCounters opens the counters that are pinned for name; os.ErrNotExist when there are none.
 func (g *Gate) loadCounters(name string) (c maps.Counters, err error) {
 	path := g.pins.At("counters", name)
 	if c.Live, err = ebpf.LoadPinnedMap(path, nil); err != nil {
@@ -204,7 +206,7 @@ func (g *Gate) loadCounters(name string) (c maps.Counters, err error) {
 	return c, err
 }
 
-// openEarlier opens what other schemas had counted for name.
+// openEarlier opens the counter maps that other schemas left for name.
 func (g *Gate) openEarlier(name string) (earlier []*ebpf.Map, err error) {
 	pinned, err := g.pins.Earlier(name)
 	for _, path := range pinned {
@@ -218,11 +220,11 @@ func (g *Gate) openEarlier(name string) (earlier []*ebpf.Map, err error) {
 	return earlier, err
 }
 
-// pinPrograms pins program and twin in place of their forerunners.
+// pinPrograms pins program and shadow program in place of those before.
 func (g *Gate) pinPrograms(name string, a *attachment) error {
 	return errors.Join(
 		pins.Put(g.pins.At("programs", name), a.program),
-		pins.Put(g.pins.At("twins", name), a.twin),
+		pins.Put(g.pins.At("twins", name), a.shadow),
 	)
 }
 
@@ -233,10 +235,10 @@ func (g *Gate) unpinPrograms(name string) error {
 	)
 }
 
-// load reads what is pinned for name, for a reader: it makes nothing.
+// load opens what is pinned for name. It makes nothing.
 func (g *Gate) load(name string) (_ *attachment, err error) {
 	a := &attachment{}
-	a.ipFirst, _ = framing(name) // one that is gone, or was never to be read, says nothing
+	a.ipFirst, _ = beginsWithIP(name) // an interface that is gone has no frames
 	a.queues.Store(netdev.VethQueues(name))
 	defer func() {
 		if err != nil {
@@ -249,10 +251,10 @@ func (g *Gate) load(name string) (_ *attachment, err error) {
 	if a.program, err = ebpf.LoadPinnedProgram(g.pins.At("programs", name), nil); err != nil {
 		return nil, fmt.Errorf("load pinned program of %s: %w", name, err)
 	}
-	if a.twin, err = ebpf.LoadPinnedProgram(g.pins.At("twins", name), nil); err != nil {
-		return nil, fmt.Errorf("load pinned twin of %s: %w", name, err)
+	if a.shadow, err = ebpf.LoadPinnedProgram(g.pins.At("twins", name), nil); err != nil {
+		return nil, fmt.Errorf("load pinned shadow program of %s: %w", name, err)
 	}
-	a.reason = g.keptReason(name)
+	a.reason = g.pins.KeptReason(name)
 	a.counters, err = g.loadCounters(name)
 	return a, err
 }

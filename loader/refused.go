@@ -1,7 +1,7 @@
 package loader
 
-// This file goes on without our program where a driver refuses it for a link that it runs
-// another one for: the gate stands meanwhile, and somebody must know what to change.
+// This file handles a driver that refuses our program. If its link runs the program of an
+// earlier daemon, that one goes on: the gate stays shut, and the operator learns what to change.
 
 import (
 	"errors"
@@ -17,22 +17,22 @@ import (
 // RefusedError says that a driver refused our program.
 type RefusedError struct {
 	Interface string
-	MTU       int
-	Cause     string // in words, with the MTU if it is a large one
-	Former    bool   // a program that it took before runs on
-	Err       error  // of the kernel
+	MTU       int    // in bytes
+	Cause     string // why, in words
+	Former    bool   // the program of an earlier daemon goes on
+	Err       error  // the kernel's
 }
 
 func (e *RefusedError) Error() string {
 	if e.Former {
 		return fmt.Sprintf("%s: its driver refuses our program, the one before runs on: %s", e.Interface, e.Cause)
 	}
-	return fmt.Sprintf("%s: native XDP is not to be had: %s", e.Interface, e.Cause)
+	return fmt.Sprintf("%s: native XDP is unavailable: %s", e.Interface, e.Cause)
 }
 
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// Hint is the command after which the driver may take it.
+// Hint is the command after which the driver may accept it, or which shows the driver.
 func (e *RefusedError) Hint() string {
 	if e.MTU > netdev.Page {
 		return fmt.Sprintf("ip link set dev %s mtu %d", e.Interface, netdev.Page)
@@ -40,8 +40,7 @@ func (e *RefusedError) Hint() string {
 	return "ethtool -i " + e.Interface
 }
 
-// notUpdated is err of the update of the link of name: an *RefusedError where it is the
-// driver's.
+// notUpdated returns err of an update of a link as a *RefusedError when the driver is the cause.
 func notUpdated(name string, err error) error {
 	device, lookUp := netlink.LinkByName(name)
 	if lookUp != nil {
@@ -55,9 +54,9 @@ func notUpdated(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// keep holds what is pinned for name, because its driver refused our program: a program of
-// this schema judges by the tables that we fill, and its twin is asked as ours would be.
-// It returns refused where there is no such program.
+// keep goes on with the pinned program of an earlier daemon, after the driver refused ours. That
+// works if the program is of this schema: it judges by the tables that we fill, and its shadow
+// program can be asked. Otherwise keep returns refused.
 func (g *Gate) keep(name string, refused error) (Attachment, error) {
 	var e *RefusedError
 	if !errors.As(refused, &e) {

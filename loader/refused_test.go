@@ -97,7 +97,7 @@ func TestRefusedRelink(t *testing.T) {
 	h.knock(netlab.Connected, netlab.Dropped)
 }
 
-// Promise: where native XDP is asked for and not to be had for the MTU, the error names it
+// Promise: where native XDP is asked for and unavailable because of the MTU, the error names it
 // and a command that helps.
 func TestRefusedNative(t *testing.T) {
 	h := newHost(t)

@@ -1,6 +1,6 @@
 package loader
 
-// This file follows interfaces that are renamed: pins and whatever is held go by name.
+// This file follows interfaces that are renamed, because pins and attachments go by name.
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
-// FollowRenames gives what is held and pinned of an interface that was renamed its new
-// name, so that it is not taken for one that is gone. Returns the new names by the old ones.
+// FollowRenames gives the pins and attachments of renamed interfaces their new names; otherwise
+// the interface would look as if it were gone. Returns the new names by the old ones.
 func (g *Gate) FollowRenames() (renamed map[string]string, err error) {
 	linked, err := g.Linked()
 	if err != nil {
@@ -36,8 +36,8 @@ func (g *Gate) FollowRenames() (renamed map[string]string, err error) {
 	return renamed, nil
 }
 
-// rename makes what is held known by its new names. What was held by such a name until
-// now is gone, or it would have been renamed, too.
+// rename moves attachments to their new names. An attachment that has such a name until now has
+// lost its interface, or it would have been renamed too, and is closed.
 func (g *Gate) rename(renamed map[string]string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -56,8 +56,8 @@ func (g *Gate) rename(renamed map[string]string) {
 	}
 }
 
-// deviceName is the name that the interface of a pinned link has now, "" when it is
-// gone, or in another namespace.
+// deviceName returns the name that the interface of a pinned link has now, "" when it is gone or
+// in another network namespace.
 func (g *Gate) deviceName(name string) (string, error) {
 	g.mu.Lock()
 	held := g.attached[name]
@@ -74,7 +74,7 @@ func (g *Gate) deviceName(name string) (string, error) {
 }
 
 func nameOf(name string, l link.Link) (string, error) {
-	device, _, err := carrier(l)
+	device, _, err := deviceOf(l)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}

@@ -1,8 +1,7 @@
 package loader
 
-// This file puts back what somebody else took from an attachment that we hold. Our
-// handles keep programs and links alive without their pins, and the next daemon finds
-// only what is pinned.
+// This file restores links and pins that another process changed. Our handles keep programs and
+// links alive without their pins, but the next daemon finds only what is pinned.
 
 import (
 	"errors"
@@ -15,9 +14,10 @@ import (
 	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
-// Relink makes the link of name run our program again, in place of another's, and on all
-// queues: by updates, so that no packet meets neither. The first is to a copy, for to the
-// kernel an update to the program that is there is nothing to do.
+// Relink makes the link of an interface run our program on all queues again. It updates the
+// link, so that a program judges every packet meanwhile: first to a copy of our program, because
+// the kernel does nothing when the link already has the program that it is given. Returns a
+// *RefusedError when the driver refuses.
 func (g *Gate) Relink(name string) error {
 	a, err := g.attachment(name)
 	if err != nil {
@@ -28,7 +28,7 @@ func (g *Gate) Relink(name string) error {
 		return err
 	}
 	defer copied.Close()
-	queues := netdev.VethQueues(name) // before: what comes meanwhile is late
+	queues := netdev.VethQueues(name) // before the update: a queue that is added meanwhile is late
 	for _, program := range []*ebpf.Program{copied, a.program} {
 		if err := a.link.Update(program); err != nil {
 			return notUpdated(name, err)
@@ -41,11 +41,11 @@ func (g *Gate) Relink(name string) error {
 // RelinkBackstop is Relink for the socket lookups.
 func (g *Gate) RelinkBackstop() error { return g.Relink(backstop) }
 
-// Repinned says what Repin had to put back.
+// Repinned names the interfaces of which Repin had to pin something again.
 type Repinned struct{ Links, Programs, Counters []string }
 
-// Repin pins again what is no longer pinned of what is attached, or is pinned under its
-// name and is something else.
+// Repin pins again every link, program and counter map of what is attached whose pin is gone or
+// is something else.
 func (g *Gate) Repin() (r Repinned, err error) {
 	if err := g.pins.Ensure(); err != nil {
 		return r, err
@@ -62,7 +62,7 @@ func (g *Gate) Repin() (r Repinned, err error) {
 			object   pins.Object
 		}{
 			{&r.Programs, g.pins.At("programs", name), a.program},
-			{&r.Programs, g.pins.At("twins", name), a.twin},
+			{&r.Programs, g.pins.At("twins", name), a.shadow},
 			{&r.Counters, g.pins.At("counters", name), a.counters.Live},
 			{&r.Links, g.pins.Link(name), a.link}, // the last: see pinAll
 		} {

@@ -81,7 +81,7 @@ func TestAttachLadder(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := h.start(binary, append(allowed, "--interface", "eth0,ifb7", "--attach", "native")...)
-	if code := d.ends(); code != 1 || !strings.Contains(d.logged(), "xdpallow: error: ifb7: native XDP is not to be had: operation not supported") {
+	if code := d.ends(); code != 1 || !strings.Contains(d.logged(), "xdpallow: error: ifb7: native XDP is unavailable: operation not supported") {
 		t.Errorf("exit %d, want 1 and the kernel's reason:\n%s", code, d.logged())
 	}
 	if h.xdp("eth0") != 0 || h.xdp("ifb7") != 0 {

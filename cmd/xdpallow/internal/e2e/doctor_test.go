@@ -266,7 +266,7 @@ func TestDoctorTries(t *testing.T) {
 	if line := h.says(o, doctor.OK, "native", "eth0"); !strings.Contains(line.Text, "was tried, and holds") {
 		t.Errorf("%+v", line)
 	}
-	if line := h.says(o, doctor.Note, "generic", "tun0"); !strings.Contains(line.Text, "native XDP is not to be had") {
+	if line := h.says(o, doctor.Note, "generic", "tun0"); !strings.Contains(line.Text, "native XDP is unavailable") {
 		t.Errorf("%+v", line)
 	}
 	if h.xdp("eth0") != 0 || h.xdp("tun0") != 0 {
@@ -276,7 +276,7 @@ func TestDoctorTries(t *testing.T) {
 	h.check(h.lab.Wire.SetQueues("eth0", 1, 2))
 	h.check(h.lab.Host.SetQueues("eth0", 1, 1))
 	h.says(h.doctor(), doctor.Note, "generic", "eth0")
-	if line := h.says(h.doctor("--try"), doctor.Note, "generic", "eth0"); !strings.Contains(line.Text, "native XDP is not to be had") || !strings.Contains(line.Text, "number of rx queues") {
+	if line := h.says(h.doctor("--try"), doctor.Note, "generic", "eth0"); !strings.Contains(line.Text, "native XDP is unavailable") || !strings.Contains(line.Text, "number of rx queues") {
 		t.Errorf("%+v", line)
 	}
 	path := filepath.Join(h.dir, "config.yaml")
