@@ -154,7 +154,8 @@ func (r *root) copyIn(path string) string {
 
 // Promise: a package guards nothing until it is configured; its upgrade does not open the
 // gate for a moment and keeps config and list; its removal opens the gate and says so, and
-// leaves the list; only a purge takes the list away.
+// leaves the list; only a purge takes the list away, with the config and what is empty. Lists of the operator's
+// stay, and the groups. Where no gate is up, a removal says nothing of it.
 func TestPackages(t *testing.T) {
 	first, again, second := packages(t, "1.0"), packages(t, "1.0"), packages(t, "1.1")
 	for kind, path := range first {
@@ -249,7 +250,13 @@ echo %s owner=acme >/etc/xdpallow/allow.d/acme.list`, port, netlab.ListedPrefix4
 			r.must("! test -e /usr/bin/xdpallow && test -s /etc/xdpallow/allow.d/acme.list && test -s /var/lib/xdpallow/state.db")
 			if do.purge != "" {
 				r.must(do.purge)
-				r.must("! test -e /var/lib/xdpallow")
+				r.must("! test -e /var/lib/xdpallow && ! test -e /etc/xdpallow/config.yaml && test -s /etc/xdpallow/allow.d/acme.list")
+				r.must("rm /etc/xdpallow/allow.d/acme.list")
+				r.must(fmt.Sprintf(do.install, "/root/"+filepath.Base(second[kind])))
+				if out := r.must(do.purge); strings.Contains(out, "error") || strings.Contains(out, "hint") {
+					t.Errorf("a purge where no gate is up:\n%s", out)
+				}
+				r.must("! test -e /etc/xdpallow && getent group xdpallow && getent group xdpallow-admin")
 			}
 		})
 	}
