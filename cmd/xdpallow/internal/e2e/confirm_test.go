@@ -103,6 +103,10 @@ func TestAuditEndsWithoutADaemon(t *testing.T) {
 	if s := h.status(); !s.Enforcing || len(s.Problems) > 0 {
 		t.Errorf("with a daemon: %+v", s)
 	}
+	// Nobody typed that.
+	if text := h.must("history", "-n", "1"); !strings.Contains(text, "mode enforce api (the audit ended)") {
+		t.Errorf("history of the end of an audit:\n%s", text)
+	}
 }
 
 // Promise: an audit with an end survives a restart, and never a reboot.
