@@ -151,11 +151,13 @@ func (e *Engine) endAudits() {
 			over = append(over, name)
 		}
 	}
-	if _, err := e.make(change{by: self(), command: "mode enforce", edit: desired.Edit{Audits: next}}); err != nil {
+	slices.Sort(over)
+	// In the words of the command that would do it, as a rollback that nobody confirmed has them.
+	ended := change{by: self(), command: fmt.Sprintf("mode enforce %s (the audit ended)", strings.Join(over, " ")), edit: desired.Edit{Audits: next}}
+	if _, err := e.make(ended); err != nil {
 		e.options.Log.Error(fmt.Sprintf("end an audit: %v", err))
 		return
 	}
-	slices.Sort(over)
 	e.say(fmt.Sprintf("%s: the audit is over: enforcing again", strings.Join(over, ", ")))
 }
 
