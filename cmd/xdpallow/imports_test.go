@@ -36,7 +36,7 @@ var layers = [][]string{
 	{"loader/api"},
 	{"loader/desired"},
 	{"loader/compile"},
-	{"loader/query"},
+	{"loader/desired/desiredtest", "loader/impact", "loader/query"},
 	{"loader/reconcile"},
 	{"loader/doctor"},
 	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/top"},
@@ -87,6 +87,16 @@ var arrows = map[string]map[string]string{
 		"loader/policy":  "entries and services",
 		"loader/store":   "the owner ids and deadlines that are kept",
 	},
+	"loader/desired/desiredtest": {
+		"loader/desired": "the states that it makes for tests",
+		"loader/policy":  "the lists that it makes them of",
+		"loader/store":   "what is kept of them",
+	},
+	"loader/impact": {
+		"loader/api":     "whom a change disconnects, as it is told",
+		"loader/policy":  "which sources two lists let in",
+		"loader/sockets": "who is connected now",
+	},
 	"loader/query": {
 		"maps":           "counters, and what the kernel answers about a packet",
 		"loader":         "the gate that is asked",
@@ -105,6 +115,7 @@ var arrows = map[string]map[string]string{
 		"loader/config":  "the file that a reload reads",
 		"loader/desired": "the state that a change begins and ends with",
 		"loader/events":  "the log of refused packets",
+		"loader/impact":  "whom a change would disconnect",
 		"loader/lock":    "one daemon for a state directory",
 		"loader/netdev":  "which interfaces there are, and when that changes",
 		"loader/policy":  "entries, owners and services",
@@ -127,10 +138,10 @@ var arrows = map[string]map[string]string{
 	},
 
 	"cmd/xdpallow/internal/control": {
-		"loader/api":       "what crosses the socket",
-		"loader/events":    "the stream of refused packets",
-		"loader/policy":    "refusals and their hints",
-		"loader/reconcile": "the daemon that answers",
+		"loader/api":    "what crosses the socket",
+		"loader/events": "the stream of refused packets",
+		"loader/policy": "refusals and their hints",
+		"loader/impact": "where the caller is logged in",
 	},
 	"cmd/xdpallow/internal/metrics": {
 		"loader/api":       "what is scraped",
@@ -151,6 +162,7 @@ var arrows = map[string]map[string]string{
 		"loader/desired":                "what flags make of a state",
 		"loader/doctor":                 "doctor",
 		"loader/events":                 "events",
+		"loader/impact":                 "who is logged in, and whom a change disconnects",
 		"loader/netlab":                 "the namespaces of demo",
 		"loader/policy":                 "entries as they are typed and printed",
 		"loader/reconcile":              "run, and what works without a daemon",
