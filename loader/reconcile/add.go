@@ -45,25 +45,25 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 		old := e.view.Claimed(c.Prefix)
 		return old != nil && policy.SameWords(*old, c)
 	})
-	var ahead *outlook // an addition cuts hardly anybody off: only who asks is told
+	var assess time.Duration // an addition cuts hardly anybody off: only who asks is told
 	if r.DryRun {
-		if ahead, err = newOutlook(DefaultSeen); err != nil {
+		if assess, err = assessed(DefaultSeen); err != nil {
 			return Listing{}, err
 		}
 	}
 	before := e.view.State
-	plan, err := e.make(change{
-		by: by, command: "add", dryRun: r.DryRun, ahead: ahead, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: desired.Edit{Claims: policy.Edit{Put: news}}, lasting: lasting(r, news, now), peers: r.Sessions,
+	o, err := e.make(change{
+		by: by, command: "add", dryRun: r.DryRun, assess: assess, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: desired.Edit{Claims: policy.Edit{Put: news}}, lasting: lasting(r, news, now), peers: r.Sessions,
 	})
 	if err != nil {
 		return Listing{}, err
 	}
-	changed := !plan.Empty()
+	changed := !o.plan.Empty()
 	if r.DryRun {
-		entries := standing(claims, ahead.after)
+		entries := standing(claims, o.next)
 		listing := e.listing(entries)
-		listing.Total, listing.Changed, listing.Was, listing.Foreseen = ahead.after.Entries.Len(), &changed, query.FormersOf(entries, plan), ahead.foreseen()
-		listing.Warnings = ahead.warnings
+		listing.Total, listing.Changed, listing.Was, listing.Foreseen = o.next.Entries.Len(), &changed, query.FormersOf(entries, o.plan), o.foreseen()
+		listing.Warnings = o.warnings
 		return listing, nil
 	}
 	if len(news) > 0 {
@@ -71,7 +71,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 	}
 	entries := standing(claims, e.view.Policy)
 	listing := e.listing(entries)
-	listing.Changed, listing.Was, listing.Warnings = &changed, query.FormersOf(entries, plan), e.view.Warnings(before, plan, entries)
+	listing.Changed, listing.Was, listing.Warnings = &changed, query.FormersOf(entries, o.plan), e.view.Warnings(before, o.plan, entries)
 	return listing, nil
 }
 

@@ -1,12 +1,10 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/compile"
@@ -28,7 +26,7 @@ type change struct {
 	dryRun  bool
 	peers   []policy.Peer           // the caller's own sessions
 	logins  []policy.Peer           // anybody's, see Logins
-	ahead   *outlook                // filled in before anything changes; nil is nobody's question
+	assess  time.Duration           // whom it cuts off, of those seen so long ago or less, is found out; 0 is not asked
 	places  map[netip.Prefix]string // where the edit's claims stand that have no Where
 
 	edit    desired.Edit
@@ -57,44 +55,44 @@ func (e *Engine) begin(ctx context.Context) error {
 
 // make puts c through the pipeline. On an error nothing has changed, neither in the
 // kernel nor on disk. The caller holds the mutex.
-func (e *Engine) make(c change) (policy.Plan, error) {
+func (e *Engine) make(c change) (outcome, error) {
 	if err := e.settled(c); err != nil {
-		return policy.Plan{}, err
+		return outcome{}, err
 	}
 	now := time.Now()
 	next, plan, err := e.view.Apply(c.edit, now, compile.Boottime())
 	if err != nil {
-		return policy.Plan{}, err
+		return outcome{}, err
 	}
+	o := outcome{plan: plan, next: next.Policy}
 	err = e.guard(c, next.Policy, plan)
 	refused, known := errors.AsType[*policy.Refused](err)
-	if err != nil && !(c.dryRun && c.ahead != nil && known) {
-		return plan, err
+	if err != nil && !(c.dryRun && c.assess > 0 && known) {
+		return o, err
 	}
-	if c.ahead != nil {
-		c.ahead.refused = refused
-		c.ahead.warnings = append(c.ahead.warnings, next.Warnings(e.view.State, plan, slices.Concat(plan.Added, plan.Changed))...)
-		e.foresee(c, next.Policy, plan, now)
+	o.refused = refused
+	if c.assess > 0 {
+		o.assess(e, c, next, now)
 	}
 	if c.dryRun {
-		return plan, nil
+		return o, nil
 	}
 	if plan.Empty() && c.edit.Overrides.Empty() {
 		c.confirm = 0 // nobody would notice a difference
 	}
 	if err := e.holdFirst(c); err != nil {
-		return plan, err
+		return o, err
 	}
 	if err := e.enact(c, next, plan); err != nil {
 		if c.confirm > 0 && c.undo != nil {
 			err = errors.Join(err, e.store.Apply(store.Change{Meta: map[string][]byte{metaHeld: e.held.marshal()}}))
 		}
-		return plan, err
+		return o, err
 	}
-	if c.ahead != nil && len(c.ahead.cuts) > 0 {
-		e.options.Log.Warn(c.command + " " + impact.Sum(c.ahead.cuts))
+	if len(o.cuts) > 0 {
+		e.options.Log.Warn(c.command + " " + impact.Sum(o.cuts))
 	}
-	return plan, nil
+	return o, nil
 }
 
 // enact makes next stand: in the kernel, on disk, and here.
@@ -290,43 +288,4 @@ const (
 // import is about more, whatever it finds to do.
 func (c change) onlyOverrides() bool {
 	return c.verb != policy.VerbImport && !c.settle && c.edit.OnlyOverrides()
-}
-
-// outlook is what was found out about a change before it was made.
-type outlook struct {
-	seen     time.Duration // an entry that was used so long ago or less is in use
-	after    policy.State
-	cuts     []Cut
-	warnings []string
-	refused  *policy.Refused // of a dry run: what the change would run into
-}
-
-func newOutlook(seen string) (*outlook, error) {
-	lasts, err := policy.ParseDuration(cmp.Or(seen, DefaultSeen))
-	return &outlook{seen: lasts, cuts: []Cut{}}, err
-}
-
-// foreseen reports o.
-func (o *outlook) foreseen() Foreseen {
-	f := Foreseen{Cuts: o.cuts}
-	if o.refused != nil {
-		f.Refused = &Refusal{What: o.refused.What, Hint: o.refused.Hint}
-	}
-	return f
-}
-
-// foresee fills in c.ahead. What cannot be found out keeps no change from being made.
-func (e *Engine) foresee(c change, next policy.State, plan policy.Plan, now time.Time) {
-	c.ahead.after = next
-	if plan.Empty() {
-		return
-	}
-	peers, err := impact.Connected(next)
-	if err != nil {
-		c.ahead.warnings = append(c.ahead.warnings, fmt.Sprintf("who is connected is not known: %v", err))
-	}
-	c.ahead.cuts = impact.Assess(e.view.Policy, next, plan, impact.Use{
-		LastSeen: func(entry *policy.Entry) *time.Time { return e.view.query().Entry(entry).LastSeen },
-		Since:    e.view.now().Add(-c.ahead.seen), Peers: peers, Sessions: c.peers,
-	}, now)
 }

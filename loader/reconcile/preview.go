@@ -52,7 +52,7 @@ func Preview(o Options) (Plan, error) {
 	if err := previewSessions(old.Policy, next.Policy, o.Force, now); err != nil {
 		return Plan{}, err
 	}
-	var ahead outlook
+	var ahead outcome
 	if len(o.Services) == 0 && !o.Force.AllowOpen { // the start itself would keep it shut
 		ahead.refused, _ = errors.AsType[*policy.Refused](policy.GuardOpen(plan))
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/query"
 )
 
 // Reload reads every declared origin again. One bad line refuses the whole reload.
@@ -31,7 +30,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		}
 		return Plan{}, joined(failing)
 	}
-	ahead, err := newOutlook(r.Seen)
+	assess, err := assessed(r.Seen)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -44,8 +43,8 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 	if drop {
 		e.options.Backstop = "off" // the change records it
 	}
-	plan, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.services, Declared: read.declared}, peers: r.Sessions, logins: r.Logins, ahead: ahead,
+	o, err := e.make(change{
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.services, Declared: read.declared}, peers: r.Sessions, logins: r.Logins, assess: assess,
 		holds: &held{}, undo: e.undoReload(read), confirm: confirm,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions},
 	})
@@ -59,8 +58,8 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		e.followClock(true) // not before: what is refused changes no deadline either
 		e.failing, e.shut, e.leftOut = failing, nil, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
-		e.logServices(old, plan)
+			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
+		e.logServices(old, o.plan)
 		for _, warning := range read.restart {
 			e.options.Log.Warn(warning)
 		}
@@ -68,7 +67,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 	if err := e.reloadBackstop(read, r, drop); err != nil {
 		return Plan{}, err
 	}
-	out := e.planned(plan, ahead)
+	out := e.planned(o)
 	if e.wantsNoBackstop(read) {
 		read.restart = append(read.restart, e.backstopStays())
 	}
@@ -98,14 +97,4 @@ func (e *Engine) stillFailing(read reading) map[policy.Origin]error {
 		}
 	}
 	return failing
-}
-
-// planned reports plan and what lies ahead of it.
-func (e *Engine) planned(plan policy.Plan, ahead *outlook) Plan {
-	return Plan{
-		Generation: e.view.gate.Tables.Generation(), Total: ahead.after.Entries.Len(),
-		Added: e.view.query().Entries(plan.Added), Removed: e.view.query().Entries(plan.Removed), Changed: e.view.query().Entries(plan.Changed), Was: query.Formers(plan.Was),
-		Services: query.ServiceChangesOf(plan.Services), Opens: plan.Opens,
-		Warnings: ahead.warnings, Foreseen: ahead.foreseen(),
-	}
 }

@@ -63,21 +63,21 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	for _, entry := range gone {
 		taken = append(taken, policy.Claim{Prefix: entry.Prefix, Owner: entry.Owner})
 	}
-	ahead, err := newOutlook(r.Seen)
+	assess, err := assessed(r.Seen)
 	if err != nil {
 		return Listing{}, err
 	}
 	before := e.view.query().Entries(gone)
-	_, err = e.make(change{
+	o, err := e.make(change{
 		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: desired.Edit{Claims: edit}, peers: r.Sessions,
-		dryRun: r.DryRun, ahead: ahead,
+		dryRun: r.DryRun, assess: assess,
 	})
 	if err != nil {
 		return Listing{}, err
 	}
 	listing := e.listing(nil)
-	listing.Entries, listing.Total, listing.Foreseen = before, ahead.after.Entries.Len(), ahead.foreseen()
-	listing.Still = e.stillListed(ahead.after, gone)
+	listing.Entries, listing.Total, listing.Foreseen = before, o.next.Entries.Len(), o.foreseen()
+	listing.Still = e.stillListed(o.next, gone)
 	if r.DryRun {
 		return listing, nil
 	}

@@ -36,7 +36,7 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 	if err := e.emptied(r, claims); err != nil {
 		return Plan{}, err
 	}
-	ahead, err := newOutlook(r.Seen)
+	assess, err := assessed(r.Seen)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -48,24 +48,24 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 	for i := range claims { // kept for messages only: nobody can look the line up tomorrow
 		places[claims[i].Prefix], claims[i].Where = claims[i].Where, ""
 	}
-	c.dryRun, c.edit.Claims, c.places, c.peers, c.ahead, c.confirm = r.DryRun, e.replacing(claims, places), places, r.Sessions, ahead, confirm
+	c.dryRun, c.edit.Claims, c.places, c.peers, c.assess, c.confirm = r.DryRun, e.replacing(claims, places), places, r.Sessions, assess, confirm
 	c.force.AllowEmpty, c.force.AllowAny, c.force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
 	words, loosened := c.edit.Overrides.Lines(e.view.Overrides), c.edit.Overrides.Loosened(e.view.Overrides)
-	plan, err := e.make(c)
+	o, err := e.make(c)
 	if err != nil {
 		return Plan{}, err
 	}
 	if !r.DryRun {
 		e.options.Log.Info(fmt.Sprintf("%s: %d added, %d removed, %d changed: generation %d",
 			map[policy.Verb]string{policy.VerbReplace: "replaced", policy.VerbImport: "imported"}[c.verb],
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), attributes(c.by)...)
+			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(c.by)...)
 		for _, line := range words {
 			e.options.Log.Warn("imported: "+line, attributes(c.by)...)
 		}
 	}
-	out := e.planned(plan, ahead)
+	out := e.planned(o)
 	out.Overrides, out.Loosens = words, loosened
-	if out.Entries, out.Kept = e.named(claims, ahead.after), e.kept(places); !r.DryRun {
+	if out.Entries, out.Kept = e.named(claims, o.next), e.kept(places); !r.DryRun {
 		out.Confirm = e.waiting()
 	}
 	return out, nil

@@ -53,11 +53,11 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 	if err != nil {
 		return Plan{}, err
 	}
-	ahead, err := newOutlook(r.Seen)
+	assess, err := assessed(r.Seen)
 	if err != nil {
 		return Plan{}, err
 	}
-	c.ahead = ahead
+	c.assess = assess
 	c.by, c.command, c.dryRun, c.peers, c.logins = by, "rollback", r.DryRun, r.Sessions, r.Logins
 	c.force = policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions}
 	// What waits is taken back anyway, in a moment, and no guard rail is asked then.
@@ -65,18 +65,18 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 		c.verb = policy.VerbRollback
 	}
 	old, words := e.view.Policy.Services, c.edit.Overrides.Lines(e.view.Overrides)
-	plan, err := e.make(c)
+	o, err := e.make(c)
 	if err != nil {
 		return Plan{}, err
 	}
 	if !r.DryRun {
 		delete(e.noted, "rollback_failed")
 		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
-			len(plan.Added), len(plan.Removed), len(plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
-		e.logServices(old, plan)
+			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
+		e.logServices(old, o.plan)
 		e.sayHeld()
 	}
-	answer := e.planned(plan, ahead)
+	answer := e.planned(o)
 	answer.Overrides = words
 	return answer, nil
 }

@@ -67,12 +67,12 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if again && r.Owner != "" {
 		s = desired.Holding(s, desired.HoldOf(before).Tightened(e.view.Policy, r.Nested, now))
 	}
-	ahead, err := newOutlook(r.Seen)
+	assess, err := assessed(r.Seen)
 	if err != nil {
 		return SuspendResult{}, err
 	}
-	_, err = e.make(change{
-		by: by, command: "suspend", verb: policy.VerbSuspend, peers: r.Sessions, dryRun: r.DryRun, ahead: ahead,
+	o, err := e.make(change{
+		by: by, command: "suspend", verb: policy.VerbSuspend, peers: r.Sessions, dryRun: r.DryRun, assess: assess,
 		force: policy.Force{AllowEmpty: true, AllowAny: true}, // to stop everybody has been said in so many words
 		edit:  desired.Edit{Overrides: desired.OverridesEdit{Suspend: []store.Suspension{s}}},
 	})
@@ -81,9 +81,9 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	}
 	result := e.suspendResult(r.Subject, subject)
 	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
-	result.Open = openWithin(ahead.after, r.Owner)
+	result.Open = openWithin(o.next, r.Owner)
 	result.Warnings = e.view.Passing(subject.String(), compile.Boottime())
-	if result.Foreseen = ahead.foreseen(); r.DryRun {
+	if result.Foreseen = o.foreseen(); r.DryRun {
 		return result, nil
 	}
 	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", subject, cmp.Or(s.Reason, "no reason given"), result.Generation), attributes(by)...)

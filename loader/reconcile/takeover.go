@@ -65,8 +65,8 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 			return blame(unread, err)
 		}
 	}
-	plan := policy.Plan{}
-	if plan, err = e.make(c); err != nil && good {
+	o, err := e.make(c)
+	if err != nil && good {
 		// Was it the files? Without what changed in them, it must go.
 		for origin, claims := range declared {
 			old, found := before[origin]
@@ -87,7 +87,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		if e.options.Services == nil && c.edit.Services != nil && !slices.EqualFunc(old, c.edit.Services, policy.Service.Equal) {
 			c.edit.Services, c.edit.Audits, ended, failing[policy.OriginConfig] = nil, nil, nil, err
 		}
-		plan, err = e.make(c)
+		o, err = e.make(c)
 	}
 	if good && e.isUnwritable(err) {
 		e.failing = failing
@@ -106,7 +106,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		e.say(line)
 	}
 	if good {
-		e.logServices(old, plan)
+		e.logServices(old, o.plan)
 	}
 	return nil
 }
