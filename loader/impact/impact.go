@@ -133,7 +133,7 @@ func (c *finder) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
 func (c *finder) lost(entry *policy.Entry) (names []string) {
 	for _, s := range c.next.Services {
 		asked := slices.ContainsFunc(c.old.Services, func(old policy.Service) bool { return old.Name == s.Name && old.Mode == policy.Enforce })
-		if asked && s.Mode == policy.Enforce && c.old.Grants(entry, s.Name, c.now) && !c.next.Lists(entry.Prefix, s.Name, c.now) {
+		if asked && s.Mode == policy.Enforce && c.old.Grants(entry, s.Name, c.now) && c.old.Loses(c.next, entry.Prefix, s.Name, c.now) {
 			names = append(names, s.Name)
 		}
 	}

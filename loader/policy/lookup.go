@@ -67,15 +67,16 @@ func (s State) Alone(e *Entry, service string, now time.Time) string {
 	return reason
 }
 
-// Lists reports whether s lists every source in p for service at now, by one entry or by
-// several that share p.
-func (s State) Lists(p netip.Prefix, service string, now time.Time) bool {
-	if s.divides(p) {
+// Loses reports whether some source in p is listed for service by s at now, and not by next.
+// A prefix that next has split into its halves is not lost.
+func (s State) Loses(next State, p netip.Prefix, service string, now time.Time) bool {
+	if s.divides(p) || next.divides(p) {
 		low, high := halves(p)
-		return s.Lists(low, service, now) && s.Lists(high, service, now)
+		return s.Loses(next, low, service, now) || s.Loses(next, high, service, now)
 	}
-	_, reason := s.Lookup(p.Addr(), service, now)
-	return reason == ReasonListed
+	_, before := s.Lookup(p.Addr(), service, now)
+	_, after := next.Lookup(p.Addr(), service, now)
+	return before == ReasonListed && after != ReasonListed
 }
 
 // divides reports whether the sources in p may get different answers.

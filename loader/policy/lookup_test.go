@@ -137,14 +137,15 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// Guards "whom it would cut": a prefix is listed when every address in it is, and for no
-// less.
-func TestListsEveryAddress(t *testing.T) {
+// Guards "whom it would cut": something in a prefix is lost when an address in it was
+// listed and is not any more, and for no less. What listed all of it loses what the next
+// does not list.
+func TestLosesAnyAddress(t *testing.T) {
 	small := rapid.Custom(func(t *rapid.T) netip.Prefix {
 		bits := rapid.IntRange(24, 32).Draw(t, "bits")
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, rapid.ByteMax(63).Draw(t, "last")}), bits).Masked()
 	})
-	rapid.Check(t, func(t *rapid.T) {
+	states := rapid.Custom(func(t *rapid.T) State {
 		var entries []Entry
 		for _, p := range rapid.SliceOfNDistinct(small, 0, 12, rapid.ID[netip.Prefix]).Draw(t, "entries") {
 			entries = append(entries, Entry{
@@ -154,15 +155,21 @@ func TestListsEveryAddress(t *testing.T) {
 			})
 		}
 		stopped := rapid.SliceOfN(small, 0, 2).Draw(t, "stopped")
-		state := State{Entries: NewEntries(entries), Suspended: NewSuspended(stopped, nil)}
-		p := small.Draw(t, "prefix")
-		every := true
-		for addr := p.Addr(); p.Contains(addr); addr = addr.Next() {
-			_, reason := state.Lookup(addr, "api", now)
-			every = every && reason == ReasonListed
-		}
-		if got := state.Lists(p, "api", now); got != every {
-			t.Fatalf("Lists(%s) is %v, every address alone %v", p, got, every)
+		return State{Entries: NewEntries(entries), Suspended: NewSuspended(stopped, nil)}
+	})
+	everything := State{Entries: NewEntries([]Entry{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}})}
+	rapid.Check(t, func(t *rapid.T) {
+		next, p := states.Draw(t, "next"), small.Draw(t, "prefix")
+		for name, old := range map[string]State{"everything": everything, "another": states.Draw(t, "old")} {
+			lost := false
+			for addr := p.Addr(); p.Contains(addr); addr = addr.Next() {
+				_, before := old.Lookup(addr, "api", now)
+				_, after := next.Lookup(addr, "api", now)
+				lost = lost || before == ReasonListed && after != ReasonListed
+			}
+			if got := old.Loses(next, p, "api", now); got != lost {
+				t.Fatalf("of %s Loses(%s) is %v, each address alone %v", name, p, got, lost)
+			}
 		}
 	})
 }
