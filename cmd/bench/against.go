@@ -1,5 +1,5 @@
-// This file holds the drop path against that of another build, in one process and by
-// turns: on a busy machine two runs of the same program differ by more than a change does.
+// This file compares the drop path with that of another build, in one process and in turns: on a
+// busy machine two runs of the same program differ by more than a change costs.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// This file is what was promised: ratios within one run, and where they are read.
+// This file has the promises about speed: ratios within one run, and which cells they compare.
 package main
 
 import (

@@ -1,10 +1,10 @@
-// This file is part (c): what a listed client notices of a flood. One CPU has the server,
-// the packets that are let in and, before both, the flood and its dropping; the other has
-// the client. So no frame of the flood crosses CPUs, as those of a NIC would not; that they
-// are made there too is a cost that a NIC's do not have.
+// This file is part (c): how much a flood slows a listed client down. One CPU runs the flood and
+// its dropping, with the highest priority, the packets that are let in, and the server; the
+// other runs the client. So no frame of the flood crosses CPUs, as with a NIC. Unlike with a
+// NIC, the frames are also made on that CPU, which costs time.
 //
-// The client asks without a pause, and the flood goes on and off several times a round:
-// the machine's moods last for seconds, and both halves shall see the same.
+// The client sends requests without a pause, and the flood is switched on and off many times a
+// round: a machine is slower for seconds at a time, and both halves must see the same of it.
 package main
 
 import (
@@ -27,10 +27,10 @@ const (
 	clientRate = 500_000 // frames a second
 	burst      = 1024    // of them at once
 	workers    = 8
-	spells     = 50 // of a round, off and on in turn
-	spellTime  = 100 * time.Millisecond
-	settling   = 10 * time.Millisecond // at the begin of a spell; what ends then is left out
-	patience   = 50 * time.Millisecond // with a request, whose SYN was lost most likely
+	phases     = 50 // of a round: without and with the flood, in turn
+	phaseTime  = 100 * time.Millisecond
+	warmUp     = 10 * time.Millisecond // at the begin of a phase; requests that end then do not count
+	patience   = 50 * time.Millisecond // for a request; its SYN was probably lost
 
 	clientCPU, serverCPU = 0, 1 // which is also the flood's queue
 )
@@ -79,8 +79,7 @@ func client(rounds int) (s samples, err error) {
 	return s, nil
 }
 
-// newServed makes a lab with a filter and a server that listed clients may ask, and with
-// a flood.
+// newServed makes a lab with a filter, a server for listed clients, and a flood.
 func newServed(f filter, l *list) (c *contender, stop func(), err error) {
 	c = &contender{group: fmt.Sprint(l.n), name: f.name}
 	if c.lab, err = newLab(l.prefixes[:workers]...); err != nil {
@@ -99,8 +98,8 @@ func newServed(f filter, l *list) (c *contender, stop func(), err error) {
 	return c, stop, err
 }
 
-// underFlood lets the client run for a round while the flood goes on and off. It returns
-// what the client got in either half, and how many frames a second arrived while it was on.
+// underFlood runs the client for a round while the flood is switched on and off. It returns what
+// the client got without and with the flood, and how many frames a second arrived with it.
 func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answers, arrived float64, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -125,13 +124,13 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 	flooded := make(chan error, 1)
 	go func() { flooded <- f.pulse(serverCPU, burst, burst*time.Second/clientRate, &flooding, &over) }()
 	time.Sleep(500 * time.Millisecond) // the client has begun
-	var halves [2][]spell
+	var halves [2][]phase
 	before, err := f.arrived()
-	for i := range spells {
+	for i := range phases {
 		flooding.Store(i%2 == 1)
 		begin := time.Now()
-		time.Sleep(spellTime)
-		halves[i%2] = append(halves[i%2], spell{begin, time.Now()})
+		time.Sleep(phaseTime)
+		halves[i%2] = append(halves[i%2], phase{begin, time.Now()})
 	}
 	over.Store(true)
 	err = errors.Join(err, ask.Close(), command.Wait(), <-flooded)
@@ -146,24 +145,24 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 	if off = during(halves[0], requests); off.rate == 0 {
 		return off, on, 0, fmt.Errorf("not one of %d requests was answered without a flood", len(requests))
 	}
-	return off, during(halves[1], requests), float64(after-before) / (spells / 2 * spellTime).Seconds(), nil
+	return off, during(halves[1], requests), float64(after-before) / (phases / 2 * phaseTime).Seconds(), nil
 }
 
-// spell is a time of flood, or of none.
-type spell struct{ begin, end time.Time }
+// phase is a time with the flood, or without.
+type phase struct{ begin, end time.Time }
 
-// answers is what the client got in one half of a round.
+// answers is what the client got in the phases of one kind.
 type answers struct {
 	rate     float64 // requests answered a second
-	failures int     // of SYNs that were lost, most likely
+	failures int     // requests without an answer; their SYNs were probably lost
 	p99      float64 // ms, of those answered
 }
 
-func during(spells []spell, requests []request) (a answers) {
+func during(phases []phase, requests []request) (a answers) {
 	var took []time.Duration
 	var lasted time.Duration
-	for _, s := range spells {
-		s.begin = s.begin.Add(settling)
+	for _, s := range phases {
+		s.begin = s.begin.Add(warmUp)
 		lasted += s.end.Sub(s.begin)
 		for _, r := range requests {
 			switch {

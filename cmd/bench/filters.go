@@ -19,7 +19,7 @@ import (
 type remove func() error
 
 // filter drops SYNs to the port from sources that are not on the list, and counts them.
-// install returns what takes it away again; nothing where that goes with the lab.
+// install returns what removes it again, nil when closing the lab is enough.
 type filter struct {
 	name    string
 	install func(lab *netlab.Lab, l *list) (remove, error)

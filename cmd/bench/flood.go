@@ -54,8 +54,8 @@ func (f *flood) run(cpu int, duration time.Duration) (float64, error) {
 	return float64(after-before) / time.Since(start).Seconds(), err
 }
 
-// pulse sends a burst each period from this CPU while on says so, until over does. Like a
-// NIC's interrupt it goes before whatever else there is to do.
+// pulse sends a burst each period from this CPU while on is set, until over is. Like the interrupt
+// of a NIC it runs before everything else on the CPU.
 func (f *flood) pulse(cpu int, burst uint32, period time.Duration, on, over *atomic.Bool) error {
 	return f.from(cpu, func() error {
 		first := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
@@ -71,7 +71,7 @@ func (f *flood) pulse(cpu int, burst uint32, period time.Duration, on, over *ato
 			if wait := unix.NsecToTimespec(int64(time.Until(next.Add(period)))); wait.Nano() > 0 {
 				unix.Nanosleep(&wait, nil) // interrupted: a burst comes early
 			} else {
-				next = time.Now() // who is late does not catch up
+				next = time.Now() // a burst that is late is not made up for
 			}
 		}
 		return nil

@@ -13,10 +13,10 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netlab"
 )
 
-// The machine's moods change within a second, and time is accounted by what a timer
-// finds running every few ms: so a round floods every filter of a list often and briefly,
-// one after another, and what it measured is their sum. All others are compared with the
-// first two, which cost least and so are found running least: these take turns with each.
+// The speed of the machine changes within a second, and the kernel accounts time by what a timer
+// finds running every few milliseconds. So a round floods every filter of a list many times and
+// briefly, one after another, and adds up. The first two filters, with which all others are
+// compared, cost least and are found running least: they are measured again beside each other one.
 const (
 	partLive   = "live"
 	passes     = 4 // a round
@@ -32,7 +32,7 @@ type contender struct {
 	group, name string
 	lab         *netlab.Lab
 	flood       *flood
-	remove      remove // nil where that goes with the lab
+	remove      remove // nil when closing the lab is enough
 	spent       spent  // in this round
 }
 
@@ -124,8 +124,8 @@ func (c *contender) cost() float64 {
 	return float64(c.spent.ticks) * float64(tick) / float64(c.spent.packets)
 }
 
-// measure floods once, after a shorter flood that fetches from memory what the one of
-// another filter has pushed out: a real one does not begin anew six times a second.
+// measure floods once. A shorter flood before it fills the caches, which the flood of another
+// filter has emptied; a real flood does not begin six times a second.
 func (c *contender) measure() error {
 	const cpu = 0
 	whole := c.flood.repeat

@@ -27,7 +27,7 @@ const (
 func publish(rounds int) (s samples, err error) {
 	for _, n := range []int{100_000, 1_000_000} {
 		l, group := newList(n, false), fmt.Sprint(n)
-		before, err := settledMemory()
+		before, err := freedMemory()
 		if err != nil {
 			return nil, err
 		}
@@ -55,7 +55,7 @@ func publish(rounds int) (s samples, err error) {
 				return nil, err
 			}
 			took := time.Since(start)
-			after, err := settledMemory()
+			after, err := freedMemory()
 			if err != nil {
 				return nil, err
 			}
@@ -97,9 +97,9 @@ func bareTrie(prefixes []netip.Prefix) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
-// settledMemory is the kernel's memory for maps, in bytes, when it no longer shrinks:
-// tries are freed in the background.
-func settledMemory() (uint64, error) {
+// freedMemory returns the kernel's memory for maps in bytes, once it no longer shrinks: tries are
+// freed in the background.
+func freedMemory() (uint64, error) {
 	runtime.GC()
 	last, err := kernelMemory()
 	for range 20 {

@@ -12,7 +12,7 @@ import (
 )
 
 // sample is one measurement. Samples of one group and round were taken back to back,
-// so their ratio is one of programs and not of the machine's moods.
+// so their ratio is about the programs and not about the speed of the machine.
 type sample struct {
 	Round int     `json:"round"`
 	Group string  `json:"group"`
@@ -81,7 +81,7 @@ func (s samples) median(group, cell string) (float64, bool) {
 	return median(values)
 }
 
-// least is a cell's smallest value: that of the machine's quietest moment.
+// least is a cell's smallest value, from the moment when the machine did least else.
 func (s samples) least(group, cell string) float64 {
 	return slices.Min(slices.Collect(maps.Values(s.of(group, cell))))
 }

@@ -1,5 +1,5 @@
-// This file reads the kernel's own protocol counters, the witnesses of what got
-// past a filter.
+// This file reads the kernel's own protocol counters, which show what got past a
+// filter.
 
 package netlab
 

@@ -1,5 +1,5 @@
-// This file attacks a host: SYNs from ever new sources, as fast as one core
-// sends them, in numbers that are exact to the frame.
+// This file floods a host with SYNs from ever new sources, as fast as one core
+// sends them, and counts every frame.
 
 package netlab
 

@@ -150,8 +150,8 @@ func newLink(lab *Lab, ifname string, number int) *Link {
 
 func (k *Link) make() error {
 	host, wire := k.lab.Host, k.lab.Wire
-	// It gets its name when it is set up, as from udev: who waits for the name then finds
-	// what it is going to be.
+	// It gets its name once it is set up, as from udev, so that who waits for the name finds
+	// a complete interface.
 	const unnamed = "unnamed"
 	pair := netlink.NewVeth(netlink.LinkAttrs{Name: unnamed, HardwareAddr: k.HostMAC})
 	pair.PeerName, pair.PeerHardwareAddr = k.Name, k.WireMAC

@@ -1,6 +1,6 @@
-// Package liveflood floods the host of a lab as nothing else can: the kernel makes the
-// frames, in a live test run of a program that gives each a source, a port and a sequence
-// number of its own. A million a second and more, of IPv4.
+// Package liveflood floods the host of a lab with a million SYNs a second and more, of IPv4: the
+// kernel makes the frames, in a live test run of a program that gives each one a source, a port
+// and a sequence number of its own. For tests and for the benchmark.
 package liveflood
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netlab"
 )
 
-// Table is how many bytes of sources a flood has: addresses of 4 bytes, in network byte
-// order, which it takes one after another and then anew.
+// Table is the size in bytes of a flood's sources: addresses of 4 bytes in network byte order,
+// which it uses one after another and then from the beginning again.
 const Table = 1 << 22
 
 const (
@@ -70,9 +70,9 @@ func New(lab *netlab.Lab, port uint16, sources []byte) (*Flood, error) {
 	return f, nil
 }
 
-// hold attaches the program where nothing comes by. The kernel keeps a list of XDP programs
-// in use; to get into it and out again takes a test run 16 ms, and this one is in it. Not
-// in generic mode: that has a price for every packet of the machine.
+// hold attaches the program to a device without traffic. The kernel keeps a list of XDP programs
+// in use, and a test run of a program that is not in it takes 16 ms to enter and leave. It is
+// not attached in generic mode, which would cost time for every packet of the machine.
 func (f *Flood) hold() error {
 	const spare = "spare0"
 	add := f.lab.Wire.Command(context.Background(), "ip", "link", "add", spare, "type", "veth", "peer", "name", "spare1")
