@@ -150,16 +150,16 @@ const mostOpen = 20
 
 // subject is the one argument of commands about PREFIX|OWNER. An owner may be called
 // like an address, and never like a prefix: who writes an address means that.
-func (c *call) subject() (api.Subject, error) {
+func (c *call) subject() (policy.Subject, error) {
 	name := c.flags.Command.Name
 	if c.flags.NArg() != 1 {
-		return api.Subject{}, &policy.InputError{What: name + " needs one prefix or owner", Hint: "xdpallow " + name + " acme"}
+		return policy.Subject{}, &policy.InputError{What: name + " needs one prefix or owner", Hint: "xdpallow " + name + " acme"}
 	}
 	arg := c.flags.Args().First()
 	if _, err := netip.ParseAddr(arg); err == nil || strings.ContainsAny(arg, "/:%*") {
 		prefix, warning, err := policy.ParsePrefix(arg)
 		if err != nil {
-			return api.Subject{}, c.corrected(arg, err, func(prefixes []string) string {
+			return policy.Subject{}, c.corrected(arg, err, func(prefixes []string) string {
 				var commands []string
 				for _, p := range prefixes { // one subject a command
 					commands = append(commands, c.insteadOf(arg, p))
@@ -168,9 +168,9 @@ func (c *call) subject() (api.Subject, error) {
 			})
 		}
 		c.warnOfPrefix(arg, prefix, warning)
-		return api.Subject{Prefix: prefix}, nil
+		return policy.Subject{Prefix: prefix}, nil
 	}
-	return api.Subject{Owner: arg}, c.owner(arg)
+	return policy.Subject{Owner: arg}, c.owner(arg)
 }
 
 // owner tells what is wrong with the name of an owner that stands as an argument.

@@ -62,19 +62,6 @@ type Whose struct {
 	Owner  string       `json:"owner"`
 }
 
-// Subject names a prefix or an owner; the other one is zero.
-type Subject struct {
-	Prefix netip.Prefix `json:"prefix"`
-	Owner  string       `json:"owner"`
-}
-
-func (s Subject) String() string {
-	if s.Owner != "" {
-		return s.Owner
-	}
-	return s.Prefix.String()
-}
-
 // SuspendResult says what a suspension or its end came to.
 type SuspendResult struct {
 	Generation uint64      `json:"generation"`

@@ -102,7 +102,7 @@ type DetachRequest struct {
 // SuspendRequest stops a prefix with all that lies in it, or an owner; or lets it in
 // again.
 type SuspendRequest struct {
-	Subject
+	policy.Subject
 	Cut    bool   `json:"cut"` // end open connections, too
 	DryRun bool   `json:"dry_run,omitempty"`
 	Seen   string `json:"seen,omitempty"` // as of RemoveRequest
@@ -121,7 +121,7 @@ type LimitRequest struct {
 
 // CutRequest ends the open connections of a prefix or an owner.
 type CutRequest struct {
-	Subject
+	policy.Subject
 	AllowAny bool `json:"allow_any,omitempty"` // of a prefix wider than /8, or /19 for IPv6
 
 	Sessions []policy.Peer `json:"sessions,omitempty"` // of the caller, see Sessions

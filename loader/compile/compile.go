@@ -8,7 +8,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -123,7 +122,7 @@ func (c *Compiler) Same(tables *maps.Tables, d desired.State) (bool, error) {
 
 // OwnerRule is what o says in the kernel for an owner.
 func OwnerRule(o desired.Overrides, owner string) maps.Owner {
-	_, suspended := o.Suspensions[store.Subject{Owner: owner}]
+	_, suspended := o.Suspensions[policy.Subject{Owner: owner}]
 	limit := o.Limits[owner]
 	return maps.Owner{Suspended: suspended, Limit: maps.Limit{PerSecond: limit.PerSecond, Burst: limit.Burst}}
 }

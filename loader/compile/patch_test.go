@@ -30,7 +30,7 @@ func TestSuspensionIsOneWord(t *testing.T) {
 	for i := range 1000 {
 		claims = append(claims, policy.Claim{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}), 32), Owner: "acme"})
 	}
-	suspend := desired.Edit{Overrides: desired.OverridesEdit{Suspend: []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Unnoted: true}}}}
+	suspend := desired.Edit{Overrides: desired.OverridesEdit{Suspend: []store.Suspension{{Subject: policy.Subject{Owner: "acme"}, Unnoted: true}}}}
 	for _, around := range []string{"", "initech"} {
 		all := slices.Clone(claims)
 		if around != "" {

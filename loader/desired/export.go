@@ -103,7 +103,7 @@ type Exported struct {
 // ReadExport reads what Export wrote, or somebody in its place: of a suspension only the
 // subject is needed. Errors are as of policy.ParseList.
 func ReadExport(name, text string) (Exported, error) {
-	x := Exported{Overrides: Overrides{map[store.Subject]store.Suspension{}, map[string]store.Limit{}}}
+	x := Exported{Overrides: Overrides{map[policy.Subject]store.Suspension{}, map[string]store.Limit{}}}
 	want := map[string]string{} // how many prefixes an owner's suspension says it holds
 	take := func(d policy.Directive) error {
 		switch d.Words[0] {
@@ -188,17 +188,17 @@ func (x Exported) takeSuspension(d policy.Directive) error {
 }
 
 // parseSubject reads an owner or a prefix, as commands do.
-func parseSubject(text string) (store.Subject, error) {
+func parseSubject(text string) (policy.Subject, error) {
 	if _, err := netip.ParseAddr(text); err == nil || strings.ContainsAny(text, "/:%") {
 		prefix, _, err := policy.ParsePrefix(text)
-		return store.Subject{Prefix: prefix}, err
+		return policy.Subject{Prefix: prefix}, err
 	}
-	return store.Subject{Owner: text}, policy.ParseName("owner", text)
+	return policy.Subject{Owner: text}, policy.ParseName("owner", text)
 }
 
 // takeHeld takes one prefix over that a suspension of an owner holds, or leaves alone.
 func (x Exported) takeHeld(d policy.Directive) error {
-	subject := store.Subject{Owner: d.Words[1]}
+	subject := policy.Subject{Owner: d.Words[1]}
 	s, found := x.Suspensions[subject]
 	if !found || s.Unnoted {
 		return &policy.InputError{What: fmt.Sprintf("no line above is: suspend %s held=…", subject)}

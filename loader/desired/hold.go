@@ -49,7 +49,7 @@ func (d State) hold(old State, plan policy.Plan, now time.Time) State {
 // SuspendedSince are the suspensions of d that old did not have so, and those that edit
 // names: what is to be recorded of the change from old to d.
 func (d State) SuspendedSince(old State, edit Edit) (all []store.Suspension) {
-	named := map[store.Subject]bool{}
+	named := map[policy.Subject]bool{}
 	for _, s := range edit.Overrides.Suspend {
 		named[s.Subject] = true
 	}

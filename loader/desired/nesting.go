@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 const (
@@ -132,7 +131,7 @@ func summed[T any](lines []string, some []T, one func(T) string, many func(first
 // stopping says what stops e, since when and why.
 func (d State) stopping(e *policy.Entry) string {
 	prefix, owner := d.Policy.SuspendedBy(e)
-	subject := store.Subject{Prefix: prefix, Owner: owner}
+	subject := policy.Subject{Prefix: prefix, Owner: owner}
 	s := d.Suspensions[subject]
 	text := fmt.Sprintf("%s is suspended since %s by uid %d", subject, s.Time.UTC().Format(time.RFC3339), s.UID)
 	if s.Reason != "" {

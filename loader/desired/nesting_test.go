@@ -25,7 +25,7 @@ func TestNestingIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := Edit{Overrides: OverridesEdit{Suspend: []store.Suspension{{
-		Subject: store.Subject{Owner: "acme"}, Reason: "OPS-1", Time: time.Unix(0, 0), Unnoted: true,
+		Subject: policy.Subject{Owner: "acme"}, Reason: "OPS-1", Time: time.Unix(0, 0), Unnoted: true,
 	}}}}
 	stopped, _, err := start.Apply(stop, now, 0)
 	if err != nil {

@@ -19,13 +19,13 @@ import (
 // Overrides are what is said of prefixes and owners, whoever lists them. They do not
 // change: an edit makes others.
 type Overrides struct {
-	Suspensions map[store.Subject]store.Suspension
+	Suspensions map[policy.Subject]store.Suspension
 	Limits      map[string]store.Limit
 }
 
 // OverridesEdit is what an edit does to overrides, first what it takes back.
 type OverridesEdit struct {
-	Resume  []store.Subject
+	Resume  []policy.Subject
 	Suspend []store.Suspension
 	Unlimit []string
 	Limit   []store.Limit
@@ -62,7 +62,7 @@ func (o Overrides) After(by OverridesEdit) Overrides {
 	}
 	o = Overrides{maps.Clone(o.Suspensions), maps.Clone(o.Limits)}
 	if o.Suspensions == nil {
-		o.Suspensions = map[store.Subject]store.Suspension{}
+		o.Suspensions = map[policy.Subject]store.Suspension{}
 	}
 	if o.Limits == nil {
 		o.Limits = map[string]store.Limit{}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
@@ -18,7 +17,7 @@ import (
 type Picked func(source netip.Addr, entry *policy.Entry) bool
 
 // Belonging is Picked, in any state, for all that belongs to s.
-func Belonging(s api.Subject) func(policy.State) Picked {
+func Belonging(s policy.Subject) func(policy.State) Picked {
 	return func(state policy.State) Picked {
 		return func(source netip.Addr, entry *policy.Entry) bool {
 			if s.Owner == "" {

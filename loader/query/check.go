@@ -9,7 +9,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // This file says what happens to a source and why.
@@ -86,7 +85,7 @@ func (v *View) whose(e *policy.Entry) (countsFor string, by *api.Suspension) {
 		countsFor = owner
 	}
 	prefix, owner := v.Policy.SuspendedBy(e)
-	if s, found := v.Suspensions[store.Subject{Prefix: prefix, Owner: owner}]; found {
+	if s, found := v.Suspensions[policy.Subject{Prefix: prefix, Owner: owner}]; found {
 		one := SuspensionOf(s)
 		by = &one
 	}

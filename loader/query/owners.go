@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // This file reports owners.
@@ -30,7 +30,7 @@ func (v *View) Owners(prefixes map[string]int) (api.Owners, error) {
 		if !use.LastSeen.IsZero() {
 			o.LastSeen = &use.LastSeen
 		}
-		if by, found := v.Suspensions[store.Subject{Owner: name}]; found {
+		if by, found := v.Suspensions[policy.Subject{Owner: name}]; found {
 			one := SuspensionOf(by)
 			o.Suspended = &one
 		}

@@ -14,7 +14,6 @@ type (
 	LimitResult     = api.LimitResult
 	Owner           = api.Owner
 	Owners          = api.Owners
-	Subject         = api.Subject
 	SuspendResult   = api.SuspendResult
 	Suspension      = api.Suspension
 	Whose           = api.Whose

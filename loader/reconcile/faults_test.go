@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -53,8 +54,8 @@ func newFaulty(t *testing.T) *faulty {
 	f.close()
 	f.older = f.files()
 	f.open()
-	f.must(f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}}))
-	f.must(f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: netip.MustParsePrefix("198.51.100.7/32")}}))
+	f.must(f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: "acme"}}))
+	f.must(f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Prefix: netip.MustParsePrefix("198.51.100.7/32")}}))
 	f.must(f.engine.Limit(context.Background(), reconcile.Caller{}, reconcile.LimitRequest{Owner: "globex", Limit: reconcile.Limit{PerSecond: 7}}))
 	f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"192.0.2.2"}, Owner: "globex"}))
 	f.must(f.engine.Remove(context.Background(), reconcile.Caller{}, reconcile.RemoveRequest{Prefixes: []string{"192.0.2.9"}}))
@@ -219,7 +220,7 @@ func (f *faulty) goesOn(what string) {
 			return err
 		},
 		func() error {
-			_, err := f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "globex"}})
+			_, err := f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: "globex"}})
 			return err
 		},
 	}

@@ -161,9 +161,9 @@ func nestedPrefix(dice *rand.Rand) netip.Prefix {
 func (n *nested) change() {
 	n.Helper()
 	p, owner := nestedPrefix(n.dice), []string{"acme", "globex", "initech"}[n.dice.IntN(3)]
-	subject := reconcile.Subject{Prefix: p}
+	subject := policy.Subject{Prefix: p}
 	if n.dice.IntN(4) == 0 {
-		subject = reconcile.Subject{Owner: owner}
+		subject = policy.Subject{Owner: owner}
 	}
 	var err error
 	var generation uint64
@@ -203,11 +203,11 @@ func (n *nested) change() {
 		generation = result.Generation
 	case 7, 8, 9:
 		for stopped := range n.now.stopped {
-			subject = reconcile.Subject{Prefix: stopped}
+			subject = policy.Subject{Prefix: stopped}
 			break
 		}
 		if n.dice.IntN(2) == 0 {
-			subject = reconcile.Subject{Owner: owner}
+			subject = policy.Subject{Owner: owner}
 		}
 		var result reconcile.SuspendResult
 		if result, err = n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: subject}); err == nil {
@@ -229,7 +229,7 @@ func (n *nested) change() {
 	n.models[generation] = n.now.hold(n.T, n.options.Services)
 }
 
-func (n *nested) stopped(s reconcile.Subject, yes bool) {
+func (n *nested) stopped(s policy.Subject, yes bool) {
 	switch {
 	case s.Owner != "" && yes:
 		state := n.now.hold(n.T, n.options.Services).State

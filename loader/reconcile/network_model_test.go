@@ -6,7 +6,7 @@ import (
 	"maps"
 	"net/netip"
 
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // labels are prefixes and the owners that one origin gives them, "" for none.
@@ -163,7 +163,7 @@ func (m networkModel) follow(before networkModel) {
 }
 
 // setAside has m say of s what next says.
-func (m networkModel) setAside(s reconcile.Subject, next networkModel) {
+func (m networkModel) setAside(s policy.Subject, next networkModel) {
 	if s.Owner == "" {
 		delete(m.hosts, s.Prefix)
 		if next.hosts[s.Prefix] {

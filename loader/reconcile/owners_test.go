@@ -81,8 +81,8 @@ func TestManyOwners(t *testing.T) {
 	last := maps.MaxOwners - 2
 	g.opens("198.18.0.7")
 	g.opens("198.18.0.8")
-	labtest.Must(g.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: fmt.Sprint("o-", last)}}))(t)
-	labtest.Must(g.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "o-9"}}))(t)
+	labtest.Must(g.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: fmt.Sprint("o-", last)}}))(t)
+	labtest.Must(g.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: "o-9"}}))(t)
 	g.opens(fmt.Sprintf("198.18.%d.%d", last>>8, last&255))
 	g.counts("o-7", 1, 0)
 	g.counts("o-8", 1, 0)

@@ -52,7 +52,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	}
 	before, again := e.view.Suspensions[subject]
 	if !again {
-		if err := e.touches(r.Subject); err != nil {
+		if err := e.touches(subject); err != nil {
 			return SuspendResult{}, err
 		}
 	}
@@ -79,7 +79,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if err != nil {
 		return SuspendResult{}, err
 	}
-	result := e.suspendResult(r.Subject, subject)
+	result := e.suspendResult(subject)
 	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
 	result.Open = openWithin(o.next, r.Owner)
 	result.Warnings = e.view.Passing(subject.String(), compile.Boottime())
@@ -102,34 +102,34 @@ func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (Suspe
 	}
 	if _, found := e.view.Suspensions[subject]; !found {
 		what, hint := fmt.Sprintf("%s is not suspended", subject), "xdpallow status"
-		if stops := e.stoppedBy(r.Subject); len(stops) > 0 {
+		if stops := e.stoppedBy(subject); len(stops) > 0 {
 			what, hint = fmt.Sprintf("%s is suspended by %s", subject, stops[0]), "xdpallow resume "+stops[0]
 		}
 		return SuspendResult{}, &policy.Refused{What: what, Hint: hint}
 	}
-	_, err = e.make(change{by: by, command: "resume", edit: desired.Edit{Overrides: desired.OverridesEdit{Resume: []store.Subject{subject}}}})
+	_, err = e.make(change{by: by, command: "resume", edit: desired.Edit{Overrides: desired.OverridesEdit{Resume: []policy.Subject{subject}}}})
 	if err != nil {
 		return SuspendResult{}, err
 	}
-	result := e.suspendResult(r.Subject, subject)
+	result := e.suspendResult(subject)
 	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), attributes(by)...)
 	return result, nil
 }
 
-// requestedSubject is s for the store, or what is wrong with it.
-func requestedSubject(s Subject) (store.Subject, error) {
+// requestedSubject returns s with a canonical prefix, or an *InputError.
+func requestedSubject(s policy.Subject) (policy.Subject, error) {
 	if s.Owner == "" && s.Prefix.IsValid() {
 		prefix, _, err := policy.ParsePrefix(s.Prefix.String())
-		return store.Subject{Prefix: prefix}, err
+		return policy.Subject{Prefix: prefix}, err
 	}
 	if s.Prefix.IsValid() {
-		return store.Subject{}, &policy.InputError{What: fmt.Sprintf("%s and %s are two", s.Prefix, s.Owner)}
+		return policy.Subject{}, &policy.InputError{What: fmt.Sprintf("%s and %s are two", s.Prefix, s.Owner)}
 	}
-	return store.Subject{Owner: s.Owner}, policy.ParseName("owner", s.Owner)
+	return policy.Subject{Owner: s.Owner}, policy.ParseName("owner", s.Owner)
 }
 
 // touches refuses a subject that nobody who is listed belongs to: it was mistyped.
-func (e *Engine) touches(s Subject) error {
+func (e *Engine) touches(s policy.Subject) error {
 	if s.Owner != "" {
 		return e.knows(s.Owner)
 	}
@@ -154,7 +154,7 @@ func (e *Engine) knows(owner string) error {
 }
 
 // stoppedBy are the names by which s is stopped beside its own.
-func (e *Engine) stoppedBy(s Subject) []string {
+func (e *Engine) stoppedBy(s policy.Subject) []string {
 	names := []string{}
 	if s.Owner != "" {
 		return names
@@ -178,9 +178,9 @@ func (e *Engine) stoppedBy(s Subject) []string {
 }
 
 // suspendResult tells what holds for a subject now.
-func (e *Engine) suspendResult(s Subject, subject store.Subject) SuspendResult {
-	r := SuspendResult{Generation: e.view.gate.Tables.Generation(), Subject: subject.String(), Still: e.stoppedBy(s)}
-	if by, found := e.view.Suspensions[subject]; found {
+func (e *Engine) suspendResult(s policy.Subject) SuspendResult {
+	r := SuspendResult{Generation: e.view.gate.Tables.Generation(), Subject: s.String(), Still: e.stoppedBy(s)}
+	if by, found := e.view.Suspensions[s]; found {
 		one := query.SuspensionOf(by)
 		r.Suspended = &one
 	}

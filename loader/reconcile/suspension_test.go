@@ -99,9 +99,9 @@ func (n *network) begin() {
 	base := labels{netip.MustParsePrefix("10.0.0.0/32"): "acme-0", spare: "initech"}
 	labtest.Must(n.engine.Replace(background, reconcile.Caller{}, reconcile.ReplaceRequest{Name: "base", Text: linesOf(base), ForceShrink: true}))(n.T)
 	for _, s := range labtest.Must(n.engine.Status(background))(n.T).Suspended {
-		subject := reconcile.Subject{Owner: s.Subject}
+		subject := policy.Subject{Owner: s.Subject}
 		if p, err := netip.ParsePrefix(s.Subject); err == nil {
-			subject = reconcile.Subject{Prefix: p}
+			subject = policy.Subject{Prefix: p}
 		}
 		labtest.Must(n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: subject}))(n.T)
 	}
@@ -136,7 +136,7 @@ func (n *network) step(t *rapid.T) {
 	}
 	verb := rapid.SampledFrom(verbs).Draw(t, "verb")
 	var err error
-	var aside reconcile.Subject // whom a suspension or its end is about
+	var aside policy.Subject // whom a suspension or its end is about
 	waited := n.waits
 	switch verb {
 	case "add":
@@ -169,24 +169,24 @@ func (n *network) step(t *rapid.T) {
 			n.waits = false
 		}
 	case "suspend", "nested":
-		subject := reconcile.Subject{Owner: rapid.SampledFrom([]string{"acme", "globex"}).Draw(t, "owner")}
+		subject := policy.Subject{Owner: rapid.SampledFrom([]string{"acme", "globex"}).Draw(t, "owner")}
 		_, err = n.engine.Suspend(background, who, reconcile.SuspendRequest{Subject: subject, Nested: verb == "nested"})
 		next.suspend(subject.Owner, verb == "nested")
 		aside = subject
 	case "resume":
 		owner := oneOf(t, "owner", next.owners)
-		aside = reconcile.Subject{Owner: owner}
-		_, err = n.engine.Resume(background, who, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: owner}})
+		aside = policy.Subject{Owner: owner}
+		_, err = n.engine.Resume(background, who, reconcile.SuspendRequest{Subject: policy.Subject{Owner: owner}})
 		delete(next.owners, owner)
 	case "stop":
 		p := networkPrefix.Draw(t, "prefix")
-		_, err = n.engine.Suspend(background, who, reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: p}})
+		_, err = n.engine.Suspend(background, who, reconcile.SuspendRequest{Subject: policy.Subject{Prefix: p}})
 		next.hosts[p] = true
-		aside = reconcile.Subject{Prefix: p}
+		aside = policy.Subject{Prefix: p}
 	case "free":
 		p := oneOf(t, "prefix", next.hosts)
-		aside = reconcile.Subject{Prefix: p}
-		_, err = n.engine.Resume(background, who, reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: p}})
+		aside = policy.Subject{Prefix: p}
+		_, err = n.engine.Resume(background, who, reconcile.SuspendRequest{Subject: policy.Subject{Prefix: p}})
 		delete(next.hosts, p)
 	case "rollback":
 		if n.last == nil {
@@ -211,7 +211,7 @@ func (n *network) step(t *rapid.T) {
 	n.made[verb]++
 	next.follow(n.now)
 	switch {
-	case aside != reconcile.Subject{} && waited:
+	case aside != policy.Subject{} && waited:
 		n.made["aside"]++
 		n.last.setAside(aside, next)
 	case waited && slices.Contains([]string{"add", "remove", "replace", "file", "wait"}, verb):
@@ -323,7 +323,7 @@ func TestSuspensionOfAnOldRelease(t *testing.T) {
 	put("acme")
 	again(func(kept *store.Store) error {
 		return kept.Apply(store.Change{
-			Suspend:    []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Reason: "unpaid", Unnoted: true}},
+			Suspend:    []store.Suspension{{Subject: policy.Subject{Owner: "acme"}, Reason: "unpaid", Unnoted: true}},
 			Generation: labtest.Must(kept.Generation())(t) + 1,
 		})
 	})
@@ -341,6 +341,6 @@ func TestSuspensionOfAnOldRelease(t *testing.T) {
 	labtest.Must(n.engine.Rollback(background, reconcile.Caller{}, reconcile.RollbackRequest{ForceShrink: true}))(t)
 	says("rolled back", "suspended")
 	put("globex")
-	labtest.Must(n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Owner: "acme"}}))(t)
+	labtest.Must(n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: "acme"}}))(t)
 	says("resumed", "listed")
 }

@@ -32,7 +32,7 @@ func (n *network) take(t *rapid.T, stopped bool, changes int) {
 	n.begin()
 	if stopped {
 		host := netip.MustParsePrefix("10.0.0.0/32")
-		labtest.Must(n.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: reconcile.Subject{Prefix: host}}))(n.T)
+		labtest.Must(n.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Prefix: host}}))(n.T)
 		n.now.hosts[host] = true
 	}
 	for range changes {

@@ -20,13 +20,13 @@ import (
 // Change is what becomes durable together. Each change that is more than Meta has a serial
 // number, by which the database and the list know which of them is older.
 type Change struct {
-	Delete     []netip.Prefix // a prefix that is not there is no error
-	Put        []policy.Claim // after Delete; one a prefix, the last wins
-	Resume     []Subject      // as Delete
-	Suspend    []Suspension   // as Put
-	Unlimit    []string       // owners; as Delete
-	Limit      []Limit        // as Put
-	Generation uint64         // 0 leaves it
+	Delete     []netip.Prefix   // a prefix that is not there is no error
+	Put        []policy.Claim   // after Delete; one a prefix, the last wins
+	Resume     []policy.Subject // as Delete
+	Suspend    []Suspension     // as Put
+	Unlimit    []string         // owners; as Delete
+	Limit      []Limit          // as Put
+	Generation uint64           // 0 leaves it
 
 	Log     *Record  // for the change log; nil is no change that anybody made
 	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer

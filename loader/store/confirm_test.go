@@ -51,13 +51,13 @@ func confirmed(round uint64) bool { return round%2 == 0 }
 func replacement(round uint64) Change {
 	change := Change{
 		Put:     []policy.Claim{roundClaim(round, 1), roundClaim(round, 2)},
-		Suspend: []Suspension{{Subject: Subject{Owner: fmt.Sprint("o", round)}, Reason: "unpaid", Time: time.Unix(1, 0).UTC()}},
+		Suspend: []Suspension{{Subject: policy.Subject{Owner: fmt.Sprint("o", round)}, Reason: "unpaid", Time: time.Unix(1, 0).UTC()}},
 		Limit:   []Limit{{Owner: "acme", PerSecond: float64(round) + 1, Burst: 4}},
 		Confirm: &Confirm{Command: fmt.Sprint(round)},
 	}
 	if last := round - 2 + round%2; round > 0 {
 		change.Delete = []netip.Prefix{roundClaim(last, 1).Prefix, roundClaim(last, 2).Prefix, roundClaim(last, 9).Prefix}
-		change.Resume = []Subject{{Owner: fmt.Sprint("o", last)}}
+		change.Resume = []policy.Subject{{Owner: fmt.Sprint("o", last)}}
 	}
 	return change
 }

@@ -19,22 +19,9 @@ var (
 	bucketLimits    = []byte("limits.2")    // owner: record
 )
 
-// Subject is whom a suspension is about: either a prefix or an owner.
-type Subject struct {
-	Prefix netip.Prefix // canonical
-	Owner  string
-}
-
-func (s Subject) String() string {
-	if s.Owner != "" {
-		return s.Owner
-	}
-	return s.Prefix.String()
-}
-
 // Suspension stops a subject, whoever lists it.
 type Suspension struct {
-	Subject
+	policy.Subject
 	Reason string // as a note
 	Time   time.Time
 	UID    uint32
@@ -67,9 +54,9 @@ const (
 	limitSize         = 1 + 8 + 4
 )
 
-// key is that of a claim for a prefix, and for an owner the name, which begins
-// with no family.
-func (s Subject) key() ([]byte, error) {
+// subjectKey returns for a prefix the key of its claim, and for an owner its name, which never
+// begins as a prefix does.
+func subjectKey(s policy.Subject) ([]byte, error) {
 	switch {
 	case s.Owner == "":
 		return appendKey(nil, s.Prefix), checkPrefix(s.Prefix)
@@ -79,7 +66,7 @@ func (s Subject) key() ([]byte, error) {
 	return []byte(s.Owner), policy.ParseName("owner", s.Owner)
 }
 
-func parseSubject(key []byte) (s Subject, err error) {
+func parseSubject(key []byte) (s policy.Subject, err error) {
 	if len(key) > 0 && (key[0] == family4 || key[0] == family6) {
 		s.Prefix, err = parseKey(key)
 		return s, err
@@ -90,14 +77,14 @@ func parseSubject(key []byte) (s Subject, err error) {
 
 func encodeSuspensions(change Change) (writes []write, err error) {
 	for _, subject := range change.Resume {
-		key, err := subject.key()
+		key, err := subjectKey(subject)
 		if err != nil {
 			return nil, fmt.Errorf("resume: %w", err)
 		}
 		writes = append(writes, write{key: key})
 	}
 	for _, s := range change.Suspend {
-		key, err := s.key()
+		key, err := subjectKey(s.Subject)
 		if err == nil {
 			err = policy.StoredNote(s.Reason)
 		}

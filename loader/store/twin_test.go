@@ -41,12 +41,12 @@ func twins(t *testing.T, dir string) (files map[string][]byte, said string) {
 	s := mustOpen(t, dir)
 	first := roundClaim(1, 1)
 	mustApply(t, s, Change{Put: []policy.Claim{first}, Generation: 1, Log: &Record{Command: "run"}, List: declaredBy(1, first), Whole: true})
-	mustApply(t, s, Change{Suspend: []Suspension{{Subject: Subject{Owner: "acme"}, Reason: "stolen", Time: time.Unix(9, 0).UTC()}}, Generation: 2})
+	mustApply(t, s, Change{Suspend: []Suspension{{Subject: policy.Subject{Owner: "acme"}, Reason: "stolen", Time: time.Unix(9, 0).UTC()}}, Generation: 2})
 	mustApply(t, s, Change{Put: []policy.Claim{roundClaim(2, 1), roundClaim(2, 2)}, Generation: 3, Log: &Record{Command: "add"}, Meta: map[string][]byte{"for/10.0.0.0/8": []byte("x")}})
 	mustSave(t, s, declaredBy(3, roundClaim(1, 1), roundClaim(2, 1), roundClaim(2, 2))())
 	mustApply(t, s, Change{Limit: []Limit{{Owner: "acme", PerSecond: 7, Burst: 9}}, Generation: 4})
 	mustApply(t, s, Change{Delete: []netip.Prefix{roundClaim(2, 2).Prefix}, Generation: 5, Log: &Record{Command: "remove"}})
-	mustApply(t, s, Change{Suspend: []Suspension{{Subject: Subject{Prefix: netip.MustParsePrefix("10.0.0.0/8")}}}, Generation: 6, Confirm: &Confirm{Command: "replace"}})
+	mustApply(t, s, Change{Suspend: []Suspension{{Subject: policy.Subject{Prefix: netip.MustParsePrefix("10.0.0.0/8")}}}, Generation: 6, Confirm: &Confirm{Command: "replace"}})
 	said = says(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func TestOlderCopy(t *testing.T) {
 	older := read(t, dir)
 	s = mustOpen(t, dir)
 	mustApply(t, s, Change{Delete: []netip.Prefix{first.Prefix}, Generation: 2})
-	mustApply(t, s, Change{Suspend: []Suspension{{Subject: Subject{Owner: "acme"}}}, Generation: 3})
+	mustApply(t, s, Change{Suspend: []Suspension{{Subject: policy.Subject{Owner: "acme"}}}, Generation: 3})
 	said := says(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

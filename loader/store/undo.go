@@ -35,7 +35,7 @@ type Undo struct {
 
 	Delete  []netip.Prefix
 	Put     []policy.Claim // with the creation times that they had
-	Resume  []Subject
+	Resume  []policy.Subject
 	Suspend []Suspension
 	Unlimit []string // owners
 	Limit   []Limit

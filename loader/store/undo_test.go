@@ -24,11 +24,11 @@ import (
 var (
 	genOwner   = rapid.SampledFrom([]string{"acme", "4", "6", "zeta-1.example"})
 	genNear    = rapid.SampledFrom([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("2001:db8::/48")})
-	genSubject = rapid.Custom(func(t *rapid.T) Subject {
+	genSubject = rapid.Custom(func(t *rapid.T) policy.Subject {
 		if rapid.Bool().Draw(t, "by owner") {
-			return Subject{Owner: genOwner.Draw(t, "owner")}
+			return policy.Subject{Owner: genOwner.Draw(t, "owner")}
 		}
-		return Subject{Prefix: genNear.Draw(t, "prefix")}
+		return policy.Subject{Prefix: genNear.Draw(t, "prefix")}
 	})
 	genSuspension = rapid.Custom(func(t *rapid.T) Suspension {
 		s := Suspension{
@@ -127,7 +127,7 @@ func TestSuspensionsAndLimitsAgainstMap(t *testing.T) {
 			rt.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		suspended, limits := map[Subject]Suspension{}, map[string]Limit{}
+		suspended, limits := map[policy.Subject]Suspension{}, map[string]Limit{}
 		for range rapid.IntRange(1, 4).Draw(rt, "changes") {
 			change := genChange(rt)
 			for _, subject := range change.Resume {
@@ -177,10 +177,10 @@ func TestSuspensionsAndLimitsRefuse(t *testing.T) {
 	prefix := netip.MustParsePrefix("10.0.0.0/8")
 	for name, change := range map[string]Change{
 		"nobody":        {Suspend: []Suspension{{}}},
-		"two subjects":  {Suspend: []Suspension{{Subject: Subject{Prefix: prefix, Owner: "acme"}}}},
-		"host bits":     {Resume: []Subject{{Prefix: netip.MustParsePrefix("10.0.0.1/8")}}},
-		"owner":         {Suspend: []Suspension{{Subject: Subject{Owner: "\x04cme"}}}},
-		"reason":        {Suspend: []Suspension{{Subject: Subject{Owner: "acme"}, Reason: "two\nlines"}}},
+		"two subjects":  {Suspend: []Suspension{{Subject: policy.Subject{Prefix: prefix, Owner: "acme"}}}},
+		"host bits":     {Resume: []policy.Subject{{Prefix: netip.MustParsePrefix("10.0.0.1/8")}}},
+		"owner":         {Suspend: []Suspension{{Subject: policy.Subject{Owner: "\x04cme"}}}},
+		"reason":        {Suspend: []Suspension{{Subject: policy.Subject{Owner: "acme"}, Reason: "two\nlines"}}},
 		"no owner":      {Limit: []Limit{{PerSecond: 1}}},
 		"unlimit":       {Unlimit: []string{""}},
 		"no rate":       {Limit: []Limit{{Owner: "acme"}}},
@@ -203,7 +203,7 @@ func TestSuspensionsAndLimitsRefuse(t *testing.T) {
 func TestSmallRecordsRefuseWhatTheyDoNotKnow(t *testing.T) {
 	suspension := encodeSuspension(Suspension{Time: time.Unix(1, 0)})
 	hold := encodeSuspension(Suspension{
-		Subject: Subject{Owner: "acme"}, Time: time.Unix(1, 0), Nested: true,
+		Subject: policy.Subject{Owner: "acme"}, Time: time.Unix(1, 0), Nested: true,
 		Held:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
 		Stays: []policy.Stay{{Prefix: netip.MustParsePrefix("10.1.0.0/16"), Owner: "globex"}},
 	})
@@ -291,7 +291,7 @@ func TestUndoIsKept(t *testing.T) {
 // What is set aside is taken back by no rollback, neither of what waited meanwhile nor of
 // what is made after it; what waits is taken back all the same.
 func TestAside(t *testing.T) {
-	acme, globex := Subject{Owner: "acme"}, Subject{Owner: "globex"}
+	acme, globex := policy.Subject{Owner: "acme"}, policy.Subject{Owner: "globex"}
 	claim := policy.Claim{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Origin: policy.OriginCLI}
 	s := mustOpen(t, t.TempDir())
 	apply := func(change Change) {

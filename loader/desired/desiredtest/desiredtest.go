@@ -77,14 +77,14 @@ func Edit(t *rapid.T, d desired.State, now time.Time) (edit desired.Edit) {
 		}
 	}
 	for _, owner := range rapid.SliceOfN(rapid.SampledFrom(owners), 0, 1).Draw(t, "stopped") {
-		if subject := (store.Subject{Owner: owner}); rapid.Bool().Draw(t, "resumed") {
-			edit.Overrides.Resume = []store.Subject{subject}
+		if subject := (policy.Subject{Owner: owner}); rapid.Bool().Draw(t, "resumed") {
+			edit.Overrides.Resume = []policy.Subject{subject}
 		} else if _, again := d.Suspensions[subject]; !again {
 			edit.Overrides.Suspend = []store.Suspension{{Subject: subject, Unnoted: true, Nested: rapid.Bool().Draw(t, "nested")}}
 		}
 	}
 	for _, p := range rapid.SliceOfN(Prefix, 0, 1).Draw(t, "stopped prefix") {
-		edit.Overrides.Suspend = append(edit.Overrides.Suspend, store.Suspension{Subject: store.Subject{Prefix: p}})
+		edit.Overrides.Suspend = append(edit.Overrides.Suspend, store.Suspension{Subject: policy.Subject{Prefix: p}})
 	}
 	return edit
 }

@@ -170,7 +170,7 @@ func TestRollbackOfASuspension(t *testing.T) {
 	d.stop()
 	kept := labtest.Must(store.Open(h.state()))(t)
 	change := store.Change{
-		Suspend: []store.Suspension{{Subject: store.Subject{Owner: "acme"}, Reason: "unpaid", Time: time.Unix(1, 0).UTC()}},
+		Suspend: []store.Suspension{{Subject: policy.Subject{Owner: "acme"}, Reason: "unpaid", Time: time.Unix(1, 0).UTC()}},
 		Limit:   []store.Limit{{Owner: "acme", PerSecond: 5, Burst: 10}}, Generation: labtest.Must(kept.Generation())(t) + 1,
 	}
 	if err := errors.Join(kept.Apply(change), kept.Close()); err != nil {
