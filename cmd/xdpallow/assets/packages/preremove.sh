@@ -10,10 +10,11 @@ remove | 0) ;;
 esac
 
 status=0
-xdpallow detach --yes --reason "the package is removed" || status=$?
+said=$(xdpallow detach --yes --reason "the package is removed" 2>&1) || status=$?
+[ $status = 3 ] || echo "$said" >&2 # there was no gate: nothing to tell
 case $status in
 0) echo "xdpallow: the gate is open: every source may connect." >&2 ;;
-3) ;; # there was no gate
+3) ;;
 *)
 	echo "xdpallow: the gate could not be opened, so the package stays: xdpallow status" >&2
 	exit 1
