@@ -184,6 +184,9 @@ func TestTable(t *testing.T) {
 	for _, c := range nicCases {
 		tested[c.kernel+" "+c.name] = c.everyChange
 	}
+	for _, c := range driverCases {
+		tested[c.kernel+" "+c.machine()] = c.everyChange
+	}
 	for key, everyChange := range tested {
 		if everyChange && committed[key] == nil {
 			t.Errorf("no row for %s", key)
