@@ -212,6 +212,17 @@ func (g *Gate) hold(name string, a *attachment) {
 // is not attached to the interface any more. Returns an error that is os.ErrNotExist when the
 // interface is gone, or *netdev.FramingError.
 func (g *Gate) Inspect(name string) (Attachment, error) {
+	return g.inspect(name, func() (netlink.Link, error) { return netlink.LinkByName(name) })
+}
+
+// InspectIn is Inspect with what a dump says of the interface. Links are asked now, so an
+// interface that was attached or made again since the dump is not told as attached: to be
+// sure of one that is not, ask Inspect.
+func (g *Gate) InspectIn(dump netdev.Interfaces, name string) (Attachment, error) {
+	return g.inspect(name, func() (netlink.Link, error) { return dump.Device(name) })
+}
+
+func (g *Gate) inspect(name string, ask func() (netlink.Link, error)) (Attachment, error) {
 	a, err := g.attachment(name)
 	if err != nil {
 		return Attachment{Interface: name}, err
@@ -227,7 +238,7 @@ func (g *Gate) Inspect(name string) (Attachment, error) {
 		return at, fmt.Errorf("%s: read program: %w", name, err)
 	}
 	at.Ours = loaded == at.ProgramID
-	device, err := netlink.LinkByName(name)
+	device, err := ask()
 	if err != nil {
 		return at, netdev.NotFound(name, err)
 	}

@@ -27,6 +27,15 @@ const enough = 100
 // Traffic reads what has come in by an attached interface. It reads the program's count last, so
 // that a frame that comes in meanwhile can be counted and not received, and never the reverse.
 func (g *Gate) Traffic(name string) (Traffic, error) {
+	return g.traffic(name, func() (netlink.Link, error) { return netlink.LinkByName(name) })
+}
+
+// TrafficIn is Traffic with what the device had received when it was dumped.
+func (g *Gate) TrafficIn(dump netdev.Interfaces, name string) (Traffic, error) {
+	return g.traffic(name, func() (netlink.Link, error) { return dump.Device(name) })
+}
+
+func (g *Gate) traffic(name string, ask func() (netlink.Link, error)) (Traffic, error) {
 	a, err := g.attachment(name)
 	if err != nil {
 		return Traffic{}, err
@@ -35,7 +44,7 @@ func (g *Gate) Traffic(name string) (Traffic, error) {
 	if err != nil {
 		return Traffic{}, fmt.Errorf("%s: read link: %w", name, err)
 	}
-	device, err := netlink.LinkByName(name)
+	device, err := ask()
 	if err != nil {
 		return Traffic{}, netdev.NotFound(name, err)
 	}

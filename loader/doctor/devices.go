@@ -12,7 +12,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netdev"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/repair"
 )
 
 // device judges one interface to guard. Where nobody named one, what speaks against it is
@@ -30,7 +30,7 @@ func (d *diagnosis) device(at Device) {
 	case taken && !d.f.Privileged: // the pins that would tell are root's
 		d.add(Note, "interface_taken", at.Name, AsRoot, "has XDP program %d, ours or another's", at.ProgramID)
 	case at.Err != nil:
-		d.problems(bad, reconcile.NotAttached(at.Name, at.Err))
+		d.problems(bad, repair.NotAttached(at.Name, at.Err))
 	default:
 		d.free(at)
 	}
@@ -69,7 +69,7 @@ func (d *diagnosis) guarded(at Device) {
 
 // slow says what generic XDP costs, and why it is no better.
 func (d *diagnosis) slow(state State, at Device, hint, reason string) {
-	text := reconcile.GenericCost
+	text := repair.GenericCost
 	if reason != "" {
 		text += ": " + reason
 	}
@@ -156,7 +156,7 @@ func (d *diagnosis) lookups() {
 	case errors.Is(d.f.LookupsErr, os.ErrPermission):
 		d.unknown("backstop", "backstop", "", "whether others are at the socket lookups", d.f.LookupsErr)
 	case d.f.LookupsErr != nil || len(d.f.Lookups) > 0:
-		d.problems(state, reconcile.OtherLookups(d.f.Lookups, d.f.LookupsErr)...)
+		d.problems(state, repair.OtherLookups(d.f.Lookups, d.f.LookupsErr)...)
 	case d.f.NoBackstop:
 		d.add(Note, "backstop", "backstop", "restart with --backstop on", "is off: what comes in beside the guarded interfaces passes")
 	default:

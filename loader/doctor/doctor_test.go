@@ -17,7 +17,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
 
@@ -63,9 +63,9 @@ func TestDiagnose(t *testing.T) {
 	forbidden := fmt.Errorf("this process lacks CAP_BPF: %w", os.ErrPermission)
 	foreign := &loader.ForeignError{Interface: "eth0", ProgramID: 7, Name: "pass"}
 	framing := &netdev.FramingError{Interface: "eth0", Kind: "gre", LinkType: "gre"}
-	udp := reconcile.UnguardedUDP([]policy.Service{service(policy.ScopeSYN, at(policy.TCP, 50051))}, []uint16{50051}, nil)[0]
-	routes := reconcile.SourceRoutes([]string{"eth0"}, nil)[0]
-	lookup := reconcile.OtherLookups([]loader.Lookup{{ProgramID: 9, Name: "select"}}, nil)[0]
+	udp := repair.UnguardedUDP([]policy.Service{service(policy.ScopeSYN, at(policy.TCP, 50051))}, []uint16{50051}, nil)[0]
+	routes := repair.SourceRoutes([]string{"eth0"}, nil)[0]
+	lookup := repair.OtherLookups([]loader.Lookup{{ProgramID: 9, Name: "select"}}, nil)[0]
 	for name, c := range map[string]struct {
 		change  func(f *Facts)
 		state   State
@@ -101,9 +101,9 @@ func TestDiagnose(t *testing.T) {
 		"guarded generically": {func(f *Facts) {
 			first(f).Ours, first(f).Attached = true, loader.Generic
 			f.Status.Interfaces = []api.Interface{{Name: "eth0", Attached: true, Reason: "because"}}
-		}, Note, "generic", "eth0", reconcile.GenericCost + ": because", "ethtool -i eth0"},
+		}, Note, "generic", "eth0", repair.GenericCost + ": because", "ethtool -i eth0"},
 		"link type":        {func(f *Facts) { first(f).Err = framing }, Problem, "interface_not_attached", "eth0", "nothing can be filtered there", "ip -details link show dev eth0"},
-		"missing":          {func(f *Facts) { first(f).Err = fmt.Errorf("x: %w", os.ErrNotExist) }, Problem, "interface_missing", "eth0", reconcile.NotAttached("eth0", os.ErrNotExist).Text, "ip -br link"},
+		"missing":          {func(f *Facts) { first(f).Err = fmt.Errorf("x: %w", os.ErrNotExist) }, Problem, "interface_missing", "eth0", repair.NotAttached("eth0", os.ErrNotExist).Text, "ip -br link"},
 		"lo":               {func(f *Facts) { first(f).Err = errors.New("interface eth0: it is the loopback") }, Problem, "interface_not_attached", "eth0", "it is the loopback", "ip -br link"},
 		"down":             {func(f *Facts) { first(f).Up = false }, Note, "interface_down", "eth0", "is down", "ip link set dev eth0 up"},
 		"driver unknown":   {func(f *Facts) { first(f).Declares = nil }, Note, "native", "eth0", "does not tell", "xdpallow doctor --try --interface eth0"},
@@ -116,7 +116,7 @@ func TestDiagnose(t *testing.T) {
 			first(f).Offloads = []netdev.Offload{{Name: "rx-gro-hw", Fixed: true}}
 		}, Note, "offload", "eth0", "rx-gro-hw is on [fixed]", "xdpallow doctor --try --interface eth0"},
 		"tried and held":    {func(f *Facts) { first(f).Tried, first(f).MTU = true, 9000 }, OK, "native", "eth0", "tried, and holds", ""},
-		"tried in vain":     {func(f *Facts) { first(f).Tried, first(f).Trial = true, errors.New("eth0: native XDP: no") }, Note, "generic", "eth0", reconcile.GenericCost + ": native XDP: no", "ethtool -i eth0"},
+		"tried in vain":     {func(f *Facts) { first(f).Tried, first(f).Trial = true, errors.New("eth0: native XDP: no") }, Note, "generic", "eth0", repair.GenericCost + ": native XDP: no", "ethtool -i eth0"},
 		"may not be tried":  {func(f *Facts) { first(f).Tried, first(f).Trial = true, forbidden }, Note, "native", "eth0", "CAP_BPF", "sudo xdpallow doctor --try --interface eth0"},
 		"uncovered":         {func(f *Facts) { f.Uncovered = []string{"eth1"} }, Note, "uncovered", "eth1", "by the backstop alone", "ip -br address show dev eth1"},
 		"uncovered, open":   {func(f *Facts) { f.Uncovered, f.NoBackstop = []string{"eth1"}, true }, Note, "uncovered", "eth1", "everything passes there", "ip -br address show dev eth1"},
@@ -181,7 +181,7 @@ func TestDiagnose(t *testing.T) {
 func TestSaidOnce(t *testing.T) {
 	f := inOrder()
 	f.UDPServers = []uint16{50051}
-	said := reconcile.UnguardedUDP(f.Services, f.UDPServers, nil)[0]
+	said := repair.UnguardedUDP(f.Services, f.UDPServers, nil)[0]
 	said.Hint = "add udp/50051 to the config"
 	f.Status.Problems = []api.Problem{said}
 	found := slices.DeleteFunc(Diagnose(f), func(l Line) bool { return l.Code != "udp_unguarded" })

@@ -21,7 +21,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -36,7 +36,7 @@ func Gather(o Options) Facts {
 	f.devices()
 	f.Lookups, f.LookupsErr = loader.OtherLookups(o.Root)
 	f.SourceRouted, f.SourceRoutedErr = netdev.SourceRouted()
-	f.UDPServers, f.UDPErr = sockets.UDPServers(slices.Collect(maps.Keys(reconcile.ForTCPAlone(o.Services))))
+	f.UDPServers, f.UDPErr = sockets.UDPServers(slices.Collect(maps.Keys(repair.ForTCPAlone(o.Services))))
 	f.sysctls()
 	f.Redirects, f.RedirectsErr = redirects()
 	f.LegacyNAT = legacyNAT()

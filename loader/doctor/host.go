@@ -12,6 +12,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
 
@@ -48,7 +49,7 @@ func (d *diagnosis) kernel() {
 func (d *diagnosis) sysctls() {
 	f := &d.f
 	if f.SourceRoutedErr != nil || len(f.SourceRouted) > 0 {
-		d.problems(Problem, reconcile.SourceRoutes(f.SourceRouted, f.SourceRoutedErr)...)
+		d.problems(Problem, repair.SourceRoutes(f.SourceRouted, f.SourceRoutedErr)...)
 	} else {
 		d.add(OK, "source_routes", "accept_source_route", "", "no interface takes source routes")
 	}
@@ -88,7 +89,7 @@ func (d *diagnosis) udp() {
 		d.add(Note, "udp_unguarded", "udp", "ss -lun", "whether there are UDP servers on protected TCP ports is not known: %v", d.f.UDPErr)
 		return
 	}
-	found := reconcile.UnguardedUDP(d.f.Services, d.f.UDPServers, d.f.UDPErr)
+	found := repair.UnguardedUDP(d.f.Services, d.f.UDPServers, d.f.UDPErr)
 	d.problems(Problem, found...)
 	if len(found) == 0 && len(d.f.Services) > 0 {
 		d.add(OK, "udp_unguarded", "udp", "", "no UDP server is on the number of a protected TCP port")

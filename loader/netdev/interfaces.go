@@ -43,15 +43,24 @@ func Read() (Interfaces, error) {
 	return i, nil
 }
 
+// Device returns the interface of a name. Returns netlink.LinkNotFoundError when there is none.
+func (i Interfaces) Device(name string) (netlink.Link, error) {
+	for _, l := range i.links {
+		if l.Attrs().Name == name {
+			return l, nil
+		}
+	}
+	return nil, netlink.LinkNotFoundError{}
+}
+
 // Index returns the kernel's number of an interface, 0 when there is none of that name. An
 // interface that is made again gets another number.
 func (i Interfaces) Index(name string) int {
-	for _, l := range i.links {
-		if l.Attrs().Name == name {
-			return l.Attrs().Index
-		}
+	l, err := i.Device(name)
+	if err != nil {
+		return 0
 	}
-	return 0
+	return l.Attrs().Index
 }
 
 // Carriers returns the names of the interfaces by which all packets for name come in, sorted,

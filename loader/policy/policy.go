@@ -46,6 +46,19 @@ type Entry struct {
 	Claims    []Claim // sorted by origin; never empty
 }
 
+// DeclaredAt names the first place that declares e, "" when only the CLI does.
+func (e Entry) DeclaredAt() string {
+	for _, claim := range e.Claims {
+		switch {
+		case claim.Where != "":
+			return claim.Where
+		case claim.Origin == OriginFlag:
+			return "--allow " + claim.Prefix.String()
+		}
+	}
+	return ""
+}
+
 // Origins returns the origins of e's claims, sorted.
 func (e Entry) Origins() []Origin {
 	origins := make([]Origin, 0, len(e.Claims))

@@ -24,8 +24,11 @@ func (v *View) Check(addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, 
 	if port != nil {
 		ports = []policy.Port{*port}
 	}
-	interfaces := v.Interfaces()
-	i := slices.IndexFunc(interfaces, func(i api.Interface) bool { return i.Attached })
+	guarded := v.Gate.Attached()
+	i := slices.IndexFunc(guarded, func(name string) bool {
+		at, err := v.Gate.Inspect(name)
+		return err == nil && at.Mode != ""
+	})
 	if i < 0 {
 		return nil, &policy.Refused{What: "no interface is attached, so no packet is judged by the gate", Hint: "xdpallow status"}
 	}
@@ -36,7 +39,7 @@ func (v *View) Check(addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, 
 			return nil, &policy.InputError{What: fmt.Sprintf("%s has a zone, which no packet carries", addr), Hint: "xdpallow check " + addr.WithZone("").String()}
 		}
 		for _, p := range ports {
-			r, err := v.checkPort(interfaces[i].Name, addr, p)
+			r, err := v.checkPort(guarded[i], addr, p)
 			if err != nil {
 				return nil, err
 			}

@@ -3,12 +3,11 @@ package query
 import (
 	"fmt"
 
-	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// This file reads the counters and how the interfaces are guarded.
+// This file reads the counters.
 
 // Stats reads the counters of every interface, and of owners with so many prefixes.
 func (v *View) Stats(prefixes map[string]int) (api.Stats, error) {
@@ -47,26 +46,4 @@ func CountSeries(s *api.Stats, layer, name string, counters maps.Counters) error
 		})
 	}
 	return nil
-}
-
-// Interfaces asks the kernel how each interface is guarded.
-func (v *View) Interfaces() []api.Interface {
-	all := []api.Interface{}
-	for _, name := range v.Gate.Attached() {
-		at, _ := v.Gate.Inspect(name) // what cannot be read is not attached
-		all = append(all, api.Interface{
-			Name: name, Attach: string(at.Mode), Reason: at.Reason,
-			LinkID: at.LinkID, ProgramID: at.ProgramID, Attached: at.Mode != "", BackstopRefused: at.Refused,
-		})
-	}
-	return all
-}
-
-// Backstop reports the second door; nil when there is none.
-func (v *View) Backstop() *api.Backstop {
-	at, err := v.Gate.Backstop()
-	if err != nil || at == (loader.Backstop{}) {
-		return nil
-	}
-	return &api.Backstop{LinkID: at.LinkID, ProgramID: at.ProgramID, Attached: at.Attached}
 }

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/repair"
 )
 
 // attachAll adopts what is pinned and guards what is named. An interface that is
@@ -23,9 +23,12 @@ func (e *Engine) attachAll() (fresh []string, err error) {
 	if _, err := e.view.gate.FollowRenames(); err != nil {
 		return nil, err
 	}
-	err = e.attachEach(&fresh)
+	links, err := netdev.Read()
 	if err == nil {
-		err = e.guardSockets()
+		err = e.attachEach(links, &fresh)
+	}
+	if err == nil {
+		err = e.guardSockets(links)
 	}
 	if err != nil {
 		return nil, errors.Join(err, e.takeOff(fresh))
@@ -52,12 +55,12 @@ func (e *Engine) leaveNothing() error {
 	return errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
 }
 
-func (e *Engine) attachEach(fresh *[]string) error {
+func (e *Engine) attachEach(links netdev.Interfaces, fresh *[]string) error {
 	linked, err := e.view.gate.Linked()
 	if err != nil {
 		return err
 	}
-	targets := e.targets()
+	targets := e.targets(links)
 	for _, name := range linked {
 		mode := loader.Auto
 		if slices.Contains(targets, name) {
@@ -88,7 +91,7 @@ func (e *Engine) attachEach(fresh *[]string) error {
 
 // followRenames keeps interfaces that were renamed guarded, under their new names. One
 // that nobody named so is shown as such.
-func (e *Engine) followRenames() {
+func (e *Engine) followRenames(links netdev.Interfaces) {
 	renamed, err := e.view.gate.FollowRenames()
 	if err != nil {
 		e.options.Log.Error(fmt.Sprintf("follow renamed interfaces: %v", err))
@@ -96,28 +99,16 @@ func (e *Engine) followRenames() {
 	if len(renamed) == 0 {
 		return
 	}
-	rename(e.drift.indexes, renamed)
-	rename(e.sights, renamed)
-	rename(e.takings, renamed)
-	rename(e.unnamed, renamed)
-	targets := e.targets()
+	e.checker.Renamed(renamed)
+	targets := e.targets(links)
+	for name := range renamed {
+		delete(e.unnamed, name)
+	}
 	for name, now := range renamed {
 		e.options.Log.Info(fmt.Sprintf("%s: renamed to %s, and guarded as before", name, now))
 		e.unnamed[now] = true
 	}
 	gomaps.DeleteFunc(e.unnamed, func(name string, _ bool) bool { return slices.Contains(targets, name) })
-}
-
-// rename moves what is known by a name to its new one.
-func rename[V any](known map[string]V, renamed map[string]string) {
-	moved := map[string]V{}
-	for name, now := range renamed {
-		if value, found := known[name]; found {
-			moved[now] = value
-			delete(known, name)
-		}
-	}
-	gomaps.Copy(known, moved)
 }
 
 // prepare loads what named interfaces that are not there are going to run, so that they
@@ -165,14 +156,13 @@ func (e *Engine) missing() (names []string) {
 
 // targets are the interfaces to guard now: what the named ones resolve to, less
 // what detach took. A named one that is not there is noted as a problem.
-func (e *Engine) targets() []string {
+func (e *Engine) targets(links netdev.Interfaces) []string {
 	var targets []string
 	clear(e.wanted)
-	interfaces, err := netdev.Read()
 	for _, name := range e.options.Interfaces {
-		resolved, nameErr := interfaces.Carriers(name)
-		if err := cmp.Or(err, nameErr); err != nil {
-			e.wanted[name] = NotAttached(name, err)
+		resolved, err := links.Carriers(name)
+		if err != nil {
+			e.wanted[name] = repair.NotAttached(name, err)
 			continue
 		}
 		targets = append(targets, resolved...)
@@ -182,17 +172,12 @@ func (e *Engine) targets() []string {
 	return slices.Compact(targets)
 }
 
-// GenericCost is what it means that an interface is guarded generically.
-const GenericCost = "a dropped packet costs many times what it would natively"
-
 func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error) {
 	at, err := e.view.gate.Attach(name, mode)
 	if err != nil {
 		return at, err
 	}
-	e.drift.indexes[name] = index(name)
-	e.noteTaking(name, at)
-	if err := e.countIngress(); err != nil {
+	if err := e.checker.Attached(name, at); err != nil {
 		return at, err
 	}
 	line := fmt.Sprintf("%s: attached (%s)", name, at.Mode)
@@ -203,7 +188,7 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 		line = at.Kept.Error()
 	}
 	if at.Mode == loader.Generic && at.Reason != "" {
-		line += fmt.Sprintf("; %s: %s", GenericCost, at.Reason)
+		line += fmt.Sprintf("; %s: %s", repair.GenericCost, at.Reason)
 	}
 	if !e.up {
 		e.attached = append(e.attached, line)
@@ -255,8 +240,8 @@ func describe(services []policy.Service) string {
 }
 
 // announce flies the canary and says what it proved.
-func (e *Engine) announce() {
-	e.probe()
+func (e *Engine) announce(h repair.Host) {
+	e.probe(e.observe(h))
 	var audits []string
 	how := e.howTo(policy.Enforce)
 	for _, s := range e.view.query().Services() {
@@ -279,7 +264,7 @@ func (e *Engine) announce() {
 			who = " for " + strings.Join(audits, ", ")
 		}
 		e.options.Log.Info(fmt.Sprintf("audit: nothing is dropped%s, others are counted; to enforce, %s", who, how))
-	case enforcing(e.problems):
+	case repair.Enforcing(e.problems):
 		e.options.Log.Info("enforcing: the canary was dropped")
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	gomaps "maps"
 	"net/netip"
 	"os"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
+	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -80,10 +80,8 @@ type Engine struct {
 	held        held               // files that were rolled back
 	bootID      string             // "" where it cannot be read: then nothing is of this boot
 	poked       chan struct{}      // something else may be due next
-	drift       drift
-	sights      map[string]*sight // of interfaces
-	takings     map[string]taking // of interfaces
-	done        chan struct{}     // closed when detach took the last interface
+	checker     *repair.Checker
+	done        chan struct{} // closed when detach took the last interface
 
 	leftOut      []policy.Port // what the config file would audit beside that: not guarded meanwhile
 	backstopKept bool          // the config file turns it off, and this start kept it on
@@ -112,7 +110,7 @@ func Open(o Options) (*Engine, error) {
 	if err != nil {
 		o.Log.Warn(err.Error())
 	}
-	return &Engine{
+	e := &Engine{
 		options:  o,
 		bootID:   bootID,
 		poked:    make(chan struct{}, 1),
@@ -125,12 +123,11 @@ func Open(o Options) (*Engine, error) {
 		wanted:   map[string]Problem{},
 		unnamed:  map[string]bool{},
 		noted:    map[string]Problem{},
-		drift:    newDrift(),
-		sights:   map[string]*sight{},
-		takings:  map[string]taking{},
 		lookout:  newLookout(time.Now()),
 		done:     make(chan struct{}),
-	}, nil
+	}
+	e.checker = repair.New(gate, o.Log, e.command, e.view.fold)
+	return e, nil
 }
 
 // Close lets go. What is pinned goes on enforcing; what never got so far as to guard
@@ -162,30 +159,33 @@ func (e *Engine) Done() <-chan struct{} { return e.done }
 
 // Status implements the question. The canary flies for it, so the answer is of now.
 func (e *Engine) Status(context.Context) (Status, error) {
+	h := e.host()
 	e.mu.Lock()
-	e.probe()
-	status, guarded := e.status(), e.view.gate.Attached()
+	o := e.observe(h)
+	e.probe(o)
+	status, guarded := e.status(o.Guarded), e.view.gate.Attached()
 	e.mu.Unlock()
-	findUncovered(&status, guarded)
+	status.Uncovered, status.Routed = h.Links.Uncovered(guarded)
 	return status, nil
 }
 
 // Snapshot is Status as of the last probe, for scrapes.
 func (e *Engine) Snapshot(context.Context) (Status, error) {
+	links, _ := netdev.Read() // of none, none is uncovered
 	e.mu.Lock()
-	status, guarded := e.status(), e.view.gate.Attached()
+	status, guarded := e.status(repair.Inspect(e.view.gate, links)), e.view.gate.Attached()
 	e.mu.Unlock()
-	findUncovered(&status, guarded)
+	status.Uncovered, status.Routed = links.Uncovered(guarded)
 	return status, nil
 }
 
-func (e *Engine) status() Status {
+func (e *Engine) status(guarded repair.Guarded) Status {
 	ended := e.view.Counts.Ended(e.view.now())
 	return Status{
-		Enforcing:  enforcing(e.problems),
+		Enforcing:  repair.Enforcing(e.problems),
 		Problems:   e.problems,
-		Interfaces: e.view.query().Interfaces(),
-		Backstop:   e.view.query().Backstop(),
+		Interfaces: guarded.Report(),
+		Backstop:   guarded.ReportBackstop(),
 		Generation: e.view.gate.Tables.Generation(),
 		Entries:    e.view.Policy.Entries.Len() - ended,
 		Ended:      ended,
@@ -199,12 +199,6 @@ func (e *Engine) status() Status {
 		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
 		Version:    e.options.Version,
 	}
-}
-
-// findUncovered dumps the interfaces, which can be many: no lock is held meanwhile.
-func findUncovered(s *Status, guarded []string) {
-	interfaces, _ := netdev.Read() // of none, none is uncovered
-	s.Uncovered, s.Routed = interfaces.Uncovered(guarded)
 }
 
 // origins reports every origin that has a claim or that could not be read.
@@ -222,7 +216,7 @@ func (e *Engine) Stats(context.Context) (Stats, error) {
 	defer e.mu.Unlock()
 	s, err := e.view.query().Stats(e.view.Counts.Owners)
 	s.Owners = e.withMisses(s.Owners)
-	s.EventsLost, s.Repairs = e.lookout.log.Lost(), gomaps.Clone(e.drift.counts)
+	s.EventsLost, s.Repairs = e.lookout.log.Lost(), e.checker.Counts()
 	return s, err
 }
 

@@ -5,10 +5,11 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/repair"
 )
 
 // Enforcing is what `status` says with these problems.
-var Enforcing = enforcing
+var Enforcing = repair.Enforcing
 
 // StepClock moves the wall clock as the engine sees it.
 func StepClock(by time.Duration) {
@@ -18,10 +19,11 @@ func StepClock(by time.Duration) {
 
 // FollowClock looks at the clock, as Run does every ten seconds, and for problems.
 func (e *Engine) FollowClock() {
+	h := e.host()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.followClock(false)
-	e.probe()
+	e.probe(e.observe(h))
 }
 
 // End is when the kernel ends the entry of prefix.
@@ -46,8 +48,8 @@ func (e *Engine) Watch() { e.watch() }
 // set up anew.
 func (e *Engine) Follow() {
 	change := netdev.Change{SetUp: map[int]bool{}}
-	for _, index := range e.drift.indexes {
-		change.SetUp[index] = true
+	for _, name := range e.view.gate.Attached() {
+		change.SetUp[e.checker.Index(name)] = true
 	}
 	e.follow(change)
 }

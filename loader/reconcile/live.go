@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/events"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/query"
+	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -56,7 +58,7 @@ func (e *Engine) see() (*seen, error) {
 	}
 	defer e.mu.Unlock()
 	owners, err := e.view.query().Owners(e.view.Counts.Owners)
-	now := &seen{e.status(), owners.Owners}
+	now := &seen{e.status(repair.Inspect(e.view.gate, netdev.Interfaces{})), owners.Owners}
 	e.lookout.seen.Store(now)
 	return now, err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/repair"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
@@ -68,64 +69,75 @@ func (e *Engine) Run(ctx context.Context) {
 // follow guards the named interfaces that are there and are not guarded: new ones,
 // late ones, re-created ones; and those that were given a queue or set up anew.
 func (e *Engine) follow(change netdev.Change) {
+	h := e.host()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.mend()
-	if !e.isDone() {
-		e.inspectPart("program", e.mendPrograms)
-		e.tryMTUs()
-		e.setUp(change.SetUp)
+	e.mend(h)
+	if e.isDone() {
+		return
+	}
+	o := e.observe(h)
+	e.checker.RepairPrograms(o, e.view.want())
+	e.checker.TryMTUs(o)
+	if e.checker.LookAtSetUp(o, change.SetUp) {
+		e.judge(e.observe(h))
 	}
 }
 
 // lookOnce asks once more, soon after an interface was set up anew, whether its driver
 // runs our program.
 func (e *Engine) lookOnce() {
+	h := e.host()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.isDone() {
-		e.look()
-		e.judge()
+		o := e.observe(h)
+		e.checker.Look(o)
+		e.judge(o)
 	}
 }
 
 // mend attaches what is named and not attached. The caller holds the mutex.
-func (e *Engine) mend() {
-	select {
-	case <-e.done:
+func (e *Engine) mend(h repair.Host) {
+	if e.isDone() {
 		return
-	default:
 	}
-	if err := e.knowAddresses(); err != nil {
+	if h.LinksErr != nil {
+		e.options.Log.Error(fmt.Sprintf("follow interfaces: %v", h.LinksErr))
+		return
+	}
+	if err := e.knowAddresses(h.Links); err != nil {
 		e.options.Log.Error(fmt.Sprintf("follow own addresses: %v", err))
 	}
 	if at, err := e.view.gate.Backstop(); e.options.Backstop != "off" && (err != nil || !at.Attached) {
-		if err := e.guardSockets(); err != nil {
+		if err := e.guardSockets(h.Links); err != nil {
 			e.options.Log.Error(fmt.Sprintf("put the backstop back: %v", err))
 		} else if at.LinkID != 0 {
-			e.repair("backstop", "the link of the backstop was detached")
+			e.checker.Note("backstop", "the link of the backstop was detached", h.Time)
 		}
 	}
-	e.followRenames()
-	for _, name := range e.targets() {
-		if at, err := e.view.gate.Inspect(name); err == nil && at.Mode != "" {
+	e.followRenames(h.Links)
+	guarded := repair.Inspect(e.view.gate, h.Links)
+	for _, name := range e.targets(h.Links) {
+		if guarded.Attached(name) {
 			continue
 		}
-		before := e.drift.indexes[name]
+		before := e.checker.Index(name)
 		_, err := e.attach(name, e.options.Attach)
-		if err == nil && before != 0 && before == e.drift.indexes[name] {
-			e.repair("link", name+": our link was detached")
+		if err == nil && before != 0 && before == e.checker.Index(name) {
+			e.checker.Note("link", name+": our link was detached", h.Time)
 		}
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		e.wanted[name] = NotAttached(name, err)
+		e.wanted[name] = repair.NotAttached(name, err)
 	}
 	e.prepare()
 }
 
 // watch repairs what was changed, flies the canary, and says what is a problem now.
 func (e *Engine) watch() {
+	h := e.host()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.followClock(false)
@@ -134,20 +146,23 @@ func (e *Engine) watch() {
 			e.options.Log.Error(err.Error())
 		}
 	}
-	e.inspect()
-	e.judge()
+	if e.isDone() {
+		e.judge(e.observe(h))
+	} else {
+		e.judge(e.checker.Check(h, e.view.want()))
+	}
 	e.tellExpiring(time.Now())
 	// Somebody took our program off, of which the kernel tells nobody: the gate is
 	// open until we attach again.
 	if slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {
-		e.mend()
+		e.mend(h)
 	}
 }
 
-// judge collects the problems anew, and logs what became one and what ceased to be one.
-func (e *Engine) judge() {
+// judge collects the problems by o, and logs what became one and what ceased to be one.
+func (e *Engine) judge(o repair.Observation) {
 	before := e.problems
-	e.probe()
+	e.probe(o)
 	for _, p := range e.problems {
 		if !slices.Contains(before, p) {
 			e.options.Log.Error(p.String(), "problem", p.Code)

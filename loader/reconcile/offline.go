@@ -14,6 +14,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
+	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -102,21 +103,21 @@ func (o Offline) recall(v *view) (*Change, error) {
 }
 
 // Status implements the question.
-func (o Offline) Status(context.Context) (Status, error) {
-	v, change, err := o.look()
+func (offline Offline) Status(context.Context) (Status, error) {
+	v, change, err := offline.look()
 	if err != nil {
 		return Status{}, err
 	}
 	defer v.gate.Close()
-	problems := v.probe()
+	o := repair.Observe(v.gate, repair.ReadHost(v.Policy.Services), v.want())
+	problems := repair.Problems(repair.Diagnose(o, v.want()))
+	uncovered, routed := o.Links.Uncovered(v.gate.Attached())
 	ended := v.Counts.Ended(v.now())
-	status := Status{
-		Enforcing: enforcing(problems), Problems: problems, Interfaces: v.query().Interfaces(), Backstop: v.query().Backstop(),
+	return Status{
+		Enforcing: repair.Enforcing(problems), Problems: problems, Interfaces: o.Report(), Backstop: o.ReportBackstop(), Uncovered: uncovered, Routed: routed,
 		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(v.Counts.Owners), Expiring: v.Counts.Ending(v.now(), Soon),
-		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Origins: query.OriginsOf(v.Origins(), nil), LastChange: change, Confirm: v.waits, Version: o.version,
-	}
-	findUncovered(&status, v.gate.Attached())
-	return status, nil
+		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Origins: query.OriginsOf(v.Origins(), nil), LastChange: change, Confirm: v.waits, Version: offline.version,
+	}, nil
 }
 
 // Stats implements the question.

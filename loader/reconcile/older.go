@@ -14,6 +14,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/store"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
@@ -43,10 +44,10 @@ func (e *Engine) guardOlder(next desired.State, generation uint64) error {
 	back, gone := compareEnforced(was, next.Policy)
 	var effects []string
 	if len(back) > 0 {
-		effects = append(effects, "let in "+named(back)+", which the gate drops")
+		effects = append(effects, "let in "+repair.Named(back)+", which the gate drops")
 	}
 	if len(gone) > 0 {
-		effects = append(effects, "drop "+named(gone)+", which it lets in")
+		effects = append(effects, "drop "+repair.Named(gone)+", which it lets in")
 	}
 	if len(owners) > 0 {
 		effects = append(effects, "change the suspension or limit of "+strings.Join(owners, ", "))

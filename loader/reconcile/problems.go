@@ -1,22 +1,36 @@
 package reconcile
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/repair"
 )
 
 // This file collects what an operator should mend, and says whether the gate enforces
 // all the same.
 
-// probe collects every problem there is now.
-func (e *Engine) probe() {
+// host asks for what the host has beside the gate, which can be much: the caller does not
+// hold the mutex.
+func (e *Engine) host() repair.Host {
+	e.mu.Lock()
+	services := e.view.Policy.Services
+	e.mu.Unlock()
+	return repair.ReadHost(services)
+}
+
+// observe asks the kernel how the gate is guarded.
+func (e *Engine) observe(h repair.Host) repair.Observation {
+	return e.checker.Observe(h, e.view.want())
+}
+
+// probe collects every problem that there is by what was observed.
+func (e *Engine) probe(o repair.Observation) {
 	e.keepState()
 	e.flushLog()
-	problems := e.view.probe()
+	problems := repair.Problems(repair.Diagnose(o, e.view.want()))
 	if err := e.view.gate.NoteBackstop(); err != nil {
 		problems = append(problems, Problem{
 			Code: "backstop", Subject: "backstop", Hint: "systemctl restart xdpallow",
@@ -65,9 +79,7 @@ func (e *Engine) probe() {
 			Text: policy.Count(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
 		})
 	}
-	problems = append(problems, e.drift.problems()...)
-	problems = append(problems, e.notRun()...)
-	problems = append(problems, e.refusals()...)
+	problems = append(problems, e.checker.Problems(o.Time)...)
 	problems = append(problems, e.stateProblems()...)
 	if e.torn != nil {
 		problems = append(problems, Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
@@ -77,7 +89,7 @@ func (e *Engine) probe() {
 			problems[i].Hint += e.options.HintFlags
 		}
 	}
-	slices.SortFunc(problems, compareProblem)
+	slices.SortFunc(problems, repair.Compare)
 	e.problems = slices.Compact(problems)
 }
 
@@ -96,18 +108,6 @@ func (e *Engine) keptShut() string {
 	return strings.Join(kept, "; ")
 }
 
-// harmless are the problems that leave the gate shut.
-var harmless = []string{
-	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "state_damaged", "state_open", "state_unwritable", "interface_missing", "list_behind", "change_log", "use_behind",
-	"held", "kept_shut", "rollback_failed", "repaired", "events", "udp_unguarded", "source_routes", "port_shared", "mtu", "program_kept",
-}
-
-// enforcing is a result: nothing that we looked at lets an unlisted source in. An
-// interface that is not there lets nobody in either, but one must be guarded.
-func enforcing(problems []Problem) bool {
-	return !slices.ContainsFunc(problems, func(p Problem) bool { return !slices.Contains(harmless, p.Code) })
-}
-
 // Note makes p a problem until Forget is called with its code: of a part of the daemon
 // that the engine does not know.
 func (e *Engine) Note(p Problem) {
@@ -123,6 +123,12 @@ func (e *Engine) Forget(code string) {
 	delete(e.noted, code)
 }
 
-func compareProblem(a, b Problem) int {
-	return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Text, b.Text))
+// howToGuard says how a port is added to the service that has its number for TCP.
+func (e *Engine) howToGuard(subject string) string {
+	udp, err := policy.ParsePort(subject)
+	service, found := e.view.Policy.ServiceOf(policy.Port{Protocol: policy.TCP, Number: udp.Number})
+	if err != nil || !found || len(e.options.Services) != 0 {
+		return "restart with --port " + subject
+	}
+	return fmt.Sprintf("add %s to the ports of service %s in %s, then: xdpallow reload", subject, service.Name, e.options.Config)
 }

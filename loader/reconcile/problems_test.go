@@ -13,7 +13,7 @@ import (
 )
 
 func TestProblemCodes(t *testing.T) {
-	files, err := filepath.Glob("*.go")
+	files, err := filepath.Glob("../re*/*.go")
 	var source strings.Builder
 	for _, name := range files {
 		text, readErr := os.ReadFile(name)

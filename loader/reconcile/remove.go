@@ -137,7 +137,7 @@ func (e *Engine) removable(prefixes []netip.Prefix) error {
 		if e.view.Claimed(prefix) == nil {
 			if found {
 				return &policy.Refused{
-					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, declaredBy(*entry)),
+					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, entry.DeclaredAt()),
 					Hint: "edit it there, then: xdpallow reload",
 				}
 			}
@@ -148,7 +148,7 @@ func (e *Engine) removable(prefixes []netip.Prefix) error {
 			}
 			return &policy.Refused{What: what, Hint: "xdpallow check " + prefix.Addr().String()}
 		}
-		if by := declaredBy(*entry); by != "" {
+		if by := entry.DeclaredAt(); by != "" {
 			return &policy.Refused{
 				What: fmt.Sprintf("%s would still be allowed, by %s", prefix, by),
 				Hint: "take it out there, then: xdpallow reload",
@@ -184,17 +184,4 @@ func (e *Engine) shares(state policy.State, around *policy.Entry, services []str
 	return slices.ContainsFunc(services, func(name string) bool {
 		return state.Grants(around, name, e.view.now())
 	})
-}
-
-// declaredBy names the first place that declares entry, "" when only the CLI does.
-func declaredBy(entry policy.Entry) string {
-	for _, claim := range entry.Claims {
-		switch {
-		case claim.Where != "":
-			return claim.Where
-		case claim.Origin == policy.OriginFlag:
-			return "--allow " + claim.Prefix.String()
-		}
-	}
-	return ""
 }

@@ -106,6 +106,7 @@ func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
 
 // Announce flies the canary and says what was put up, and what the canary proved.
 func (e *Engine) Announce() {
+	h := e.host()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.beginEvents()
@@ -116,7 +117,7 @@ func (e *Engine) Announce() {
 		e.options.Log.Info(line)
 	}
 	e.attached, e.later = nil, nil
-	e.announce()
+	e.announce(h)
 }
 
 // say logs line, after the lines of interfaces while a start is under way.

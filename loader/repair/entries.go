@@ -1,4 +1,4 @@
-package reconcile
+package repair
 
 // This file compares the list in the kernel with the desired one.
 
@@ -25,7 +25,7 @@ func (d differences) String() string {
 		what     string
 	}{{d.missing, "taken out of"}, {d.foreign, "put into"}, {d.changed, "changed in"}} {
 		if len(part.prefixes) > 0 {
-			parts = append(parts, fmt.Sprintf("%s was %s the list in the kernel", named(part.prefixes), part.what))
+			parts = append(parts, fmt.Sprintf("%s was %s the list in the kernel", Named(part.prefixes), part.what))
 		}
 	}
 	if d.count != "" {
@@ -34,107 +34,107 @@ func (d differences) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// mendEntries compares the next slice of the kernel's list, and puts right what differs.
-func (e *Engine) mendEntries() (string, error) {
-	tables := e.view.gate.Tables
+// restoreEntries compares the next slice of the kernel's list, and puts right what differs.
+func (c *Checker) restoreEntries(d Desired) (string, error) {
+	tables := c.gate.Tables
 	if tables.Stale() {
 		return "", nil // a publish failed, and the next change publishes
 	}
-	if e.drift.round.Seen == 0 {
-		e.drift.begun = tables.Generation()
+	if c.round.Seen == 0 {
+		c.begun = tables.Generation()
 	}
-	got, complete, err := tables.Next(&e.drift.round, slice)
+	got, complete, err := tables.Next(&c.round, slice)
 	if err != nil {
 		return "", err
 	}
-	d, err := e.compare(got)
+	diff, err := c.compare(d, got)
 	if err != nil {
 		return "", err
 	}
-	fits, err := e.counted(complete)
+	fits, err := c.counted(d, complete)
 	if err != nil {
 		return "", err
 	}
-	whole := complete && e.drift.round.Seen == len(got)
+	whole := complete && c.round.Seen == len(got)
 	if complete {
-		e.drift.round = maps.Round{}
+		c.round = maps.Round{}
 	}
 	if !fits && whole {
-		err = e.addMissing(&d, got)
-	} else if !fits && len(d.foreign) == 0 {
-		d.count = fmt.Sprintf("the list in the kernel has other than the %d entries that it should", e.view.Policy.Entries.Len())
+		err = c.addMissing(&diff, d, got)
+	} else if !fits && len(diff.foreign) == 0 {
+		diff.count = fmt.Sprintf("the list in the kernel has other than the %d entries that it should", d.Policy.Entries.Len())
 	}
-	if err != nil || d.String() == "" {
+	if err != nil || diff.String() == "" {
 		return "", err
 	}
-	return d.String(), e.putRight(d, whole)
+	return diff.String(), c.putRight(diff, d, whole)
 }
 
 // compare finds what got has that it should not, and remembers which entries it saw.
-func (e *Engine) compare(got []maps.Entry) (d differences, err error) {
-	e.drift.checked = e.drift.checked[:0]
+func (c *Checker) compare(d Desired, got []maps.Entry) (diff differences, err error) {
+	c.checked = c.checked[:0]
 	for _, have := range got {
-		entry, found := e.view.Policy.Enforced(have.Prefix)
+		entry, found := d.Policy.Enforced(have.Prefix)
 		if !found {
-			d.foreign = append(d.foreign, have.Prefix)
+			diff.foreign = append(diff.foreign, have.Prefix)
 			continue
 		}
-		want, err := e.view.compiler.Entry(entry, e.view.Policy.Services)
+		want, err := d.Compiler.Entry(entry, d.Policy.Services)
 		if err != nil {
-			return d, err
+			return diff, err
 		}
-		e.drift.checked = append(e.drift.checked, have.Prefix)
+		c.checked = append(c.checked, have.Prefix)
 		if !compile.Alike(have, want) {
-			d.changed, d.put = append(d.changed, have.Prefix), append(d.put, want)
+			diff.changed, diff.put = append(diff.changed, have.Prefix), append(diff.put, want)
 		}
 	}
-	return d, nil
+	return diff, nil
 }
 
 // counted reports whether the kernel has as many entries as it should, as far as that
 // can be told now.
-func (e *Engine) counted(complete bool) (bool, error) {
-	tables := e.view.gate.Tables
+func (c *Checker) counted(d Desired, complete bool) (bool, error) {
+	tables := c.gate.Tables
 	counts, known, err := tables.Count()
 	if err != nil {
 		return false, err
 	}
-	want := compile.Families(e.view.Policy)
+	want := compile.Families(d.Policy)
 	if known && counts != want {
 		return false, nil
 	}
 	// A change on the way may have hidden some from the round.
-	return !complete || e.drift.begun != tables.Generation() || e.drift.round.Seen == want[0]+want[1], nil
+	return !complete || c.begun != tables.Generation() || c.round.Seen == want[0]+want[1], nil
 }
 
 // addMissing adds what the desired list has and got, the whole of the kernel's, has not.
-func (e *Engine) addMissing(d *differences, got []maps.Entry) error {
+func (c *Checker) addMissing(diff *differences, d Desired, got []maps.Entry) error {
 	have := make(map[netip.Prefix]bool, len(got))
 	for _, entry := range got {
 		have[entry.Prefix] = true
 	}
-	for entry := range e.view.Policy.AllEnforced() {
+	for entry := range d.Policy.AllEnforced() {
 		if have[entry.Prefix] {
 			continue
 		}
-		want, err := e.view.compiler.Entry(entry, e.view.Policy.Services)
+		want, err := d.Compiler.Entry(entry, d.Policy.Services)
 		if err != nil {
 			return err
 		}
-		d.missing, d.put = append(d.missing, entry.Prefix), append(d.put, want)
+		diff.missing, diff.put = append(diff.missing, entry.Prefix), append(diff.put, want)
 	}
 	return nil
 }
 
 // putRight patches what is little and known, and publishes anew what is not. A patch is
 // done in no time, and a publish of a million takes seconds.
-func (e *Engine) putRight(d differences, whole bool) error {
-	if whole && len(d.put)+len(d.foreign) <= compile.MaxPatch || d.count == "" && len(d.put) == 0 && len(d.foreign) <= compile.MaxPatch {
-		used, err := e.view.gate.Tables.Patch(d.put, d.foreign, e.view.gate.Tables.Generation())
+func (c *Checker) putRight(diff differences, d Desired, whole bool) error {
+	if whole && len(diff.put)+len(diff.foreign) <= compile.MaxPatch || diff.count == "" && len(diff.put) == 0 && len(diff.foreign) <= compile.MaxPatch {
+		used, err := c.gate.Tables.Patch(diff.put, diff.foreign, c.gate.Tables.Generation())
 		if err == nil {
-			e.view.fold(used)
+			c.retired(used)
 			return nil
 		}
 	}
-	return e.republish()
+	return c.republish(d)
 }

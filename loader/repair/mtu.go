@@ -1,4 +1,4 @@
-package reconcile
+package repair
 
 // This file tells of interfaces whose driver takes no program of ours, mostly because
 // their MTU has grown. The program that is attached runs on, and what it cannot be given
@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
@@ -21,48 +22,48 @@ type taking struct {
 }
 
 // noteTaking notes what came of giving an interface our program.
-func (e *Engine) noteTaking(name string, at loader.Attachment) {
-	t := e.takings[name]
+func (c *Checker) noteTaking(name string, at loader.Attachment) {
+	t := c.takings[name]
 	t.mtu, t.refused = at.MTU, at.Kept
 	if at.Kept == nil {
 		t.good = at.MTU
 	}
-	e.takings[name] = t
+	c.takings[name] = t
 }
 
-// tryMTUs gives the driver of each interface our program again whose frames do not fit a
+// TryMTUs gives the driver of each interface our program again whose frames do not fit a
 // page any more, or whose driver refused it with another MTU. Nothing else tells whether
 // it would take it. It is asked once for each MTU, because some drivers open their NIC
 // anew for each program that they are given, of which we are told as of a new MTU.
-func (e *Engine) tryMTUs() {
-	attached := e.view.gate.Attached()
-	maps.DeleteFunc(e.takings, func(name string, _ taking) bool { return !slices.Contains(attached, name) })
-	for _, name := range attached {
-		at, err := e.view.gate.Inspect(name)
-		t := e.takings[name]
-		if err != nil || at.Mode != loader.Native || at.MTU == t.mtu {
+func (c *Checker) TryMTUs(o Observation) {
+	maps.DeleteFunc(c.takings, func(name string, _ taking) bool {
+		return !slices.ContainsFunc(o.Interfaces, func(i Interface) bool { return i.Interface == name })
+	})
+	for _, i := range o.Interfaces {
+		name, at, t := i.Interface, i.Attachment, c.takings[i.Interface]
+		if i.Err != nil || at.Mode != loader.Native || at.MTU == t.mtu {
 			continue
 		}
 		if at.MTU <= netdev.Page && t.refused == nil {
-			e.noteTaking(name, at) // any driver would
+			c.noteTaking(name, at) // any driver would
 			continue
 		}
-		again, err := e.view.gate.Attach(name, loader.Native)
+		again, err := c.gate.Attach(name, loader.Native)
 		if err != nil {
-			e.options.Log.Error(fmt.Sprintf("try our program with an MTU of %d: %v", at.MTU, err))
+			c.log.Error(fmt.Sprintf("try our program with an MTU of %d: %v", at.MTU, err))
 			continue
 		}
-		e.noteTaking(name, again)
+		c.noteTaking(name, again)
 	}
 }
 
 // refusals are the problems of interfaces whose driver takes no program of ours.
-func (e *Engine) refusals() (problems []Problem) {
-	for name, t := range e.takings {
+func (c *Checker) refusals() (problems []api.Problem) {
+	for name, t := range c.takings {
 		if t.refused == nil {
 			continue
 		}
-		p := Problem{Code: "program_kept", Subject: name, Hint: t.refused.Hint(), Text: fmt.Sprintf(
+		p := api.Problem{Code: "program_kept", Subject: name, Hint: t.refused.Hint(), Text: fmt.Sprintf(
 			"its driver takes no program of ours, and the one that it has runs on: %s", t.refused.Cause)}
 		if t.mtu > netdev.Page {
 			p.Code = "mtu"
