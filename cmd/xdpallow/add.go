@@ -32,7 +32,7 @@ func add(ctx context.Context, c *call) error {
 	if c.flags.NArg() == 0 {
 		return &policy.InputError{What: "add needs a prefix, an address or -", Hint: "xdpallow add 192.0.2.0/24 --owner acme"}
 	}
-	req, err := c.wishes()
+	req, err := c.addRequest()
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func add(ctx context.Context, c *call) error {
 	})
 }
 
-// printAddition prints what a dry run found; what would stay as it is needs no line.
+// printAddition prints what a dry run found, without the entries that would stay as they are.
 func (c *call) printAddition(listing api.Listing) error {
 	if c.json {
 		if err := c.printListing(listing); err != nil {
@@ -90,8 +90,8 @@ func (c *call) printAddition(listing api.Listing) error {
 	return c.printWould(plan)
 }
 
-// wishes reads the flags, so that a mistake needs no daemon to be found.
-func (c *call) wishes() (api.AddRequest, error) {
+// addRequest reads the flags. A mistake in them is found without a daemon.
+func (c *call) addRequest() (api.AddRequest, error) {
 	f := c.flags
 	req := api.AddRequest{
 		Owner: f.String("owner"), Note: f.String("note"), For: f.String("for"), Until: f.String("until"),
@@ -116,7 +116,7 @@ func (c *call) wishes() (api.AddRequest, error) {
 		soon := time.Now().UTC().AddDate(0, 0, 90).Format(time.DateOnly)
 		until, err := policy.ParseUntil(req.Until)
 		if err == nil && !until.After(time.Now()) {
-			err = &policy.InputError{What: fmt.Sprintf("until %s is over", req.Until)}
+			err = &policy.InputError{What: fmt.Sprintf("--until %s is in the past", req.Until)}
 		}
 		if err != nil {
 			return req, c.retyped("until", req.Until, soon, err)
@@ -132,7 +132,7 @@ func (c *call) wishes() (api.AddRequest, error) {
 	return req, policy.ParseNote(req.Note)
 }
 
-// retyped is err with the command line as hint in which a flag has another value.
+// retyped returns err with a hint: the command line with another value of the flag.
 func (c *call) retyped(flag, old, value string, err error) error {
 	input, ok := errors.AsType[*policy.InputError](err)
 	if !ok {
@@ -142,8 +142,7 @@ func (c *call) retyped(flag, old, value string, err error) error {
 	return &policy.InputError{Where: input.Where, What: input.What, Hint: hint}
 }
 
-// renamed turns the hint about the name of an owner or a service, its lower case, into
-// a command line.
+// renamed turns the hint of err, the name in lower case, into a command line.
 func (c *call) renamed(flag, given string, err error) error {
 	if input, ok := errors.AsType[*policy.InputError](err); ok && input.Hint == "" {
 		return err
@@ -151,8 +150,8 @@ func (c *call) renamed(flag, given string, err error) error {
 	return c.retyped(flag, given, strings.ToLower(given), err)
 }
 
-// existing turns the hint "service=api,web" about a service that does not exist into
-// a command line with those that do. Where a line of stdin names it, there is none.
+// existing turns the hint of err, "service=api,web", into a command line with the services
+// that exist. Where a line of stdin names the service there is no hint.
 func (c *call) existing(err error) error {
 	given := strings.Join(c.flags.StringSlice("service"), ",")
 	if input, ok := errors.AsType[*policy.InputError](err); ok {

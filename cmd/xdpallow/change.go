@@ -1,7 +1,7 @@
 package main
 
-// This file is what add and remove share: reading prefixes from arguments or
-// stdin, and saying what became of them.
+// This file is what add and remove share: they read prefixes from arguments or stdin, and
+// print what became of them.
 
 import (
 	"errors"
@@ -19,22 +19,22 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// maxStdin bounds what `-` reads, in bytes: as much as the daemon would take.
+// maxStdin bounds what `-` reads, in bytes: the daemon takes no more.
 const maxStdin = 64 << 20
 
-// self is the caller where no kernel vouches for it: the client ignores it,
-// the pins are changed by this very process.
+// self returns the caller, for the log of a change. The daemon ignores its ids and asks the
+// kernel; without a daemon this process makes the change itself.
 func (c *call) self() api.Caller {
 	return api.Caller{UID: uint32(c.uid), PID: int32(os.Getpid()), LoginUID: c.loginUID, Command: c.words(), Reason: c.flags.String("reason")}
 }
 
-// words is the command line for the change log, and no longer than it takes.
+// words returns the command line for the change log, cut to maxWords.
 func (c *call) words() string {
 	words := strings.TrimPrefix(typed(c.env), "xdpallow ")
 	return strings.ToValidUTF8(words[:min(len(words), maxWords)], "")
 }
 
-// maxWords are bytes; a header has room for as many that are escaped.
+// maxWords is in bytes. Escaped, they still fit a header.
 const maxWords = 4096
 
 // reasonFlag is the flag of every command that changes something.
@@ -42,8 +42,8 @@ func reasonFlag() cli.Flag {
 	return &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for history"}
 }
 
-// claims reads PREFIX|ADDR… or, for a lone "-", the lines of stdin. All
-// mistakes are reported, not just the first, and before anybody is asked.
+// claims reads PREFIX|ADDR… or, for a lone "-", the lines of stdin. It reports all mistakes,
+// and does so before the daemon is asked.
 func (c *call) claims() ([]policy.Claim, error) {
 	args := c.flags.Args().Slice()
 	if len(args) == 1 && args[0] == "-" {
@@ -53,7 +53,7 @@ func (c *call) claims() ([]policy.Claim, error) {
 	var bad []error
 	for _, arg := range args {
 		if arg == "-" {
-			return nil, &policy.InputError{What: "- reads stdin and stands alone", Hint: "xdpallow " + c.flags.Command.Name + " - <FILE"}
+			return nil, &policy.InputError{What: "- reads stdin, and takes no other argument", Hint: "xdpallow " + c.flags.Command.Name + " - <FILE"}
 		}
 		prefix, warning, err := policy.ParsePrefix(arg)
 		if err != nil {
@@ -66,7 +66,7 @@ func (c *call) claims() ([]policy.Claim, error) {
 	return claims, errors.Join(bad...)
 }
 
-// warnOfPrefix says how arg was read, if that may not be how it was meant.
+// warnOfPrefix warns where arg may have been meant otherwise than it was read.
 func (c *call) warnOfPrefix(arg string, read netip.Prefix, warning string) {
 	if warning != "" {
 		c.note("warning: %s", warning)
@@ -131,7 +131,7 @@ func (c *call) stdinClaims() ([]policy.Claim, error) {
 	return claims, nil
 }
 
-// printChange prints a line a prefix: the verb and what more row says, around the prefix.
+// printChange prints a line for each prefix: the verb, the prefix, and what row adds.
 func (c *call) printChange(listing api.Listing, row func(api.Entry) (verb, more string)) error {
 	slices.SortStableFunc(listing.Entries, func(a, b api.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	if c.json {
@@ -156,7 +156,7 @@ func (c *call) printGeneration(generation uint64, total int, suffix string) erro
 	return err
 }
 
-// count is "1 prefix", "2 prefixes".
+// count returns "1 prefix", "2 prefixes".
 func count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one

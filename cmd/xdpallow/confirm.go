@@ -1,6 +1,6 @@
 package main
 
-// This file is `confirm`: keep the change that would be rolled back.
+// This file is `confirm`, which keeps a change that would be rolled back.
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 )
 
 func confirmCommand(e env) *cli.Command {
-	return e.command("confirm", "Keep the change that waits for it", "", nil, confirm)
+	return e.command("confirm", "Keep the change that waits for a confirmation", "", nil, confirm)
 }
 
 func confirm(ctx context.Context, c *call) error {
@@ -28,13 +28,13 @@ func confirm(ctx context.Context, c *call) error {
 	return err
 }
 
-// confirmFlag is --confirm of the commands that can cut everybody off.
+// confirmFlag is --confirm, for the commands that can cut everybody off.
 func confirmFlag() cli.Flag {
 	return &cli.StringFlag{Name: "confirm", Usage: "roll back after `DURATION`, as 60s, unless confirm comes, whatever happens meanwhile"}
 }
 
-// window reads --confirm; "" is no confirmation.
-func (c *call) window() (string, error) {
+// confirmWindow reads --confirm; "" is no confirmation.
+func (c *call) confirmWindow() (string, error) {
 	if !c.flags.IsSet("confirm") {
 		return "", nil
 	}
@@ -48,5 +48,5 @@ func (c *call) window() (string, error) {
 	return lasts, nil
 }
 
-// toConfirm is what to type next.
+// toConfirm returns the command that confirms.
 func (c *call) toConfirm() string { return c.withSocket("xdpallow confirm") }

@@ -15,7 +15,7 @@ import (
 
 func limitCommand(e env) *cli.Command {
 	return e.command("limit", "Limit how many connections an owner opens", "OWNER RATE|none", []cli.Flag{
-		&cli.Uint64Flag{Name: "burst", Usage: "`N` connections at once; those of a second without it"}, reasonFlag(),
+		&cli.Uint64Flag{Name: "burst", Usage: "`N` connections at once (default: those of one second)"}, reasonFlag(),
 	}, limit)
 }
 
@@ -34,7 +34,7 @@ func limit(ctx context.Context, c *call) error {
 	}
 	if rate == "none" {
 		if burst != 0 {
-			return &policy.InputError{What: "no limit has no burst", Hint: "xdpallow limit " + owner + " none"}
+			return &policy.InputError{What: "--burst does not apply to none", Hint: "xdpallow limit " + owner + " none"}
 		}
 	} else {
 		perSecond, err := policy.ParseRate(rate)

@@ -23,7 +23,7 @@ func reloadCommand(e env) *cli.Command {
 
 func reload(ctx context.Context, c *call) error {
 	dry := c.flags.Bool("dry-run")
-	confirm, err := c.window()
+	confirm, err := c.confirmWindow()
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (c *call) replacing() (req api.ReplaceRequest, err error) {
 	if req.Seen, err = c.seen(); err != nil {
 		return req, err
 	}
-	if req.Confirm, err = c.window(); err != nil {
+	if req.Confirm, err = c.confirmWindow(); err != nil {
 		return req, err
 	}
 	req.Name, req.Text, err = c.listText(c.flags.Args().First())

@@ -82,7 +82,7 @@ func (e *Engine) everyService(names []string) (bool, error) {
 		return false, nil
 	}
 	if len(names) > 1 {
-		return false, &policy.InputError{What: EveryService + " is every service, and stands alone", Hint: "--service " + EveryService}
+		return false, &policy.InputError{What: "--service " + EveryService + " is every service, and goes with no other", Hint: "--service " + EveryService}
 	}
 	return true, nil
 }
@@ -189,7 +189,7 @@ func deadline(r AddRequest, now time.Time) (time.Time, error) {
 	case r.Until != "":
 		until, err := policy.ParseUntil(r.Until)
 		if err == nil && !until.After(now) {
-			err = &policy.InputError{What: fmt.Sprintf("until %s is over", r.Until), Hint: now.AddDate(0, 0, 90).Format(time.DateOnly)}
+			err = &policy.InputError{What: fmt.Sprintf("--until %s is in the past", r.Until), Hint: now.AddDate(0, 0, 90).Format(time.DateOnly)}
 		}
 		return until, err
 	}

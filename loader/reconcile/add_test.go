@@ -43,7 +43,7 @@ func TestDeadline(t *testing.T) {
 		{"90s", "", now.Add(90 * time.Second), ""},
 		{"", "2026-11-21", now.Add(12 * time.Hour), ""}, // today, to its end
 		{"", "2026-11-21T12:00:01Z", now.Add(time.Second), ""},
-		{"", "2026-11-21T12:00:00Z", time.Time{}, "until 2026-11-21T12:00:00Z is over"},
+		{"", "2026-11-21T12:00:00Z", time.Time{}, "--until 2026-11-21T12:00:00Z is in the past"},
 		{"1d", "2027-01-01", time.Time{}, "an entry ends after --for or at --until, not both"},
 		{"1y", "", time.Time{}, `"1y" is not a duration over 0 as 90d, 1w2d, 36h or 90s`},
 		{"", "soon", time.Time{}, `until "soon" is not a date or an RFC 3339 time from 1970 to 9999, as 2027-01-31 or 2027-01-31T18:00:00Z`},

@@ -96,7 +96,7 @@ func (e *Engine) startAudits(next desired.Audits, named []policy.Service, r Mode
 		return err
 	}
 	if lasts > longestAudit {
-		return &policy.InputError{What: fmt.Sprintf("an audit that lasts %s is no exception", r.For), Hint: e.howTo(policy.Audit)}
+		return &policy.InputError{What: fmt.Sprintf("--for %s is too long: an audit lasts at most %s", r.For, policy.FormatDuration(longestAudit)), Hint: e.howTo(policy.Audit)}
 	}
 	end, any := uint64(compile.Boottime()+lasts), false
 	for _, s := range named {
