@@ -1,6 +1,6 @@
 package main
 
-// This file is `add`: let a source in.
+// This file is `add`, which lets sources in.
 
 import (
 	"context"

@@ -1,6 +1,6 @@
 package main
 
-// This file is the table of commands and what all of them share.
+// This file is the table of commands, and what all commands share.
 
 import (
 	"context"
@@ -22,7 +22,7 @@ const (
 	defaultBpffs  = "/sys/fs/bpf/xdpallow"
 )
 
-// newApp builds the command line. Nothing in it exits or prints but to e.
+// newApp builds the command line. Nothing in it exits, and it prints only to e.
 func newApp(e env) *cli.App {
 	app := &cli.App{
 		Name:            "xdpallow",
@@ -40,7 +40,7 @@ func newApp(e env) *cli.App {
 			listCommand(e), checkCommand(e), statusCommand(e), doctorCommand(e), statsCommand(e), historyCommand(e), eventsCommand(e), topCommand(e),
 			detachCommand(e), assetsCommand(e), completionCommand(e), demoCommand(e), versionCommand(e),
 		},
-		// For help; commandFirst has put what is typed of them behind the command.
+		// Only for help: commandFirst has moved those that were typed behind the command.
 		Flags: []cli.Flag{
 			socketFlag(),
 			&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version", DisableDefaultText: true},
@@ -67,22 +67,22 @@ type call struct {
 	quiet bool
 }
 
-// command builds a leaf: the flags that every command takes, the checks that
-// every command needs, and act. args is "" for a command without arguments.
+// command builds one command: its flags and those of every command, the checks that every
+// command needs, and act. args is "" for a command without arguments.
 func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx context.Context, c *call) error) *cli.Command {
 	formats := formatsOf(name)
 	all := append(slices.Clone(flags), commonFlags(formats...)...)
 	for _, flag := range all {
 		if b, ok := flag.(*cli.BoolFlag); ok {
-			b.DisableDefaultText = true // "(default: false)" says nothing
+			b.DisableDefaultText = true // "(default: false)" only takes room
 		}
 	}
 	return &cli.Command{
 		Name:               name,
 		Usage:              usage,
 		ArgsUsage:          args,
-		HideHelpCommand:    true,                    // else `add help` is not the argument it looks like
-		CustomHelpTemplate: cli.CommandHelpTemplate, // else a leaf is shown as a group of commands
+		HideHelpCommand:    true,                    // else `add help` would not be an argument
+		CustomHelpTemplate: cli.CommandHelpTemplate, // else it is shown as a group of commands
 		OnUsageError:       e.usageError,
 		Flags:              all,
 		Action: func(flags *cli.Context) error {
@@ -96,7 +96,7 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 			}
 			if args == "" && flags.NArg() > 0 {
 				return &policy.InputError{
-					What: fmt.Sprintf("%s takes no argument, and %q is one", name, flags.Args().First()),
+					What: fmt.Sprintf("%s takes no argument, and got %q", name, flags.Args().First()),
 					Hint: "xdpallow " + name + " --help",
 				}
 			}
@@ -109,7 +109,7 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 	}
 }
 
-// formatsOf are what -o of a command may be.
+// formatsOf returns the formats that -o of a command may name.
 func formatsOf(command string) []string {
 	formats := []string{"table", "json"}
 	switch command {
@@ -121,7 +121,7 @@ func formatsOf(command string) []string {
 	return formats
 }
 
-// commonFlags are those of every command.
+// commonFlags returns the flags of every command.
 func commonFlags(formats ...string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "print as `FORMAT`: " + strings.Join(formats, ", ")},
@@ -130,7 +130,7 @@ func commonFlags(formats ...string) []cli.Flag {
 	}
 }
 
-// socketVariable is where a shell keeps the socket, for who has no daemon at the default.
+// socketVariable is the environment variable for a socket that is not the default one.
 const socketVariable = "XDPALLOW_SOCKET"
 
 func socketFlag() cli.Flag {
@@ -145,7 +145,7 @@ func (c *call) printJSON(v any) error {
 	return out.Encode(v)
 }
 
-// offlineFlags say where a command looks when no daemon answers.
+// offlineFlags returns the flags that name where to look when no daemon answers.
 func offlineFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.PathFlag{Name: "state", Value: defaultState, Usage: "state `DIR`, read when no daemon answers"},

@@ -1,7 +1,7 @@
 package main
 
-// This file is `assets`: the files that belong to an installation, carried
-// inside the binary so that they always fit it.
+// This file is `assets`, which prints the files of an installation. The binary carries them,
+// so that they always fit its version.
 
 import (
 	"context"
@@ -36,9 +36,9 @@ var (
 // defaultPath is where `make install` puts the command, and what the unit names.
 const defaultPath = "/usr/local/bin/xdpallow"
 
-// installedPath is the path that the unit is to run: the one that was asked for, or that
-// of this very binary where it lies among installed programs. A unit that names a build
-// directory would not start any more after the next clean.
+// installedPath returns the path that the unit runs: asked, or that of this binary where it
+// lies among installed programs. A unit that names a build directory would not start after the
+// next clean.
 func installedPath(asked string) string {
 	if asked != "" {
 		return asked
@@ -72,7 +72,7 @@ func assets(_ context.Context, c *call) error {
 	}
 	if !found || c.flags.NArg() != 1 {
 		return &policy.InputError{
-			What: fmt.Sprintf("assets needs the name of one file, and %q is none: there are api-dropin, config, dashboard, man, rules and unit", name),
+			What: fmt.Sprintf("assets has no file %q: there are api-dropin, config, dashboard, man, rules and unit", name),
 			Hint: "xdpallow assets unit >/etc/systemd/system/xdpallow.service",
 		}
 	}

@@ -1,7 +1,7 @@
 package main
 
-// This file is `completion`: commands, flags, and the owners and prefixes of this very
-// host at the Tab key. What cannot be found out is not offered, and never an error.
+// This file is `completion`: at the Tab key it offers commands, flags, and the owners and
+// prefixes of this host. What it cannot find out it does not offer; that is no error.
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// completions are what a shell has to read once. Each asks `xdpallow completion
-// complete` for the words that could stand where the cursor is.
+// completions are the scripts that a shell reads once. Each asks `xdpallow completion
+// complete` for the words that may stand at the cursor.
 var completions = map[string]string{
 	"bash": `_xdpallow() {
 	local line=${COMP_LINE:0:COMP_POINT} words
@@ -68,7 +68,7 @@ func completion(ctx context.Context, c *call) error {
 	return err
 }
 
-// complete is what could stand in the place of the last of words.
+// complete returns what may stand in the place of the last of words.
 func (c *call) complete(ctx context.Context, words []string) (found []string) {
 	if len(words) == 0 {
 		words = []string{""}
@@ -83,7 +83,7 @@ func (c *call) complete(ctx context.Context, words []string) (found []string) {
 	return slices.Compact(found)
 }
 
-// candidates are the words for the place behind words.
+// candidates returns what may follow words.
 func (c *call) candidates(ctx context.Context, words []string, last string) []string {
 	app := newApp(c.env)
 	for len(words) > 0 && isOneOf(commonFlags(), words[0]) { // before the command
@@ -126,7 +126,7 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 		return known.owners(ctx)
 	case "limit":
 		if i := slices.Index(flagsFirst(app, append([]string{app.Name}, words...)), "--"); i >= 0 {
-			return []string{"none"} // the owner stands there
+			return []string{"none"} // the owner is typed already
 		}
 		return known.owners(ctx)
 	case "suspend", "cut":
@@ -141,7 +141,7 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 	return nil
 }
 
-// known is the daemon, which is asked no longer than somebody waits who has pressed Tab.
+// known asks the daemon, but no longer than somebody waits who has pressed Tab.
 type known struct{ daemon *control.Client }
 
 const tabPatience = time.Second
@@ -154,7 +154,7 @@ func (c *call) known(words []string) known {
 	return known{control.NewClient(socket)}
 }
 
-// values are what a flag of a command may be given.
+// values returns the possible values of a flag of a command.
 func (k known) values(ctx context.Context, command, flag string) (values []string) {
 	switch flag {
 	case "owner":
@@ -168,7 +168,7 @@ func (k known) values(ctx context.Context, command, flag string) (values []strin
 	case "port":
 		if command == "check" {
 			for _, s := range k.status(ctx).Services {
-				for _, r := range policy.PortRanges(s.Ports) { // one of a range says what of all of it
+				for _, r := range policy.PortRanges(s.Ports) { // the first one shows that there is a range
 					values = append(values, r.First.String())
 				}
 			}
@@ -198,7 +198,7 @@ func (k known) values(ctx context.Context, command, flag string) (values []strin
 	return values
 }
 
-// interfacesToGuard are those of this host but lo.
+// interfacesToGuard returns the interfaces of this host except lo.
 func interfacesToGuard() (names []string) {
 	all, _ := net.Interfaces()
 	for _, i := range all {
@@ -209,7 +209,8 @@ func interfacesToGuard() (names []string) {
 	return names
 }
 
-// owners are the owners by name: a list of a million prefixes is not read for them.
+// owners returns the names of owners. They come from the counters: to read a list of a
+// million prefixes takes too long at the Tab key.
 func (k known) owners(ctx context.Context) (names []string) {
 	ctx, cancel := context.WithTimeout(ctx, tabPatience)
 	defer cancel()
@@ -225,7 +226,7 @@ func (k known) owners(ctx context.Context) (names []string) {
 	return names
 }
 
-// suspended is what resume may be given.
+// suspended returns what resume may name.
 func (k known) suspended(ctx context.Context) (subjects []string) {
 	for _, s := range k.status(ctx).Suspended {
 		subjects = append(subjects, s.Subject)
@@ -236,11 +237,11 @@ func (k known) suspended(ctx context.Context) (subjects []string) {
 func (k known) status(ctx context.Context) api.Status {
 	ctx, cancel := context.WithTimeout(ctx, tabPatience)
 	defer cancel()
-	status, _ := k.daemon.Status(ctx) // what cannot be found out is not offered
+	status, _ := k.daemon.Status(ctx) // without an answer nothing is offered
 	return status
 }
 
-// prefixes are those of the entries that fit, where last may be the beginning of one.
+// prefixes returns those of the entries that begin with last.
 func (k known) prefixes(ctx context.Context, last string, fits func(api.Entry) bool) (prefixes []string) {
 	if strings.Trim(last, "0123456789abcdef.:/") != "" {
 		return nil

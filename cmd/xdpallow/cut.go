@@ -1,6 +1,6 @@
 package main
 
-// This file is `cut`: end connections that are open.
+// This file is `cut`, which ends open connections.
 
 import (
 	"context"

@@ -1,7 +1,7 @@
 package main
 
-// This file is the life of the daemon: it puts the gate up, answers on the control
-// socket and to Prometheus, and leaves the gate shut when it ends.
+// This file runs the daemon: it puts the gate up, serves the control socket and Prometheus,
+// and leaves the gate shut when it ends.
 
 import (
 	"context"
@@ -27,7 +27,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
-// gateOptions are o as the engine wants them.
+// gateOptions turns o into the options of the engine.
 func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, error) {
 	var services []policy.Service // none: those of the config file
 	var err error
@@ -64,7 +64,7 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 		}
 		return c.printPlan(plan, true)
 	}
-	// Looked at before anything is touched, and again when it is made.
+	// Checked before anything is touched, and again when the socket is made.
 	if err := control.Free(o.Socket); err != nil {
 		return err
 	}
@@ -72,15 +72,15 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 	if err != nil {
 		return err
 	}
-	// The pins stay and go on enforcing: to end is not to open.
+	// The pins stay and go on enforcing: the end of the daemon opens nothing.
 	defer engine.Close()
-	return live(ctx, engine, o, log, stderr)
+	return serve(ctx, engine, o, log, stderr)
 }
 
-// live serves until ctx ends or detach has taken the last interface. The gate goes up
-// first: what else can fail must not leave the host open.
-func live(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Logger, stderr *progress) error {
-	// From the start: a SIGHUP that nobody takes ends a process.
+// serve runs until ctx ends or detach has released the last interface. The gate goes up
+// first: whatever else fails must not leave the host open.
+func serve(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Logger, stderr *progress) error {
+	// From the start: a SIGHUP that is not handled ends the process.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
 	defer signal.Stop(hangups)
@@ -130,12 +130,13 @@ func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, engine *recon
 	}
 }
 
-// patience is how long a named interface that is not there holds up what systemd starts
-// after this daemon.
+// patience is how long systemd waits, with what it starts after this daemon, for a named
+// interface that is not there.
 const patience = 10 * time.Second
 
-// notifySystemd says that the policy is enforced on every interface, then that the daemon
-// is alive: an answer from the engine, not from this goroutine.
+// notifySystemd tells systemd that the policy is enforced on every interface, and then again
+// and again that the daemon is alive. That it is alive is an answer of the engine: this
+// goroutine would go on when the engine hangs.
 func notifySystemd(ctx context.Context, engine *reconcile.Engine, log *slog.Logger) {
 	if missing := engine.AwaitInterfaces(ctx, patience); len(missing) > 0 {
 		log.Warn(fmt.Sprintf("ready without %s, waited %v", strings.Join(missing, ", "), patience))
@@ -159,8 +160,8 @@ func notifySystemd(ctx context.Context, engine *reconcile.Engine, log *slog.Logg
 	}
 }
 
-// serveMetrics serves scrapes until ctx ends. At boot the address may not be there
-// yet, so it is tried again; until then it is a problem.
+// serveMetrics serves scrapes until ctx ends. At boot the address may not exist yet, so it
+// tries again; until then status has a problem.
 func serveMetrics(ctx context.Context, address string, engine *reconcile.Engine, log *slog.Logger) {
 	listener, err := net.Listen("tcp", address)
 	for tries := 0; err != nil; tries++ {
@@ -188,7 +189,7 @@ func serveMetrics(ctx context.Context, address string, engine *reconcile.Engine,
 	}
 }
 
-// scrape is the engine as metrics reads it.
+// scrape gives the engine's numbers to metrics.
 type scrape struct{ engine *reconcile.Engine }
 
 func (s scrape) Snapshot(ctx context.Context) (shot metrics.Snapshot, err error) {

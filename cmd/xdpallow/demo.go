@@ -1,8 +1,8 @@
 package main
 
-// This file is `demo`: the whole job on real packets, for somebody who has never
-// seen it, in namespaces that it makes and removes. Every step says what it expects
-// before it happens, and a step that surprises ends the demo with an error.
+// This file is `demo`: it shows the whole job on real packets to somebody who has never seen
+// it, in network namespaces that it makes and removes. Each step says first what it expects;
+// where something else happens the demo ends with an error.
 
 import (
 	"context"
@@ -68,7 +68,7 @@ var (
 	talker   = netip.MustParsePrefix("198.18.7.0/24") // sends a fifth of the flood
 )
 
-// demonstration is a lab with an API in it, and the gate before that.
+// demonstration is a lab with an API, and the gate in front of it.
 type demonstration struct {
 	*call
 	dir    string // of state, socket and pins
@@ -95,7 +95,7 @@ func (d *demonstration) open() (err error) {
 	return nil
 }
 
-// close removes everything, in the order that lets each thing go.
+// close removes everything, in the order in which nothing is in use any more.
 func (d *demonstration) close() error {
 	var errs []error
 	if d.daemon != nil {
@@ -136,7 +136,7 @@ func (d *demonstration) gated(context.Context) error {
 	return errors.Join(d.expectServed("customer", customer), d.expectDropped("stranger", stranger))
 }
 
-// soon is within what an entry must be in force after add has returned.
+// soon is how long after add has returned an entry may still not be in force.
 const soon = 100 * time.Millisecond
 
 func (d *demonstration) add(ctx context.Context) error {
@@ -152,7 +152,7 @@ func (d *demonstration) add(ctx context.Context) error {
 	return d.expectServed("stranger", stranger)
 }
 
-// remove keeps a connection over the removal of its source.
+// remove shows that an open connection lives on when its source is removed.
 func (d *demonstration) remove(ctx context.Context) error {
 	conn, err := d.lab.Wire.DialContext(ctx, "tcp", stranger, d.api.String())
 	if err != nil {
@@ -172,8 +172,8 @@ func (d *demonstration) remove(ctx context.Context) error {
 	return nil
 }
 
-// quiet waits until the connections of the steps before have come to their end, and
-// returns how many segments TCP has seen by then.
+// quiet waits until the connections of earlier steps have ended, and returns how many
+// segments TCP has received by then.
 func (d *demonstration) quiet(ctx context.Context) (uint64, error) {
 	before, err := d.lab.Host.TCPInSegs()
 	for err == nil {
@@ -191,7 +191,7 @@ func (d *demonstration) quiet(ctx context.Context) (uint64, error) {
 	return before, err
 }
 
-// flood sends SYNs and watches the counter meanwhile. TCP must not see one.
+// flood sends SYNs and shows the counter meanwhile. TCP must not receive any.
 func (d *demonstration) flood(ctx context.Context) error {
 	before, err := d.quiet(ctx)
 	if err != nil {
@@ -243,7 +243,7 @@ func (d *demonstration) flooded(ctx context.Context, sent netlab.Flooded, segmen
 	return d.expectServed("customer", customer)
 }
 
-// stats shows what was counted, and finds the one who sent a fifth of it.
+// stats shows the counters, and finds the prefix that sent a fifth of the flood.
 func (d *demonstration) stats(ctx context.Context) error {
 	if err := d.command(ctx, "stats"); err != nil {
 		return err

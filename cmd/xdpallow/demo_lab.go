@@ -1,7 +1,7 @@
 package main
 
-// This file is what the steps of the demo are made of: the real daemon and the real
-// commands as processes in the host's namespace, and real clients on the wire.
+// This file has the parts of the demo's steps: the real daemon and the real commands as
+// processes in the host's namespace, and real clients on the wire.
 
 import (
 	"bufio"

@@ -1,6 +1,6 @@
 package main
 
-// This file is `detach`: the one command that opens the gate.
+// This file is `detach`, the only command that opens the gate.
 
 import (
 	"context"
@@ -59,8 +59,7 @@ func detach(ctx context.Context, c *call) error {
 	return err
 }
 
-// agreed asks, where there is somebody to ask: a script that opens a host has
-// to say that it means to.
+// agreed asks for consent on a terminal. A script that opens a host must give --yes.
 func (c *call) agreed(interfaces []string) error {
 	where := "every interface"
 	if len(interfaces) > 0 {

@@ -1,7 +1,7 @@
 package main
 
-// This file is `doctor`: what an operator should know of this host before `run`, and
-// after. It looks, and changes nothing but with --try.
+// This file is `doctor`, which tells an operator what to know about this host before `run` and
+// after. It changes nothing, except with --try.
 
 import (
 	"context"
@@ -23,14 +23,14 @@ import (
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
-// defaultConfig is what the unit names.
+// defaultConfig is the config file that the unit names.
 const defaultConfig = "/etc/xdpallow/config.yaml"
 
-// errProblems is doctor's answer "there are problems". It is an exit code, not a complaint.
+// errProblems is doctor's answer "there are problems": an exit code, and no message.
 var errProblems = errors.New("problems")
 
 func doctorCommand(e env) *cli.Command {
-	return e.command("doctor", "Tell what to know of this host before run, and after", "", append([]cli.Flag{
+	return e.command("doctor", "Tell what to know about this host before run, and after", "", append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "interface", Usage: "look at `IF`, repeated or with commas (default: those of the daemon, else of the config, else all)"},
 		&cli.StringSliceFlag{Name: "port", Usage: "look at `PORT` as N, tcp/N, udp/N or a range, repeated or with commas (default: those of the daemon, else of the config)"},
 		&cli.PathFlag{Name: "config", Usage: "read `FILE` (default: " + defaultConfig + ", if it is there)"},
@@ -77,8 +77,8 @@ func diagnose(ctx context.Context, c *call) error {
 	return err
 }
 
-// doctorOptions finds out what this host guards or is to guard: flags say it, else who
-// guards it now, else the config file.
+// doctorOptions finds out what this host guards or will guard: from flags, else from the gate
+// that is up, else from the config file.
 func (c *call) doctorOptions(ctx context.Context) (o doctor.Options, err error) {
 	f := c.flags
 	o = doctor.Options{Groups: []string{control.ReadGroup, control.AdminGroup}, Try: f.Bool("try")}
@@ -126,8 +126,8 @@ func (c *call) doctorOptions(ctx context.Context) (o doctor.Options, err error) 
 	return o, err
 }
 
-// configPath is the config file to read: the one that was named, or the one that the unit
-// names; "" is none.
+// configPath returns the config file to read: the one that was named, or the one of the unit
+// if it exists; "" is none.
 func (c *call) configPath() (string, error) {
 	if c.flags.IsSet("config") {
 		return absolute("config", c.flags.Path("config"))
@@ -138,8 +138,8 @@ func (c *call) configPath() (string, error) {
 	return defaultConfig, nil
 }
 
-// readConfig is config.Read, but for the caller who may not read the file: that is no
-// mistake in it.
+// readConfig is config.Read, but where the caller may not read the file it says so, which is
+// no mistake in the file.
 func readConfig(path string) (config.File, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
@@ -151,7 +151,8 @@ func readConfig(path string) (config.File, error) {
 	return config.Read(path)
 }
 
-// statusAt asks the daemon, and pins and state when none answers; nil is neither.
+// statusAt asks the daemon, or pins and state when no daemon answers. It returns nil where
+// there is neither.
 func (c *call) statusAt(ctx context.Context, at options) (*api.Status, error) {
 	client := control.NewClient(at.Socket)
 	client.Waiting = func() (done func()) { return c.progress().waiting("waiting for the daemon") }
@@ -170,8 +171,8 @@ func (c *call) statusAt(ctx context.Context, at options) (*api.Status, error) {
 	return &status, nil
 }
 
-// printLines is a screen of 80 columns. Text goes on below itself; a command has a line of
-// its own and is whole, to be pasted.
+// printLines prints lines for a screen of 80 columns. Text is wrapped in its column; a command
+// has a line of its own and is never wrapped, so that it can be pasted.
 func (c *call) printLines(lines []doctor.Line) error {
 	const most, states = 20, 9 // columns of a subject, and of a state with its blanks
 	subjects := len("SUBJECT")
@@ -200,7 +201,7 @@ func (c *call) printLines(lines []doctor.Line) error {
 	return err
 }
 
-// folded is text whose further lines begin below its first, all within so many columns.
+// folded wraps text to columns; further lines are indented.
 func folded(text string, indent, columns int) string {
 	var out strings.Builder
 	column := indent

@@ -1,7 +1,7 @@
 package main
 
-// This file takes what people type out of habit: help and version as other tools have
-// them, flags before the command, and names of commands that are called otherwise here.
+// This file accepts what people type out of habit: help and version as in other tools, flags
+// before the command; and it hints at our name of a command that other tools call otherwise.
 
 import (
 	"slices"
@@ -12,8 +12,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// commandFirst is args as urfave/cli reads them: the command comes first and the common
-// flags behind it, `help add` is `add --help`, and -v is `version`.
+// commandFirst returns args in the order that urfave/cli reads: first the command, then the
+// common flags. `help add` becomes `add --help`, and -v becomes `version`.
 func commandFirst(args []string) []string {
 	if len(args) == 0 {
 		return args
@@ -30,7 +30,7 @@ func commandFirst(args []string) []string {
 			n := min(flagWords(commonFlags(), rest[0]), len(rest))
 			common, rest = append(common, rest[:n]...), rest[n:]
 		default:
-			return args // an unknown flag, which is refused
+			return args // an unknown flag, which is refused later
 		}
 	}
 	for len(rest) > 0 && rest[0] == "help" {
@@ -53,8 +53,8 @@ func isOneOf(flags []cli.Flag, arg string) bool {
 	return slices.ContainsFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 }
 
-// habits are commands as other tools call them. Of several words all are typed, and
-// nothing of what was typed behind the command.
+// habits are the names of commands in other tools, with ours. Where ours is of several words,
+// the hint is these words without the arguments that were typed.
 var habits = map[string]string{
 	"allow": "add", "permit": "add", "accept": "add", "insert": "add",
 	"rm": "remove", "del": "remove", "delete": "remove", "unallow": "remove",
@@ -73,7 +73,7 @@ var habits = map[string]string{
 	"install": "assets unit", "unit": "assets unit", "config": "assets config", "man": "assets man", "manual": "assets man",
 }
 
-// unknownCommand refuses args, whose command there is not, and hints at what was meant.
+// unknownCommand refuses a command that does not exist, and hints at the one that was meant.
 func unknownCommand(e env, app *cli.App) error {
 	typedName := e.args[1]
 	refusal := &policy.InputError{What: "unknown command " + quoted(typedName), Hint: "xdpallow --help"}
@@ -100,8 +100,8 @@ func unknownCommand(e env, app *cli.App) error {
 	return refusal
 }
 
-// usageError says which flag of a command is wrong, and hints at the one that was meant.
-// It is not inherited by commands in urfave/cli: every one names it.
+// usageError names the wrong flag of a command, and hints at the one that was meant. In
+// urfave/cli a command does not inherit it, so each one sets it.
 func (e env) usageError(c *cli.Context, err error, _ bool) error {
 	if c.Command == nil || c.Command.Name == "" || c.Command.Name == c.App.Name {
 		return &policy.InputError{What: err.Error(), Hint: "xdpallow --help"}
@@ -133,9 +133,9 @@ func (e env) usageError(c *cli.Context, err error, _ bool) error {
 	return refusal
 }
 
-// nearest is the one of names that was meant by word: the only one that begins with it,
-// or the one with the fewest slips of a finger between them, of those the one that is as
-// long; "" where none or more than one is.
+// nearest returns the name that was meant by word: the only one that begins with it, or the
+// one with the fewest typing errors, and among those the one of the same length. It returns ""
+// where that is no name or more than one.
 func nearest(word string, names []string) string {
 	if word == "" {
 		return ""
@@ -164,8 +164,8 @@ func nearest(word string, names []string) string {
 	return best
 }
 
-// slips counts letters that are missing, too many, wrong, or swapped with their
-// neighbour between a and b.
+// slips counts the typing errors between a and b: letters that are missing, added, wrong, or
+// swapped with their neighbour.
 func slips(a, b string) int {
 	var before, last, row []int
 	for i := range len(a) + 1 {

@@ -1,6 +1,7 @@
 package main
 
-// This file makes help fit a terminal: urfave/cli prints a flag a line, however long.
+// This file wraps help to the width of a terminal: urfave/cli prints each flag in one line,
+// however long.
 
 import (
 	"bytes"
@@ -12,7 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// helpWidth is how many columns a terminal has that nobody has widened.
+// helpWidth is the default width of a terminal, in columns.
 const helpWidth = 80
 
 // urfave/cli has one printer of help for all.
@@ -27,11 +28,11 @@ func init() {
 	}
 }
 
-// explained is a flag with what it means, after the blanks that make a column of it.
+// explained matches a flag and, after the blanks of the column, its explanation.
 var explained = regexp.MustCompile(`^(   -.*?\S {2,})(\S.*)$`)
 
-// wrapped is line of help in which what a flag means goes on below itself; below the flag,
-// where that leaves little room beside it.
+// wrapped wraps the explanation of a flag in its column, or below the flag where the column is
+// too narrow.
 func wrapped(line string) string {
 	parts := explained.FindStringSubmatch(line)
 	if parts == nil || utf8.RuneCountInString(line) <= helpWidth {

@@ -1,6 +1,6 @@
 package main
 
-// This file is `limit`: how many connections an owner opens.
+// This file is `limit`, which bounds how many connections an owner opens.
 
 import (
 	"context"
@@ -54,7 +54,7 @@ func limit(ctx context.Context, c *call) error {
 	return err
 }
 
-// describeLimit says what an owner may open.
+// describeLimit returns what an owner may open, in words.
 func describeLimit(l *api.Limit) string {
 	if l == nil {
 		return "no limit"

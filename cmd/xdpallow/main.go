@@ -1,6 +1,6 @@
-// Command xdpallow lets only known source prefixes open connections to the
-// ports of an API. This package is how people touch it: one file a command,
-// none of which decides anything that a package below could decide.
+// Command xdpallow lets only known source prefixes open connections to the ports of an API.
+// This package is its command line, with a file for each command. It parses, asks and prints;
+// what can be decided in a package below is decided there.
 package main
 
 import (
@@ -22,18 +22,18 @@ import (
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
-// env is all that a command touches of the world outside, so that a test can
-// be the world.
+// env is everything outside the process that a command touches, so that a test can replace
+// it.
 type env struct {
 	args           []string // as typed; args[0] is the program
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool    // somebody sits at stdin and can be asked
-	watched        bool    // somebody looks at stderr as it is written
+	terminal       bool    // stdin is a terminal: there is somebody to ask
+	watched        bool    // stderr is a terminal
 	columns        int     // of the terminal that stdout is, 0 where it is none
-	screen         bool    // somebody looks at stdout as it is written
+	screen         bool    // stdout is a terminal
 	uid            int     // effective
-	loginUID       *uint32 // who had logged in; nil where that is not known
+	loginUID       *uint32 // who logged in, before sudo or su; nil where that is not known
 
 	// sessions are the operator's own connections, which no change should cut.
 	sessions func() []policy.Peer
@@ -69,7 +69,7 @@ func main() {
 	os.Exit(code)
 }
 
-// ownSessions are those of who typed the command. Not to find them stops no command.
+// ownSessions returns the sessions of whoever typed the command. A failure is a warning only.
 func ownSessions() []policy.Peer {
 	peers, err := impact.Sessions(os.Getpid())
 	if err != nil {
@@ -78,7 +78,7 @@ func ownSessions() []policy.Peer {
 	return peers
 }
 
-// allLogins are those of anybody, as far as the caller may look.
+// allLogins returns everybody's logins, as far as the caller may see them.
 func allLogins() []policy.Peer {
 	peers, err := impact.Logins()
 	if err != nil {
@@ -87,7 +87,7 @@ func allLogins() []policy.Peer {
 	return peers
 }
 
-// run does what e.args say and returns the exit code.
+// run executes the command line of e and returns the exit code.
 func run(ctx context.Context, e env) int {
 	e.args = commandFirst(e.args)
 	app := newApp(e)
@@ -105,15 +105,15 @@ const (
 	exitForbidden = 4
 )
 
-// errDropped is check's answer "dropped". It is an exit code, not a complaint.
+// errDropped is check's answer "dropped": an exit code, and no message.
 var errDropped = errors.New("dropped")
 
-// checkError is any failure of check, where 1 already means "dropped".
+// checkError is a failure of check, which exits with 2, because 1 means "dropped".
 type checkError struct{ error }
 
 func (e checkError) Unwrap() error { return e.error }
 
-// exitCode is the only place where an error becomes a code.
+// exitCode returns the exit code for err. No other place chooses one.
 func exitCode(err error) int {
 	var input *policy.InputError
 	switch {

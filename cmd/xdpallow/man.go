@@ -1,14 +1,14 @@
 package main
 
-// This file makes the man page: commands and flags from the commands themselves, and what
-// an operator looks up at night when the network is down.
+// This file makes the man page: commands and flags from the commands themselves, and what an
+// operator needs at night when the network is down.
 
 import (
 	"fmt"
 	"strings"
 )
 
-// manual is the man page in roff, for section 8.
+// manual returns the man page for section 8, in roff.
 func manual(e env) (string, error) {
 	app := newApp(e)
 	app.Description = "Every command takes -o json."
@@ -37,13 +37,13 @@ func manual(e env) (string, error) {
 	return strings.TrimRight(page, "\n") + more.String(), nil
 }
 
-// roff is text of which a formatter takes nothing for a request.
+// roff escapes text, so that a formatter takes nothing in it for a request.
 func roff(text string) string {
 	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "\n.", "\n\\&.").Replace(text)
 }
 
-// manSection is a part of the man page: a text, then terms with what they mean, then
-// lines as they are typed.
+// manSection is a section of the man page: a text, then terms with their meanings, then lines
+// to type.
 type manSection struct {
 	name, text string
 	items      [][2]string
@@ -73,7 +73,7 @@ var manSections = []manSection{
 		{"too_deep", "Dropped: more tags or extension headers than are looked at."},
 		{"source_route", "Dropped, from every source: a route that the sender chose, which can fake a source."},
 		{"fragment", "Dropped: part of a TCP segment from an unlisted source; all but the first carry no port."},
-		{"source_port_zero", "Dropped, from every source: nobody sends from port 0 who means well."},
+		{"source_port_zero", "Dropped, from every source: no honest client sends from port 0."},
 		{"not_listed", "Dropped: no entry covers the source. xdpallow check ADDR names the nearest."},
 		{"expired", "Dropped: the entry of the source has ended. xdpallow add PREFIX --for 90d renews it."},
 		{"wrong_service", "Dropped: the entry is for other services."},

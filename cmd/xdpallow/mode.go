@@ -1,6 +1,6 @@
 package main
 
-// This file is `mode`: let everybody in for a while, and count them.
+// This file is `mode`, which lets everybody in for a while and counts them.
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func modeCommand(e env) *cli.Command {
 }
 
 func mode(ctx context.Context, c *call) error {
-	req, err := c.modeWished()
+	req, err := c.modeRequest()
 	if err != nil {
 		return err
 	}
@@ -51,8 +51,8 @@ func mode(ctx context.Context, c *call) error {
 	return table(c.out, 0, slices.Values(rows))
 }
 
-// modeWished reads arguments and flags. No mode is a question.
-func (c *call) modeWished() (req api.ModeRequest, err error) {
+// modeRequest reads arguments and flags. Without a mode it asks for the present ones.
+func (c *call) modeRequest() (req api.ModeRequest, err error) {
 	f := c.flags
 	req.Mode, req.For = policy.Mode(f.Args().First()), f.String("for")
 	if f.IsSet("service") {
@@ -65,20 +65,20 @@ func (c *call) modeWished() (req api.ModeRequest, err error) {
 	case f.NArg() > 1 || f.NArg() == 1 && !slices.Contains(policy.Modes, req.Mode):
 		return req, &policy.InputError{What: fmt.Sprintf("mode %s is not enforce or audit", strings.Join(f.Args().Slice(), " ")), Hint: "xdpallow mode --help"}
 	case req.Mode == policy.Audit && !f.IsSet("for"):
-		return req, &policy.InputError{What: "an audit needs an end: without one it is for a flag of run or the config file", Hint: typed(c.env) + " --for 15m"}
+		return req, &policy.InputError{What: "an audit needs an end: one without an end is set with run --mode or in the config file", Hint: typed(c.env) + " --for 15m"}
 	case req.Mode == policy.Audit:
 		if _, err := policy.ParseDuration(req.For); err != nil {
 			return req, c.retyped("for", req.For, "15m", err)
 		}
 	case f.IsSet("for"):
-		return req, &policy.InputError{What: "only an audit has an end", Hint: "xdpallow mode audit --for 15m"}
+		return req, &policy.InputError{What: "--for applies to audit only", Hint: "xdpallow mode audit --for 15m"}
 	case req.Mode == "" && len(req.Services) > 0:
 		return req, &policy.InputError{What: "--service goes with enforce or audit", Hint: "xdpallow mode"}
 	}
 	return req, nil
 }
 
-// describeMode is "enforce", "audit", or "audit until TIME".
+// describeMode returns "enforce", "audit", or "audit until TIME".
 func describeMode(s api.Service) string {
 	if s.Until == nil {
 		return string(s.Mode)

@@ -1,7 +1,7 @@
 package main
 
-// This file answers when no daemon does: the gate is in the kernel and its
-// list on disk, and an operator whose daemon died must still see both.
+// This file answers when no daemon does. The gate is in the kernel and its list on disk: an
+// operator whose daemon died must see both.
 
 import (
 	"context"
@@ -13,19 +13,19 @@ import (
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
-// offlineEngine is what can be done without a daemon.
+// offlineEngine does what is possible without a daemon.
 type offlineEngine interface {
 	control.Reader
 	control.Detacher
 }
 
-// openOffline is the pins and the state of a host.
+// openOffline opens the pins and the state of a host.
 func openOffline(bpffs, state string) offlineEngine {
 	return reconcile.NewOffline(bpffs, state, buildVersion())
 }
 
-// daemonOrPins asks the daemon, and pins and state when none answers. Being
-// forbidden to ask is final: the pins would say the same with worse words.
+// daemonOrPins asks the daemon, or pins and state when no daemon answers. Where the caller
+// may not ask the daemon it does not try the pins, which he may not read either.
 func daemonOrPins[A any](ctx context.Context, c *call, ask func(context.Context, offlineEngine) (A, error)) (A, error) {
 	answer, err := ask(ctx, c.client())
 	if !errors.Is(err, control.ErrNoDaemon) {
@@ -44,7 +44,7 @@ func daemonOrPins[A any](ctx context.Context, c *call, ask func(context.Context,
 	return answer, err
 }
 
-// client is the daemon, which is waited for visibly.
+// client returns a client of the daemon, which shows on a terminal that it waits.
 func (c *call) client() *control.Client {
 	client := control.NewClient(c.flags.Path("socket"))
 	client.By = c.self()

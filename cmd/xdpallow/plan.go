@@ -1,6 +1,6 @@
 package main
 
-// This file says what a change does to the list and whom it cuts off, before it is made
+// This file prints what a change does to the list and whom it cuts off, before it is made
 // or after.
 
 import (
@@ -21,18 +21,18 @@ func dryRunFlag() cli.Flag {
 }
 
 func allowOpenFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "allow-open", Usage: "take over a config file that opens a port that is shut: it leaves the gate, its service goes to audit, its scope drops less, or the backstop goes off"}
+	return &cli.BoolFlag{Name: "allow-open", Usage: "accept a config file that opens a port that is shut: the port leaves the gate, its service goes to audit, its scope drops less, or the backstop goes off"}
 }
 
 func cutSessionsFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "cut-sessions", Usage: "guard a port even against who is logged in there now, yourself among them"}
+	return &cli.BoolFlag{Name: "cut-sessions", Usage: "guard a port even if somebody is logged in there who is not listed, you yourself perhaps"}
 }
 
 func seenFlag() cli.Flag {
-	return &cli.StringFlag{Name: "seen", Value: api.DefaultSeen, Usage: "tell of prefixes that are cut off if they were seen in the last `DURATION`"}
+	return &cli.StringFlag{Name: "seen", Value: api.DefaultSeen, Usage: "name prefixes that are cut off if they were seen in the last `DURATION`"}
 }
 
-// seen is --seen; "" leaves it to the daemon.
+// seen reads --seen; "" leaves it to the daemon.
 func (c *call) seen() (string, error) {
 	seen := c.flags.String("seen")
 	if !c.flags.IsSet("seen") {
@@ -44,7 +44,7 @@ func (c *call) seen() (string, error) {
 	return seen, nil
 }
 
-// printPlan prints a line a prefix that changes, then where that leads.
+// printPlan prints a line for each prefix that changes, and the generation.
 func (c *call) printPlan(plan api.Plan, dry bool) error {
 	for _, warning := range plan.Warnings {
 		c.note("warning: %s", warning)
@@ -87,8 +87,8 @@ func (c *call) printPlan(plan api.Plan, dry bool) error {
 	return err
 }
 
-// printWould is printPlan of a dry run. A change that would be refused is shown, too,
-// and the refusal is how the command ends.
+// printWould is printPlan for a dry run. A change that would be refused is printed, too, and
+// the command ends with that refusal.
 func (c *call) printWould(plan api.Plan) error {
 	if err := table(c.out, 0, changes([3]string{"+ ", "~ ", "- "}, plan)); err != nil {
 		return err
@@ -131,8 +131,8 @@ func (c *call) printWould(plan api.Plan) error {
 	return refusal(plan.Foreseen)
 }
 
-// printKept counts what stays because flags and files declare it, or lists it with -v:
-// beside a long list a replace changes little.
+// printKept counts the entries that stay because flags and files declare them, or lists them
+// with -v: they may be a million, and a replace does not change them.
 func (c *call) printKept(kept []api.Entry) error {
 	if !c.flags.Bool("verbose") && len(kept) > 0 {
 		_, err := fmt.Fprintf(c.out, "= %s, which flags and files declare (-v lists them)\n", count(len(kept), "prefix stays", "prefixes stay"))
@@ -156,7 +156,7 @@ func (c *call) printCuts(cuts []api.Cut) error {
 	return nil
 }
 
-// refusal is the error that the change itself would be.
+// refusal returns the error with which the change itself would end.
 func refusal(f api.Foreseen) error {
 	if f.Refused == nil {
 		return nil
@@ -164,7 +164,7 @@ func refusal(f api.Foreseen) error {
 	return &policy.Refused{What: f.Refused.What, Hint: f.Refused.Hint}
 }
 
-// changes are the rows of a plan: what is added, changed and removed.
+// changes yields the rows of a plan: what is added, changed and removed.
 func changes(verbs [3]string, plan api.Plan) iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
 		was := formerly(plan.Was)
@@ -215,21 +215,21 @@ func connections(peers []api.CutPeer) (n int) {
 	return n
 }
 
-// warnOfOpenings is one line for all that a change has opened.
+// warnOfOpenings prints one line for everything that a change has opened.
 func (c *call) warnOfOpenings(opens []policy.Opening) {
 	if len(opens) > 0 {
 		c.note("warning: %s", policy.JoinOpenings(opens))
 	}
 }
 
-// warnOfCuts is one line for all that a change has cut off.
+// warnOfCuts prints one line for everybody whom a change has cut off.
 func (c *call) warnOfCuts(cuts []api.Cut) {
 	if len(cuts) > 0 {
 		c.note("warning: %s", impact.Sum(cuts))
 	}
 }
 
-// warnOfLoosening is one line for all whom a change has let in who were stopped or limited.
+// warnOfLoosening prints one line for everybody who was stopped or limited, and no longer is.
 func (c *call) warnOfLoosening(lines []string) {
 	if len(lines) > 0 {
 		c.note("warning: lets in who was not: %s", strings.Join(lines, ", "))

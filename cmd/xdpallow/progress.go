@@ -1,7 +1,7 @@
 package main
 
-// This file says on a terminal what a command waits for once that takes over a
-// second: silence reads like a hang, and to interrupt would not undo the change.
+// This file shows on a terminal what a command waits for, once that takes over a second:
+// silence looks like a hang, and an interrupt would not undo the change.
 
 import (
 	"fmt"
@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// progress is stderr with one line at its end that is rewritten in place and is gone
-// before anything else is written.
+// progress is stderr with a last line that is rewritten in place, and removed before anything
+// else is written.
 type progress struct {
 	out    io.Writer
-	silent bool // nobody looks on
+	silent bool // nobody watches
 
 	mu    sync.Mutex
 	shown bool
@@ -24,7 +24,8 @@ func (c *call) progress() *progress {
 	return &progress{out: c.stderr, silent: !c.watched || c.quiet}
 }
 
-// waiting says every second that what goes on, and for how long, until done is called.
+// waiting shows every second what the command waits for and how long already, until done is
+// called.
 func (p *progress) waiting(what string) (done func()) {
 	if p.silent {
 		return func() {}
@@ -56,7 +57,7 @@ func (p *progress) waiting(what string) (done func()) {
 	}
 }
 
-// clear takes the line away: back to its start, and erase to its end.
+// clear removes the line: it goes back to its start and erases to its end.
 func (p *progress) clear() {
 	if p.shown {
 		fmt.Fprint(p.out, "\r\x1b[K")

@@ -1,6 +1,6 @@
 package main
 
-// This file is `reload`: read the config and the list files again.
+// This file is `reload`, which reads the config and the list files again.
 
 import (
 	"context"

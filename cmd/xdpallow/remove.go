@@ -1,6 +1,6 @@
 package main
 
-// This file is `remove`: take back what add let in.
+// This file is `remove`, which takes back what add let in.
 
 import (
 	"context"
@@ -63,7 +63,7 @@ func remove(ctx context.Context, c *call) error {
 		still[s.Prefix] = " (" + whose(s.By, s.Owner) + " still lists it)"
 	}
 	if listing.Cut == nil {
-		// Filtering begins at the opening: whoever is connected stays so.
+		// Only openings are filtered: open connections live on.
 		return c.printChange(listing, func(e api.Entry) (string, string) {
 			return "removed", strings.TrimSpace(e.Owner + or(still[e.Prefix], " (open connections live on)"))
 		})
@@ -78,7 +78,7 @@ func remove(ctx context.Context, c *call) error {
 	return err
 }
 
-// printRemoval prints what a dry run found.
+// printRemoval prints the answer of a dry run.
 func (c *call) printRemoval(listing api.Listing) error {
 	if c.json {
 		if err := c.printListing(listing); err != nil {

@@ -1,6 +1,6 @@
 package main
 
-// This file is `replace`: make what add let in equal a list.
+// This file is `replace`, which makes what add let in equal to a list.
 
 import (
 	"context"
@@ -20,7 +20,7 @@ func replaceCommand(e env) *cli.Command {
 	return e.command("replace", "Let in what a list says, in place of all that add let in", "FILE|-", replaceFlags(), replace)
 }
 
-// replaceFlags are those of replace, and of import.
+// replaceFlags are the flags that replace and import share.
 func replaceFlags() []cli.Flag {
 	return []cli.Flag{
 		dryRunFlag(), confirmFlag(), seenFlag(), reasonFlag(),
@@ -32,11 +32,11 @@ func replaceFlags() []cli.Flag {
 }
 
 func replace(ctx context.Context, c *call) error {
-	req, err := c.replacing()
+	req, err := c.replaceRequest()
 	if err != nil {
 		return err
 	}
-	// The daemon reads it again; a mistake needs none to be found.
+	// The daemon parses the list again; here a mistake is found without a daemon.
 	_, warnings, err := policy.ParseList(req.Name, policy.OriginCLI, strings.NewReader(req.Text))
 	if err != nil {
 		return err
@@ -51,8 +51,8 @@ func replace(ctx context.Context, c *call) error {
 	return c.printPlan(plan, req.DryRun)
 }
 
-// replacing is what the flags and the argument of replace and import say.
-func (c *call) replacing() (req api.ReplaceRequest, err error) {
+// replaceRequest reads the flags and the argument of replace and import.
+func (c *call) replaceRequest() (req api.ReplaceRequest, err error) {
 	if name := c.flags.Command.Name; c.flags.NArg() != 1 {
 		return req, &policy.InputError{What: name + " needs one file, or - for stdin", Hint: "xdpallow " + name + " FILE --dry-run"}
 	}
@@ -73,7 +73,7 @@ func (c *call) replacing() (req api.ReplaceRequest, err error) {
 	return req, err
 }
 
-// listText reads a list whole, under the name that messages have for it.
+// listText reads a whole list, and returns it with its name for messages.
 func (c *call) listText(path string) (name, text string, err error) {
 	var from io.Reader = c.stdin
 	if name = "stdin"; path != "-" {

@@ -1,6 +1,6 @@
 package main
 
-// This file is `rollback`: take the last change back.
+// This file is `rollback`, which takes the last change back.
 
 import (
 	"context"

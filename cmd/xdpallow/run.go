@@ -1,7 +1,7 @@
 package main
 
-// This file is `run`: it turns flags into options, and wrong ones into
-// answers, before anything is touched.
+// This file is `run`: it turns flags into options, and finds their mistakes before anything
+// is touched.
 
 import (
 	"context"
@@ -22,8 +22,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
-// options is what run was told, checked as far as that goes without looking
-// at the host.
+// options is what run was asked for, checked as far as possible without looking at the
+// host.
 type options struct {
 	Config     string        // absolute, "" is none
 	Interfaces []string      // sorted, each once; none only where Config cannot be read
@@ -80,8 +80,8 @@ func runCommand(e env) *cli.Command {
 	})
 }
 
-// elsewhere are the flags by which another command finds what this run would guard;
-// "" where it needs none. Without them it would meet another daemon, or nobody.
+// elsewhere returns the flags with which another command finds the gate of this run, "" where
+// it is at the default places. Without them that command would find another daemon, or none.
 func (o *options) elsewhere() string {
 	var flags []string
 	for _, place := range [][3]string{
@@ -134,12 +134,12 @@ func (c *call) options() (options, error) {
 			return o, &policy.InputError{What: fmt.Sprintf("--metrics %q is not HOST:PORT", metrics), Hint: "xdpallow run --metrics 127.0.0.1:9463"}
 		}
 	}
-	return o, o.settle(f)
+	return o, o.mergeConfig(f)
 }
 
-// settle takes over from the config file what no flag says, and checks that
-// both together say enough and nothing twice.
-func (o *options) settle(f *cli.Context) error {
+// mergeConfig takes from the config file what no flag says, and checks that both together say
+// enough, and nothing twice.
+func (o *options) mergeConfig(f *cli.Context) error {
 	var file config.File
 	var broken error
 	if f.IsSet("config") {
@@ -170,8 +170,8 @@ func (o *options) settle(f *cli.Context) error {
 	if broken == nil && !enough {
 		broken = o.missing(file)
 	}
-	// A gate that has a policy is not left without a daemon for a bad file: the
-	// engine keeps what was good and says so.
+	// A bad file must not leave a gate that has a policy without its daemon: the engine
+	// keeps the last good policy and reports the file.
 	if broken != nil && (o.Config == "" || !reconcile.Recoverable(o.State)) {
 		return broken
 	}
@@ -184,7 +184,7 @@ func (o *options) settle(f *cli.Context) error {
 	return nil
 }
 
-// missing says what neither flags nor file say.
+// missing returns an error that names what neither flags nor config file say.
 func (o *options) missing(file config.File) error {
 	switch {
 	case o.Config == "":
@@ -198,8 +198,8 @@ func (o *options) missing(file config.File) error {
 	return &policy.InputError{Where: o.Config, What: "no service, so nothing would be protected", Hint: "xdpallow assets config"}
 }
 
-// onceOnly refuses the flags of the one service that flags make beside services
-// that have a name: whose port or mode would it be?
+// onceOnly refuses --port, --mode and --drop beside services in the config file: it would not
+// be clear to which service they apply.
 func (o *options) onceOnly(f *cli.Context, file config.File) error {
 	for _, flag := range []string{"port", "mode", "drop"} {
 		if f.IsSet(flag) && len(file.Services) > 0 {
@@ -209,7 +209,7 @@ func (o *options) onceOnly(f *cli.Context, file config.File) error {
 	return nil
 }
 
-// setting is a flag that was given, else the key, else the flag's default.
+// setting returns the flag if it was given, else the key, else the flag's default.
 func setting(f *cli.Context, flag, key string) string {
 	if f.IsSet(flag) || key == "" {
 		return f.String(flag)
@@ -237,8 +237,8 @@ func choices(f *cli.Context) error {
 	return nil
 }
 
-// places makes the paths absolute: they are named in answers to commands that
-// run in other directories.
+// places makes the paths absolute: answers name them to commands that run in other
+// directories.
 func (o *options) places(f *cli.Context, file config.File) (err error) {
 	if o.State, err = absolute("state", setting(f, "state", file.State)); err != nil {
 		return err

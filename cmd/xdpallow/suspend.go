@@ -1,6 +1,6 @@
 package main
 
-// This file is `suspend` and `resume`: stop one customer now, and let him in again.
+// This file is `suspend` and `resume`, which stop one customer now and let him in again.
 
 import (
 	"context"
@@ -64,7 +64,7 @@ func suspend(ctx context.Context, c *call) error {
 	return c.printSuspension(result, "suspended", " ("+count(*result.Cut, "connection", "connections")+" cut)")
 }
 
-// printSuspensionPlan prints what a dry run found.
+// printSuspensionPlan prints the answer of a dry run.
 func (c *call) printSuspensionPlan(result api.SuspendResult) error {
 	if !c.json {
 		if err := c.printCuts(result.Cuts); err != nil {
@@ -98,7 +98,7 @@ func (c *call) printSuspension(result api.SuspendResult, verb, suffix string) er
 		return c.printJSON(result)
 	}
 	what := result.Subject
-	if result.Prefixes > 0 { // else it is a part of one
+	if result.Prefixes > 0 { // else the subject is a part of one
 		what += ", " + count(result.Prefixes, "prefix", "prefixes")
 	}
 	line := verb + " " + what + suffix
@@ -115,7 +115,7 @@ func (c *call) printSuspension(result api.SuspendResult, verb, suffix string) er
 	return err
 }
 
-// already says that a suspension stood before, since when and why.
+// already says that the subject was suspended before, since when and why.
 func already(result api.SuspendResult) string {
 	s := result.Suspended
 	line := fmt.Sprintf("%s is suspended already, since %s", s.Subject, moment(&s.Since))
@@ -128,7 +128,7 @@ func already(result api.SuspendResult) string {
 	return line
 }
 
-// printOpen names what others have in the network of who is suspended, and keep.
+// printOpen names the entries of others in the suspended owner's network, which stay open.
 func (c *call) printOpen(result api.SuspendResult) error {
 	for i, e := range result.Open {
 		line := whose(e.Prefix, e.Owner) + " stays open"
@@ -145,11 +145,11 @@ func (c *call) printOpen(result api.SuspendResult) error {
 	return nil
 }
 
-// mostOpen is how many entries that stay open are named.
+// mostOpen bounds the entries that printOpen names.
 const mostOpen = 20
 
-// subject is the one argument of commands about PREFIX|OWNER. An owner may be called
-// like an address, and never like a prefix: who writes an address means that.
+// subject reads the argument of commands about PREFIX|OWNER. The name of an owner may look
+// like an address; then the address is meant.
 func (c *call) subject() (policy.Subject, error) {
 	name := c.flags.Command.Name
 	if c.flags.NArg() != 1 {
@@ -173,7 +173,7 @@ func (c *call) subject() (policy.Subject, error) {
 	return policy.Subject{Owner: arg}, c.owner(arg)
 }
 
-// owner tells what is wrong with the name of an owner that stands as an argument.
+// owner checks the name of an owner that is an argument.
 func (c *call) owner(name string) error {
 	err := policy.ParseName("owner", name)
 	if input, ok := err.(*policy.InputError); ok && input.Hint != "" {

@@ -1,7 +1,7 @@
 package main
 
-// This file is `export` and `import`: move what commands made to another host, or keep a
-// copy of it.
+// This file is `export` and `import`, which move what commands made to another host, or keep
+// a copy of it.
 
 import (
 	"bytes"
@@ -58,7 +58,7 @@ func export(ctx context.Context, c *call) error {
 		}
 		out.File, out.Text = "-", text
 	}
-	if _, err := desired.ReadExport(out.File, text); err != nil { // an earlier release took a note that this one does not
+	if _, err := desired.ReadExport(out.File, text); err != nil { // an earlier release accepted notes that this one refuses
 		c.note("warning: import will refuse it until it is edited: %v", err)
 	}
 	for line := range strings.Lines(text) {
@@ -88,8 +88,8 @@ func export(ctx context.Context, c *call) error {
 	return err
 }
 
-// writeWhole writes a file that only its owner reads, and puts it in the place of the old
-// one when it is on disk. What is no file, as /dev/stderr, is written to.
+// writeWhole writes a file that only its owner may read, and replaces the old one when the new
+// one is on disk. What is no regular file, as /dev/stderr, is written to directly.
 func writeWhole(path, text string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return os.WriteFile(path, []byte(text), 0)
@@ -111,11 +111,11 @@ func writeWhole(path, text string) error {
 }
 
 func importing(ctx context.Context, c *call) error {
-	req, err := c.replacing()
+	req, err := c.replaceRequest()
 	if err != nil {
 		return err
 	}
-	// The daemon reads it again; a mistake needs none to be found.
+	// The daemon parses the export again; here a mistake is found without a daemon.
 	read, err := desired.ReadExport(req.Name, req.Text)
 	if err != nil {
 		return err
