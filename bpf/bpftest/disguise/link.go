@@ -4,7 +4,7 @@ package disguise
 
 import "encoding/binary"
 
-// filterTags is how many tags the filter looks through (DESIGN 4.2, rule 1).
+// filterTags is how many tags the filter looks through; a packet with more is too_deep.
 const filterTags = 4
 
 const longestFrame = 14 + mtu

@@ -1,5 +1,5 @@
-// Judging a packet that has been read: rules 0 and 7 to 11 of DESIGN 4.2, which need
-// the policy.
+// This file judges a packet that has been read, by the rules that need the policy: ports,
+// scopes, what opens a connection, tunnels, and who is listed.
 package oracle
 
 import (

@@ -1,12 +1,12 @@
 // Package oracle decides packets a second time, so that nobody has to trust the C:
-// it is written from DESIGN 4.1 to 4.3, the RFCs and what Linux does, never from the
-// program, and in the plain way that a verifier refuses. Tests hold the two together
-// on packets that its generator makes.
+// it is written from the packet rules, the RFCs and what Linux does, never from the program, and
+// in the plain way that a verifier refuses. Tests compare the two on packets that its generator
+// makes.
 package oracle
 
 import "net/netip"
 
-// Reason is the word of DESIGN 4.3.
+// Reason is the word for why a packet got its verdict.
 type Reason string
 
 // The reasons that an oracle gives; rate_limited depends on time and is not decided

@@ -1,5 +1,5 @@
-// What the policy says of sources, ports and modes: the source lookup of DESIGN 4.4
-// by trying every entry, and the verdict of a reason.
+// This file says what the policy decides about sources, ports and modes: it looks a source up by
+// trying every entry, and turns a reason into a verdict.
 package oracle
 
 import (

@@ -1,4 +1,4 @@
-// Reading a frame from the outside in, as far as DESIGN 4.2 goes: tags, IP header,
+// This file reads a frame from the outside in, as far as the packet rules go: tags, IP header,
 // options, extension chain and fragmentation, ports and flags. It knows no policy.
 package oracle
 
@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// Bounds of DESIGN 4.2 rule 1.
+// How many tags and extension headers are looked through; a packet with more is too_deep.
 const (
 	maxTags       = 4
 	maxExtensions = 8
