@@ -25,7 +25,7 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string {
 	if e.Former {
-		return fmt.Sprintf("%s: its driver refuses our program, the one before runs on: %s", e.Interface, e.Cause)
+		return fmt.Sprintf("%s: its driver refuses our program, the one before stays: %s", e.Interface, e.Cause)
 	}
 	return fmt.Sprintf("%s: native XDP is unavailable: %s", e.Interface, e.Cause)
 }

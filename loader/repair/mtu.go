@@ -64,10 +64,10 @@ func (c *Checker) refusals() (problems []api.Problem) {
 			continue
 		}
 		p := api.Problem{Code: "program_kept", Subject: name, Hint: t.refused.Hint(), Text: fmt.Sprintf(
-			"its driver takes no program of ours, and the one that it has runs on: %s", t.refused.Cause)}
+			"its driver takes no program of ours, and the one that it has stays: %s", t.refused.Cause)}
 		if t.mtu > netdev.Page {
 			p.Code = "mtu"
-			p.Text = fmt.Sprintf("its MTU is %d, for which its driver has no native XDP (%v): the program that it has runs on, and large segments of listed clients can be lost", t.mtu, t.refused.Err)
+			p.Text = fmt.Sprintf("its MTU is %d, for which its driver has no native XDP (%v): the program that it has stays, and large segments of listed clients can be lost", t.mtu, t.refused.Err)
 			if 0 < t.good && t.good < t.mtu {
 				p.Hint = fmt.Sprintf("ip link set dev %s mtu %d", name, t.good)
 			}
