@@ -140,15 +140,17 @@ func (m *machine) within(t *testing.T, what string, try func() error) {
 // status is what `xdpallow status` says.
 type status struct {
 	Enforcing  bool
-	Problems   []struct{ Code, Subject, Text, Hint string }
+	Problems   []problem
 	Interfaces []struct{ Name, Attach, Reason string }
 	Daemon     *struct{ PID int }
 	Version    string
 }
 
+type problem struct{ Code, Subject, Text, Hint string }
+
 func (s status) has(code string) bool {
-	for _, problem := range s.Problems {
-		if problem.Code == code {
+	for _, p := range s.Problems {
+		if p.Code == code {
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,22 +21,62 @@ type nicCase struct {
 	generic     bool // the kernel with all drivers, not the cloud one
 	hw          hardware
 	driver      string
-	mode        string // how xdpallow attaches
-	igb         bool   // a QEMU that has the model
+	mode        string   // how xdpallow attaches
+	igb         bool     // a QEMU that has the model
+	refuses     []string // acts that the driver refuses
+	beyond      string   // what an MTU of 5000 is to it: refused, a problem, not run (and a problem), or nothing
+	fixed       []string // of offloads, what cannot be turned off and on
 	everyChange bool
 }
 
+// offloads are what a driver may set up its queues anew for.
+var offloads = []string{"gro", "tso", "gso", "lro", "rx-gro-hw", "rx", "tx"}
+
+// virtioFixed are the offloads of virtio_net that are the host's to change.
+var virtioFixed = []string{"lro", "rx-gro-hw", "rx"}
+
 var nicCases = []nicCase{
-	{name: "virtio_net", kernel: "6.12", driver: "virtio_net", mode: "native", everyChange: true},
-	{name: "virtio_net 2 queues", kernel: "6.12", driver: "virtio_net", mode: "native", hw: hardware{queues: 2}},
-	{name: "virtio_net fixed offloads", kernel: "6.12", driver: "virtio_net", mode: "generic", hw: hardware{model: "virtio-net-pci,ctrl_guest_offloads=off"}},
-	{name: "vmxnet3", kernel: "6.12", driver: "vmxnet3", mode: "native", hw: hardware{model: "vmxnet3"}, everyChange: true},
-	{name: "igb", kernel: "6.12", generic: true, driver: "igb", mode: "native", igb: true, hw: hardware{model: "igb,romfile=", ports: true}, everyChange: true},
-	{name: "e1000e", kernel: "6.12", generic: true, driver: "e1000e", mode: "generic", hw: hardware{model: "e1000e,romfile="}, everyChange: true},
-	{name: "virtio_net", kernel: "6.1", driver: "virtio_net", mode: "native"},
-	{name: "virtio_net 2 queues", kernel: "6.1", driver: "virtio_net", mode: "native", hw: hardware{queues: 2}},
-	{name: "virtio_net fixed offloads", kernel: "6.1", driver: "virtio_net", mode: "generic", hw: hardware{model: "virtio-net-pci,ctrl_guest_offloads=off"}},
-	{name: "vmxnet3", kernel: "6.1", driver: "vmxnet3", mode: "generic", hw: hardware{model: "vmxnet3"}},
+	{
+		name: "virtio_net", kernel: "6.12", driver: "virtio_net", mode: "native", everyChange: true,
+		fixed: virtioFixed,
+	},
+	{
+		name: "virtio_net 2 queues", kernel: "6.12", driver: "virtio_net", mode: "native",
+		hw: hardware{queues: 2}, refuses: []string{"one queue"}, fixed: virtioFixed,
+	},
+	{
+		name: "virtio_net fixed offloads", kernel: "6.12", driver: "virtio_net", mode: "generic",
+		hw: hardware{model: "virtio-net-pci,ctrl_guest_offloads=off"}, fixed: virtioFixed,
+	},
+	{
+		name: "vmxnet3", kernel: "6.12", driver: "vmxnet3", mode: "native", everyChange: true,
+		hw: hardware{model: "vmxnet3"}, beyond: "not run", fixed: []string{"lro", "rx-gro-hw"},
+	},
+	{
+		name: "igb", kernel: "6.12", generic: true, driver: "igb", mode: "native", igb: true, everyChange: true,
+		hw: hardware{model: "igb,romfile=", ports: true}, refuses: []string{"larger MTU"}, beyond: "refused",
+		fixed: []string{"lro", "rx-gro-hw"},
+	},
+	{
+		name: "e1000e", kernel: "6.12", generic: true, driver: "e1000e", mode: "generic", everyChange: true,
+		hw: hardware{model: "e1000e,romfile="}, fixed: []string{"lro", "rx-gro-hw"},
+	},
+	{
+		name: "virtio_net", kernel: "6.1", driver: "virtio_net", mode: "native",
+		beyond: "problem", fixed: virtioFixed,
+	},
+	{
+		name: "virtio_net 2 queues", kernel: "6.1", driver: "virtio_net", mode: "native",
+		hw: hardware{queues: 2}, refuses: []string{"one queue"}, beyond: "problem", fixed: virtioFixed,
+	},
+	{
+		name: "virtio_net fixed offloads", kernel: "6.1", driver: "virtio_net", mode: "generic",
+		hw: hardware{model: "virtio-net-pci,ctrl_guest_offloads=off"}, fixed: virtioFixed,
+	},
+	{
+		name: "vmxnet3", kernel: "6.1", driver: "vmxnet3", mode: "generic",
+		hw: hardware{model: "vmxnet3"}, fixed: []string{"rx-gro-hw"},
+	},
 }
 
 // suites are the Debian of each kernel.
@@ -75,6 +116,14 @@ func (m *machine) nic(c nicCase) {
 			m.exact(t)
 		})
 	}
+	// change is an act that some drivers refuse, beside XDP or at all.
+	change := func(name, line string) {
+		if slices.Contains(c.refuses, name) {
+			name, line = name+" refused", "! { "+line+"; }"
+		}
+		act(name, line)
+	}
+	m.eventually(m.t, running)
 	m.row.run(m.t, "attached", func(t *testing.T) {
 		m.guards(t)
 		if out := m.must(t, "basename $(readlink /sys/class/net/eth0/device/driver)"); strings.TrimSpace(out) != c.driver {
@@ -84,14 +133,21 @@ func (m *machine) nic(c nicCase) {
 		m.exact(t)
 	})
 	act("down and up", "ip link set eth0 down && ip link set eth0 up && "+readdress)
-	act("smaller MTU", "ip link set eth0 mtu 1400")
-	// What a driver cannot do beside XDP, or at all, it refuses.
-	act("larger MTU", "ip link set eth0 mtu 1600; ip link set eth0 mtu 1500")
-	act("rings", "ethtool -G eth0 rx 128 || ethtool -G eth0 rx 256 || true")
-	act("offloads", "for f in gro tso gso lro rx-gro-hw rx tx; do ethtool -K eth0 $f off; ethtool -K eth0 $f on; done; true")
+	act("smaller MTU", setMTU(1400))
+	change("larger MTU", setMTU(1600))
+	m.beyond(c)
+	act("usual MTU", setMTU(1500))
+	change("rings", "ethtool -G eth0 rx 128 && [ $(ethtool -g eth0 | awk '/^Current/ {now = 1} now && $1 == \"RX:\" {print $2}') = 128 ]")
+	m.outside.begin("offloads")
+	m.row.run(m.t, "offloads", func(t *testing.T) {
+		out := m.must(t, "for f in "+strings.Join(offloads, " ")+"; do { ethtool -K eth0 $f off && ethtool -K eth0 $f on; } >/dev/null 2>&1 || echo $f; done")
+		if fixed := strings.Fields(out); !slices.Equal(fixed, c.fixed) {
+			t.Errorf("the driver refuses to change %q, want %q", fixed, c.fixed)
+		}
+		m.exact(t)
+	})
 	if c.hw.queues > 1 {
-		act("one queue", "ethtool -L eth0 combined 1")
-		act("all queues", fmt.Sprintf("ethtool -L eth0 combined %d", c.hw.queues))
+		change("one queue", "ethtool -L eth0 combined 1")
 	} else {
 		// With several queues the kernel itself hangs on this (virtio_net).
 		act("unbound and bound", "device=$(basename $(readlink /sys/class/net/eth0/device)); driver=$(readlink -f /sys/class/net/eth0/device/driver); "+
@@ -105,6 +161,70 @@ func (m *machine) nic(c nicCase) {
 		m.outside.hush(true)
 		m.must(t, "xdpallow detach --yes")
 		labtest.Expect(t, m.outside.lab.Wire, netlab.Unlisted4, netip.AddrPortFrom(segments[0].guest4.Addr(), apiPort), netlab.Connected)
+	})
+}
+
+func setMTU(mtu int) string {
+	return fmt.Sprintf("ip link set eth0 mtu %[1]d && [ $(cat /sys/class/net/eth0/mtu) = %[1]d ]", mtu)
+}
+
+// beyond gives the NIC an MTU whose frames fit no page. Where that is a problem, the
+// command that is told ends it, and one that another daemon tells.
+func (m *machine) beyond(c nicCase) {
+	name, larger := "MTU beyond a page", setMTU(5000)
+	switch c.beyond {
+	case "refused":
+		name, larger = name+" refused", "! { "+larger+"; }"
+	case "problem":
+		name += " is a problem"
+	case "not run":
+		name += " is not run"
+	}
+	m.outside.begin(name)
+	m.row.run(m.t, name, func(t *testing.T) {
+		stands := func() {
+			if c.beyond == "not run" {
+				m.within(t, "a program that does not run is told", func() error {
+					if s := m.status(t); s.Enforcing || !s.has("not_run") {
+						return fmt.Errorf("%+v", s)
+					}
+					return nil
+				})
+				return
+			}
+			m.exact(t)
+		}
+		m.must(t, larger)
+		stands()
+		if c.beyond == "" || c.beyond == "refused" {
+			if s := m.status(t); s.has("mtu") {
+				t.Errorf("%+v", s)
+			}
+			return
+		}
+		m.mend(t)
+		m.must(t, larger+" && systemctl restart xdpallow")
+		stands()
+		m.mend(t)
+		m.exact(t)
+	})
+}
+
+// mend runs the command that the problem mtu tells, and waits for its end.
+func (m *machine) mend(t *testing.T) {
+	t.Helper()
+	told := false
+	m.within(t, "the MTU is a problem, and none after the command that is told", func() error {
+		s := m.status(t)
+		at := slices.IndexFunc(s.Problems, func(p problem) bool { return p.Code == "mtu" })
+		if at >= 0 && !told {
+			m.must(t, s.Problems[at].Hint)
+			told = true
+		}
+		if at >= 0 || !told {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
 	})
 }
 

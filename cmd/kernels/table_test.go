@@ -81,7 +81,8 @@ const tableHead = `# Machines
 
 What ` + "`make test-machines`" + ` and ` + "`make test-machines-all`" + ` have seen, written by them: the
 package, installed on machines under QEMU. On each of them strangers knocked all the time
-and customers were served; "Debian" is a host that is booted, operated and rebooted, the others are drivers.
+and customers were served; "Debian" is a host that is booted, operated and rebooted, the others
+are drivers. "alone" and arm64 are kernels without a host: there tests of the packages were run.
 
 | kernel | machine | driver | XDP | through | result |
 | --- | --- | --- | --- | --- | --- |
