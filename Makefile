@@ -1,6 +1,7 @@
 # What README says, and what a maintainer does. `make help` lists the targets.
 SHELL      := /bin/bash -o pipefail
 CLANG      ?= clang-14
+CLANG_FORMAT := clang-format-14
 BPF_CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -mcpu=v3 \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null)
@@ -108,7 +109,9 @@ bench: root ## what a packet costs, beside other filters; thirteen minutes, and 
 	go build -o build/bench ./cmd/bench
 	build/bench -raw testdata/bench -chart .github/bench.svg
 
-lint: ## go vet, gofumpt and staticcheck
+lint: ## go vet, gofumpt, staticcheck and clang-format
+	@$(MAKE) --no-print-directory tools TOOLS="$(CLANG_FORMAT):$(CLANG_FORMAT)"
+	$(CLANG_FORMAT) --dry-run --Werror $$(git ls-files '*.c' '*.h')
 	go vet ./...
 	@unformatted=$$($(GOFUMPT) -l .) && [ -z "$$unformatted" ] || { echo "gofumpt -w: $$unformatted" >&2; exit 1; }
 	$(STATICCHECK) ./...

@@ -49,7 +49,8 @@ static __always_inline void read_endpoints(const struct bpf_sk_lookup *ctx, stru
 /* Is the remote address this namespace's own, for a packet that came in by the interface? */
 static __always_inline int is_own(const struct endpoints *e, __u32 ifindex)
 {
-	struct local_key key = { .prefixlen = 8 * (sizeof(key.ifindex) + sizeof(key.address)), .ifindex = ifindex };
+	struct local_key key = { .prefixlen = 8 * (sizeof(key.ifindex) + sizeof(key.address)),
+				 .ifindex = ifindex };
 
 	if (e->family == FAMILY_IPV4) {
 		key.address[10] = key.address[11] = 0xff;
@@ -82,7 +83,8 @@ static __always_inline int is_local(const struct endpoints *e)
 	if (e->family == FAMILY_IPV6 && !words[0] && !words[1] && !words[2] &&
 	    words[3] == bpf_htonl(1))
 		return 1;
-	if (words[0] == here[0] && words[1] == here[1] && words[2] == here[2] && words[3] == here[3])
+	if (words[0] == here[0] && words[1] == here[1] && words[2] == here[2] &&
+	    words[3] == here[3])
 		return 1;
 	return is_own(e, 0) || is_own(e, e->ifindex);
 }

@@ -17,18 +17,18 @@
 
 /* 6.1 forgets the bound of a value that was kept on the stack, and the compiler leaves
  * out a mask that it knows to change nothing: this one stays. */
-#define BOUNDED(value, mask)                                                  \
-	({                                                                    \
-		__u32 bounded = (value);                                      \
-		barrier_var(bounded);                                         \
-		bounded & (mask);                                             \
+#define BOUNDED(value, mask)                                                                       \
+	({                                                                                         \
+		__u32 bounded = (value);                                                           \
+		barrier_var(bounded);                                                              \
+		(bounded & (mask));                                                                \
 	})
 
 /* Where the walk is; scalars only, so that it can cross into global functions. */
 struct cursor {
-	__u32 at;   /* offset of the next header in the frame */
-	__u32 end;  /* offset where the packet ends: the frame, or what IP cuts off */
-	__u32 next; /* what the next header is: ethertype or protocol */
+	__u32 at;	/* offset of the next header in the frame */
+	__u32 end;	/* offset where the packet ends: the frame, or what IP cuts off */
+	__u32 next;	/* what the next header is: ethertype or protocol */
 	__u32 fragment; /* enum piece */
 };
 

@@ -28,9 +28,8 @@
  * number is the upper protocol: to walk on would read its payload as headers. */
 static __always_inline int is_extension(__u32 next)
 {
-	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING ||
-	       next == NEXT_FRAGMENT || next == NEXT_AUTHENTICATION ||
-	       next == NEXT_DESTINATION;
+	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING || next == NEXT_FRAGMENT ||
+	       next == NEXT_AUTHENTICATION || next == NEXT_DESTINATION;
 }
 
 /*
@@ -70,9 +69,9 @@ __noinline enum reason skip_extensions(struct xdp_md *ctx, struct cursor *cursor
 
 		if (!header)
 			return REASON_MALFORMED;
-		length = c.next == NEXT_AUTHENTICATION ? (header[1] + 2) * 4 :
-			 c.next == NEXT_FRAGMENT       ? 8 :
-							 (header[1] + 1) * 8;
+		length = c.next == NEXT_AUTHENTICATION ? (header[1] + 2) * 4
+			 : c.next == NEXT_FRAGMENT     ? 8
+						       : (header[1] + 1) * 8;
 		/* A chain that ends behind the packet: Linux refuses it, and what
 		 * we would read there is not what Linux would. */
 		if (c.at + length > c.end)
@@ -82,7 +81,8 @@ __noinline enum reason skip_extensions(struct xdp_md *ctx, struct cursor *cursor
 
 			finding = parse_fragment(header[0], offset);
 			if (offset & bpf_htons(IPV6_FRAGMENT))
-				c.fragment = offset & bpf_htons(IPV6_OFFSET) ? PIECE_LATER : PIECE_FIRST;
+				c.fragment =
+					offset & bpf_htons(IPV6_OFFSET) ? PIECE_LATER : PIECE_FIRST;
 		}
 		if (c.next == NEXT_ROUTING)
 			routed = 1;

@@ -44,7 +44,8 @@ static __always_inline int is_over_rate(__u32 number)
 		start = due > now ? due : now;
 		if (start - now > owner->burst)
 			return 1;
-		if (dry || __sync_val_compare_and_swap(&owner->due, due, start + owner->interval) == due)
+		if (dry ||
+		    __sync_val_compare_and_swap(&owner->due, due, start + owner->interval) == due)
 			return 0;
 	}
 	/* So many CPUs at once, in a nanosecond or two, are no customer. */
@@ -65,10 +66,10 @@ static __always_inline void charge(__u32 number, enum reason reason, enum verdic
 		openings->last_seen = bpf_ktime_get_boot_ns() / NSEC_PER_SEC;
 		return;
 	}
-	at = reason == REASON_EXPIRED	    ? CHARGE_EXPIRED :
-	     reason == REASON_WRONG_SERVICE ? CHARGE_WRONG_SERVICE :
-	     reason == REASON_SUSPENDED	    ? CHARGE_SUSPENDED :
-					      CHARGE_RATE_LIMITED;
+	at = reason == REASON_EXPIRED	      ? CHARGE_EXPIRED
+	     : reason == REASON_WRONG_SERVICE ? CHARGE_WRONG_SERVICE
+	     : reason == REASON_SUSPENDED     ? CHARGE_SUSPENDED
+					      : CHARGE_RATE_LIMITED;
 	refused = verdict == VERDICT_DROP ? openings->dropped : openings->audited;
 	refused[BOUNDED(at, CHARGE_COUNT - 1)]++;
 }

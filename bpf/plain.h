@@ -60,7 +60,8 @@ static __always_inline int read_plain6(struct xdp_md *ctx, struct plain *p)
 	if (tcp + PLAIN_TCP > end)
 		return 0;
 	/* Ethertype and version; class and flow label are no matter. */
-	if ((*(__be32 *)(ip - 2) & bpf_htonl(0xfffff000)) != bpf_htonl((__u32)ETH_P_IPV6 << 16 | 0x6000))
+	if ((*(__be32 *)(ip - 2) & bpf_htonl(0xfffff000)) !=
+	    bpf_htonl((__u32)ETH_P_IPV6 << 16 | 0x6000))
 		return 0;
 	if (*(__u8 *)(ip + 6) != IPPROTO_TCP)
 		return 0;

@@ -22,7 +22,7 @@
 
 #define SCATTER_BLOCKS 0x9e3779b97f4a7c15ull /* 2^64 by the golden ratio, made odd */
 #define SCATTER_PIECES 0xc2b2ae3d27d4eb4full /* another, or pieces would share bits in a block */
-#define MARK 0x51ed270b /* tells a mark from a piece of the same bits */
+#define MARK 0x51ed270b			     /* tells a mark from a piece of the same bits */
 
 static __always_inline int has_bit(const struct block *block, __u32 bit)
 {
@@ -56,7 +56,8 @@ static __always_inline int is_near(__u32 slot, __u32 shift, __be32 first, enum f
 	if (!block)
 		return 1;
 	word = block->words[spread >> 46 & 7];
-	return word >> (spread >> 40 & 63) & word >> (spread >> 34 & 63) & word >> (spread >> 28 & 63) & 1;
+	return word >> (spread >> 40 & 63) & word >> (spread >> 34 & 63) &
+	       word >> (spread >> 28 & 63) & 1;
 }
 
 /* Whether the first level proves a source unlisted. */
@@ -68,7 +69,8 @@ static __always_inline int is_far(__u32 slot, __be32 first, enum family family)
 }
 
 /* The block of the first length bits of the source. */
-static __always_inline const struct block *block_of(void *bits, __u32 exact, __u64 leading, __u32 length)
+static __always_inline const struct block *block_of(void *bits, __u32 exact, __u64 leading,
+						    __u32 length)
 {
 	__u64 around = (leading >> (64 - length)) + length;
 	__u32 at = around * SCATTER_BLOCKS >> (64 + BLOCK_BITS - exact & 63);
@@ -99,7 +101,7 @@ static __always_inline int has_mark(const struct block *block, __u64 leading, __
 	       has_bit(block, mark >> 37 & 511) && has_bit(block, mark >> 28 & 511);
 }
 
-#define MAY_COVER 1     /* the list must be asked */
+#define MAY_COVER 1	/* the list must be asked */
 #define HAS_NEIGHBOUR 2 /* a listed prefix is in the same /24 or /48, probably */
 
 /* The second level. A global function: it is off the drop path of random sources. */

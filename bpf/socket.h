@@ -26,7 +26,8 @@ enum found {
 	FOUND_UNKNOWN, /* there may be one that cannot be seen */
 };
 
-static __always_inline int is_link_local_source(enum family family, const struct bpf_sock_tuple *tuple)
+static __always_inline int is_link_local_source(enum family family,
+						const struct bpf_sock_tuple *tuple)
 {
 	return family == FAMILY_IPV6 &&
 	       (tuple->ipv6.saddr[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
@@ -35,7 +36,7 @@ static __always_inline int is_link_local_source(enum family family, const struct
 /* Which socket of this namespace the IP header at network and the ports, both in network
  * byte order, name. One that listens is none. */
 __noinline enum found find_socket(struct xdp_md *ctx, __u32 network, enum family family,
-				   __be16 source_port, __be16 port)
+				  __be16 source_port, __be16 port)
 {
 	struct bpf_sock_tuple tuple = {};
 	__u32 zero = 0, size, *looking_here;

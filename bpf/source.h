@@ -37,8 +37,8 @@ struct walk {
 /* The longest entry of at most key.prefixlen bits that covers the source. */
 static __always_inline struct entry *longest(struct walk *w)
 {
-	void *trie = w->family == FAMILY_IPV4 ? bpf_map_lookup_elem(&allow4, &w->slot) :
-						bpf_map_lookup_elem(&allow6, &w->slot);
+	void *trie = w->family == FAMILY_IPV4 ? bpf_map_lookup_elem(&allow4, &w->slot)
+					      : bpf_map_lookup_elem(&allow6, &w->slot);
 
 	return trie ? bpf_map_lookup_elem(trie, &w->key) : NULL;
 }
@@ -111,7 +111,7 @@ static long try_shorter(__u32 index, struct walk *w)
  * and not once a caller.
  */
 __noinline __u32 judge_source(const struct key *source, __u32 slot, enum family family,
-				    __u32 service, __u32 opening)
+			      __u32 service, __u32 opening)
 {
 	struct walk w = { .slot = slot, .family = family, .service = service, .opening = opening };
 	enum reason reason;

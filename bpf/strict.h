@@ -29,10 +29,10 @@
 
 #define MIN_ETHERTYPE 0x600 /* less is the length of an IEEE 802.3 frame */
 
-#define LLC_STP 0x42420300    /* both addresses, control, and what follows */
+#define LLC_STP 0x42420300 /* both addresses, control, and what follows */
 #define LLC_ES_IS 0xfefe0382
 #define LLC_IS_IS 0xfefe0383
-#define LLC_SNAP 0xaaaa0300   /* the last byte is the first of who defines the protocol */
+#define LLC_SNAP 0xaaaa0300 /* the last byte is the first of who defines the protocol */
 #define SNAP_CISCO 0x000c
 
 /* 01:80:c2:00:00:00 to 0f never leave the link, STP among them: without them a bridge
@@ -93,7 +93,8 @@ static __always_inline __u32 authenticated(const struct packet *p)
 {
 	const __u8 *header = peek(p->data, p->data_end, &p->cursor, 8);
 
-	if (!header || p->cursor.at + (header[1] + 2) * 4 > p->cursor.end || header[0] == IPPROTO_UDP)
+	if (!header || p->cursor.at + (header[1] + 2) * 4 > p->cursor.end ||
+	    header[0] == IPPROTO_UDP)
 		return IPPROTO_AH;
 	return header[0];
 }

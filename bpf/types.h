@@ -37,10 +37,9 @@ enum reason {
 };
 
 /* The reasons that pass whatever the mode, bit by bit; every other number is refused. */
-#define PASS_REASONS                                                          \
-	(1u << REASON_NOT_IP | 1u << REASON_OTHER_PROTOCOL |                  \
-	 1u << REASON_OTHER_PORT | 1u << REASON_NOT_OPENING |                 \
-	 1u << REASON_LISTED)
+#define PASS_REASONS                                                                               \
+	(1u << REASON_NOT_IP | 1u << REASON_OTHER_PROTOCOL | 1u << REASON_OTHER_PORT |             \
+	 1u << REASON_NOT_OPENING | 1u << REASON_LISTED)
 
 enum verdict {
 	VERDICT_PASS,
@@ -104,7 +103,7 @@ struct prefilter {
 struct current {
 	__u64 slot;
 	__u64 generation; /* for user space */
-	__u32 sample;      /* the share of the refused packets that is sampled, of 2^32; 0 is none; the kernel may halve it */
+	__u32 sample; /* the share of the refused packets that is sampled, of 2^32; 0 is none; the kernel may halve it */
 	__u32 sample_near; /* likewise, of near misses, which must not drown in a flood */
 	struct prefilter prefilter[SLOTS][2]; /* IPv4, IPv6 */
 	__u8 backstop; /* 1 while the backstop judges what the host takes out of tunnels */
@@ -130,9 +129,9 @@ struct key {
  * IPv4-mapped here: Linux takes no IPv6 packet with such a source.
  */
 struct local_key {
-	__u32 prefixlen;   /* of the 160 bits that follow */
-	__u32 ifindex;     /* host byte order; 0 is any interface */
-	__u8 address[16];  /* network byte order */
+	__u32 prefixlen;  /* of the 160 bits that follow */
+	__u32 ifindex;	  /* host byte order; 0 is any interface */
+	__u8 address[16]; /* network byte order */
 };
 
 #define ENTRY_SUSPENDED 1
@@ -142,8 +141,8 @@ struct block {
 	__u64 words[8];
 };
 
-#define BLOCK_BITS 9      /* a block has 2^9 bits */
-#define MAX_NEAR_BITS 24  /* 2 MiB; no host's second cache holds more */
+#define BLOCK_BITS 9	 /* a block has 2^9 bits */
+#define MAX_NEAR_BITS 24 /* 2 MiB; no host's second cache holds more */
 #define MIN_NEAR_BITS 13
 #define MAX_EXACT_BITS 26
 
@@ -152,13 +151,13 @@ struct block {
  * bytes a node of allow4 fits a 64-byte slab; at 32 it would take 96.
  */
 struct entry {
-	__u64 expires;   /* CLOCK_BOOTTIME, ns; 0 is never */
-	__u32 services;  /* bit n is service n; bit 0 is always set */
-	__u16 owner;     /* index of owners, 0 is none */
-	__u8 length;     /* own prefix length */
-	__u8 flags;      /* ENTRY_* */
+	__u64 expires;	 /* CLOCK_BOOTTIME, ns; 0 is never */
+	__u32 services;	 /* bit n is service n; bit 0 is always set */
+	__u16 owner;	 /* index of owners, 0 is none */
+	__u8 length;	 /* own prefix length */
+	__u8 flags;	 /* ENTRY_* */
 	__u32 last_seen; /* CLOCK_BOOTTIME, s, of the last TCP opening; 0 is never */
-	__u32 hits;      /* TCP openings since this trie was published */
+	__u32 hits;	 /* TCP openings since this trie was published */
 };
 
 /* How many owners there is room for; 0 is none. */
@@ -169,9 +168,9 @@ struct entry {
 /* What holds for all entries of an owner. */
 struct owner {
 	__u64 interval; /* ns between openings in the long run; 0 is no limit */
-	__u64 burst;    /* ns: how far ahead of that the owner may be */
-	__u64 due;      /* CLOCK_BOOTTIME, ns: when the openings so far will have been due */
-	__u64 flags;    /* OWNER_* */
+	__u64 burst;	/* ns: how far ahead of that the owner may be */
+	__u64 due;	/* CLOCK_BOOTTIME, ns: when the openings so far will have been due */
+	__u64 flags;	/* OWNER_* */
 };
 
 /* The reasons that an owner is charged with. */
@@ -193,17 +192,17 @@ struct openings {
 
 /* A refused packet that was sampled. Network byte order where it says so. */
 struct event {
-	__u64 time;       /* CLOCK_BOOTTIME, ns */
-	__u8 source[16];  /* network byte order; IPv4 in the first four, 0 where there is none */
-	__u32 interface;  /* index; 0 is the backstop */
-	__u32 weight;     /* how many refused packets this one stands for */
-	__u32 length;     /* bytes of the frame; 0 in the backstop */
-	__u16 port;       /* host byte order; 0 where none was read */
+	__u64 time;	 /* CLOCK_BOOTTIME, ns */
+	__u8 source[16]; /* network byte order; IPv4 in the first four, 0 where there is none */
+	__u32 interface; /* index; 0 is the backstop */
+	__u32 weight;	 /* how many refused packets this one stands for */
+	__u32 length;	 /* bytes of the frame; 0 in the backstop */
+	__u16 port;	 /* host byte order; 0 where none was read */
 	__u8 protocol;
 	__u8 family;
 	__u8 verdict;
 	__u8 reason;
-	__u8 near;        /* the first 24 (IPv6: 48) bits are those of a listed prefix, probably */
+	__u8 near; /* the first 24 (IPv6: 48) bits are those of a listed prefix, probably */
 	__u8 unused[5];
 };
 

@@ -20,7 +20,8 @@ static __always_inline const struct policy *live_policy(__u32 *slot)
  * the daemon be dead: nobody may forget the gate open. */
 static __always_inline enum verdict refusal(const struct service *s)
 {
-	if (s->refusal == VERDICT_AUDIT && s->audit_until && s->audit_until <= bpf_ktime_get_boot_ns())
+	if (s->refusal == VERDICT_AUDIT && s->audit_until &&
+	    s->audit_until <= bpf_ktime_get_boot_ns())
 		return VERDICT_DROP;
 	return s->refusal;
 }

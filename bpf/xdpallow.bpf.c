@@ -100,7 +100,8 @@ static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct pac
 	if (scope != SCOPE_STRAY)
 		return REASON_NOT_LISTED;
 	if (!scan)
-		socket = find_socket(ctx, p->network, p->family, bpf_htons(p->source_port), bpf_htons(p->port));
+		socket = find_socket(ctx, p->network, p->family, bpf_htons(p->source_port),
+				     bpf_htons(p->port));
 	/* Cutting connections off is worse than a stray segment that the stack answers with a
 	 * reset; one that could open a connection is the worst, and the backstop's. */
 	if (socket == FOUND_OPEN || (socket == FOUND_UNKNOWN && current.backstop))
@@ -117,7 +118,8 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, 
 {
 	const struct policy *policy = q->policy;
 	enum reason finding = parse(ctx, p), reason;
-	int tcp = p->cursor.next == IPPROTO_TCP, routed = finding != UNDECIDED && !passes(finding) && tcp;
+	int tcp = p->cursor.next == IPPROTO_TCP,
+	    routed = finding != UNDECIDED && !passes(finding) && tcp;
 	int tunneled = finding == REASON_TUNNEL; /* which the host takes out without a device */
 	__u32 opening = 0;
 
@@ -184,10 +186,15 @@ union answer {
 	__u64 word;
 };
 
-static __always_inline __u64 answer(enum reason reason, __u32 service, __u32 family, const struct question *q)
+static __always_inline __u64 answer(enum reason reason, __u32 service, __u32 family,
+				    const struct question *q)
 {
 	union answer a = {
-		.reason = reason, .service = service, .family = family, .near = !!q->near, .owner = q->owner,
+		.reason = reason,
+		.service = service,
+		.family = family,
+		.near = !!q->near,
+		.owner = q->owner,
 	};
 
 	return a.word;
@@ -251,8 +258,9 @@ static __always_inline int conclude(struct xdp_md *ctx, enum verdict verdict, en
  * open connection, or of nearly all of a flood. By the rules of decide, each with a
  * conclusion of constants of its own: sharing one costs a drop 15 % more.
  */
-static __always_inline int conclude_plain(struct xdp_md *ctx, const struct policy *policy, __u32 slot,
-					  const struct plain *p, enum family family, __u32 *protecting)
+static __always_inline int conclude_plain(struct xdp_md *ctx, const struct policy *policy,
+					  __u32 slot, const struct plain *p, enum family family,
+					  __u32 *protecting)
 {
 	__u32 service = policy->tcp[BOUNDED(p->port, 0xffff)] & (SERVICES - 1);
 	const struct service *s = &policy->services[service];
@@ -275,7 +283,8 @@ static __always_inline int conclude_plain(struct xdp_md *ctx, const struct polic
 }
 
 /* Concludes from what walk or look_up_plain answered. */
-static __always_inline int conclude_answer(struct xdp_md *ctx, const struct policy *policy, __u64 word)
+static __always_inline int conclude_answer(struct xdp_md *ctx, const struct policy *policy,
+					   __u64 word)
 {
 	union answer a = { .word = word };
 	enum reason reason = decided(a.reason);
@@ -306,7 +315,8 @@ int xdpallow(struct xdp_md *ctx)
 	if (action >= 0)
 		return action;
 	return conclude_answer(ctx, policy,
-			       action == NEARBY ? look_up_plain(ctx, slot, service, family) : walk(ctx, slot));
+			       action == NEARBY ? look_up_plain(ctx, slot, service, family)
+						: walk(ctx, slot));
 }
 
 /* The gate of interfaces with ip_first, where nothing lies at the offsets of plain.h. To ask

@@ -36,7 +36,8 @@ static void compare_plain(struct xdp_md *ctx, enum reason finding, const struct 
 		return;
 	if (finding == UNDECIDED && !p->options_length && p->cursor.next == IPPROTO_TCP &&
 	    p->family == (is4 ? FAMILY_IPV4 : FAMILY_IPV6) && plain.port == p->port &&
-	    bpf_ntohs(plain.source_port) == p->source_port && p->has_flags && plain.flags == p->flags)
+	    bpf_ntohs(plain.source_port) == p->source_port && p->has_flags &&
+	    plain.flags == p->flags)
 		return;
 	fprintf(stderr, "not as plain as plain.h takes it to be\n");
 	abort();
@@ -68,7 +69,8 @@ static void judge_frame(struct xdp_md *ctx)
 	if (finding == UNDECIDED) {
 		find_socket(ctx, p.network, p.family, bpf_htons(p.source_port), bpf_htons(p.port));
 		print_hex("tuple:", &looked_for,
-			  p.family == FAMILY_IPV4 ? sizeof(looked_for.ipv4) : sizeof(looked_for.ipv6));
+			  p.family == FAMILY_IPV4 ? sizeof(looked_for.ipv4)
+						  : sizeof(looked_for.ipv6));
 	}
 	printf("\n");
 }
@@ -112,7 +114,8 @@ int main(int arguments, char **argument)
 		frame = malloc(strlen(hex) / 2);
 		for (; hex[2 * size]; size++)
 			frame[size] = nibble(hex[2 * size]) << 4 | nibble(hex[2 * size + 1]);
-		ctx = (struct xdp_md){ (unsigned long)frame, (unsigned long)(frame + size), length };
+		ctx = (struct xdp_md){ (unsigned long)frame, (unsigned long)(frame + size),
+				       length };
 		judge_frame(&ctx);
 		free(frame);
 	}

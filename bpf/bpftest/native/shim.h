@@ -72,8 +72,8 @@ static inline void *bpf_map_lookup_elem(void *map, const void *key)
 /* No socket is found, but it is known who was looked for. */
 static struct bpf_sock_tuple looked_for;
 
-static inline struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size,
-						  __u64 netns, __u64 flags)
+static inline struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple,
+						  __u32 size, __u64 netns, __u64 flags)
 {
 	memset(&looked_for, 0, sizeof(looked_for));
 	memcpy(&looked_for, tuple, size);
