@@ -13,6 +13,10 @@
 
 #include "types.h"
 
+#ifndef offsetof
+#define offsetof(type, member) __builtin_offsetof(type, member)
+#endif
+
 #define UNDECIDED REASON_ROOM
 
 /* 6.1 forgets the bound of a value that was kept on the stack, and the compiler leaves
@@ -29,14 +33,14 @@ struct cursor {
 	__u32 at;	/* offset of the next header in the frame */
 	__u32 end;	/* offset where the packet ends: the frame, or what IP cuts off */
 	__u32 next;	/* what the next header is: ethertype or protocol */
-	__u32 fragment; /* enum piece */
+	__u32 fragment; /* enum fragment */
 };
 
 /* What the IP header says of what it carries. */
-enum piece {
-	PIECE_WHOLE,
-	PIECE_FIRST, /* begins with the headers above IP */
-	PIECE_LATER, /* begins anywhere */
+enum fragment {
+	FRAGMENT_NONE,
+	FRAGMENT_FIRST, /* begins with the headers above IP */
+	FRAGMENT_LATER, /* begins anywhere */
 };
 
 /* No walk within our bounds gets further than this mask; it tells the verifier so. */

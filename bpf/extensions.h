@@ -81,8 +81,8 @@ __noinline enum reason skip_extensions(struct xdp_md *ctx, struct cursor *cursor
 
 			finding = parse_fragment(header[0], offset);
 			if (offset & bpf_htons(IPV6_FRAGMENT))
-				c.fragment =
-					offset & bpf_htons(IPV6_OFFSET) ? PIECE_LATER : PIECE_FIRST;
+				c.fragment = offset & bpf_htons(IPV6_OFFSET) ? FRAGMENT_LATER
+									     : FRAGMENT_FIRST;
 		}
 		if (c.next == NEXT_ROUTING)
 			routed = 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The maps by which user space tells the programs what to do, and the programs
- * tell user space what they did (DESIGN 4.4).
+ * tell user space what they did.
  *
  * Policy and tries come in two slots. A publish fills the idle one and then
  * flips current: no packet is ever judged by a mixture of two generations.
@@ -20,7 +20,7 @@ struct current current SEC(".data.current") = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SLOTS);
+	__uint(max_entries, NR_SLOTS);
 	__type(key, __u32);
 	__type(value, struct policy);
 } policy SEC(".maps");
@@ -45,34 +45,34 @@ struct trie6 {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, SLOTS);
+	__uint(max_entries, NR_SLOTS);
 	__type(key, __u32);
 	__array(values, struct trie4);
 } allow4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, SLOTS);
+	__uint(max_entries, NR_SLOTS);
 	__type(key, __u32);
 	__array(values, struct trie6);
 } allow6 SEC(".maps");
 
 /*
- * The prefilter's first level, inline on the drop path: one fixed map for both families,
+ * The prefilter's coarse level, inline on the drop path: one fixed map for both families,
  * because only the lookup in a map that the verifier knows is a few instructions and not
- * a call. Slots have a half each, in it IPv4 and then IPv6, of which 2^near bits are used.
+ * a call. Slots have a half each, in it IPv4 and then IPv6, of which the coarse level's blocks are used.
  */
-#define NEAR_BLOCKS (1 << (MAX_NEAR_BITS - BLOCK_BITS))
+#define COARSE_BLOCKS (1 << (MAX_COARSE_BITS - BLOCK_BITS))
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SLOTS * 2 * NEAR_BLOCKS);
+	__uint(max_entries, NR_SLOTS * 2 * COARSE_BLOCKS);
 	__type(key, __u32);
 	__type(value, struct block);
-} near SEC(".maps");
+} bloom_coarse SEC(".maps");
 
-/* Its second level: 2^exact bits, made by a publish to the size of the list. */
-struct exact {
+/* Its fine level: 2^fine_bits bits, made by a publish to the size of the list. */
+struct bloom_fine {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
@@ -82,28 +82,28 @@ struct exact {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, SLOTS);
+	__uint(max_entries, NR_SLOTS);
 	__type(key, __u32);
-	__array(values, struct exact);
-} exact4 SEC(".maps");
+	__array(values, struct bloom_fine);
+} bloom_fine4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, SLOTS);
+	__uint(max_entries, NR_SLOTS);
 	__type(key, __u32);
-	__array(values, struct exact);
-} exact6 SEC(".maps");
+	__array(values, struct bloom_fine);
+} bloom_fine6 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, OWNERS);
+	__uint(max_entries, NR_OWNERS);
 	__type(key, __u32);
 	__type(value, struct owner);
 } owners SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, OWNERS);
+	__uint(max_entries, NR_OWNERS);
 	__type(key, __u32);
 	__type(value, struct openings);
 } openings_of SEC(".maps");
@@ -149,21 +149,24 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u32);
-} looking SEC(".maps");
+} in_socket_lookup SEC(".maps");
 
 /* Replaced at load: counters/<interface>, or counters/backstop. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTERS);
+	__uint(max_entries, NR_COUNTERS);
 	__type(key, __u32);
 	__type(value, struct counter);
 } counters SEC(".maps");
 
 /*
- * 1 makes the twin: the same decisions on the same maps, but it counts in maps
- * of its own, samples nothing, leaves hits, last_seen and owners alone, and that of XDP
- * returns its reason too. So `check` and the canary ask the real thing and disturb nothing.
+ * 1 makes the shadow program: it decides the same on the same maps, but counts in maps of its
+ * own, samples nothing and leaves hits, last_seen and owners alone; that of XDP returns its
+ * reason too. So `check` and the canary ask the real thing and disturb nothing.
  */
 volatile const __u8 dry = 0;
+
+/* Nobody reads it: it puts the numbers of enum limit into BTF, and so into Go. */
+volatile const enum limit limits = 0;
 
 #endif

@@ -58,7 +58,7 @@ __noinline int is_source_routed(struct xdp_md *ctx, __u32 offset, __u32 length)
 	struct options o = {};
 	__u32 last = length - 1;
 
-	/* 6.1 does not conclude from "not 0" that a length is 1 at least, which
+	/* 6.1 does not finish from "not 0" that a length is 1 at least, which
 	 * the load needs. The compiler must not turn this back into that. */
 	barrier_var(last);
 	if (last >= MAX_OPTIONS)

@@ -40,7 +40,7 @@ static __always_inline int is_over_rate(__u32 number)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
 	for (int i = 0; i < MAX_TRIES; i++) {
-		due = *(volatile __u64 *)&owner->due;
+		due = READ_ONCE(owner->due);
 		start = due > now ? due : now;
 		if (start - now > owner->burst)
 			return 1;
@@ -53,7 +53,7 @@ static __always_inline int is_over_rate(__u32 number)
 }
 
 /* Charges an owner with an opening and with what became of it. */
-static __always_inline void charge(__u32 number, enum reason reason, enum verdict verdict)
+static __always_inline void account(__u32 number, enum reason reason, enum verdict verdict)
 {
 	struct openings *openings = bpf_map_lookup_elem(&openings_of, &number);
 	__u64 *refused;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * From a frame to the port and the source that decide: the rules 0 to 4 and 7
- * of DESIGN 4.2, from the outside in, stopping at the first finding.
+ * of README.md, from the outside in, stopping at the first finding.
  *
  * Each function checks bounds, reads its header, moves the cursor behind it and
  * returns UNDECIDED, or the reason that ends the walk. The cursor is an offset.
@@ -18,6 +18,9 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
 
 #include "cursor.h"
 #include "extensions.h"
@@ -29,6 +32,7 @@
 #define IPV4_OFFSET 0x1fff
 #define IPV4_FRAGMENT 0x3fff /* offset and MF */
 
+#define TCP_FLAGS (offsetof(struct tcphdr, window) - 1) /* the byte that has them */
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
@@ -146,7 +150,7 @@ static __always_inline enum reason parse_ipv4(struct packet *p)
 	if (ip->fragment & bpf_htons(IPV4_FRAGMENT)) {
 		int later = (ip->fragment & bpf_htons(IPV4_OFFSET)) != 0;
 
-		p->cursor.fragment = later ? PIECE_LATER : PIECE_FIRST;
+		p->cursor.fragment = later ? FRAGMENT_LATER : FRAGMENT_FIRST;
 		if (ip->protocol == IPPROTO_TCP)
 			return REASON_FRAGMENT;
 		/* A datagram opens nothing without its first fragment, which
@@ -203,16 +207,14 @@ static __always_inline enum reason parse_transport(struct packet *p)
 		return REASON_MALFORMED;
 	p->source_port = bpf_ntohs(ports[0]);
 	p->port = bpf_ntohs(ports[1]);
-	header = protocol == IPPROTO_TCP ? peek(p->data, p->data_end, &p->cursor, 14) : NULL;
+	header = protocol == IPPROTO_TCP ? peek(p->data, p->data_end, &p->cursor, TCP_FLAGS + 1)
+					 : NULL;
 	if (header) {
-		p->flags = header[13];
+		p->flags = header[TCP_FLAGS];
 		p->has_flags = 1;
 	}
 	return UNDECIDED;
 }
-
-#define IPV4_SOURCE 12 /* offset in the header */
-#define IPV6_SOURCE 8
 
 /* The source of a packet that has one, network byte order, full length; the rest of the
  * key is 0. */
@@ -222,21 +224,21 @@ static __always_inline void read_source(const struct packet *p, struct key *sour
 	__u32 *words = (__u32 *)source->address;
 
 	__builtin_memset(source, 0, sizeof(*source));
-	if (header + IPV6_SOURCE + 16 > p->data_end) {
+	if (header + offsetof(struct ipv6hdr, saddr) + 16 > p->data_end) {
 		/* The end of a frame whose header is shorter than that: IPv4. */
-		if (header + IPV4_SOURCE + 4 > p->data_end)
+		if (header + offsetof(struct iphdr, saddr) + 4 > p->data_end)
 			return;
 		source->prefixlen = 32;
-		words[0] = *(__u32 *)(header + IPV4_SOURCE);
+		words[0] = *(__u32 *)(header + offsetof(struct iphdr, saddr));
 		return;
 	}
 	if (p->family == FAMILY_IPV4) {
 		source->prefixlen = 32;
-		words[0] = *(__u32 *)(header + IPV4_SOURCE);
+		words[0] = *(__u32 *)(header + offsetof(struct iphdr, saddr));
 		return;
 	}
 	source->prefixlen = 128;
-	__builtin_memcpy(source->address, header + IPV6_SOURCE, 16);
+	__builtin_memcpy(source->address, header + offsetof(struct ipv6hdr, saddr), 16);
 }
 
 /* The whole walk. UNDECIDED: the packet is TCP or UDP and its ports are read. */

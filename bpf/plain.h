@@ -10,7 +10,7 @@
 
 #include "parse.h"
 
-#define PLAIN_TCP 14 /* bytes of its header that are there: up to the flags */
+#define PLAIN_TCP (TCP_FLAGS + 1) /* bytes of the TCP header that are there */
 
 struct plain {
 	void *source;
@@ -22,8 +22,8 @@ struct plain {
 static __always_inline void read_tcp(struct plain *p, void *tcp)
 {
 	p->source_port = *(__be16 *)tcp;
-	p->port = bpf_ntohs(*(__be16 *)(tcp + 2));
-	p->flags = *(__u8 *)(tcp + 13);
+	p->port = bpf_ntohs(*(__be16 *)(tcp + offsetof(struct tcphdr, dest)));
+	p->flags = *(__u8 *)(tcp + TCP_FLAGS);
 }
 
 /* The fields of a plain IPv4 packet, or 0. The end that its header gives must lie within
@@ -31,7 +31,7 @@ static __always_inline void read_tcp(struct plain *p, void *tcp)
 static __always_inline int read_plain4(struct xdp_md *ctx, struct plain *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	void *ip = data + sizeof(struct ethhdr), *tcp = ip + 20;
+	void *ip = data + sizeof(struct ethhdr), *tcp = ip + sizeof(struct iphdr);
 	__u32 total;
 
 	if (tcp + PLAIN_TCP > end)
@@ -40,12 +40,13 @@ static __always_inline int read_plain4(struct xdp_md *ctx, struct plain *p)
 	if ((*(__be32 *)(ip - 2) & bpf_htonl(0xffffff00)) != bpf_htonl(ETH_P_IP << 16 | 0x4500))
 		return 0;
 	/* No fragment, and the protocol; the time to live between them is no matter. */
-	if ((*(__be32 *)(ip + 6) & bpf_htonl(IPV4_FRAGMENT << 16 | 0xff)) != bpf_htonl(IPPROTO_TCP))
+	if ((*(__be32 *)(ip + offsetof(struct iphdr, frag_off)) &
+	     bpf_htonl(IPV4_FRAGMENT << 16 | 0xff)) != bpf_htonl(IPPROTO_TCP))
 		return 0;
-	total = bpf_ntohs(*(__be16 *)(ip + 2));
-	if (total < 20 + PLAIN_TCP || total > (__u32)(end - ip))
+	total = bpf_ntohs(*(__be16 *)(ip + offsetof(struct iphdr, tot_len)));
+	if (total < sizeof(struct iphdr) + PLAIN_TCP || total > (__u32)(end - ip))
 		return 0;
-	p->source = ip + IPV4_SOURCE;
+	p->source = ip + offsetof(struct iphdr, saddr);
 	read_tcp(p, tcp);
 	return 1;
 }
@@ -54,7 +55,7 @@ static __always_inline int read_plain4(struct xdp_md *ctx, struct plain *p)
 static __always_inline int read_plain6(struct xdp_md *ctx, struct plain *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	void *ip = data + sizeof(struct ethhdr), *tcp = ip + 40;
+	void *ip = data + sizeof(struct ethhdr), *tcp = ip + sizeof(struct ipv6hdr);
 	__u32 payload;
 
 	if (tcp + PLAIN_TCP > end)
@@ -63,12 +64,12 @@ static __always_inline int read_plain6(struct xdp_md *ctx, struct plain *p)
 	if ((*(__be32 *)(ip - 2) & bpf_htonl(0xfffff000)) !=
 	    bpf_htonl((__u32)ETH_P_IPV6 << 16 | 0x6000))
 		return 0;
-	if (*(__u8 *)(ip + 6) != IPPROTO_TCP)
+	if (*(__u8 *)(ip + offsetof(struct ipv6hdr, nexthdr)) != IPPROTO_TCP)
 		return 0;
-	payload = bpf_ntohs(*(__be16 *)(ip + 4));
+	payload = bpf_ntohs(*(__be16 *)(ip + offsetof(struct ipv6hdr, payload_len)));
 	if (payload < PLAIN_TCP || payload > (__u32)(end - tcp))
 		return 0;
-	p->source = ip + IPV6_SOURCE;
+	p->source = ip + offsetof(struct ipv6hdr, saddr);
 	read_tcp(p, tcp);
 	return 1;
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Can any entry cover this source? A clear bit proves that none does; a set bit proves
- * nothing, and the trie is asked. So a mistake here can drop a customer and never let
- * a stranger in.
+ * Can any entry cover this source? A Bloom filter of two levels answers before the tries
+ * are asked: a clear bit proves that no entry does, a set bit proves nothing. So a mistake
+ * here can drop a customer and never let a stranger in.
  *
- * The first level has three bits in one word for each /24 (IPv6: /32) that an entry
- * touches, scattered over a bitmap that is sized to the list: the cost of a miss is the
- * cache level of the first structure it touches, so 15 entries take 1 KiB, and a million
- * take 1 MiB where a bit for each /24 would take 2. The second is for an attacker who
- * fakes sources near listed ones: three bits for each piece that an entry covers, at a
- * few lengths. All pieces of one /24 (IPv6: of one /48, the larger ones of one /32) have
- * their bits in one block, so that one cache line says no to all lengths.
+ * The coarse level has three bits in one word for each block prefix, the /24 (IPv6: /32)
+ * that an entry touches. They are scattered over a bitmap that is sized to the list: the
+ * cost of a miss is the cache level of the first structure it touches, so 15 entries take
+ * 1 KiB, and a million take 1 MiB where a bit for each /24 would take 2.
+ *
+ * The fine level is for an attacker who fakes sources near listed ones. It has three bits
+ * for each item, a prefix of one of a few lengths that an entry covers or is rounded to.
+ * All items of one /24 (IPv6: of one /48, the larger ones of one /32) have their bits in
+ * one block, so that one cache line answers for all lengths.
  */
 #ifndef XDPALLOW_PREFILTER_H
 #define XDPALLOW_PREFILTER_H
@@ -21,8 +23,7 @@
 #include "parse.h"
 
 #define SCATTER_BLOCKS 0x9e3779b97f4a7c15ull /* 2^64 by the golden ratio, made odd */
-#define SCATTER_PIECES 0xc2b2ae3d27d4eb4full /* another, or pieces would share bits in a block */
-#define MARK 0x51ed270b			     /* tells a mark from a piece of the same bits */
+#define SCATTER_ITEMS 0xc2b2ae3d27d4eb4full  /* another, or items would share bits in a block */
 
 static __always_inline int has_bit(const struct block *block, __u32 bit)
 {
@@ -40,18 +41,19 @@ static __always_inline __u64 leading(const struct key *source, enum family famil
 
 static __always_inline const struct prefilter *sizes(__u32 slot, enum family family)
 {
-	return &current.prefilter[BOUNDED(slot, SLOTS - 1)][family == FAMILY_IPV6];
+	return &current.prefilter[BOUNDED(slot, NR_SLOTS - 1)][family == FAMILY_IPV6];
 }
 
-/* The first level, of a family that has one, asked for the first 32 bits of a source as
- * they stand in the packet; 1 where it cannot tell. */
-static __always_inline int is_near(__u32 slot, __u32 shift, __be32 first, enum family family)
+/* The coarse level, of a family that has one, asked for the first 32 bits of a source as
+ * they stand in the packet; 1 where an entry may cover it. */
+static __always_inline int coarse_may_hold(__u32 slot, __u32 shift, __be32 first,
+					   enum family family)
 {
 	/* Of IPv4 the last byte, which is the highest of these, is shifted out. */
-	__u32 grain = family == FAMILY_IPV4 ? first << 8 : first;
-	__u64 spread = grain * SCATTER_BLOCKS, word;
-	__u32 at = (slot * 2 + (family == FAMILY_IPV6)) * NEAR_BLOCKS + (spread >> (shift & 63));
-	struct block *block = bpf_map_lookup_elem(&near, &at);
+	__u32 block_prefix = family == FAMILY_IPV4 ? first << 8 : first;
+	__u64 spread = block_prefix * SCATTER_BLOCKS, word;
+	__u32 at = (slot * 2 + (family == FAMILY_IPV6)) * COARSE_BLOCKS + (spread >> (shift & 63));
+	struct block *block = bpf_map_lookup_elem(&bloom_coarse, &at);
 
 	if (!block)
 		return 1;
@@ -60,52 +62,53 @@ static __always_inline int is_near(__u32 slot, __u32 shift, __be32 first, enum f
 	       word >> (spread >> 28 & 63) & 1;
 }
 
-/* Whether the first level proves a source unlisted. */
-static __always_inline int is_far(__u32 slot, __be32 first, enum family family)
+/* Whether the coarse level proves a source unlisted. */
+static __always_inline int is_surely_unlisted(__u32 slot, __be32 first, enum family family)
 {
 	__u32 shift = sizes(slot, family)->shift;
 
-	return shift && !is_near(slot, shift, first, family);
+	return shift && !coarse_may_hold(slot, shift, first, family);
 }
 
-/* The block of the first length bits of the source. */
-static __always_inline const struct block *block_of(void *bits, __u32 exact, __u64 leading,
+/* The block of the fine level that has the bits of the first length bits of the source. */
+static __always_inline const struct block *block_of(void *bits, __u32 fine_bits, __u64 leading,
 						    __u32 length)
 {
 	__u64 around = (leading >> (64 - length)) + length;
-	__u32 at = around * SCATTER_BLOCKS >> (64 + BLOCK_BITS - exact & 63);
+	__u32 at = around * SCATTER_BLOCKS >> (64 + BLOCK_BITS - fine_bits & 63);
 
 	return bpf_map_lookup_elem(bits, &at);
 }
 
-static __always_inline __u64 piece_of(__u64 leading, __u32 length, __u64 kind)
+static __always_inline __u64 hash_of(__u64 leading, __u32 length, __u64 kind)
 {
-	return ((leading >> (64 - length)) + length + kind) * SCATTER_PIECES;
+	return ((leading >> (64 - length)) + length + kind) * SCATTER_ITEMS;
 }
 
-static __always_inline int has_piece(const struct block *block, __u64 leading, __u32 length)
+static __always_inline int has_item(const struct block *block, __u64 leading, __u32 length)
 {
-	__u64 piece = piece_of(leading, length, 0);
+	__u64 hash = hash_of(leading, length, 0);
 
-	return has_bit(block, piece >> 55) && has_bit(block, piece >> 46 & 511) &&
-	       has_bit(block, piece >> 37 & 511);
+	return has_bit(block, hash >> 55) && has_bit(block, hash >> 46 & 511) &&
+	       has_bit(block, hash >> 37 & 511);
 }
 
-/* The mark of a block's /24 or /48: four bits, so that of a flood from all over almost
- * nothing looks like a customer who moved. */
-static __always_inline int has_mark(const struct block *block, __u64 leading, __u32 length)
+/* Whether a listed prefix is in the same /24 or /48: four bits, so that of a flood from all
+ * over almost nothing looks like a customer who moved. */
+static __always_inline int has_neighbour(const struct block *block, __u64 leading, __u32 length)
 {
-	__u64 mark = piece_of(leading, length, MARK);
+	__u64 hash = hash_of(leading, length, NEIGHBOUR);
 
-	return has_bit(block, mark >> 55) && has_bit(block, mark >> 46 & 511) &&
-	       has_bit(block, mark >> 37 & 511) && has_bit(block, mark >> 28 & 511);
+	return has_bit(block, hash >> 55) && has_bit(block, hash >> 46 & 511) &&
+	       has_bit(block, hash >> 37 & 511) && has_bit(block, hash >> 28 & 511);
 }
 
 #define MAY_COVER 1	/* the list must be asked */
 #define HAS_NEIGHBOUR 2 /* a listed prefix is in the same /24 or /48, probably */
 
-/* The second level. A global function: it is off the drop path of random sources. */
-__noinline __u32 look_around(const struct key *source, __u32 slot, enum family family, __u32 exact)
+/* Asks the fine level. A global function: it is off the drop path of random sources. */
+__noinline __u32 bloom_query(const struct key *source, __u32 slot, enum family family,
+			     __u32 fine_bits)
 {
 	const struct block *block;
 	struct key own;
@@ -113,32 +116,32 @@ __noinline __u32 look_around(const struct key *source, __u32 slot, enum family f
 	__u32 found;
 	void *bits;
 
-	if (!source || exact <= BLOCK_BITS || exact > MAX_EXACT_BITS)
+	if (!source || fine_bits <= BLOCK_BITS || fine_bits > MAX_FINE_BITS)
 		return MAY_COVER;
 	own = *source;
 	address = leading(&own, family);
 	if (family == FAMILY_IPV4) {
-		bits = bpf_map_lookup_elem(&exact4, &slot);
-		block = bits ? block_of(bits, exact, address, 24) : NULL;
+		bits = bpf_map_lookup_elem(&bloom_fine4, &slot);
+		block = bits ? block_of(bits, fine_bits, address, 24) : NULL;
 		if (!block)
 			return MAY_COVER;
-		found = has_mark(block, address, 24) ? HAS_NEIGHBOUR : 0;
-		if (has_piece(block, address, 24) || has_piece(block, address, 28) ||
-		    has_piece(block, address, 32))
+		found = has_neighbour(block, address, 24) ? HAS_NEIGHBOUR : 0;
+		if (has_item(block, address, 24) || has_item(block, address, 28) ||
+		    has_item(block, address, 32))
 			found |= MAY_COVER;
 		return found;
 	}
-	bits = bpf_map_lookup_elem(&exact6, &slot);
-	block = bits ? block_of(bits, exact, address, 48) : NULL;
+	bits = bpf_map_lookup_elem(&bloom_fine6, &slot);
+	block = bits ? block_of(bits, fine_bits, address, 48) : NULL;
 	if (!block)
 		return MAY_COVER;
-	found = has_mark(block, address, 48) ? HAS_NEIGHBOUR : 0;
-	if (has_piece(block, address, 48) || has_piece(block, address, 52) ||
-	    has_piece(block, address, 56) || has_piece(block, address, 60) ||
-	    has_piece(block, address, 64))
+	found = has_neighbour(block, address, 48) ? HAS_NEIGHBOUR : 0;
+	if (has_item(block, address, 48) || has_item(block, address, 52) ||
+	    has_item(block, address, 56) || has_item(block, address, 60) ||
+	    has_item(block, address, 64))
 		return found | MAY_COVER;
-	block = block_of(bits, exact, address, 32);
-	if (!block || has_piece(block, address, 32) || has_piece(block, address, 40))
+	block = block_of(bits, fine_bits, address, 32);
+	if (!block || has_item(block, address, 32) || has_item(block, address, 40))
 		found |= MAY_COVER;
 	return found;
 }

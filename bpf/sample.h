@@ -11,7 +11,6 @@
 #include "parse.h"
 #include "verdict.h"
 
-#define RAREST (1 << 12) /* as a share of 2^32: one packet of 2^20 */
 #define WEYL 0x9e3779b1u /* 2^32 by the golden ratio, made odd */
 
 /* Whether the packet with so many of its kind before it on this CPU is sampled. Spread
@@ -34,9 +33,9 @@ static __always_inline struct event *next_event(int near)
 	missed = bpf_map_lookup_elem(&lost, &zero);
 	if (missed)
 		++*missed;
-	if (near && current.sample_near > RAREST)
+	if (near && current.sample_near > MIN_SAMPLED)
 		current.sample_near >>= 1;
-	if (!near && current.sample > RAREST)
+	if (!near && current.sample > MIN_SAMPLED)
 		current.sample >>= 1;
 	return NULL;
 }

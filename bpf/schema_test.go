@@ -106,7 +106,9 @@ func schema(t *testing.T, spec *ebpf.CollectionSpec) string {
 				indent, name, m.Type, m.KeySize, m.ValueSize, m.MaxEntries, m.Flags)
 		}
 	}
-	for _, name := range []string{"current", "prefilter", "policy", "service", "key", "local_key", "entry", "counter"} {
+	for _, name := range []string{
+		"current", "prefilter", "policy", "service", "key", "local_key", "entry", "counter", "block", "owner", "openings", "event",
+	} {
 		var s *btf.Struct
 		if err := spec.Types.TypeByName(name, &s); err != nil {
 			t.Fatalf("struct %s: %v", name, err)
@@ -121,13 +123,14 @@ func schema(t *testing.T, spec *ebpf.CollectionSpec) string {
 		}
 	}
 	// Numbers of counters and of modes are made of these.
-	for _, name := range []string{"verdict", "family", "scope", "reason"} {
+	for _, name := range []string{"verdict", "family", "scope", "reason", "limit"} {
 		var enum *btf.Enum
 		if err := spec.Types.TypeByName(name, &enum); err != nil {
 			t.Fatalf("enum %s: %v", name, err)
 		}
 		for _, value := range enum.Values {
-			if value.Name != "REASON_COUNT" && value.Name != "REASON_ROOM" {
+			// These follow from the reasons that there are.
+			if !slices.Contains([]string{"REASON_COUNT", "REASON_ROOM", "PASS_REASONS"}, value.Name) {
 				fmt.Fprintf(&text, "%s %d %s\n", name, value.Value, value.Name)
 			}
 		}

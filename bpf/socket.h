@@ -10,9 +10,6 @@
 #include "maps.h"
 #include "parse.h"
 
-#define IPV4_ADDRESSES 12 /* offset of source and destination in the header */
-#define IPV6_ADDRESSES 8
-
 /*
  * The lookup goes by the interface that the frame came in by. The stack may see another: the
  * bridge of a port, a VLAN, a bond. A socket that is bound to that one is not found here,
@@ -39,28 +36,30 @@ __noinline enum found find_socket(struct xdp_md *ctx, __u32 network, enum family
 				  __be16 source_port, __be16 port)
 {
 	struct bpf_sock_tuple tuple = {};
-	__u32 zero = 0, size, *looking_here;
+	__u32 zero = 0, size, *busy;
 	struct bpf_sock *socket;
 	int open;
 	long err;
 
 	if (family == FAMILY_IPV4) {
-		err = bpf_xdp_load_bytes(ctx, network + IPV4_ADDRESSES, &tuple.ipv4.saddr, 8);
+		err = bpf_xdp_load_bytes(ctx, network + offsetof(struct iphdr, saddr),
+					 &tuple.ipv4.saddr, 8);
 		tuple.ipv4.sport = source_port;
 		tuple.ipv4.dport = port;
 		size = sizeof(tuple.ipv4);
 	} else {
-		err = bpf_xdp_load_bytes(ctx, network + IPV6_ADDRESSES, tuple.ipv6.saddr, 32);
+		err = bpf_xdp_load_bytes(ctx, network + offsetof(struct ipv6hdr, saddr),
+					 tuple.ipv6.saddr, 32);
 		tuple.ipv6.sport = source_port;
 		tuple.ipv6.dport = port;
 		size = sizeof(tuple.ipv6);
 	}
-	looking_here = bpf_map_lookup_elem(&looking, &zero);
-	if (err || !looking_here)
+	busy = bpf_map_lookup_elem(&in_socket_lookup, &zero);
+	if (err || !busy)
 		return FOUND_NONE;
-	*looking_here = 1;
+	*busy = 1;
 	socket = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	*looking_here = 0;
+	*busy = 0;
 	if (!socket)
 		return FOUND_UNKNOWN;
 	open = socket->state != BPF_TCP_LISTEN;

@@ -2,7 +2,7 @@
 /*
  * Is a source listed? The LPM tries return the longest match only, and nothing is
  * flattened: when that entry has expired or lacks the service, the walk looks
- * again for a shorter one until an entry grants or none is left (DESIGN 4.4).
+ * again for a shorter one until an entry grants or none is left.
  *
  * So an add or a remove touches one key, and a dead daemon keeps nobody alive
  * past his time and cuts nobody off before it.
@@ -15,27 +15,17 @@
 
 #define MAX_COVERING 129 /* /0 to /128 */
 
-/* How a source stands with the list. A word, because that is what a global function can
- * return. */
-union standing {
-	struct {
-		__u16 reason;
-		__u16 owner; /* to be charged with the opening; 0 is nobody */
-	};
-	__u32 word;
-};
-
-struct walk {
+struct trie_search {
 	struct key key;
 	__u32 slot;
 	enum family family;
 	__u32 service;
 	__u32 opening; /* of TCP, and in XDP: what limits and use are about */
-	union standing standing;
+	union answer answer;
 };
 
 /* The longest entry of at most key.prefixlen bits that covers the source. */
-static __always_inline struct entry *longest(struct walk *w)
+static __always_inline struct entry *longest(struct trie_search *w)
 {
 	void *trie = w->family == FAMILY_IPV4 ? bpf_map_lookup_elem(&allow4, &w->slot)
 					      : bpf_map_lookup_elem(&allow6, &w->slot);
@@ -69,24 +59,24 @@ static __always_inline void note_opening(struct entry *e)
 	__u32 now = bpf_ktime_get_boot_ns() / NSEC_PER_SEC;
 
 	__sync_fetch_and_add(&e->hits, 1);
-	if (e->last_seen != now)
-		e->last_seen = now;
+	if (READ_ONCE(e->last_seen) != now)
+		WRITE_ONCE(e->last_seen, now);
 }
 
-/* What e decides. Of an opening it is the last word: the owner's rate counts, and so do
- * people, whom a twin leaves alone. */
-static __always_inline union standing settle(struct entry *e, enum reason reason, __u32 opening)
+/* The answer of e, the entry that decides. The rate of its owner can still refuse an
+ * opening. A shadow program notes and charges nothing. */
+static __always_inline union answer apply_limit(struct entry *e, enum reason reason, __u32 opening)
 {
 	if (opening && reason == REASON_LISTED && is_over_rate(e->owner))
 		reason = REASON_RATE_LIMITED;
 	if (!opening || dry)
-		return (union standing){ .reason = reason };
+		return (union answer){ .reason = reason };
 	if (reason == REASON_LISTED)
 		note_opening(e);
-	return (union standing){ .reason = reason, .owner = e->owner };
+	return (union answer){ .reason = reason, .owner = e->owner };
 }
 
-static long try_shorter(__u32 index, struct walk *w)
+static long try_shorter(__u32 index, struct trie_search *w)
 {
 	struct entry *e = longest(w);
 	enum reason reason;
@@ -95,7 +85,7 @@ static long try_shorter(__u32 index, struct walk *w)
 		return 1;
 	reason = judge_entry(e, w->service);
 	if (is_final(reason)) {
-		w->standing = settle(e, reason, w->opening);
+		w->answer = apply_limit(e, reason, w->opening);
 		return 1;
 	}
 	if (!e->length)
@@ -110,31 +100,34 @@ static long try_shorter(__u32 index, struct walk *w)
  * is noted by the one that grants. A global function, so that the verifier walks it once
  * and not once a caller.
  */
-__noinline __u32 judge_source(const struct key *source, __u32 slot, enum family family,
+__noinline __u64 judge_source(const struct key *source, __u32 slot, enum family family,
 			      __u32 service, __u32 opening)
 {
-	struct walk w = { .slot = slot, .family = family, .service = service, .opening = opening };
+	struct trie_search w = {
+		.slot = slot, .family = family, .service = service, .opening = opening
+	};
+	const union answer unlisted = { .reason = REASON_NOT_LISTED };
 	enum reason reason;
 	struct entry *e;
 
 	if (!source)
-		return REASON_NOT_LISTED;
+		return unlisted.word;
 	/* 6.1 takes no map key from a global function's argument. */
 	w.key = *source;
 	e = longest(&w);
 	if (!e)
-		return REASON_NOT_LISTED;
+		return unlisted.word;
 	reason = judge_entry(e, service);
 	if (!is_final(reason) && e->length) {
 		/* If none grants, the longest match says why: it is the one that
 		 * the operator wrote for this source. */
-		w.standing.word = UNDECIDED;
+		w.answer.reason = UNDECIDED;
 		w.key.prefixlen = e->length - 1;
 		bpf_loop(MAX_COVERING, try_shorter, &w, 0);
-		if (w.standing.word != UNDECIDED)
-			return w.standing.word;
+		if (w.answer.reason != UNDECIDED)
+			return w.answer.word;
 	}
-	return settle(e, reason, opening).word;
+	return apply_limit(e, reason, opening).word;
 }
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * What scope strict drops from unlisted sources though it names no protected port:
  * tunnels, whose inner packets the host would take out behind us, and protocols that
- * we do not know to be harmless (DESIGN 4.2, rules 8 and 10).
+ * we do not know to be harmless (rules 8 and 10 of README.md).
  */
 #ifndef XDPALLOW_STRICT_H
 #define XDPALLOW_STRICT_H
@@ -106,7 +106,7 @@ static __always_inline enum reason hidden_in_ip(const struct packet *p)
 
 	if (ipv4 && protocol == IPPROTO_AH) {
 		/* Harmless without its first, which is judged by what it holds. */
-		if (p->cursor.fragment == PIECE_LATER)
+		if (p->cursor.fragment == FRAGMENT_LATER)
 			return REASON_OTHER_PROTOCOL;
 		protocol = authenticated(p);
 	}

@@ -11,6 +11,10 @@
 
 #include <linux/types.h>
 
+/* One load or store that the compiler neither repeats nor splits: others write meanwhile. */
+#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
+
 enum reason {
 	/* Nothing that we guard, or a source that may: pass. */
 	REASON_NOT_IP,
@@ -36,10 +40,25 @@ enum reason {
 	REASON_ROOM = 32,
 };
 
-/* The reasons that pass whatever the mode, bit by bit; every other number is refused. */
-#define PASS_REASONS                                                                               \
-	(1u << REASON_NOT_IP | 1u << REASON_OTHER_PROTOCOL | 1u << REASON_OTHER_PORT |             \
-	 1u << REASON_NOT_OPENING | 1u << REASON_LISTED)
+/* Sizes and bits that user space has to know too. */
+enum limit {
+	/* The reasons that pass whatever the mode, bit by bit; every other number is refused. */
+	PASS_REASONS = 1u << REASON_NOT_IP | 1u << REASON_OTHER_PROTOCOL | 1u << REASON_OTHER_PORT |
+		       1u << REASON_NOT_OPENING | 1u << REASON_LISTED,
+	NR_SERVICES = 32,
+	NR_SLOTS = 2,
+	NR_OWNERS = 8192, /* number 0 is none */
+	KEY4_SIZE = 8,
+	KEY6_SIZE = 20,
+	ENTRY_SUSPENDED = 1,
+	OWNER_SUSPENDED = 1,
+	BLOCK_BITS = 9, /* a block of the prefilter has 2^9 bits */
+	MIN_COARSE_BITS = 13,
+	MAX_COARSE_BITS = 24, /* 2 MiB; no host's second cache holds more */
+	MAX_FINE_BITS = 26,
+	NEIGHBOUR = 0x51ed270b, /* hashed with a neighbourhood, so that it is no item */
+	MIN_SAMPLED = 1 << 12,	/* the smallest share of 2^32: one refused packet of 2^20 */
+};
 
 enum verdict {
 	VERDICT_PASS,
@@ -55,7 +74,7 @@ enum family {
 	FAMILY_COUNT,
 };
 
-#define COUNTERS (VERDICT_COUNT * REASON_ROOM * FAMILY_COUNT)
+#define NR_COUNTERS (VERDICT_COUNT * REASON_ROOM * FAMILY_COUNT)
 
 /* One series of counters/<interface>, at (verdict, reason, family). */
 struct counter {
@@ -70,12 +89,10 @@ enum scope {
 	SCOPE_STRICT, /* and every packet that could carry or hide one for the port */
 };
 
-#define SERVICES 32
-
 /*
  * Service 0 stands for packets without a port: they belong to no service, so it
- * enforces while any service does and has the widest scope of all (DESIGN 4.2,
- * rule 0).
+ * enforces while any service does and has the widest scope of all (rule 0
+ * of README.md).
  */
 struct service {
 	enum verdict refusal; /* VERDICT_DROP under enforce, VERDICT_AUDIT under audit */
@@ -85,17 +102,15 @@ struct service {
 
 /* One slot of the map policy: which port belongs to which service. */
 struct policy {
-	struct service services[SERVICES];
+	struct service services[NR_SERVICES];
 	__u8 tcp[65536]; /* port in host byte order -> service, 0 is none */
 	__u8 udp[65536];
 };
 
-#define SLOTS 2
-
 /* How big a family's bitmaps of the prefilter are; see prefilter.h. */
 struct prefilter {
-	__u8 shift; /* 64 - the first level's blocks as a power of two; 0 switches both levels off */
-	__u8 exact; /* the second level's bits, as a power of two */
+	__u8 shift;	/* the coarse level has 2^(64 - shift) blocks; 0 switches both levels off */
+	__u8 fine_bits; /* the fine level has 2^fine_bits bits */
 };
 
 /* Which of the two slots is live. The kernel reads the slot once per run, and beside it
@@ -105,7 +120,7 @@ struct current {
 	__u64 generation; /* for user space */
 	__u32 sample; /* the share of the refused packets that is sampled, of 2^32; 0 is none; the kernel may halve it */
 	__u32 sample_near; /* likewise, of near misses, which must not drown in a flood */
-	struct prefilter prefilter[SLOTS][2]; /* IPv4, IPv6 */
+	struct prefilter prefilter[NR_SLOTS][2]; /* IPv4, IPv6 */
 	__u8 backstop; /* 1 while the backstop judges what the host takes out of tunnels */
 	__u8 unused[7];
 };
@@ -120,9 +135,6 @@ struct key {
 	__u8 address[16];
 };
 
-#define KEY4_SIZE 8
-#define KEY6_SIZE 20
-
 /*
  * Key of the map local: an address, or a prefix, of which every address is this
  * network namespace's own when a packet from it comes in by the interface. IPv4 is
@@ -134,17 +146,10 @@ struct local_key {
 	__u8 address[16]; /* network byte order */
 };
 
-#define ENTRY_SUSPENDED 1
-
 /* What the maps of the prefilter hold: a cache line of bits. */
 struct block {
 	__u64 words[8];
 };
-
-#define BLOCK_BITS 9	 /* a block has 2^9 bits */
-#define MAX_NEAR_BITS 24 /* 2 MiB; no host's second cache holds more */
-#define MIN_NEAR_BITS 13
-#define MAX_EXACT_BITS 26
 
 /*
  * Value of the LPM tries: one entry, never flattened with what covers it. At 24
@@ -159,11 +164,6 @@ struct entry {
 	__u32 last_seen; /* CLOCK_BOOTTIME, s, of the last TCP opening; 0 is never */
 	__u32 hits;	 /* TCP openings since this trie was published */
 };
-
-/* How many owners there is room for; 0 is none. */
-#define OWNERS 8192
-
-#define OWNER_SUSPENDED 1
 
 /* What holds for all entries of an owner. */
 struct owner {
@@ -188,6 +188,24 @@ struct openings {
 	__u64 dropped[CHARGE_COUNT];
 	__u64 audited[CHARGE_COUNT];
 	__u64 last_seen; /* CLOCK_BOOTTIME, s, of the last that passed; 0 is never */
+};
+
+/*
+ * What is decided of a packet, as a word: a global function can return no more. A decision
+ * has no action and no verdict yet, for mode and time give those; a shadow program returns
+ * them with the reason.
+ */
+union answer {
+	struct {
+		__u8 action; /* of XDP */
+		__u8 verdict;
+		__u8 reason;
+		__u8 service;
+		__u8 family;
+		__u8 near;   /* the source has a listed neighbour */
+		__u16 owner; /* to be charged with the opening; 0 is nobody */
+	};
+	__u64 word;
 };
 
 /* A refused packet that was sampled. Network byte order where it says so. */
@@ -216,5 +234,9 @@ _Static_assert(sizeof(struct entry) == 24, "schema");
 _Static_assert(sizeof(struct owner) == 32, "schema");
 _Static_assert(sizeof(struct openings) == 80, "schema");
 _Static_assert(sizeof(struct event) == 48, "schema");
+_Static_assert(sizeof(union answer) == sizeof(__u64), "a word");
+_Static_assert(REASON_ROOM <= 0xff && NR_SERVICES <= 0xff && NR_OWNERS <= 0xffff, "fit an answer");
+_Static_assert(__builtin_offsetof(union answer, verdict) == 1, "maps.AnswerOf reads it there");
+_Static_assert(__builtin_offsetof(union answer, reason) == 2, "maps.AnswerOf reads it there");
 
 #endif

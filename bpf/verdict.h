@@ -12,7 +12,7 @@
  * an array has its elements. */
 static __always_inline const struct policy *live_policy(__u32 *slot)
 {
-	*slot = *(volatile __u64 *)&current.slot & (SLOTS - 1);
+	*slot = READ_ONCE(current.slot) & (NR_SLOTS - 1);
 	return bpf_map_lookup_elem(&policy, slot);
 }
 
@@ -43,7 +43,7 @@ static __always_inline enum verdict judge(__u32 reason, const struct policy *pol
 {
 	if (passes(reason))
 		return VERDICT_PASS;
-	return refusal(&policy->services[BOUNDED(service, SERVICES - 1)]);
+	return refusal(&policy->services[BOUNDED(service, NR_SERVICES - 1)]);
 }
 
 /* Counts, and returns how many there were before, of this kind and on this CPU. A count

@@ -31,9 +31,9 @@ type XdpallowCurrent struct {
 	Sample     uint32
 	SampleNear uint32
 	Prefilter  [2][2]struct {
-		_     structs.HostLayout
-		Shift uint8
-		Exact uint8
+		_        structs.HostLayout
+		Shift    uint8
+		FineBits uint8
 	}
 	Backstop uint8
 	Unused   [7]uint8
@@ -80,6 +80,25 @@ type XdpallowKey struct {
 	Prefixlen uint32
 	Address   [16]uint8
 }
+
+type XdpallowLimit uint32
+
+const (
+	XdpallowLimitPASS_REASONS    XdpallowLimit = 31
+	XdpallowLimitNR_SERVICES     XdpallowLimit = 32
+	XdpallowLimitNR_SLOTS        XdpallowLimit = 2
+	XdpallowLimitNR_OWNERS       XdpallowLimit = 8192
+	XdpallowLimitKEY4SIZE        XdpallowLimit = 8
+	XdpallowLimitKEY6SIZE        XdpallowLimit = 20
+	XdpallowLimitENTRY_SUSPENDED XdpallowLimit = 1
+	XdpallowLimitOWNER_SUSPENDED XdpallowLimit = 1
+	XdpallowLimitBLOCK_BITS      XdpallowLimit = 9
+	XdpallowLimitMIN_COARSE_BITS XdpallowLimit = 13
+	XdpallowLimitMAX_COARSE_BITS XdpallowLimit = 24
+	XdpallowLimitMAX_FINE_BITS   XdpallowLimit = 26
+	XdpallowLimitNEIGHBOUR       XdpallowLimit = 1374496523
+	XdpallowLimitMIN_SAMPLED     XdpallowLimit = 4096
+)
 
 type XdpallowLocalKey struct {
 	_         structs.HostLayout
@@ -162,28 +181,29 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	XdpallowMapAllow4      = "allow4"
-	XdpallowMapAllow6      = "allow6"
-	XdpallowMapCounters    = "counters"
-	XdpallowMapEvents      = "events"
-	XdpallowMapExact4      = "exact4"
-	XdpallowMapExact6      = "exact6"
-	XdpallowMapIngress     = "ingress"
-	XdpallowMapLocal       = "local"
-	XdpallowMapLooking     = "looking"
-	XdpallowMapLost        = "lost"
-	XdpallowMapNear        = "near"
-	XdpallowMapOpeningsOf  = "openings_of"
-	XdpallowMapOwners      = "owners"
-	XdpallowMapPolicy      = "policy"
-	XdpallowMapTrie4       = "trie4"
-	XdpallowMapTrie6       = "trie6"
-	XdpallowProgBackstop   = "backstop"
-	XdpallowProgXdpallow   = "xdpallow"
-	XdpallowProgXdpallowIp = "xdpallow_ip"
-	XdpallowVarCurrent     = "current"
-	XdpallowVarDry         = "dry"
-	XdpallowVarIpFirst     = "ip_first"
+	XdpallowMapAllow4         = "allow4"
+	XdpallowMapAllow6         = "allow6"
+	XdpallowMapBloomCoarse    = "bloom_coarse"
+	XdpallowMapBloomFine4     = "bloom_fine4"
+	XdpallowMapBloomFine6     = "bloom_fine6"
+	XdpallowMapCounters       = "counters"
+	XdpallowMapEvents         = "events"
+	XdpallowMapInSocketLookup = "in_socket_lookup"
+	XdpallowMapIngress        = "ingress"
+	XdpallowMapLocal          = "local"
+	XdpallowMapLost           = "lost"
+	XdpallowMapOpeningsOf     = "openings_of"
+	XdpallowMapOwners         = "owners"
+	XdpallowMapPolicy         = "policy"
+	XdpallowMapTrie4          = "trie4"
+	XdpallowMapTrie6          = "trie6"
+	XdpallowProgBackstop      = "backstop"
+	XdpallowProgXdpallow      = "xdpallow"
+	XdpallowProgXdpallowIp    = "xdpallow_ip"
+	XdpallowVarCurrent        = "current"
+	XdpallowVarDry            = "dry"
+	XdpallowVarIpFirst        = "ip_first"
+	XdpallowVarLimits         = "limits"
 )
 
 // LoadXdpallow returns the embedded CollectionSpec for Xdpallow.
@@ -237,22 +257,22 @@ type XdpallowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type XdpallowMapSpecs struct {
-	Allow4     *ebpf.MapSpec `ebpf:"allow4"`
-	Allow6     *ebpf.MapSpec `ebpf:"allow6"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
-	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
-	Ingress    *ebpf.MapSpec `ebpf:"ingress"`
-	Local      *ebpf.MapSpec `ebpf:"local"`
-	Looking    *ebpf.MapSpec `ebpf:"looking"`
-	Lost       *ebpf.MapSpec `ebpf:"lost"`
-	Near       *ebpf.MapSpec `ebpf:"near"`
-	OpeningsOf *ebpf.MapSpec `ebpf:"openings_of"`
-	Owners     *ebpf.MapSpec `ebpf:"owners"`
-	Policy     *ebpf.MapSpec `ebpf:"policy"`
-	Trie4      *ebpf.MapSpec `ebpf:"trie4"`
-	Trie6      *ebpf.MapSpec `ebpf:"trie6"`
+	Allow4         *ebpf.MapSpec `ebpf:"allow4"`
+	Allow6         *ebpf.MapSpec `ebpf:"allow6"`
+	BloomCoarse    *ebpf.MapSpec `ebpf:"bloom_coarse"`
+	BloomFine4     *ebpf.MapSpec `ebpf:"bloom_fine4"`
+	BloomFine6     *ebpf.MapSpec `ebpf:"bloom_fine6"`
+	Counters       *ebpf.MapSpec `ebpf:"counters"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	InSocketLookup *ebpf.MapSpec `ebpf:"in_socket_lookup"`
+	Ingress        *ebpf.MapSpec `ebpf:"ingress"`
+	Local          *ebpf.MapSpec `ebpf:"local"`
+	Lost           *ebpf.MapSpec `ebpf:"lost"`
+	OpeningsOf     *ebpf.MapSpec `ebpf:"openings_of"`
+	Owners         *ebpf.MapSpec `ebpf:"owners"`
+	Policy         *ebpf.MapSpec `ebpf:"policy"`
+	Trie4          *ebpf.MapSpec `ebpf:"trie4"`
+	Trie6          *ebpf.MapSpec `ebpf:"trie6"`
 }
 
 // XdpallowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -262,6 +282,7 @@ type XdpallowVariableSpecs struct {
 	Current *ebpf.VariableSpec `ebpf:"current"`
 	Dry     *ebpf.VariableSpec `ebpf:"dry"`
 	IpFirst *ebpf.VariableSpec `ebpf:"ip_first"`
+	Limits  *ebpf.VariableSpec `ebpf:"limits"`
 }
 
 // XdpallowObjects contains all objects after they have been loaded into the kernel.
@@ -284,37 +305,37 @@ func (o *XdpallowObjects) Close() error {
 //
 // It can be passed to LoadXdpallowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type XdpallowMaps struct {
-	Allow4     *ebpf.Map `ebpf:"allow4"`
-	Allow6     *ebpf.Map `ebpf:"allow6"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Exact4     *ebpf.Map `ebpf:"exact4"`
-	Exact6     *ebpf.Map `ebpf:"exact6"`
-	Ingress    *ebpf.Map `ebpf:"ingress"`
-	Local      *ebpf.Map `ebpf:"local"`
-	Looking    *ebpf.Map `ebpf:"looking"`
-	Lost       *ebpf.Map `ebpf:"lost"`
-	Near       *ebpf.Map `ebpf:"near"`
-	OpeningsOf *ebpf.Map `ebpf:"openings_of"`
-	Owners     *ebpf.Map `ebpf:"owners"`
-	Policy     *ebpf.Map `ebpf:"policy"`
-	Trie4      *ebpf.Map `ebpf:"trie4"`
-	Trie6      *ebpf.Map `ebpf:"trie6"`
+	Allow4         *ebpf.Map `ebpf:"allow4"`
+	Allow6         *ebpf.Map `ebpf:"allow6"`
+	BloomCoarse    *ebpf.Map `ebpf:"bloom_coarse"`
+	BloomFine4     *ebpf.Map `ebpf:"bloom_fine4"`
+	BloomFine6     *ebpf.Map `ebpf:"bloom_fine6"`
+	Counters       *ebpf.Map `ebpf:"counters"`
+	Events         *ebpf.Map `ebpf:"events"`
+	InSocketLookup *ebpf.Map `ebpf:"in_socket_lookup"`
+	Ingress        *ebpf.Map `ebpf:"ingress"`
+	Local          *ebpf.Map `ebpf:"local"`
+	Lost           *ebpf.Map `ebpf:"lost"`
+	OpeningsOf     *ebpf.Map `ebpf:"openings_of"`
+	Owners         *ebpf.Map `ebpf:"owners"`
+	Policy         *ebpf.Map `ebpf:"policy"`
+	Trie4          *ebpf.Map `ebpf:"trie4"`
+	Trie6          *ebpf.Map `ebpf:"trie6"`
 }
 
 func (m *XdpallowMaps) Close() error {
 	return _XdpallowClose(
 		m.Allow4,
 		m.Allow6,
+		m.BloomCoarse,
+		m.BloomFine4,
+		m.BloomFine6,
 		m.Counters,
 		m.Events,
-		m.Exact4,
-		m.Exact6,
+		m.InSocketLookup,
 		m.Ingress,
 		m.Local,
-		m.Looking,
 		m.Lost,
-		m.Near,
 		m.OpeningsOf,
 		m.Owners,
 		m.Policy,
@@ -330,6 +351,7 @@ type XdpallowVariables struct {
 	Current *ebpf.Variable `ebpf:"current"`
 	Dry     *ebpf.Variable `ebpf:"dry"`
 	IpFirst *ebpf.Variable `ebpf:"ip_first"`
+	Limits  *ebpf.Variable `ebpf:"limits"`
 }
 
 // XdpallowPrograms contains all programs after they have been loaded into the kernel.

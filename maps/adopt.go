@@ -21,10 +21,10 @@ func (t *Tables) adopt() error {
 			return err
 		}
 		half.trie = trie{m, family == 0}
-		if half.prefilter.nearBits == 0 {
+		if half.prefilter.coarseBits == 0 {
 			continue
 		}
-		if half.exact, err = t.adoptInner(t.exact[family], exactNames[family]); err != nil {
+		if half.fine, err = t.adoptInner(t.fine[family], fineNames[family]); err != nil {
 			return err
 		}
 	}

@@ -70,13 +70,10 @@ func (e Entry) value() bpf.XdpallowEntry {
 		Hits:     e.Hits,
 	}
 	if e.Suspended {
-		v.Flags = flagSuspended
+		v.Flags = uint8(bpf.XdpallowLimitENTRY_SUSPENDED)
 	}
 	return v
 }
-
-// flagSuspended is ENTRY_SUSPENDED, a macro that BTF does not carry.
-const flagSuspended = 1
 
 func entryOf(p netip.Prefix, v bpf.XdpallowEntry) Entry {
 	services := v.Services
@@ -88,7 +85,7 @@ func entryOf(p netip.Prefix, v bpf.XdpallowEntry) Entry {
 		Services:  services,
 		Owner:     v.Owner,
 		Expires:   v.Expires,
-		Suspended: v.Flags&flagSuspended != 0,
+		Suspended: v.Flags&uint8(bpf.XdpallowLimitENTRY_SUSPENDED) != 0,
 		LastSeen:  v.LastSeen,
 		Hits:      v.Hits,
 	}

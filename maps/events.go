@@ -97,8 +97,8 @@ func (t *Tables) Lost() (uint64, error) {
 	return total, nil
 }
 
-// rarest is RAREST: of fewer packets none is sampled.
-const rarest = 1 << 20
+// rarest is the number of refused packets of which one is the fewest to be sampled.
+const rarest = 1 << 32 / uint64(bpf.XdpallowLimitMIN_SAMPLED)
 
 // SetSampling says that of so many refused packets one is sampled: of all others, and of
 // near misses; 1 is every one. It may be called beside a writer.
@@ -109,5 +109,5 @@ func (t *Tables) SetSampling(one, near uint32) error {
 
 // share is one of so many as the kernel has it, of 2^32.
 func share(one uint32) uint32 {
-	return uint32(min(1<<32/uint64(min(max(one, 1), rarest)), math.MaxUint32))
+	return uint32(min(1<<32/(min(max(uint64(one), 1), rarest)), math.MaxUint32))
 }

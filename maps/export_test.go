@@ -39,14 +39,14 @@ func PrefilterAnswers(seed uint64) (near, exact float64) {
 	}
 	for range tries {
 		all := true
-		f.setNear(leading(address4(r.Uint32())), func(index uint32) { all = all && has(f.near, index) })
+		f.setCoarse(leading(address4(r.Uint32())), func(index uint32) { all = all && has(f.coarse, index) })
 		if !all {
 			near++
 		}
 		source, found := leading(address4(nets[r.IntN(len(nets))]|r.Uint32()&255)), false
-		for _, length := range pieces[0] {
+		for _, length := range itemLengths[0] {
 			all := true
-			f.setExact(source, length, 0, func(index uint32) { all = all && has(f.exact, index) })
+			f.setFine(source, length, 0, func(index uint32) { all = all && has(f.fine, index) })
 			found = found || all
 		}
 		if !found {

@@ -93,7 +93,7 @@ func TestNearMissesAreMarked(t *testing.T) {
 		near := nearOf(t, tables, gate, events, neighbours)
 		for _, a := range neighbours {
 			if !near[a] {
-				t.Errorf("%s: %v has a listed neighbour and no mark", what, a)
+				t.Errorf("%s: %v has a listed neighbour and no neighbour", what, a)
 			}
 		}
 		if len(neighbours) < 400 {

@@ -14,6 +14,8 @@ import (
 // MaxOwners is the greatest number that an owner can have.
 const MaxOwners = 8192 - 1
 
+var _ [MaxOwners + 1]struct{} = [bpf.XdpallowLimitNR_OWNERS]struct{}{} // or it does not compile
+
 // Owner is what holds for all entries of an owner.
 type Owner struct {
 	Suspended bool
@@ -52,7 +54,7 @@ func (t *Tables) SetOwner(number uint16, o Owner) error {
 	next.Interval, next.Burst = o.Limit.value()
 	next.Flags = 0
 	if o.Suspended {
-		next.Flags = flagSuspended
+		next.Flags = uint64(bpf.XdpallowLimitOWNER_SUSPENDED)
 	}
 	if next == value {
 		return nil
@@ -73,7 +75,7 @@ func (t *Tables) SameOwner(number uint16, o Owner) (bool, error) {
 		return false, fmt.Errorf("read owner %d: %w", number, err)
 	}
 	interval, burst := o.Limit.value()
-	return value.Interval == interval && value.Burst == burst && (value.Flags&flagSuspended != 0) == o.Suspended, nil
+	return value.Interval == interval && value.Burst == burst && (value.Flags&uint64(bpf.XdpallowLimitOWNER_SUSPENDED) != 0) == o.Suspended, nil
 }
 
 // Openings are the TCP openings of one owner, by what became of them. They never go

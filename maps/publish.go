@@ -88,8 +88,8 @@ func (t *Tables) build(family int, slot uint64, entries []Entry) (h half, err er
 		return h, err
 	}
 	h.prefilter = newPrefilter(family, entries)
-	h.exact, err = t.writePrefilter(h.prefilter, slot)
-	h.prefilter.near, h.prefilter.exact = nil, nil // the kernel has them now
+	h.fine, err = t.writePrefilter(h.prefilter, slot)
+	h.prefilter.coarse, h.prefilter.fine = nil, nil // the kernel has them now
 	return h, err
 }
 
@@ -107,7 +107,7 @@ func (t *Tables) putInner(outer *ebpf.Map, name string, slot uint64, m *ebpf.Map
 func (t *Tables) empty(slot uint64, halves [2]half) error {
 	var errs []error
 	for family, half := range halves {
-		for name, outer := range map[string]*ebpf.Map{outerNames[family]: t.allow[family], exactNames[family]: t.exact[family]} {
+		for name, outer := range map[string]*ebpf.Map{outerNames[family]: t.allow[family], fineNames[family]: t.fine[family]} {
 			if err := outer.Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				errs = append(errs, fmt.Errorf("empty %s: %w", name, err))
 			}

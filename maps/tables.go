@@ -24,7 +24,7 @@ type Pins interface {
 	Unpin(name string) error             // no error when there is none
 }
 
-const slots = 2
+const slots = uint64(bpf.XdpallowLimitNR_SLOTS)
 
 // Tables are the maps that all programs of one pin root share: the policy and the
 // tries in two slots, and which of them is live. One writer at a time.
@@ -33,11 +33,11 @@ type Tables struct {
 	current  *ebpf.Map
 	policy   *ebpf.Map
 	allow    [2]*ebpf.Map // the outer maps of the tries, IPv4 and IPv6
-	near     *ebpf.Map    // the first level of the prefilter, both slots
-	exact    [2]*ebpf.Map // the outer maps of its second level
+	coarse   *ebpf.Map    // the coarse level of the prefilter, both slots
+	fine     [2]*ebpf.Map // the outer maps of its fine level
 	local    *ebpf.Map    // see SetLocal
 	ingress  *ebpf.Map    // see SetIngress
-	looking  *ebpf.Map    // between the programs only
+	inSocketLookup  *ebpf.Map    // between the programs only
 	owners   *ebpf.Map    // see SetOwner
 	openings *ebpf.Map    // see Openings
 	events   *ebpf.Map    // see Events
@@ -56,10 +56,10 @@ type Tables struct {
 type half struct {
 	trie      trie
 	prefilter *prefilter // its sizes; the bitmaps are in the kernel
-	exact     *ebpf.Map  // nil when the prefilter is off
+	fine      *ebpf.Map  // nil when the prefilter is off
 }
 
-func (h half) close() error { return errors.Join(h.trie.m.Close(), h.exact.Close()) }
+func (h half) close() error { return errors.Join(h.trie.m.Close(), h.fine.Close()) }
 
 var outerNames = [2]string{bpf.XdpallowMapAllow4, bpf.XdpallowMapAllow6}
 
@@ -98,9 +98,9 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 	for name, m := range map[string]**ebpf.Map{
 		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
 		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
-		bpf.XdpallowMapNear:   &t.near,
-		bpf.XdpallowMapExact4: &t.exact[0], bpf.XdpallowMapExact6: &t.exact[1],
-		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapLooking: &t.looking, bpf.XdpallowMapIngress: &t.ingress,
+		bpf.XdpallowMapBloomCoarse:   &t.coarse,
+		bpf.XdpallowMapBloomFine4: &t.fine[0], bpf.XdpallowMapBloomFine6: &t.fine[1],
+		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapInSocketLookup: &t.inSocketLookup, bpf.XdpallowMapIngress: &t.ingress,
 		bpf.XdpallowMapOwners: &t.owners, bpf.XdpallowMapOpeningsOf: &t.openings,
 		bpf.XdpallowMapEvents: &t.events, bpf.XdpallowMapLost: &t.lost,
 	} {
@@ -174,9 +174,9 @@ func (t *Tables) Replacements() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		bpf.XdpallowMapCurrent: t.current, bpf.XdpallowMapPolicy: t.policy,
 		bpf.XdpallowMapAllow4: t.allow[0], bpf.XdpallowMapAllow6: t.allow[1],
-		bpf.XdpallowMapNear:   t.near,
-		bpf.XdpallowMapExact4: t.exact[0], bpf.XdpallowMapExact6: t.exact[1],
-		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapLooking: t.looking, bpf.XdpallowMapIngress: t.ingress,
+		bpf.XdpallowMapBloomCoarse:   t.coarse,
+		bpf.XdpallowMapBloomFine4: t.fine[0], bpf.XdpallowMapBloomFine6: t.fine[1],
+		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapInSocketLookup: t.inSocketLookup, bpf.XdpallowMapIngress: t.ingress,
 		bpf.XdpallowMapOwners: t.owners, bpf.XdpallowMapOpeningsOf: t.openings,
 		bpf.XdpallowMapEvents: t.events, bpf.XdpallowMapLost: t.lost,
 	}

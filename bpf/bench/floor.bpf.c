@@ -6,6 +6,6 @@
  */
 #include "../prefilter.h"
 
-#define is_far(slot, first, family) 1
+#define is_surely_unlisted(slot, first, family) 1
 
 #include "../xdpallow.bpf.c"

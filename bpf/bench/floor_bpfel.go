@@ -16,28 +16,29 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FloorMapAllow4      = "allow4"
-	FloorMapAllow6      = "allow6"
-	FloorMapCounters    = "counters"
-	FloorMapEvents      = "events"
-	FloorMapExact4      = "exact4"
-	FloorMapExact6      = "exact6"
-	FloorMapIngress     = "ingress"
-	FloorMapLocal       = "local"
-	FloorMapLooking     = "looking"
-	FloorMapLost        = "lost"
-	FloorMapNear        = "near"
-	FloorMapOpeningsOf  = "openings_of"
-	FloorMapOwners      = "owners"
-	FloorMapPolicy      = "policy"
-	FloorMapTrie4       = "trie4"
-	FloorMapTrie6       = "trie6"
-	FloorProgBackstop   = "backstop"
-	FloorProgXdpallow   = "xdpallow"
-	FloorProgXdpallowIp = "xdpallow_ip"
-	FloorVarCurrent     = "current"
-	FloorVarDry         = "dry"
-	FloorVarIpFirst     = "ip_first"
+	FloorMapAllow4         = "allow4"
+	FloorMapAllow6         = "allow6"
+	FloorMapBloomCoarse    = "bloom_coarse"
+	FloorMapBloomFine4     = "bloom_fine4"
+	FloorMapBloomFine6     = "bloom_fine6"
+	FloorMapCounters       = "counters"
+	FloorMapEvents         = "events"
+	FloorMapInSocketLookup = "in_socket_lookup"
+	FloorMapIngress        = "ingress"
+	FloorMapLocal          = "local"
+	FloorMapLost           = "lost"
+	FloorMapOpeningsOf     = "openings_of"
+	FloorMapOwners         = "owners"
+	FloorMapPolicy         = "policy"
+	FloorMapTrie4          = "trie4"
+	FloorMapTrie6          = "trie6"
+	FloorProgBackstop      = "backstop"
+	FloorProgXdpallow      = "xdpallow"
+	FloorProgXdpallowIp    = "xdpallow_ip"
+	FloorVarCurrent        = "current"
+	FloorVarDry            = "dry"
+	FloorVarIpFirst        = "ip_first"
+	FloorVarLimits         = "limits"
 )
 
 // LoadFloor returns the embedded CollectionSpec for Floor.
@@ -91,22 +92,22 @@ type FloorProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FloorMapSpecs struct {
-	Allow4     *ebpf.MapSpec `ebpf:"allow4"`
-	Allow6     *ebpf.MapSpec `ebpf:"allow6"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
-	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
-	Ingress    *ebpf.MapSpec `ebpf:"ingress"`
-	Local      *ebpf.MapSpec `ebpf:"local"`
-	Looking    *ebpf.MapSpec `ebpf:"looking"`
-	Lost       *ebpf.MapSpec `ebpf:"lost"`
-	Near       *ebpf.MapSpec `ebpf:"near"`
-	OpeningsOf *ebpf.MapSpec `ebpf:"openings_of"`
-	Owners     *ebpf.MapSpec `ebpf:"owners"`
-	Policy     *ebpf.MapSpec `ebpf:"policy"`
-	Trie4      *ebpf.MapSpec `ebpf:"trie4"`
-	Trie6      *ebpf.MapSpec `ebpf:"trie6"`
+	Allow4         *ebpf.MapSpec `ebpf:"allow4"`
+	Allow6         *ebpf.MapSpec `ebpf:"allow6"`
+	BloomCoarse    *ebpf.MapSpec `ebpf:"bloom_coarse"`
+	BloomFine4     *ebpf.MapSpec `ebpf:"bloom_fine4"`
+	BloomFine6     *ebpf.MapSpec `ebpf:"bloom_fine6"`
+	Counters       *ebpf.MapSpec `ebpf:"counters"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	InSocketLookup *ebpf.MapSpec `ebpf:"in_socket_lookup"`
+	Ingress        *ebpf.MapSpec `ebpf:"ingress"`
+	Local          *ebpf.MapSpec `ebpf:"local"`
+	Lost           *ebpf.MapSpec `ebpf:"lost"`
+	OpeningsOf     *ebpf.MapSpec `ebpf:"openings_of"`
+	Owners         *ebpf.MapSpec `ebpf:"owners"`
+	Policy         *ebpf.MapSpec `ebpf:"policy"`
+	Trie4          *ebpf.MapSpec `ebpf:"trie4"`
+	Trie6          *ebpf.MapSpec `ebpf:"trie6"`
 }
 
 // FloorVariableSpecs contains global variables before they are loaded into the kernel.
@@ -116,6 +117,7 @@ type FloorVariableSpecs struct {
 	Current *ebpf.VariableSpec `ebpf:"current"`
 	Dry     *ebpf.VariableSpec `ebpf:"dry"`
 	IpFirst *ebpf.VariableSpec `ebpf:"ip_first"`
+	Limits  *ebpf.VariableSpec `ebpf:"limits"`
 }
 
 // FloorObjects contains all objects after they have been loaded into the kernel.
@@ -138,37 +140,37 @@ func (o *FloorObjects) Close() error {
 //
 // It can be passed to LoadFloorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FloorMaps struct {
-	Allow4     *ebpf.Map `ebpf:"allow4"`
-	Allow6     *ebpf.Map `ebpf:"allow6"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Exact4     *ebpf.Map `ebpf:"exact4"`
-	Exact6     *ebpf.Map `ebpf:"exact6"`
-	Ingress    *ebpf.Map `ebpf:"ingress"`
-	Local      *ebpf.Map `ebpf:"local"`
-	Looking    *ebpf.Map `ebpf:"looking"`
-	Lost       *ebpf.Map `ebpf:"lost"`
-	Near       *ebpf.Map `ebpf:"near"`
-	OpeningsOf *ebpf.Map `ebpf:"openings_of"`
-	Owners     *ebpf.Map `ebpf:"owners"`
-	Policy     *ebpf.Map `ebpf:"policy"`
-	Trie4      *ebpf.Map `ebpf:"trie4"`
-	Trie6      *ebpf.Map `ebpf:"trie6"`
+	Allow4         *ebpf.Map `ebpf:"allow4"`
+	Allow6         *ebpf.Map `ebpf:"allow6"`
+	BloomCoarse    *ebpf.Map `ebpf:"bloom_coarse"`
+	BloomFine4     *ebpf.Map `ebpf:"bloom_fine4"`
+	BloomFine6     *ebpf.Map `ebpf:"bloom_fine6"`
+	Counters       *ebpf.Map `ebpf:"counters"`
+	Events         *ebpf.Map `ebpf:"events"`
+	InSocketLookup *ebpf.Map `ebpf:"in_socket_lookup"`
+	Ingress        *ebpf.Map `ebpf:"ingress"`
+	Local          *ebpf.Map `ebpf:"local"`
+	Lost           *ebpf.Map `ebpf:"lost"`
+	OpeningsOf     *ebpf.Map `ebpf:"openings_of"`
+	Owners         *ebpf.Map `ebpf:"owners"`
+	Policy         *ebpf.Map `ebpf:"policy"`
+	Trie4          *ebpf.Map `ebpf:"trie4"`
+	Trie6          *ebpf.Map `ebpf:"trie6"`
 }
 
 func (m *FloorMaps) Close() error {
 	return _FloorClose(
 		m.Allow4,
 		m.Allow6,
+		m.BloomCoarse,
+		m.BloomFine4,
+		m.BloomFine6,
 		m.Counters,
 		m.Events,
-		m.Exact4,
-		m.Exact6,
+		m.InSocketLookup,
 		m.Ingress,
 		m.Local,
-		m.Looking,
 		m.Lost,
-		m.Near,
 		m.OpeningsOf,
 		m.Owners,
 		m.Policy,
@@ -184,6 +186,7 @@ type FloorVariables struct {
 	Current *ebpf.Variable `ebpf:"current"`
 	Dry     *ebpf.Variable `ebpf:"dry"`
 	IpFirst *ebpf.Variable `ebpf:"ip_first"`
+	Limits  *ebpf.Variable `ebpf:"limits"`
 }
 
 // FloorPrograms contains all programs after they have been loaded into the kernel.

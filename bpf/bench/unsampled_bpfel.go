@@ -16,28 +16,29 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	UnsampledMapAllow4      = "allow4"
-	UnsampledMapAllow6      = "allow6"
-	UnsampledMapCounters    = "counters"
-	UnsampledMapEvents      = "events"
-	UnsampledMapExact4      = "exact4"
-	UnsampledMapExact6      = "exact6"
-	UnsampledMapIngress     = "ingress"
-	UnsampledMapLocal       = "local"
-	UnsampledMapLooking     = "looking"
-	UnsampledMapLost        = "lost"
-	UnsampledMapNear        = "near"
-	UnsampledMapOpeningsOf  = "openings_of"
-	UnsampledMapOwners      = "owners"
-	UnsampledMapPolicy      = "policy"
-	UnsampledMapTrie4       = "trie4"
-	UnsampledMapTrie6       = "trie6"
-	UnsampledProgBackstop   = "backstop"
-	UnsampledProgXdpallow   = "xdpallow"
-	UnsampledProgXdpallowIp = "xdpallow_ip"
-	UnsampledVarCurrent     = "current"
-	UnsampledVarDry         = "dry"
-	UnsampledVarIpFirst     = "ip_first"
+	UnsampledMapAllow4         = "allow4"
+	UnsampledMapAllow6         = "allow6"
+	UnsampledMapBloomCoarse    = "bloom_coarse"
+	UnsampledMapBloomFine4     = "bloom_fine4"
+	UnsampledMapBloomFine6     = "bloom_fine6"
+	UnsampledMapCounters       = "counters"
+	UnsampledMapEvents         = "events"
+	UnsampledMapInSocketLookup = "in_socket_lookup"
+	UnsampledMapIngress        = "ingress"
+	UnsampledMapLocal          = "local"
+	UnsampledMapLost           = "lost"
+	UnsampledMapOpeningsOf     = "openings_of"
+	UnsampledMapOwners         = "owners"
+	UnsampledMapPolicy         = "policy"
+	UnsampledMapTrie4          = "trie4"
+	UnsampledMapTrie6          = "trie6"
+	UnsampledProgBackstop      = "backstop"
+	UnsampledProgXdpallow      = "xdpallow"
+	UnsampledProgXdpallowIp    = "xdpallow_ip"
+	UnsampledVarCurrent        = "current"
+	UnsampledVarDry            = "dry"
+	UnsampledVarIpFirst        = "ip_first"
+	UnsampledVarLimits         = "limits"
 )
 
 // LoadUnsampled returns the embedded CollectionSpec for Unsampled.
@@ -91,22 +92,22 @@ type UnsampledProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UnsampledMapSpecs struct {
-	Allow4     *ebpf.MapSpec `ebpf:"allow4"`
-	Allow6     *ebpf.MapSpec `ebpf:"allow6"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Exact4     *ebpf.MapSpec `ebpf:"exact4"`
-	Exact6     *ebpf.MapSpec `ebpf:"exact6"`
-	Ingress    *ebpf.MapSpec `ebpf:"ingress"`
-	Local      *ebpf.MapSpec `ebpf:"local"`
-	Looking    *ebpf.MapSpec `ebpf:"looking"`
-	Lost       *ebpf.MapSpec `ebpf:"lost"`
-	Near       *ebpf.MapSpec `ebpf:"near"`
-	OpeningsOf *ebpf.MapSpec `ebpf:"openings_of"`
-	Owners     *ebpf.MapSpec `ebpf:"owners"`
-	Policy     *ebpf.MapSpec `ebpf:"policy"`
-	Trie4      *ebpf.MapSpec `ebpf:"trie4"`
-	Trie6      *ebpf.MapSpec `ebpf:"trie6"`
+	Allow4         *ebpf.MapSpec `ebpf:"allow4"`
+	Allow6         *ebpf.MapSpec `ebpf:"allow6"`
+	BloomCoarse    *ebpf.MapSpec `ebpf:"bloom_coarse"`
+	BloomFine4     *ebpf.MapSpec `ebpf:"bloom_fine4"`
+	BloomFine6     *ebpf.MapSpec `ebpf:"bloom_fine6"`
+	Counters       *ebpf.MapSpec `ebpf:"counters"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	InSocketLookup *ebpf.MapSpec `ebpf:"in_socket_lookup"`
+	Ingress        *ebpf.MapSpec `ebpf:"ingress"`
+	Local          *ebpf.MapSpec `ebpf:"local"`
+	Lost           *ebpf.MapSpec `ebpf:"lost"`
+	OpeningsOf     *ebpf.MapSpec `ebpf:"openings_of"`
+	Owners         *ebpf.MapSpec `ebpf:"owners"`
+	Policy         *ebpf.MapSpec `ebpf:"policy"`
+	Trie4          *ebpf.MapSpec `ebpf:"trie4"`
+	Trie6          *ebpf.MapSpec `ebpf:"trie6"`
 }
 
 // UnsampledVariableSpecs contains global variables before they are loaded into the kernel.
@@ -116,6 +117,7 @@ type UnsampledVariableSpecs struct {
 	Current *ebpf.VariableSpec `ebpf:"current"`
 	Dry     *ebpf.VariableSpec `ebpf:"dry"`
 	IpFirst *ebpf.VariableSpec `ebpf:"ip_first"`
+	Limits  *ebpf.VariableSpec `ebpf:"limits"`
 }
 
 // UnsampledObjects contains all objects after they have been loaded into the kernel.
@@ -138,37 +140,37 @@ func (o *UnsampledObjects) Close() error {
 //
 // It can be passed to LoadUnsampledObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UnsampledMaps struct {
-	Allow4     *ebpf.Map `ebpf:"allow4"`
-	Allow6     *ebpf.Map `ebpf:"allow6"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Exact4     *ebpf.Map `ebpf:"exact4"`
-	Exact6     *ebpf.Map `ebpf:"exact6"`
-	Ingress    *ebpf.Map `ebpf:"ingress"`
-	Local      *ebpf.Map `ebpf:"local"`
-	Looking    *ebpf.Map `ebpf:"looking"`
-	Lost       *ebpf.Map `ebpf:"lost"`
-	Near       *ebpf.Map `ebpf:"near"`
-	OpeningsOf *ebpf.Map `ebpf:"openings_of"`
-	Owners     *ebpf.Map `ebpf:"owners"`
-	Policy     *ebpf.Map `ebpf:"policy"`
-	Trie4      *ebpf.Map `ebpf:"trie4"`
-	Trie6      *ebpf.Map `ebpf:"trie6"`
+	Allow4         *ebpf.Map `ebpf:"allow4"`
+	Allow6         *ebpf.Map `ebpf:"allow6"`
+	BloomCoarse    *ebpf.Map `ebpf:"bloom_coarse"`
+	BloomFine4     *ebpf.Map `ebpf:"bloom_fine4"`
+	BloomFine6     *ebpf.Map `ebpf:"bloom_fine6"`
+	Counters       *ebpf.Map `ebpf:"counters"`
+	Events         *ebpf.Map `ebpf:"events"`
+	InSocketLookup *ebpf.Map `ebpf:"in_socket_lookup"`
+	Ingress        *ebpf.Map `ebpf:"ingress"`
+	Local          *ebpf.Map `ebpf:"local"`
+	Lost           *ebpf.Map `ebpf:"lost"`
+	OpeningsOf     *ebpf.Map `ebpf:"openings_of"`
+	Owners         *ebpf.Map `ebpf:"owners"`
+	Policy         *ebpf.Map `ebpf:"policy"`
+	Trie4          *ebpf.Map `ebpf:"trie4"`
+	Trie6          *ebpf.Map `ebpf:"trie6"`
 }
 
 func (m *UnsampledMaps) Close() error {
 	return _UnsampledClose(
 		m.Allow4,
 		m.Allow6,
+		m.BloomCoarse,
+		m.BloomFine4,
+		m.BloomFine6,
 		m.Counters,
 		m.Events,
-		m.Exact4,
-		m.Exact6,
+		m.InSocketLookup,
 		m.Ingress,
 		m.Local,
-		m.Looking,
 		m.Lost,
-		m.Near,
 		m.OpeningsOf,
 		m.Owners,
 		m.Policy,
@@ -184,6 +186,7 @@ type UnsampledVariables struct {
 	Current *ebpf.Variable `ebpf:"current"`
 	Dry     *ebpf.Variable `ebpf:"dry"`
 	IpFirst *ebpf.Variable `ebpf:"ip_first"`
+	Limits  *ebpf.Variable `ebpf:"limits"`
 }
 
 // UnsampledPrograms contains all programs after they have been loaded into the kernel.

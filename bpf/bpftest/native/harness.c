@@ -85,7 +85,7 @@ static void print_verdicts(void)
 {
 	static struct policy enforcing;
 
-	for (int service = 0; service < SERVICES; service++)
+	for (int service = 0; service < NR_SERVICES; service++)
 		enforcing.services[service].refusal = VERDICT_DROP;
 	for (__u32 reason = 0; reason < 2 * REASON_ROOM; reason++)
 		printf("%d\n", judge(reason, &enforcing, 0));

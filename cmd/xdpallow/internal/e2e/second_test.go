@@ -39,7 +39,11 @@ var second = sync.OnceValues(func() (string, error) {
 // compileOther compiles the program in source, changed by a hair, as `make generate`
 // compiles the committed one.
 func compileOther(source, changed, object string) error {
-	text, err := os.ReadFile(filepath.Join(source, "xdpallow.bpf.c"))
+	text, err := os.ReadFile(filepath.Join(source, "xdp.bpf.c"))
+	if err != nil {
+		return err
+	}
+	unit, err := os.ReadFile(filepath.Join(source, "xdpallow.bpf.c"))
 	if err != nil {
 		return err
 	}
@@ -48,7 +52,8 @@ func compileOther(source, changed, object string) error {
 	if bytes.Equal(text, other) {
 		return &os.PathError{Op: "find " + count, Path: source, Err: os.ErrNotExist}
 	}
-	if err := os.WriteFile(changed, other, 0o600); err != nil {
+	unit = bytes.Replace(unit, []byte(`#include "xdp.bpf.c"`), other, 1)
+	if err := os.WriteFile(changed, unit, 0o600); err != nil {
 		return err
 	}
 	machine, err := exec.Command("uname", "-m").Output()

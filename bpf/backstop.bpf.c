@@ -1,3 +1,4 @@
+//go:build ignore
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The second door: traffic that never met the XDP program (another NIC, a tunnel that
@@ -7,8 +8,8 @@
  * sockets without a lookup. It decides by the tries and writes nothing but its counters
  * and ingress.
  */
-#ifndef XDPALLOW_BACKSTOP_H
-#define XDPALLOW_BACKSTOP_H
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
 
 #include "maps.h"
 #include "source.h"
@@ -101,23 +102,25 @@ SEC("sk_lookup")
 int backstop(struct bpf_sk_lookup *ctx)
 {
 	__u32 zero = 0, slot = 0, service;
-	__u32 *looking_here = bpf_map_lookup_elem(&looking, &zero);
+	__u32 *busy = bpf_map_lookup_elem(&in_socket_lookup, &zero);
 	const struct policy *rules = live_policy(&slot);
 	__u16 port = ctx->local_port;
 	struct endpoints e = {};
 	enum verdict verdict;
+	union answer answer;
 	enum reason reason;
 
-	if (!rules || (looking_here && *looking_here))
+	if (!rules || (busy && *busy))
 		return SK_PASS;
 	service = ctx->protocol == IPPROTO_TCP ? rules->tcp[port] : rules->udp[port];
-	service &= SERVICES - 1;
+	service &= NR_SERVICES - 1;
 	if (!service)
 		return SK_PASS;
 	read_endpoints(ctx, &e);
 	if (is_local(&e))
 		return SK_PASS;
-	reason = decided(judge_source(&e.remote, slot, e.family, service, 0));
+	answer.word = judge_source(&e.remote, slot, e.family, service, 0);
+	reason = decided(answer.reason);
 	verdict = judge(reason, rules, service);
 	count(verdict, reason, e.family, 0);
 	if (verdict != VERDICT_DROP)
@@ -125,5 +128,3 @@ int backstop(struct bpf_sk_lookup *ctx)
 	note_ingress(e.ifindex);
 	return SK_DROP;
 }
-
-#endif

@@ -70,7 +70,7 @@ func (t *Tables) RestoreMaps() (restored []string, err error) {
 		for _, inner := range []struct {
 			name     string
 			outer, m *ebpf.Map
-		}{{outerNames[family], t.allow[family], half.trie.m}, {exactNames[family], t.exact[family], half.exact}} {
+		}{{outerNames[family], t.allow[family], half.trie.m}, {fineNames[family], t.fine[family], half.fine}} {
 			if inner.m == nil {
 				continue
 			}
@@ -135,21 +135,21 @@ func (t *Tables) Unfiltered(prefixes []netip.Prefix) (lacking []netip.Prefix, er
 	if t.Stale() {
 		return nil, nil
 	}
-	var near, exact [2]func(index uint32) bool
+	var coarse, fine [2]func(index uint32) bool
 	fail := func(e error) { err = errors.Join(err, e) }
 	for family, half := range t.halves {
-		near[family] = bitsOf(t.near, nearBlock(t.live.Slot, family), fail)
-		exact[family] = bitsOf(half.exact, 0, fail)
+		coarse[family] = bitsOf(t.coarse, coarseBlock(t.live.Slot, family), fail)
+		fine[family] = bitsOf(half.fine, 0, fail)
 	}
 	for _, p := range prefixes {
 		family := familyOf(p)
 		f := t.halves[family].prefilter
-		if f.nearBits == 0 {
+		if f.coarseBits == 0 {
 			continue
 		}
 		whole := true
-		f.add(p, func(index uint32) { whole = whole && near[family](index) },
-			func(index uint32) { whole = whole && exact[family](index) })
+		f.add(p, func(index uint32) { whole = whole && coarse[family](index) },
+			func(index uint32) { whole = whole && fine[family](index) })
 		if !whole {
 			lacking = append(lacking, p)
 		}

@@ -13,7 +13,7 @@ import (
 // Reason is why a packet got its verdict. Reasons are append-only.
 type Reason uint8
 
-// The reasons, in the order of the C enum. Up to Listed they pass.
+// The reasons, in the order of the C enum.
 const (
 	NotIP          = Reason(bpf.XdpallowReasonREASON_NOT_IP)
 	OtherProtocol  = Reason(bpf.XdpallowReasonREASON_OTHER_PROTOCOL)
@@ -47,7 +47,7 @@ var reasonNames = [...]string{
 func (r Reason) String() string { return name(reasonNames[:], int(r), "reason") }
 
 // Passes reports whether packets with this reason pass under every mode.
-func (r Reason) Passes() bool { return r <= Listed }
+func (r Reason) Passes() bool { return bpf.XdpallowLimitPASS_REASONS>>r&1 != 0 }
 
 // Reasons returns every reason, in order.
 func Reasons() []Reason {
@@ -93,13 +93,13 @@ func name(names []string, i int, what string) string {
 	return fmt.Sprintf("%s_%d", what, i)
 }
 
-// Answer is what a twin says of one frame.
+// Answer is what a shadow program says of one frame.
 type Answer struct {
 	Verdict Verdict
 	Reason  Reason
 }
 
-// AnswerOf decodes the return value of a twin's BPF_PROG_TEST_RUN.
+// AnswerOf decodes the return value of a shadow program's BPF_PROG_TEST_RUN.
 func AnswerOf(value uint32) Answer {
 	return Answer{Verdict: Verdict(value >> 8), Reason: Reason(value >> 16)}
 }
