@@ -160,7 +160,7 @@ struct {
 } counters SEC(".maps");
 
 /*
- * 1 makes the twin of a program: it decides the same on the same maps, but counts in maps of its
+ * 1 makes the shadow program: it decides the same on the same maps, but counts in maps of its
  * own, samples nothing and leaves hits, last_seen and owners alone; that of XDP returns its
  * reason too. So `check` and the canary ask the real thing and disturb nothing.
  */

@@ -129,14 +129,14 @@ func TestWhatIsNotDecidedIsDropped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	twin := mapstest.LoadTwin(t, mapstest.Tables(t, rulesPolicy()), spec)
+	shadow := mapstest.LoadShadow(t, mapstest.Tables(t, rulesPolicy()), spec)
 	frame := mapstest.Opening(unlisted[0], guarded)
 	frame.UDP = true // not plain, so that it is walked
-	expect(t, twin, "a packet of which nothing was decided", frame.Bytes(), maps.Malformed)
+	expect(t, shadow, "a packet of which nothing was decided", frame.Bytes(), maps.Malformed)
 	want := map[maps.Series]maps.Count{
 		{Verdict: maps.Drop, Reason: maps.Malformed, Family: maps.IPv4}: {Packets: 1, Bytes: uint64(len(frame.Bytes()))},
 	}
-	if diff := cmp.Diff(want, twin.Counted(t)); diff != "" {
+	if diff := cmp.Diff(want, shadow.Counted(t)); diff != "" {
 		t.Errorf("counters (-want +got)\n%s", diff)
 	}
 }
@@ -162,13 +162,13 @@ func kill(t *testing.T, object []byte, policies []oracle.Policy, tables []*maps.
 		if err != nil {
 			t.Fatal(err)
 		}
-		load := mapstest.LoadTwin
+		load := mapstest.LoadShadow
 		if policy.IPFirst {
-			load = mapstest.LoadIPFirstTwin
+			load = mapstest.LoadIPFirstShadow
 		}
-		twin := load(t, tables[i], spec)
+		shadow := load(t, tables[i], spec)
 		differs := func(frame []byte) bool {
-			want, got := oracle.Decide(frame, policy), maps.AnswerOf(twin.Run(t, frame))
+			want, got := oracle.Decide(frame, policy), maps.AnswerOf(shadow.Run(t, frame))
 			return got.Reason.String() != string(want.Reason) || got.Verdict.String() != string(want.Verdict)
 		}
 		for _, c := range cases {

@@ -22,10 +22,10 @@ var oracleScopes = map[oracle.Scope]maps.Scope{
 	oracle.Strict:     maps.ScopeStrict,
 }
 
-// judged is a twin and the policy that it and the oracle judge by.
+// judged is a shadow program and the policy that it and the oracle judge by.
 type judged struct {
 	policy oracle.Policy
-	twin   mapstest.Program
+	shadow mapstest.Program
 }
 
 func newJudged(tb testing.TB, policy oracle.Policy) judged {
@@ -71,7 +71,7 @@ func kernelPolicy(policy oracle.Policy) maps.Policy {
 func (j judged) agree(tb testing.TB, what string, frame []byte) bool {
 	tb.Helper()
 	want := oracle.Decide(frame, j.policy)
-	got := maps.AnswerOf(j.twin.Run(tb, frame))
+	got := maps.AnswerOf(j.shadow.Run(tb, frame))
 	if got.Reason.String() != string(want.Reason) || got.Verdict.String() != string(want.Verdict) {
 		tb.Errorf("%s: the program says %v, %v, the oracle %+v\n%x", what, got.Verdict, got.Reason, want, frame)
 		return false

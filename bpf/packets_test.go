@@ -76,10 +76,10 @@ func TestPublicCases(t *testing.T) {
 		for _, enforce := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s,enforce=%v", name, enforce), func(t *testing.T) {
 				tables := mapstest.Tables(t, casesPolicy(enforce, scope))
-				gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+				gate, shadow := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
 				for _, c := range readCases(t) {
 					for i := range c.Frames {
-						checkFrame(t, gate, twin, c, i, scope, enforce)
+						checkFrame(t, gate, shadow, c, i, scope, enforce)
 					}
 				}
 			})
@@ -88,7 +88,7 @@ func TestPublicCases(t *testing.T) {
 }
 
 // checkFrame holds one frame of a case against both programs.
-func checkFrame(t *testing.T, gate, twin mapstest.Program, c packetCase, i int, scope maps.Scope, enforce bool) {
+func checkFrame(t *testing.T, gate, shadow mapstest.Program, c packetCase, i int, scope maps.Scope, enforce bool) {
 	t.Helper()
 	const xdpDrop, xdpPass = 1, 2
 	frame, err := hex.DecodeString(c.Frames[i])
@@ -106,7 +106,7 @@ func checkFrame(t *testing.T, gate, twin mapstest.Program, c packetCase, i int, 
 	if got := gate.Run(t, frame); got != action {
 		t.Errorf("%s %s, frame %d: action %d, want %d", c.ID, c.Name, i, got, action)
 	}
-	answer, reason := maps.AnswerOf(twin.Run(t, frame)), c.Reasons[scopes[scope]][i]
+	answer, reason := maps.AnswerOf(shadow.Run(t, frame)), c.Reasons[scopes[scope]][i]
 	if answer.Reason.String() != reason || answer.Verdict != want {
 		t.Errorf("%s %s, frame %d: %v, %v, want %v, %s", c.ID, c.Name, i, answer.Verdict, answer.Reason, want, reason)
 	}
@@ -145,8 +145,8 @@ func familyOf(frame []byte) maps.Family {
 func TestVerifiedInstructions(t *testing.T) {
 	tables := mapstest.Tables(t, casesPolicy(true, maps.ScopeStrict))
 	for name, program := range map[string]mapstest.Program{
-		"program": mapstest.Load(t, tables, false), "twin": mapstest.Load(t, tables, true), "backstop": mapstest.LoadBackstop(t, tables),
-		"twin without Ethernet": mapstest.LoadIPFirst(t, tables),
+		"program": mapstest.Load(t, tables, false), "shadow program": mapstest.Load(t, tables, true), "backstop": mapstest.LoadBackstop(t, tables),
+		"shadow program without Ethernet": mapstest.LoadIPFirst(t, tables),
 	} {
 		info, err := program.Info()
 		if err != nil {

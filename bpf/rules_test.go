@@ -31,18 +31,18 @@ func rulesPolicy() maps.Policy {
 	return policy
 }
 
-func rulesTwin(t *testing.T) mapstest.Program {
+func rulesShadow(t *testing.T) mapstest.Program {
 	return mapstest.Load(t, mapstest.Tables(t, rulesPolicy()), true)
 }
 
-// expect holds a twin's reason for frame against want; the mode is enforce.
-func expect(t *testing.T, twin mapstest.Program, what string, frame []byte, want maps.Reason) {
+// expect holds a shadow program's reason for frame against want; the mode is enforce.
+func expect(t *testing.T, shadow mapstest.Program, what string, frame []byte, want maps.Reason) {
 	t.Helper()
 	verdict := maps.Drop
 	if want.Passes() {
 		verdict = maps.Pass
 	}
-	if got := maps.AnswerOf(twin.Run(t, frame)); got != (maps.Answer{Verdict: verdict, Reason: want}) {
+	if got := maps.AnswerOf(shadow.Run(t, frame)); got != (maps.Answer{Verdict: verdict, Reason: want}) {
 		t.Errorf("%s: %v, want %v, %v", what, got, verdict, want)
 	}
 }
@@ -51,7 +51,7 @@ func expect(t *testing.T, twin mapstest.Program, what string, frame []byte, want
 // segment without SYN, ACK and RST belongs to no connection, and is judged by its source.
 func TestOnlySYNWithoutACKOpens(t *testing.T) {
 	const syn, ack, rst = mapstest.SYN, mapstest.ACK, mapstest.RST
-	twin := rulesTwin(t)
+	shadow := rulesShadow(t)
 	openings, scans := 0, 0
 	for flags := range 256 {
 		for family := range listed {
@@ -66,11 +66,11 @@ func TestOnlySYNWithoutACKOpens(t *testing.T) {
 			}
 			frame := mapstest.Opening(listed[family], guarded)
 			frame.Flags = uint8(flags)
-			expect(t, twin, fmt.Sprintf("flags %08b from %v", flags, frame.Source), frame.Bytes(), toListed)
+			expect(t, shadow, fmt.Sprintf("flags %08b from %v", flags, frame.Source), frame.Bytes(), toListed)
 			frame.Source = unlisted[family]
-			expect(t, twin, fmt.Sprintf("flags %08b from %v", flags, frame.Source), frame.Bytes(), toUnlisted)
+			expect(t, shadow, fmt.Sprintf("flags %08b from %v", flags, frame.Source), frame.Bytes(), toUnlisted)
 			frame.Port = other
-			expect(t, twin, fmt.Sprintf("flags %08b to another port", flags), frame.Bytes(), maps.OtherPort)
+			expect(t, shadow, fmt.Sprintf("flags %08b to another port", flags), frame.Bytes(), maps.OtherPort)
 		}
 	}
 	if openings != 2*64 {
@@ -84,7 +84,7 @@ func TestOnlySYNWithoutACKOpens(t *testing.T) {
 // A datagram is an opening and is judged by its first fragment, which has the port.
 // Of TCP every fragment is judged.
 func TestFragments(t *testing.T) {
-	twin := rulesTwin(t)
+	shadow := rulesShadow(t)
 	for _, c := range []struct {
 		what             string
 		udp, more        bool
@@ -102,16 +102,16 @@ func TestFragments(t *testing.T) {
 		for family := range listed {
 			frame := mapstest.Opening(listed[family], guarded)
 			frame.UDP, frame.More, frame.Fragment = c.udp, c.more, c.offset
-			expect(t, twin, fmt.Sprintf("%s from %v", c.what, frame.Source), frame.Bytes(), c.listed)
+			expect(t, shadow, fmt.Sprintf("%s from %v", c.what, frame.Source), frame.Bytes(), c.listed)
 			frame.Source = unlisted[family]
-			expect(t, twin, fmt.Sprintf("%s from %v", c.what, frame.Source), frame.Bytes(), c.unlisted)
+			expect(t, shadow, fmt.Sprintf("%s from %v", c.what, frame.Source), frame.Bytes(), c.unlisted)
 			// Another port is nobody's, but a fragment of TCP might be any port's.
 			frame.Port = other
 			want := c.unlisted
 			if want == maps.NotListed {
 				want = maps.OtherPort
 			}
-			expect(t, twin, c.what+" to another port", frame.Bytes(), want)
+			expect(t, shadow, c.what+" to another port", frame.Bytes(), want)
 		}
 	}
 }
@@ -120,7 +120,7 @@ func TestFragments(t *testing.T) {
 // would open a connection.
 func TestSourceRouteIsDroppedFromEverySource(t *testing.T) {
 	const nop, end, record = 1, 0, 7
-	twin := rulesTwin(t)
+	shadow := rulesShadow(t)
 	for name, c := range map[string]struct {
 		options []byte
 		routed  bool
@@ -142,31 +142,31 @@ func TestSourceRouteIsDroppedFromEverySource(t *testing.T) {
 			if c.routed {
 				want, wantUnlisted = maps.SourceRoute, maps.SourceRoute
 			}
-			expect(t, twin, fmt.Sprintf("%s, udp %v, listed", name, udp), frame.Bytes(), want)
+			expect(t, shadow, fmt.Sprintf("%s, udp %v, listed", name, udp), frame.Bytes(), want)
 			frame.Source = unlisted[0]
-			expect(t, twin, fmt.Sprintf("%s, udp %v, unlisted", name, udp), frame.Bytes(), wantUnlisted)
+			expect(t, shadow, fmt.Sprintf("%s, udp %v, unlisted", name, udp), frame.Bytes(), wantUnlisted)
 			frame.Port = other
-			expect(t, twin, fmt.Sprintf("%s, udp %v, other port", name, udp), frame.Bytes(), maps.OtherPort)
+			expect(t, shadow, fmt.Sprintf("%s, udp %v, other port", name, udp), frame.Bytes(), maps.OtherPort)
 		}
 	}
 }
 
 // accept() fails on TCP from port 0; UDP from port 0 only cannot be answered.
 func TestSourcePortZeroIsDroppedFromEverySource(t *testing.T) {
-	twin := rulesTwin(t)
+	shadow := rulesShadow(t)
 	for family := range listed {
 		for _, source := range []netip.Addr{listed[family], unlisted[family]} {
 			frame := mapstest.Opening(source, guarded)
 			frame.SourcePort = 0
-			expect(t, twin, fmt.Sprintf("from port 0 of %v", source), frame.Bytes(), maps.SourcePortZero)
+			expect(t, shadow, fmt.Sprintf("from port 0 of %v", source), frame.Bytes(), maps.SourcePortZero)
 			frame.Port = other
-			expect(t, twin, fmt.Sprintf("from port 0 of %v to another port", source), frame.Bytes(), maps.OtherPort)
+			expect(t, shadow, fmt.Sprintf("from port 0 of %v to another port", source), frame.Bytes(), maps.OtherPort)
 		}
 		frame := mapstest.Opening(listed[family], guarded)
 		frame.SourcePort, frame.UDP = 0, true
-		expect(t, twin, "datagram from port 0", frame.Bytes(), maps.Listed)
+		expect(t, shadow, "datagram from port 0", frame.Bytes(), maps.Listed)
 		frame.Source = unlisted[family]
-		expect(t, twin, "datagram from port 0", frame.Bytes(), maps.NotListed)
+		expect(t, shadow, "datagram from port 0", frame.Bytes(), maps.NotListed)
 	}
 }
 
@@ -205,7 +205,7 @@ func TestMultiBufferFrames(t *testing.T) {
 // extension headers of 2048 bytes push TCP out of it, one does not.
 func TestHeaderBehindTheFirstBuffer(t *testing.T) {
 	const destination, tcp = 60, 6
-	twin := rulesTwin(t)
+	shadow := rulesShadow(t)
 	extended := func(source netip.Addr, headers int) []byte {
 		b := mapstest.Opening(source, guarded).Bytes()
 		at := len(b) - 20
@@ -221,10 +221,10 @@ func TestHeaderBehindTheFirstBuffer(t *testing.T) {
 		binary.BigEndian.PutUint16(front[18:], uint16(headers*2048+20))
 		return append(front, rest...)
 	}
-	expect(t, twin, "one, unlisted", extended(unlisted[1], 1), maps.NotListed)
-	expect(t, twin, "two, unlisted", extended(unlisted[1], 2), maps.Malformed)
+	expect(t, shadow, "one, unlisted", extended(unlisted[1], 1), maps.NotListed)
+	expect(t, shadow, "two, unlisted", extended(unlisted[1], 2), maps.Malformed)
 	// His source can be read, and Linux can read the rest: no client regresses.
-	expect(t, twin, "two, listed", extended(listed[1], 2), maps.Listed)
+	expect(t, shadow, "two, listed", extended(listed[1], 2), maps.Listed)
 }
 
 // Strict promises that routers and keepalived pairs go on talking, also where they sign
@@ -233,7 +233,7 @@ func TestHeaderBehindTheFirstBuffer(t *testing.T) {
 func TestStrictReadsAuthenticationHeaders(t *testing.T) {
 	const ah, tcp, udp, ospf, vrrp, ipip = 51, 6, 17, 89, 112, 4
 	strict := mapstest.Load(t, mapstest.Tables(t, casesPolicy(true, maps.ScopeStrict)), true)
-	syn := rulesTwin(t)
+	syn := rulesShadow(t)
 	header := func(next, words byte) []byte {
 		return append([]byte{next, words}, make([]byte, 4*(int(words)+2)-2)...)
 	}
@@ -276,7 +276,7 @@ func TestStrictReadsAuthenticationHeaders(t *testing.T) {
 // 65,535 bytes a 0 is a lie.
 func TestLongerThanTheLengthField(t *testing.T) {
 	const most = 0xffff
-	twin := rulesTwin(t)
+	shadow := rulesShadow(t)
 	for family := range listed {
 		for _, c := range []struct {
 			length           int // that the field should say
@@ -292,7 +292,7 @@ func TestLongerThanTheLengthField(t *testing.T) {
 		} {
 			for source, want := range map[netip.Addr]maps.Reason{listed[family]: c.listed, unlisted[family]: c.unlisted} {
 				frame := longFrame(source, c.port, c.flags, c.length)
-				expect(t, twin, fmt.Sprintf("%d bytes to %d, flags %#x, from %v", c.length, c.port, c.flags, source), frame, want)
+				expect(t, shadow, fmt.Sprintf("%d bytes to %d, flags %#x, from %v", c.length, c.port, c.flags, source), frame, want)
 			}
 		}
 	}

@@ -64,7 +64,7 @@ static __always_inline void note_opening(struct entry *e)
 }
 
 /* The answer of e, the entry that decides. The rate of its owner can still refuse an
- * opening. A twin notes and charges nothing. */
+ * opening. A shadow program notes and charges nothing. */
 static __always_inline union answer apply_limit(struct entry *e, enum reason reason, __u32 opening)
 {
 	if (opening && reason == REASON_LISTED && is_over_rate(e->owner))

@@ -192,7 +192,7 @@ struct openings {
 
 /*
  * What is decided of a packet, as a word: a global function can return no more. A decision
- * has no action and no verdict yet, for mode and time give those; a twin returns them with
+ * has no action and no verdict yet, for mode and time give those; a shadow program returns them with
  * the reason.
  */
 union answer {

@@ -22,7 +22,7 @@ type change struct {
 }
 
 // watch asks all questions until the last has changed and a bit longer.
-func watch(t *testing.T, gate, twin mapstest.Program, changes []change) {
+func watch(t *testing.T, gate, shadow mapstest.Program, changes []change) {
 	t.Helper()
 	const drop, pass = 1, 2
 	var last uint64
@@ -33,7 +33,7 @@ func watch(t *testing.T, gate, twin mapstest.Program, changes []change) {
 	for boottime(t) < last+50e6 {
 		for i, c := range changes {
 			start := boottime(t)
-			answer, action := maps.AnswerOf(twin.Run(t, c.frame.Bytes())), gate.Run(t, c.frame.Bytes())
+			answer, action := maps.AnswerOf(shadow.Run(t, c.frame.Bytes())), gate.Run(t, c.frame.Bytes())
 			end := boottime(t)
 			if c.at == 0 || end < c.at {
 				if early[i]++; answer.Verdict != maps.Audit || action != pass {
@@ -65,7 +65,7 @@ func afterPublish(t *testing.T, tables *maps.Tables) uint64 {
 
 func TestAuditEndsByItself(t *testing.T) {
 	tables := mapstest.Tables(t, policyOf(1))
-	gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+	gate, shadow := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
 	first := afterPublish(t, tables)
 	second := first + 200e6
 	policy := policyOf(3, "192.0.2.0/24")
@@ -87,7 +87,7 @@ func TestAuditEndsByItself(t *testing.T) {
 	six := mapstest.Opening(addr("2001:db8::1"), 1002)
 	udp, fragment := unlisted(1002), unlisted(1003)
 	udp.UDP, fragment.Fragment = true, 1
-	watch(t, gate, twin, []change{
+	watch(t, gate, shadow, []change{
 		{"service 1", unlisted(1001), second},
 		{"service 2", unlisted(1002), first},
 		{"service 2, IPv6", six, first},
@@ -96,7 +96,7 @@ func TestAuditEndsByItself(t *testing.T) {
 		{"without a port, as the first that enforces", fragment, first},
 	})
 	for _, port := range []uint16{1001, 1002, 1003} {
-		if got := maps.AnswerOf(twin.Run(t, mapstest.Opening(addr("192.0.2.1"), port).Bytes())); got.Verdict != maps.Pass {
+		if got := maps.AnswerOf(shadow.Run(t, mapstest.Opening(addr("192.0.2.1"), port).Bytes())); got.Verdict != maps.Pass {
 			t.Errorf("listed, port %d: %v", port, got.Verdict)
 		}
 	}
@@ -187,7 +187,7 @@ func TestPortlessRowOfTimedAudits(t *testing.T) {
 	fragment := mapstest.Opening(addr("198.51.100.1"), 1001)
 	fragment.Fragment = 1
 	tables := mapstest.Tables(t, policyOf(1))
-	twin := mapstest.Load(t, tables, true)
+	shadow := mapstest.Load(t, tables, true)
 	for name, c := range map[string]struct {
 		services []maps.Service
 		want     maps.Verdict
@@ -208,7 +208,7 @@ func TestPortlessRowOfTimedAudits(t *testing.T) {
 			policy.Services[i].TCP = []uint16{uint16(1001 + i)}
 		}
 		mapstest.Publish(t, tables, policy)
-		if got := maps.AnswerOf(twin.Run(t, fragment.Bytes())); got != (maps.Answer{Verdict: c.want, Reason: maps.Fragment}) {
+		if got := maps.AnswerOf(shadow.Run(t, fragment.Bytes())); got != (maps.Answer{Verdict: c.want, Reason: maps.Fragment}) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

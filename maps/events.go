@@ -109,5 +109,5 @@ func (t *Tables) SetSampling(one, near uint32) error {
 
 // share is one of so many as the kernel has it, of 2^32.
 func share(one uint32) uint32 {
-	return uint32(min(1<<32/(min(max(uint64(one), 1), rarest)), math.MaxUint32))
+	return uint32(min(1<<32/min(max(uint64(one), 1), rarest), math.MaxUint32))
 }

@@ -117,13 +117,13 @@ func exhaust(t *testing.T, tables *maps.Tables, gate mapstest.Program) {
 
 func TestEveryRefusedPacketIsAnEvent(t *testing.T) {
 	tables := mapstest.Tables(t, eventsPolicy())
-	gate, twin, events := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true), openEvents(t, tables)
+	gate, shadow, events := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true), openEvents(t, tables)
 	exhaust(t, tables, gate)
 	for name, refusal := range refusals() {
 		before := boottime(t)
-		twin.Run(t, refusal.frame)
+		shadow.Run(t, refusal.frame)
 		if got := drained(t, events); got != nil {
-			t.Errorf("%s: the twin told of %+v", name, got)
+			t.Errorf("%s: the shadow program told of %+v", name, got)
 		}
 		gate.Run(t, refusal.frame)
 		got := drained(t, events)

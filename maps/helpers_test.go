@@ -62,10 +62,10 @@ func entriesOf(prefixes ...string) []maps.Entry {
 
 func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
-// ask is a twin's reason for an opening from source to port.
-func ask(t *testing.T, twin mapstest.Program, source string) maps.Reason {
+// ask is a shadow program's reason for an opening from source to port.
+func ask(t *testing.T, shadow mapstest.Program, source string) maps.Reason {
 	t.Helper()
-	return maps.AnswerOf(twin.Run(t, mapstest.Opening(addr(source), port).Bytes())).Reason
+	return maps.AnswerOf(shadow.Run(t, mapstest.Opening(addr(source), port).Bytes())).Reason
 }
 
 // open makes tables that hold policy, on pins that the test can look at.

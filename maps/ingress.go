@@ -20,18 +20,8 @@ func (t *Tables) SetIngress(indexes []int) error {
 			return fmt.Errorf("count what comes in by interface %d: %w", index, err)
 		}
 	}
-	var gone []uint32
-	var index uint32
-	var refused uint64
-	for counts := t.ingress.Iterate(); counts.Next(&index, &refused); {
-		if !want[index] {
-			gone = append(gone, index)
-		}
-	}
-	for _, index := range gone {
-		if err := t.ingress.Delete(index); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("count no more what comes in by interface %d: %w", index, err)
-		}
+	if err := deleteOthers[uint32, uint64](t.ingress, want); err != nil {
+		return fmt.Errorf("count no more what comes in by other interfaces: %w", err)
 	}
 	return nil
 }

@@ -47,12 +47,12 @@ func bucket(t *testing.T, tables *maps.Tables, number uint32) (any, maps.Opening
 // nothing does not refill it, and another rate does.
 func TestBurst(t *testing.T) {
 	tables, pins := open(t, limitedPolicy(1))
-	gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+	gate, shadow := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
 	const burst = 10
 	setOwner(t, tables, 1, maps.Owner{Limit: perHour(burst)})
 	for i := range burst {
 		source := []string{"192.0.2.1", "2001:db8:1::1", "192.0.2.77"}[i%3]
-		if got := ask(t, twin, source); got != maps.Listed {
+		if got := ask(t, shadow, source); got != maps.Listed {
 			t.Errorf("before opening %d: %v", i+1, got)
 		}
 		if !passes(t, gate, source) {
@@ -76,7 +76,7 @@ func TestBurst(t *testing.T) {
 	limited := func(what string) {
 		t.Helper()
 		for _, source := range []string{"192.0.2.1", "2001:db8:1::1"} {
-			if got := ask(t, twin, source); got != maps.RateLimited || passes(t, gate, source) {
+			if got := ask(t, shadow, source); got != maps.RateLimited || passes(t, gate, source) {
 				t.Errorf("%s: %v, or passes", what, got)
 			}
 		}
@@ -91,7 +91,7 @@ func TestBurst(t *testing.T) {
 	}
 	udp := mapstest.Opening(addr("192.0.2.1"), port)
 	udp.UDP = true
-	if got := maps.AnswerOf(twin.Run(t, udp.Bytes())); got.Reason != maps.Listed {
+	if got := maps.AnswerOf(shadow.Run(t, udp.Bytes())); got.Reason != maps.Listed {
 		t.Errorf("a datagram: %v", got.Reason)
 	}
 	setOwner(t, tables, 1, maps.Owner{Limit: perHour(burst + 2)})
@@ -151,7 +151,7 @@ func TestOddLimits(t *testing.T) {
 // The next one after a burst passes when its time has come, and not before.
 func TestOneMoreAfterAnInterval(t *testing.T) {
 	tables := mapstest.Tables(t, limitedPolicy(1))
-	gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+	gate, shadow := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
 	const interval = uint64(400 * time.Millisecond)
 	setOwner(t, tables, 1, maps.Owner{Limit: maps.Limit{PerSecond: 2.5, Burst: 3}})
 	earliest := boottime(t) + interval
@@ -164,7 +164,7 @@ func TestOneMoreAfterAnInterval(t *testing.T) {
 	early := 0
 	for {
 		start := boottime(t)
-		limited := ask(t, twin, "192.0.2.1") == maps.RateLimited
+		limited := ask(t, shadow, "192.0.2.1") == maps.RateLimited
 		passed := passes(t, gate, "192.0.2.1")
 		if end := boottime(t); end < earliest {
 			if early++; passed || !limited {
@@ -187,7 +187,7 @@ func TestOneMoreAfterAnInterval(t *testing.T) {
 
 func TestTwinUsesNothingUp(t *testing.T) {
 	tables := mapstest.Tables(t, limitedPolicy(1))
-	gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+	gate, shadow := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
 	setOwner(t, tables, 1, maps.Owner{Limit: perHour(2)})
 	setOwner(t, tables, 2, maps.Owner{Suspended: true})
 	unchanged := func(want maps.Reason) {
@@ -195,14 +195,14 @@ func TestTwinUsesNothingUp(t *testing.T) {
 		for _, owner := range []uint32{1, 2} {
 			ownerBefore, openingsBefore := bucket(t, tables, owner)
 			for range 20 {
-				if got := ask(t, twin, "192.0.2.1"); got != want {
-					t.Fatalf("the twin says %v, want %v", got, want)
+				if got := ask(t, shadow, "192.0.2.1"); got != want {
+					t.Fatalf("the shadow program says %v, want %v", got, want)
 				}
-				ask(t, twin, "203.0.113.1")
+				ask(t, shadow, "203.0.113.1")
 			}
 			ownerAfter, openingsAfter := bucket(t, tables, owner)
 			if diff := cmp.Diff(ownerBefore, ownerAfter) + cmp.Diff(openingsBefore, openingsAfter); diff != "" {
-				t.Errorf("the twin changed owner %d\n%s", owner, diff)
+				t.Errorf("the shadow program changed owner %d\n%s", owner, diff)
 			}
 		}
 	}

@@ -41,17 +41,25 @@ func (t *Tables) SetLocal(own []Local) error {
 			return fmt.Errorf("put own address %v: %w", l.Prefix, err)
 		}
 	}
-	var gone []localKey
-	var key localKey
-	var value uint8
-	for entries := t.local.Iterate(); entries.Next(&key, &value); {
-		if !want[key] {
+	if err := deleteOthers[localKey, uint8](t.local, want); err != nil {
+		return fmt.Errorf("take an own address out: %w", err)
+	}
+	return nil
+}
+
+// deleteOthers deletes all keys of a map but those to keep.
+func deleteOthers[K comparable, V any](m *ebpf.Map, keep map[K]bool) error {
+	var gone []K
+	var key K
+	var value V
+	for entries := m.Iterate(); entries.Next(&key, &value); {
+		if !keep[key] {
 			gone = append(gone, key)
 		}
 	}
 	for _, key := range gone {
-		if err := t.local.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("take an own address out: %w", err)
+		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
 		}
 	}
 	return nil

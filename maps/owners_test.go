@@ -45,12 +45,12 @@ func nestedPolicy(generation uint64) maps.Policy {
 // publish, patch and the daemon; nobody else notices.
 func TestSuspendedOwner(t *testing.T) {
 	tables, pins := open(t, nestedPolicy(1))
-	gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+	gate, shadow := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
 	const drop, pass = 1, 2
 	check := func(what string, want map[string]maps.Reason) {
 		t.Helper()
 		for source, reason := range want {
-			if got := ask(t, twin, source); got != reason {
+			if got := ask(t, shadow, source); got != reason {
 				t.Errorf("%s: %s is %v, want %v", what, source, got, reason)
 			}
 			action := uint32(drop)
@@ -152,14 +152,14 @@ func chargesPolicy() maps.Policy {
 // The whole effect of some openings: on every owner, on every counter, on every entry.
 func TestOpeningsAreChargedToTheEntryThatDecides(t *testing.T) {
 	tables := mapstest.Tables(t, chargesPolicy())
-	gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+	gate, shadow := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
 	setOwner(t, tables, 2, maps.Owner{Suspended: true})
 	setOwner(t, tables, 3, maps.Owner{Limit: perHour(2)})
 	sources := []string{
 		"10.0.0.1", "10.1.0.1", "10.1.0.2", "10.0.0.3", "2001:db8:2::1", "10.3.0.1", "10.3.0.2", "10.3.0.3",
 		"10.5.0.1", "10.9.0.1", "198.51.100.1", "2001:db8:9::1",
 	}
-	for _, source := range sources { // what is no opening of TCP, and what the twin is asked
+	for _, source := range sources { // what is no opening of TCP, and what the shadow program is asked
 		for _, at := range []uint16{port, port + 1} {
 			opening := mapstest.Opening(addr(source), at)
 			udp, ack, zero, later := opening, opening, opening, opening
@@ -168,7 +168,7 @@ func TestOpeningsAreChargedToTheEntryThatDecides(t *testing.T) {
 			for _, frame := range []mapstest.Frame{udp, ack, zero, later} {
 				gate.Run(t, frame.Bytes())
 			}
-			twin.Run(t, opening.Bytes())
+			shadow.Run(t, opening.Bytes())
 		}
 	}
 	if got := charged(t, tables); len(got) != 0 {

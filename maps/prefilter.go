@@ -23,10 +23,10 @@ import (
 // maps small enough for the kernel's large pages (no faster), the bitmap as a variable like
 // current (2 ns of a live drop; it would have to be written by mmap, and fit 4 MiB on 6.1).
 type prefilter struct {
-	family      int
+	family       int
 	coarse, fine []block
-	coarseBits    uint32 // 0 is off
-	fineBits   uint32
+	coarseBits   uint32 // 0 is off
+	fineBits     uint32
 }
 
 type block = bpf.XdpallowBlock
@@ -41,7 +41,7 @@ const (
 
 	// SCATTER_BLOCKS and SCATTER_ITEMS, which are longer than an enum of BTF can say.
 	scatterBlocks = 0x9e3779b97f4a7c15
-	scatterItems = 0xc2b2ae3d27d4eb4f
+	scatterItems  = 0xc2b2ae3d27d4eb4f
 )
 
 // blockPrefix is the length of what the bits of the first level stand for.
@@ -203,7 +203,9 @@ func described(current *bpf.XdpallowCurrent, family int) *prefilter {
 }
 
 // coarseBlock is where a family's first level begins in a slot.
-func coarseBlock(slot uint64, family int) uint32 { return (uint32(slot)*2 + uint32(family)) * coarseBlocks }
+func coarseBlock(slot uint64, family int) uint32 {
+	return (uint32(slot)*2 + uint32(family)) * coarseBlocks
+}
 
 // writePrefilter puts the bitmaps into slot; it returns the map of the second level,
 // nil when the prefilter is off.

@@ -37,9 +37,9 @@ func neverHides(t *testing.T, p netip.Prefix) {
 		"published": mapstest.Tables(t, onePort(entry)),
 		"patched":   patched(t, entry),
 	} {
-		twin := mapstest.Load(t, tables, true)
+		shadow := mapstest.Load(t, tables, true)
 		for _, source := range []netip.Addr{p.Addr(), lastOf(p)} {
-			if got := maps.AnswerOf(twin.Run(t, mapstest.Opening(source, 443).Bytes())); got.Reason != maps.Listed {
+			if got := maps.AnswerOf(shadow.Run(t, mapstest.Opening(source, 443).Bytes())); got.Reason != maps.Listed {
 				t.Errorf("%s %v: %v from %v", name, p, got.Reason, source)
 			}
 		}

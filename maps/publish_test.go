@@ -39,7 +39,7 @@ type state struct {
 	Judged     []maps.Reason
 }
 
-func stateOf(t *testing.T, tables *maps.Tables, pins mapstest.Pins, twin mapstest.Program) state {
+func stateOf(t *testing.T, tables *maps.Tables, pins mapstest.Pins, shadow mapstest.Program) state {
 	t.Helper()
 	s := state{Generation: tables.Generation(), Entries: liveEntries(t, tables), Pins: map[string]ebpf.MapID{}}
 	for name, m := range pins {
@@ -50,7 +50,7 @@ func stateOf(t *testing.T, tables *maps.Tables, pins mapstest.Pins, twin mapstes
 		s.Pins[name], _ = info.ID()
 	}
 	for _, source := range []string{"192.0.2.1", "10.5.0.1", "2001:db8:1::1", "2001:db8:2::1"} {
-		s.Judged = append(s.Judged, ask(t, twin, source))
+		s.Judged = append(s.Judged, ask(t, shadow, source))
 	}
 	return s
 }
@@ -59,15 +59,15 @@ func stateOf(t *testing.T, tables *maps.Tables, pins mapstest.Pins, twin mapstes
 func unchanged(t *testing.T, change func(tables *maps.Tables, pins mapstest.Pins) error) {
 	t.Helper()
 	tables, pins := open(t, oldPolicy())
-	twin := mapstest.Load(t, tables, true)
-	before := stateOf(t, tables, pins, twin)
+	shadow := mapstest.Load(t, tables, true)
+	before := stateOf(t, tables, pins, shadow)
 	if want := []maps.Reason{maps.Listed, maps.NotListed, maps.Listed, maps.NotListed}; !slices.Equal(before.Judged, want) {
 		t.Fatalf("judged %v", before.Judged)
 	}
 	if err := change(tables, pins); err == nil {
 		t.Error("no error")
 	}
-	if diff := cmp.Diff(before, stateOf(t, tables, pins, twin), comparePrefixes); diff != "" {
+	if diff := cmp.Diff(before, stateOf(t, tables, pins, shadow), comparePrefixes); diff != "" {
 		t.Errorf("something changed (-before +after)\n%s", diff)
 	}
 	// The next daemon finds the same.
@@ -95,7 +95,7 @@ func TestPublishSurvivesBrokenBatches(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tables, _ := open(t, oldPolicy())
-			twin := mapstest.Load(t, tables, true)
+			shadow := mapstest.Load(t, tables, true)
 			broken := 0
 			maps.WithBatchUpdate(t, func(kernel batch, m *ebpf.Map, keys, values any) (int, error) {
 				broken++
@@ -111,7 +111,7 @@ func TestPublishSurvivesBrokenBatches(t *testing.T) {
 			for source, want := range map[string]maps.Reason{
 				"10.0.0.1": maps.Listed, "10.99.0.1": maps.Listed, "2001:db8:2::1": maps.Listed, "192.0.2.1": maps.NotListed,
 			} {
-				if got := ask(t, twin, source); got != want {
+				if got := ask(t, shadow, source); got != want {
 					t.Errorf("%s: %v, want %v", source, got, want)
 				}
 			}
@@ -236,8 +236,8 @@ func TestNotRefused(t *testing.T) {
 	policy.Services = make([]maps.Service, maps.MaxServices)
 	policy.Services[0].TCP, policy.Services[1].UDP = []uint16{port}, []uint16{port}
 	policy.Entries = []maps.Entry{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Services: maps.EveryService &^ 1}}
-	twin := mapstest.Load(t, mapstest.Tables(t, policy), true)
-	if got := ask(t, twin, "192.0.2.1"); got != maps.Listed {
+	shadow := mapstest.Load(t, mapstest.Tables(t, policy), true)
+	if got := ask(t, shadow, "192.0.2.1"); got != maps.Listed {
 		t.Errorf("of every service by name: %v", got)
 	}
 }

@@ -93,13 +93,13 @@ func name(names []string, i int, what string) string {
 	return fmt.Sprintf("%s_%d", what, i)
 }
 
-// Answer is what a twin says of one frame.
+// Answer is what a shadow program says of one frame.
 type Answer struct {
 	Verdict Verdict
 	Reason  Reason
 }
 
-// AnswerOf decodes the return value of a twin's BPF_PROG_TEST_RUN.
+// AnswerOf decodes the return value of a shadow program's BPF_PROG_TEST_RUN.
 func AnswerOf(value uint32) Answer {
 	return Answer{Verdict: Verdict(value >> 8), Reason: Reason(value >> 16)}
 }

@@ -1,6 +1,6 @@
 package maps
 
-// This file reads the live tries bit by bit: to read a million entries at once takes
+// This file scans the live tries, some entries at a time: to read a million entries at once takes
 // seconds, in which no change could be made.
 
 import (
@@ -13,9 +13,9 @@ import (
 	"github.com/xdpallow/xdpallow/bpf"
 )
 
-// Round goes round the live tries, a slice at a time. The zero value begins; a publish
-// makes it begin anew.
-type Round struct {
+// Scan is where a scan of the live tries is. The zero value begins one; a publish makes it
+// begin anew.
+type Scan struct {
 	Seen int // entries so far, all of them when it is complete
 
 	tries  [2]*ebpf.Map // that it is of
@@ -23,21 +23,21 @@ type Round struct {
 	cursor ebpf.MapBatchCursor
 }
 
-// Next returns about n entries more, in no order, and whether the round is complete: the
+// Next returns about n entries more, in no order, and whether the scan is complete: the
 // next call begins another. What is put or removed meanwhile may be missed.
-func (t *Tables) Next(r *Round, n int) (entries []Entry, complete bool, err error) {
+func (t *Tables) Next(r *Scan, n int) (entries []Entry, complete bool, err error) {
 	if t.Stale() {
-		*r = Round{}
+		*r = Scan{}
 		return nil, false, nil
 	}
 	tries := [2]*ebpf.Map{t.halves[0].trie.m, t.halves[1].trie.m}
 	if r.tries != tries || r.family == len(tries) {
-		*r = Round{tries: tries}
+		*r = Scan{tries: tries}
 	}
 	for len(entries) < n && r.family < len(tries) {
 		part, last, err := t.halves[r.family].trie.slice(&r.cursor, n)
 		if err != nil {
-			*r = Round{}
+			*r = Scan{}
 			return nil, false, err
 		}
 		entries = append(entries, part...)

@@ -25,7 +25,7 @@ func TestRoundSeesEveryEntry(t *testing.T) {
 	policy := policyOf(1)
 	policy.Entries = manyEntries(5000)
 	tables := mapstest.Tables(t, policy)
-	var round maps.Round
+	var round maps.Scan
 	for range 2 {
 		seen, calls := map[netip.Prefix]int{}, 0
 		for complete := false; !complete; calls++ {

@@ -233,7 +233,7 @@ func eachOnce(entries []maps.Entry) []maps.Entry {
 func TestPublishArrivesOrChangesNothing(t *testing.T) {
 	r := newRand(t)
 	tables := mapstest.Tables(t, policyOf(1))
-	twin := mapstest.Load(t, tables, true)
+	shadow := mapstest.Load(t, tables, true)
 	live := policyOf(1)
 	var arrived, stayed int
 	var lies bool
@@ -264,7 +264,7 @@ func TestPublishArrivesOrChangesNothing(t *testing.T) {
 			t.Fatalf("%d entries of %d, generation %d", got, len(live.Entries), tables.Generation())
 		}
 		for _, e := range live.Entries {
-			if got := ask(t, twin, e.Prefix.Addr().String()); got != maps.Listed {
+			if got := ask(t, shadow, e.Prefix.Addr().String()); got != maps.Listed {
 				t.Errorf("%v: %v", e.Prefix, got)
 			}
 		}

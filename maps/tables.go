@@ -29,20 +29,20 @@ const slots = uint64(bpf.XdpallowLimitNR_SLOTS)
 // Tables are the maps that all programs of one pin root share: the policy and the
 // tries in two slots, and which of them is live. One writer at a time.
 type Tables struct {
-	pins     Pins
-	current  *ebpf.Map
-	policy   *ebpf.Map
-	allow    [2]*ebpf.Map // the outer maps of the tries, IPv4 and IPv6
-	coarse   *ebpf.Map    // the coarse level of the prefilter, both slots
-	fine     [2]*ebpf.Map // the outer maps of its fine level
-	local    *ebpf.Map    // see SetLocal
-	ingress  *ebpf.Map    // see SetIngress
-	inSocketLookup  *ebpf.Map    // between the programs only
-	owners   *ebpf.Map    // see SetOwner
-	openings *ebpf.Map    // see Openings
-	events   *ebpf.Map    // see Events
-	lost     *ebpf.Map    // see Lost
-	barrier  *ebpf.Map    // nil for a reader
+	pins           Pins
+	current        *ebpf.Map
+	policy         *ebpf.Map
+	allow          [2]*ebpf.Map // the outer maps of the tries, IPv4 and IPv6
+	coarse         *ebpf.Map    // the coarse level of the prefilter, both slots
+	fine           [2]*ebpf.Map // the outer maps of its fine level
+	local          *ebpf.Map    // see SetLocal
+	ingress        *ebpf.Map    // see SetIngress
+	inSocketLookup *ebpf.Map    // between the programs only
+	owners         *ebpf.Map    // see SetOwner
+	openings       *ebpf.Map    // see Openings
+	events         *ebpf.Map    // see Events
+	lost           *ebpf.Map    // see Lost
+	barrier        *ebpf.Map    // nil for a reader
 
 	mu      sync.Mutex // of writing live, which SetSampling does beside the one writer
 	live    bpf.XdpallowCurrent
@@ -98,8 +98,8 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 	for name, m := range map[string]**ebpf.Map{
 		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
 		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
-		bpf.XdpallowMapBloomCoarse:   &t.coarse,
-		bpf.XdpallowMapBloomFine4: &t.fine[0], bpf.XdpallowMapBloomFine6: &t.fine[1],
+		bpf.XdpallowMapBloomCoarse: &t.coarse,
+		bpf.XdpallowMapBloomFine4:  &t.fine[0], bpf.XdpallowMapBloomFine6: &t.fine[1],
 		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapInSocketLookup: &t.inSocketLookup, bpf.XdpallowMapIngress: &t.ingress,
 		bpf.XdpallowMapOwners: &t.owners, bpf.XdpallowMapOpeningsOf: &t.openings,
 		bpf.XdpallowMapEvents: &t.events, bpf.XdpallowMapLost: &t.lost,
@@ -174,8 +174,8 @@ func (t *Tables) Replacements() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		bpf.XdpallowMapCurrent: t.current, bpf.XdpallowMapPolicy: t.policy,
 		bpf.XdpallowMapAllow4: t.allow[0], bpf.XdpallowMapAllow6: t.allow[1],
-		bpf.XdpallowMapBloomCoarse:   t.coarse,
-		bpf.XdpallowMapBloomFine4: t.fine[0], bpf.XdpallowMapBloomFine6: t.fine[1],
+		bpf.XdpallowMapBloomCoarse: t.coarse,
+		bpf.XdpallowMapBloomFine4:  t.fine[0], bpf.XdpallowMapBloomFine6: t.fine[1],
 		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapInSocketLookup: t.inSocketLookup, bpf.XdpallowMapIngress: t.ingress,
 		bpf.XdpallowMapOwners: t.owners, bpf.XdpallowMapOpeningsOf: t.openings,
 		bpf.XdpallowMapEvents: t.events, bpf.XdpallowMapLost: t.lost,

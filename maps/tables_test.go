@@ -94,7 +94,7 @@ func TestStaleTablesArePublishedAnew(t *testing.T) {
 		for _, family := range []string{"allow4", "allow6"} {
 			t.Run(what+" "+family, func(t *testing.T) {
 				first, pins := open(t, oldPolicy())
-				twin := mapstest.Load(t, first, true)
+				shadow := mapstest.Load(t, first, true)
 				spoil(t, pins, livePin(t, pins, family))
 				second := reopen(t, pins)
 				if !second.Stale() {
@@ -104,11 +104,11 @@ func TestStaleTablesArePublishedAnew(t *testing.T) {
 					t.Errorf("patch of stale tables: %v", err)
 				}
 				// What the kernel has goes on judging until it is replaced.
-				if got := ask(t, twin, "192.0.2.1"); got != maps.Listed {
+				if got := ask(t, shadow, "192.0.2.1"); got != maps.Listed {
 					t.Errorf("stale: %v", got)
 				}
 				mapstest.Publish(t, second, newPolicy())
-				if second.Stale() || second.Generation() != 8 || ask(t, twin, "192.0.2.1") != maps.NotListed || ask(t, twin, "10.5.0.1") != maps.Listed {
+				if second.Stale() || second.Generation() != 8 || ask(t, shadow, "192.0.2.1") != maps.NotListed || ask(t, shadow, "10.5.0.1") != maps.Listed {
 					t.Error("not repaired")
 				}
 				// The shared maps, and of each family the live trie and prefilter.
@@ -155,7 +155,7 @@ func numberedPolicy(generation uint64, n int) maps.Policy {
 
 func TestTablesAreNeverFull(t *testing.T) {
 	tables := mapstest.Tables(t, numberedPolicy(1, 10))
-	twin := mapstest.Load(t, tables, true)
+	shadow := mapstest.Load(t, tables, true)
 	generation := uint64(1)
 	grow := func(ipv4 bool) (n int, err error) {
 		for ; n < 3000 && err == nil; n++ {
@@ -179,12 +179,12 @@ func TestTablesAreNeverFull(t *testing.T) {
 		t.Errorf("%d entries, want %d", got, many)
 	}
 	for _, n := range []int{0, 1, many - 2, many - 1} {
-		if got := ask(t, twin, numbered(n%2 == 0, n).Prefix.Addr().String()); got != maps.Listed {
+		if got := ask(t, shadow, numbered(n%2 == 0, n).Prefix.Addr().String()); got != maps.Listed {
 			t.Errorf("entry %d: %v", n, got)
 		}
 	}
 	for _, n := range []int{many, many + 1, 1_000_000} {
-		if got := ask(t, twin, numbered(n%2 == 0, n).Prefix.Addr().String()); got != maps.NotListed {
+		if got := ask(t, shadow, numbered(n%2 == 0, n).Prefix.Addr().String()); got != maps.NotListed {
 			t.Errorf("entry %d: %v", n, got)
 		}
 	}

@@ -31,12 +31,12 @@ func thirtyOneServices() []maps.Service {
 	return services
 }
 
-// compare asks the twin about source, for every probed service and for none.
-func compare(t *testing.T, twin mapstest.Program, m *model, source netip.Addr, now uint64) {
+// compare asks the shadow program about source, for every probed service and for none.
+func compare(t *testing.T, shadow mapstest.Program, m *model, source netip.Addr, now uint64) {
 	t.Helper()
 	check := func(what string, frame mapstest.Frame, want maps.Answer) {
 		t.Helper()
-		if got := maps.AnswerOf(twin.Run(t, frame.Bytes())); got != want {
+		if got := maps.AnswerOf(shadow.Run(t, frame.Bytes())); got != want {
 			t.Errorf("%v, %s: %v, want %v\ncovering: %s", source, what, got, want, covering(m, source))
 		}
 	}
@@ -72,7 +72,7 @@ func randomModel(r *rand.Rand, entries int, now uint64) *model {
 func TestTriesAgreeWithTheModel(t *testing.T) {
 	r, now := newRand(t), boottime(t)
 	tables := mapstest.Tables(t, policyOf(1))
-	twin := mapstest.Load(t, tables, true)
+	shadow := mapstest.Load(t, tables, true)
 	said := map[maps.Reason]int{}
 	for i, size := range []int{0, 1, 2, 10, 40, 160, 640} {
 		m := randomModel(r, size, now)
@@ -85,7 +85,7 @@ func TestTriesAgreeWithTheModel(t *testing.T) {
 			sources = append(append(sources, edges(p)...), flipTail(r, p.Addr()))
 		}
 		for _, source := range sources {
-			compare(t, twin, m, source, now)
+			compare(t, shadow, m, source, now)
 			for _, n := range probed {
 				said[m.opening(source, n, now).Reason]++
 			}
@@ -104,7 +104,7 @@ func TestTriesAgreeWithTheModel(t *testing.T) {
 func TestEveryLengthCovers(t *testing.T) {
 	now := boottime(t)
 	tables := mapstest.Tables(t, policyOf(1))
-	twin := mapstest.Load(t, tables, true)
+	shadow := mapstest.Load(t, tables, true)
 	for i, text := range []string{"203.0.113.77", "2001:db8:1:2:3:4:5:6"} {
 		source := addr(text)
 		for last, want := range map[maps.Entry]maps.Reason{
@@ -120,7 +120,7 @@ func TestEveryLengthCovers(t *testing.T) {
 			last.Prefix = netip.PrefixFrom(source, 0).Masked()
 			m.put(last)
 			mapstest.Publish(t, tables, m.policy(uint64(i+2)))
-			compare(t, twin, m, source, now)
+			compare(t, shadow, m, source, now)
 			if got := m.opening(source, 1, now).Reason; got != want {
 				t.Errorf("%v: the model says %v, want %v", source, got, want)
 			}
@@ -160,7 +160,7 @@ func TestPatchesAgreeWithTheModel(t *testing.T) {
 	r, now := newRand(t), boottime(t)
 	m := randomModel(r, 100, now)
 	tables := mapstest.Tables(t, m.policy(1))
-	twin := mapstest.Load(t, tables, true)
+	shadow := mapstest.Load(t, tables, true)
 	var patched, refused int
 	for generation := uint64(2); generation < 400; generation++ {
 		put, remove := randomPatch(r, m, now)
@@ -187,9 +187,9 @@ func TestPatchesAgreeWithTheModel(t *testing.T) {
 		}
 		for _, p := range touched {
 			for _, source := range edges(p) {
-				compare(t, twin, m, source, now)
+				compare(t, shadow, m, source, now)
 			}
-			compare(t, twin, m, flipTail(r, p.Addr()), now)
+			compare(t, shadow, m, flipTail(r, p.Addr()), now)
 		}
 		if generation%20 == 0 {
 			compareEntries(t, tables, m)

@@ -15,12 +15,12 @@ import (
 
 // until asks for the reason of source until deadline has passed, and fails where an
 // answer is not before's or after's on its side of it.
-func until(t *testing.T, twin mapstest.Program, source string, deadline uint64, before, after maps.Reason) {
+func until(t *testing.T, shadow mapstest.Program, source string, deadline uint64, before, after maps.Reason) {
 	t.Helper()
 	var early int
 	for {
 		start := boottime(t)
-		got := ask(t, twin, source)
+		got := ask(t, shadow, source)
 		switch end := boottime(t); {
 		case end < deadline:
 			if early++; got != before {
@@ -46,14 +46,14 @@ func TestEntriesExpireByThemselves(t *testing.T) {
 		policy.Entries[i].Expires = deadline
 	}
 	tables := mapstest.Tables(t, policy)
-	twin := mapstest.Load(t, tables, true)
+	shadow := mapstest.Load(t, tables, true)
 	before := liveEntries(t, tables)
-	until(t, twin, "192.0.2.1", deadline, maps.Listed, maps.Expired)
-	if got := ask(t, twin, "2001:db8::1"); got != maps.Expired {
+	until(t, shadow, "192.0.2.1", deadline, maps.Listed, maps.Expired)
+	if got := ask(t, shadow, "2001:db8::1"); got != maps.Expired {
 		t.Errorf("IPv6 after its end: %v", got)
 	}
 	// What covers him still grants.
-	if got := ask(t, twin, "198.51.100.7"); got != maps.Listed {
+	if got := ask(t, shadow, "198.51.100.7"); got != maps.Listed {
 		t.Errorf("in a /24 that never ends: %v", got)
 	}
 	if diff := cmp.Diff(before, liveEntries(t, tables), comparePrefixes); diff != "" {
@@ -94,7 +94,7 @@ func wantHits(t *testing.T, what string, entries []maps.Entry, want map[string]u
 
 func TestOnlyListedOpeningsAreNoted(t *testing.T) {
 	tables := mapstest.Tables(t, usePolicy())
-	gate, twin := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
+	gate, shadow := mapstest.Load(t, tables, false), mapstest.Load(t, tables, true)
 	for _, source := range []string{"192.0.2.1", "2001:db8:1::1"} {
 		opening := mapstest.Opening(addr(source), port)
 		udp, ack, elsewhere, zero := opening, opening, opening, opening
@@ -107,7 +107,7 @@ func TestOnlyListedOpeningsAreNoted(t *testing.T) {
 		for _, f := range []mapstest.Frame{udp, ack, elsewhere, zero, first, later} {
 			gate.Run(t, f.Bytes())
 		}
-		twin.Run(t, opening.Bytes())
+		shadow.Run(t, opening.Bytes())
 	}
 	for _, source := range []string{"192.0.2.8", "192.0.3.1", "2001:db8:2::1"} { // suspended, unlisted
 		gate.Run(t, mapstest.Opening(addr(source), port).Bytes())

@@ -57,7 +57,7 @@ func (c *Checker) restoreEntries(d Desired) (string, error) {
 	}
 	whole := complete && c.round.Seen == len(got)
 	if complete {
-		c.round = maps.Round{}
+		c.round = maps.Scan{}
 	}
 	if !fits && whole {
 		err = c.addMissing(&diff, d, got)

@@ -71,20 +71,20 @@ type Program struct {
 	maps.Counters
 }
 
-// Load loads the XDP program on tables; dry makes it a twin.
+// Load loads the XDP program on tables; dry makes it a shadow program.
 func Load(tb testing.TB, tables *maps.Tables, dry bool) Program {
 	tb.Helper()
 	return load(tb, tables.Replacements(), shipped(tb), bpf.XdpallowProgXdpallow, dry)
 }
 
-// LoadIPFirst loads the twin for devices whose frames have no Ethernet header.
+// LoadIPFirst loads the shadow program for devices whose frames have no Ethernet header.
 func LoadIPFirst(tb testing.TB, tables *maps.Tables) Program {
 	tb.Helper()
-	return LoadIPFirstTwin(tb, tables, shipped(tb))
+	return LoadIPFirstShadow(tb, tables, shipped(tb))
 }
 
-// LoadIPFirstTwin is LoadIPFirst of another object.
-func LoadIPFirstTwin(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec) Program {
+// LoadIPFirstShadow is LoadIPFirst of another object.
+func LoadIPFirstShadow(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec) Program {
 	tb.Helper()
 	if err := spec.Variables[bpf.XdpallowVarIpFirst].Set(uint8(1)); err != nil {
 		tb.Fatal(err)
@@ -92,8 +92,8 @@ func LoadIPFirstTwin(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSp
 	return load(tb, tables.Replacements(), spec, bpf.XdpallowProgXdpallowIp, true)
 }
 
-// LoadTwin loads the XDP program of another object as a twin on tables.
-func LoadTwin(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec) Program {
+// LoadShadow loads the XDP program of another object as a shadow program on tables.
+func LoadShadow(tb testing.TB, tables *maps.Tables, spec *ebpf.CollectionSpec) Program {
 	tb.Helper()
 	return load(tb, tables.Replacements(), spec, bpf.XdpallowProgXdpallow, true)
 }

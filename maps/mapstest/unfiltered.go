@@ -9,14 +9,14 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// Unfiltered is a twin that asks the tries about every source: it begins with a copy of
+// Unfiltered is a shadow program that asks the tries about every source: it begins with a copy of
 // current in which the prefilter is switched off.
 type Unfiltered struct {
 	Program
 	from, to *ebpf.Map
 }
 
-// LoadUnfiltered loads the twin of tables without the prefilter. It must Follow each
+// LoadUnfiltered loads the shadow program of tables without the prefilter. It must Follow each
 // publish.
 func LoadUnfiltered(tb testing.TB, tables *maps.Tables) Unfiltered {
 	tb.Helper()

@@ -82,7 +82,7 @@ func tamperings() []tampering {
 			h.check(m.Put(key, value))
 		}, "entry", "203.0.113.0/24 was changed in the list", out, out},
 		{"prefilter cleared", func(h *host) {
-			near, live := h.pinned(bpf.XdpallowMapNear), h.live()
+			near, live := h.pinned(bpf.XdpallowMapBloomCoarse), h.live()
 			first := uint32(live.Slot) * 2 * (near.MaxEntries() / 4)
 			for block := range uint32(1) << (64 - live.Prefilter[live.Slot][0].Shift) {
 				h.check(near.Put(first+block, bpf.XdpallowBlock{}))
