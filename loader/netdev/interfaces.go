@@ -24,23 +24,27 @@ type Interfaces struct {
 // Read asks the kernel for all interfaces and addresses, in two dumps. A dump that a change
 // interrupts is taken again, because it may have lost what it should list.
 func Read() (Interfaces, error) {
-	i := Interfaces{byIndex: map[int]netlink.Link{}, ports: map[int][]netlink.Link{}}
-	var err error
-	if i.links, err = again(netlink.LinkList); err != nil {
+	links, err := again(netlink.LinkList)
+	if err != nil {
 		return Interfaces{}, fmt.Errorf("list interfaces: %w", err)
 	}
-	i.addresses, err = again(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addresses, err := again(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return Interfaces{}, fmt.Errorf("list addresses: %w", err)
 	}
-	for _, l := range i.links {
+	return newInterfaces(links, addresses), nil
+}
+
+func newInterfaces(links []netlink.Link, addresses []netlink.Addr) Interfaces {
+	i := Interfaces{links: links, addresses: addresses, byIndex: map[int]netlink.Link{}, ports: map[int][]netlink.Link{}}
+	for _, l := range links {
 		a := l.Attrs()
 		i.byIndex[a.Index] = l
 		if a.MasterIndex != 0 {
 			i.ports[a.MasterIndex] = append(i.ports[a.MasterIndex], l)
 		}
 	}
-	return i, nil
+	return i
 }
 
 // Device returns the interface of a name. Returns netlink.LinkNotFoundError when there is none.
