@@ -1,5 +1,4 @@
-// This file reads the entries of allow: lines of the list grammar, or the same in
-// keys.
+// This file reads the entries of allow: lines of the list grammar, or the same as keys.
 
 package config
 
@@ -13,8 +12,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// allow reads the entries. As in a list file, a prefix may stand there twice only
-// with the same words, and is then kept once.
+// allow reads the entries. As in a list file, a prefix may be there twice only with the same
+// words, and is then one claim.
 func (r *reader) allow(n *yaml.Node) (claims []policy.Claim, warnings []string) {
 	seen := map[netip.Prefix]policy.Claim{}
 	for _, item := range r.list(n, "allow") {
@@ -96,8 +95,8 @@ func (r *reader) entryOfKeys(n *yaml.Node) (c policy.Claim, warning string, ok b
 	return c, warning, r.count == before
 }
 
-// serviceNames reads "api,web" or [api, web]. None would be every service, which
-// nobody means who writes the key.
+// serviceNames reads "api,web" or [api, web]. An empty list is refused: it would mean every
+// service, and nobody who writes the key means that.
 func (r *reader) serviceNames(n *yaml.Node) []string {
 	var names []string
 	if n.Kind == yaml.SequenceNode {

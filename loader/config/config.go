@@ -1,7 +1,7 @@
-// Package config reads the config file of a daemon: what it protects, and who may
-// connect. It is strict, because a key that is ignored is a wish that nobody keeps:
-// an unknown or repeated key and a value of the wrong type are errors with their
-// line, and one of them refuses the whole file.
+// Package config reads the config file of a daemon: what it protects, and who may connect. It
+// is strict: whoever mistypes a key must not believe that it is in force. An unknown or
+// repeated key and a value of the wrong type are errors with their line, and one error refuses
+// the whole file.
 package config
 
 import (
@@ -14,11 +14,11 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// maxSize bounds a config file, in bytes; more entries than fit belong into list
-// files, which are read as a stream.
+// maxSize bounds a config file, in bytes. Longer lists belong in list files, which are read as
+// a stream.
 const maxSize = 16 << 20
 
-// File is what a config file says. What it does not mention is zero.
+// File is what a config file says. A key that is not in it is zero here.
 type File struct {
 	Settings
 	Services []policy.Service // as policy.NewServices returns them
@@ -27,8 +27,7 @@ type File struct {
 	Warnings []string
 }
 
-// Settings are the keys that a running daemon does not change: it takes them over
-// when it is started again.
+// Settings are the keys that a reload does not change: a daemon reads them when it starts.
 type Settings struct {
 	Interfaces []string // sorted, each once
 	Attach     string   // "auto", "native", "generic"
@@ -42,10 +41,9 @@ type Settings struct {
 	KeepEnded time.Duration // of entries of the command line
 }
 
-// Read reads the config file at path. Relative paths in it are relative to its
-// directory. An error joins an *policy.InputError for each of the first twenty
-// mistakes; beside it, the File holds what could be read all the same, so that a
-// mistake in an entry does not hide where the state is.
+// Read reads the config file at path. Relative paths in it are relative to its directory. The
+// error joins a *policy.InputError for each of the first twenty mistakes. With an error, the
+// File holds what could be read: a mistake in an entry must not hide where the state is.
 func Read(path string) (File, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxSize {

@@ -1,4 +1,4 @@
-// This file is the table of keys: what the file may say, and how each of it is read.
+// This file is the table of keys, and how each key is read.
 
 package config
 
@@ -14,7 +14,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Parse reads text as the config file of that path, see Read.
+// Parse reads text as the config file at path. Errors are those of Read.
 func Parse(path string, text []byte) (File, error) {
 	r := reader{path: path, dir: filepath.Dir(path)}
 	var f File
@@ -83,7 +83,7 @@ func (r *reader) services(n *yaml.Node) []policy.Service {
 		services = append(services, s)
 	})
 	if r.count > 0 {
-		return nil // half of the services protect half of the ports
+		return nil // with a part of the services only a part of the ports would be protected
 	}
 	services, err := policy.NewServices(services)
 	r.check(n, err)
@@ -98,7 +98,7 @@ func words[T ~string](choices []T) []string {
 	return words
 }
 
-// ports reads the ports of a service; holders are those of the services before it.
+// ports reads the ports of a service. holders has the ports of the services before it.
 func (r *reader) ports(n *yaml.Node, service string, holders map[policy.Port]string) []policy.Port {
 	var ports []policy.Port
 	for _, item := range r.list(n, "ports") {
@@ -124,7 +124,7 @@ func (r *reader) ports(n *yaml.Node, service string, holders map[policy.Port]str
 	return ports
 }
 
-// file reads a path and makes it absolute.
+// file reads a path, and makes it absolute.
 func (r *reader) file(n *yaml.Node, key string) string {
 	path, ok := r.text(n, key)
 	if !ok {

@@ -1,7 +1,7 @@
-// This file walks a YAML document by its nodes. yaml's own strict decoding stops at
-// types and keys; here every mistake has its line, in words of the file and not of
-// Go, and what YAML makes easy to get wrong (anchors, a second document, a null) is
-// refused.
+// This file walks the nodes of a YAML document. The strict decoding of the yaml package stops
+// at the first wrong type or key, and speaks of Go types. Here every mistake is reported with
+// its line and in the words of the file, and what is easy to get wrong in YAML (anchors, a
+// second document, a null) is refused.
 
 package config
 
@@ -19,15 +19,15 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// maxMistakes is how many mistakes are told, as for list files.
+// maxMistakes is how many mistakes are reported, as for list files.
 const maxMistakes = 20
 
-// reader is one file being read.
+// reader reads one file.
 type reader struct {
 	path  string
 	dir   string
 	errs  []error
-	count int // of mistakes, also of those that are not told
+	count int // of all mistakes, reported or not
 }
 
 // key is a key of a mapping, and what takes its value.
@@ -61,7 +61,7 @@ func (r *reader) document(text []byte) *yaml.Node {
 
 var syntaxLine = regexp.MustCompile(`^(?:line (\d+): )?(?s:(.*))$`)
 
-// syntax takes over what yaml says, "yaml: line 3: did not find …".
+// syntax reports an error of the yaml package, "yaml: line 3: did not find …".
 func (r *reader) syntax(err error) {
 	parts := syntaxLine.FindStringSubmatch(strings.TrimPrefix(err.Error(), "yaml: "))
 	where := r.path
@@ -82,8 +82,8 @@ func (r *reader) fail(n *yaml.Node, hint, format string, args ...any) {
 	r.add(&policy.InputError{Where: r.where(n.Line), What: fmt.Sprintf(format, args...), Hint: hint})
 }
 
-// check gives err, an *policy.InputError without a place, the place of n. It
-// reports whether there was none.
+// check reports err, a *policy.InputError without a place, with the place of n. It returns
+// whether err is nil.
 func (r *reader) check(n *yaml.Node, err error) bool {
 	if input, ok := errors.AsType[*policy.InputError](err); ok {
 		r.fail(n, input.Hint, "%s", input.What)
@@ -93,7 +93,7 @@ func (r *reader) check(n *yaml.Node, err error) bool {
 	return err == nil
 }
 
-// err is nil or every mistake.
+// err returns the mistakes joined, or nil.
 func (r *reader) err() error {
 	if more := r.count - len(r.errs); more > 0 {
 		r.errs = append(r.errs, &policy.InputError{Where: r.path, What: fmt.Sprintf("and %d more", more)})
@@ -104,7 +104,7 @@ func (r *reader) err() error {
 	return errors.Join(r.errs...)
 }
 
-// mapping gives the value of each key to its taker.
+// mapping calls take of each key in n with its value.
 func (r *reader) mapping(n *yaml.Node, what string, keys []key) {
 	r.each(n, what, func(name, value *yaml.Node) {
 		i := slices.IndexFunc(keys, func(k key) bool { return k.name == name.Value })
@@ -120,8 +120,8 @@ func (r *reader) mapping(n *yaml.Node, what string, keys []key) {
 	})
 }
 
-// each calls take for each key of a mapping, and for none that is there twice. A
-// mapping that is empty may be left out: "services:" is no service.
+// each calls take for each key of a mapping, once. An empty mapping need not be written:
+// "services:" is no service.
 func (r *reader) each(n *yaml.Node, what string, take func(name, value *yaml.Node)) {
 	if !r.literal(n) || null(n) {
 		return
@@ -149,7 +149,7 @@ func (r *reader) each(n *yaml.Node, what string, take func(name, value *yaml.Nod
 	}
 }
 
-// list returns the items of a list; one that is empty may be left out.
+// list returns the items of a list. An empty list need not be written.
 func (r *reader) list(n *yaml.Node, what string) []*yaml.Node {
 	if null(n) {
 		return nil
@@ -161,7 +161,7 @@ func (r *reader) list(n *yaml.Node, what string) []*yaml.Node {
 	return slices.DeleteFunc(slices.Clone(n.Content), func(item *yaml.Node) bool { return !r.literal(item) })
 }
 
-// text returns a value that is a text. A date is one, it needs no quotes.
+// text returns a value that is a text. A date counts as text: it needs no quotes.
 func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" && n.ShortTag() != "!!timestamp" {
 		mend := ""
@@ -174,8 +174,8 @@ func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 	return n.Value, true
 }
 
-// literal refuses what stands for something else: whoever reads the line should
-// know what it says.
+// literal refuses anchors and aliases: whoever reads a line should know what it means without
+// another line.
 func (r *reader) literal(n *yaml.Node) bool {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		r.fail(n, "", "anchors and aliases are not read here")
@@ -186,7 +186,7 @@ func (r *reader) literal(n *yaml.Node) bool {
 
 func null(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// kind is what n is, in words.
+// kind returns what n is, in words for an operator.
 func kind(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:

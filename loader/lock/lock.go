@@ -1,5 +1,5 @@
-// Package lock makes one process the owner of a file or directory, and names the
-// process that is: two daemons on one pin root would undo each other's work.
+// Package lock makes one process the owner of a file or directory, and names the process that
+// is the owner already: two daemons on one pin root would undo each other's work.
 package lock
 
 import (
@@ -26,13 +26,13 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("%s is in use by pid %d", e.Path, e.PID)
 }
 
-// patience is how long a holder that is about to end is waited for; a daemon is
-// often started in the moment in which the one before it is told to stop.
+// patience is how long Take waits for a holder that is about to end: a daemon is often started
+// while the one before it still stops.
 const patience = time.Second
 
-// Take makes the caller the owner of path, which must exist, until the file that
-// it returns is closed or the process ends. Returns *HeldError when it is taken and
-// stays so for a second.
+// Take makes the caller the owner of path, which must exist, until the caller closes the
+// returned file or the process ends. It fails with a *HeldError where another process owns
+// path for a second longer, and with a *os.PathError where path cannot be opened.
 func Take(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -54,8 +54,8 @@ func Take(path string) (*os.File, error) {
 	return nil, fmt.Errorf("lock %s: %w", path, err)
 }
 
-// Holder returns the pid of the process that has path locked by flock, or 0 where
-// none has or the kernel does not tell (another PID namespace, no /proc).
+// Holder returns the pid of the process that holds a flock on path; 0 where there is none, or
+// where the kernel does not say (another PID namespace, no /proc).
 func Holder(path string) int {
 	var stat unix.Stat_t
 	if err := unix.Stat(path, &stat); err != nil {
@@ -69,7 +69,7 @@ func Holder(path string) int {
 	return findHolder(string(locks), device, strconv.FormatUint(stat.Ino, 10), hidesDevice(path))
 }
 
-// hidesDevice reports whether /proc/locks shows another device for path than stat.
+// hidesDevice reports whether /proc/locks shows another device for path than stat does.
 func hidesDevice(path string) bool {
 	var fs unix.Statfs_t
 	err := unix.Statfs(path, &fs)
@@ -80,9 +80,9 @@ func hidesDevice(path string) bool {
 //
 //	1: FLOCK  ADVISORY  WRITE 1234 fe:00:9977890 0 EOF
 //
-// Overlayfs and btrfs show another device there than stat does. With byInode the
-// inode alone then names the holder, unless it names several. Elsewhere that would
-// name a stranger: small inode numbers are on every file system, bpffs too.
+// Overlayfs and btrfs show another device there than stat does. There, with byInode, the inode
+// alone names the holder, unless several files have it. Elsewhere it would name a stranger:
+// small inode numbers exist on every file system, also on bpffs.
 func findHolder(locks, device, inode string, byInode bool) int {
 	var others []int
 	for line := range strings.Lines(locks) {

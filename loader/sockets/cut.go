@@ -1,5 +1,5 @@
-// This file ends connections: a client that was stopped just now is often connected,
-// and stays so for weeks if it speaks HTTP/2.
+// This file ends connections: a client that was just stopped is often still connected, and
+// with HTTP/2 stays so for weeks.
 
 package sockets
 
@@ -17,20 +17,18 @@ var ErrNoDiag = errors.New("this kernel does not list sockets (CONFIG_INET_DIAG 
 // ErrNoDestroy says that the kernel cannot end a connection from outside.
 var ErrNoDestroy = errors.New("this kernel does not end connections (CONFIG_INET_DIAG_DESTROY is not set)")
 
-// Cut ends the connections to ports that chosen picks, and returns those that it
-// ended. The peer gets a RST if the kernel owes it one, the server's calls fail with
-// ECONNABORTED, listeners go on. Publish the policy first: who may still connect does
-// so again at once. The ends of a connection over Multipath TCP are not told: it
-// carries nothing more, and lives on in name until it times out or a new subflow, which
-// is an opening, joins it.
+// Cut ends the connections to ports for which chosen returns true, and returns those that it
+// ended. The peer gets a RST where the protocol asks for one, calls of the server fail with
+// ECONNABORTED, and listeners go on. Publish the policy first: a client that may still connect
+// does so at once. A connection over Multipath TCP gets no RST: it carries nothing more, and
+// lives on in name until it times out or a new subflow, which is an opening, joins it.
 //
-// Half-open connections are ended with the rest, because their last ACK would
-// establish them, and not returned, because a flood makes any number of them. It looks
-// twice: for openings that were let in before the policy changed, and because a socket
-// can be missed when others come and go beside it.
+// Half-open connections are ended too, because their last ACK would establish them, but not
+// returned, because a flood makes any number of them. Cut looks twice: some openings were let
+// in before the policy changed, and a socket can be missed when others come and go beside it.
 //
-// Returns what was ended, with [ErrNoDiag], [ErrNoDestroy], or EPERM where
-// CAP_NET_ADMIN is missing.
+// Errors are [ErrNoDiag], [ErrNoDestroy], or EPERM where CAP_NET_ADMIN is missing; with an
+// error it returns what it had ended by then.
 func Cut(ports []uint16, chosen func(Conn) bool) ([]Conn, error) {
 	var cut []Conn
 	for range 2 {
@@ -52,9 +50,9 @@ func Cut(ports []uint16, chosen func(Conn) bool) ([]Conn, error) {
 	return cut, nil
 }
 
-// Destroy ends these very connections, and returns those that it ended: one that has
-// gone meanwhile is none of them and no error, and another one with the same addresses
-// and ports is left alone. It stops at the first error; they are those of [Cut].
+// Destroy ends exactly these connections, and returns those that it ended. A connection that
+// is gone already is no error, and is not returned. A newer one with the same addresses and
+// ports is left alone. Destroy stops at the first error; errors are those of [Cut].
 func Destroy(conns []Conn) (ended []Conn, err error) {
 	if len(conns) == 0 {
 		return nil, nil

@@ -1,6 +1,6 @@
-// This file speaks sock_diag, linux/inet_diag.h: netlink.SocketDiagTCP asks for all
-// states and ports, and netlink.SocketDestroy knows no IPv6 and gives no cookie, upon
-// which the kernel ends the listener if the connection has gone meanwhile.
+// This file speaks sock_diag, linux/inet_diag.h, by itself. netlink.SocketDiagTCP asks for
+// all states and ports. netlink.SocketDestroy knows no IPv6 and sends no cookie; without the
+// cookie the kernel ends the listener if the connection is gone.
 
 package sockets
 
@@ -54,7 +54,7 @@ func (r *diagRequest) Serialize() []byte {
 	return append(b, r.id[:]...)
 }
 
-// kernel is a netlink socket, which stays in the namespace that it was opened in.
+// kernel is a netlink socket. It stays in the namespace in which it was opened.
 type kernel struct {
 	socket  *nl.NetlinkSocket
 	handles map[int]*nl.SocketHandle
@@ -108,9 +108,9 @@ func (k *kernel) destroy(c Conn) error {
 	return err
 }
 
-// portRange is a program of two comparisons, 8 bytes each: code, bytes to go on if it
-// holds, bytes if not, then the port. A socket is told if the program ends exactly at
-// its end, and not if it jumps 4 bytes beyond.
+// portRange is a program of two comparisons of 8 bytes each: the code, how many bytes to jump
+// if it is true, how many if not, and the port. The kernel returns a socket if the program
+// ends exactly at its end, and leaves it out if it jumps 4 bytes beyond.
 func portRange(low, high uint16) []byte {
 	var b []byte
 	for i, port := range []uint16{low, high} {
@@ -141,7 +141,7 @@ func (c *Conn) addr(offset int) netip.Addr {
 	return netip.AddrFrom16([16]byte(c.id[offset:])).Unmap()
 }
 
-// cookie is a number that no two sockets have had since boot.
+// cookie returns a number that no other socket has had since boot.
 func (c *Conn) cookie() uint64 {
 	low, high := binary.NativeEndian.Uint32(c.id[offsetCook:]), binary.NativeEndian.Uint32(c.id[offsetCook+4:])
 	return uint64(high)<<32 | uint64(low)

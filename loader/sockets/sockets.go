@@ -1,14 +1,13 @@
-// Package sockets knows established connections: who is connected to the protected
-// ports, and ending them.
+// Package sockets lists the established connections to the protected ports, and ends them.
 //
-// A change of the policy stops openings. What was opened before goes on in scope syn,
-// and in scope strict hangs with unsent data; only the kernel's own table of sockets
-// tells who that is, and only SOCK_DESTROY ends it.
+// A change of the policy stops openings. Connections that were open before go on in scope syn,
+// and in scope strict hang with unsent data. Only the kernel's table of sockets knows whose
+// they are, and only SOCK_DESTROY ends them.
 //
-// All functions work in the network namespace of the calling thread: that of the
-// process, unless the caller has locked its thread and moved it. A namespace is a
-// whole: a container's connections belong to the container's. Connections are those of
-// TCP: a UDP server has one socket for all its clients, and only [UDPServers] tells of it.
+// All functions work in the network namespace of the calling thread: that of the process,
+// unless the caller has locked its thread and moved it. Connections of a container belong to
+// the namespace of the container. Connections are those of TCP: a UDP server has one socket
+// for all its clients, which [UDPServers] finds.
 package sockets
 
 import (
@@ -28,7 +27,7 @@ type State uint8
 // The states in which a socket has, or is about to have, somebody on its far end.
 const (
 	StateEstablished State = 1
-	StateSynReceived State = 3 // the handshake's last ACK is missing: the peer may be spoofed
+	StateSynReceived State = 3 // the last ACK of the handshake is missing: the peer may be spoofed
 	StateFinWait1    State = 4
 	StateFinWait2    State = 5
 	StateCloseWait   State = 8
@@ -37,49 +36,48 @@ const (
 	StateClosing     State = 11
 )
 
-// Conn is one TCP connection as it was when it was read.
+// Conn is one TCP connection at the time when it was read.
 type Conn struct {
 	Local, Peer netip.AddrPort // never IPv4-mapped, never with a zone
 	State       State
 	Inode       uint32 // N of the "socket:[N]" in /proc/PID/fd; 0 if no process holds it (not accepted yet, or closed)
 
-	// What the kernel calls the socket, cookie included, is handed back to it byte by
-	// byte: an IPv4 client of an IPv6 listener has one address for us and another
-	// one, with another family, for the kernel.
+	// The kernel's id of the socket, with its cookie. It goes back to the kernel byte by
+	// byte: an IPv4 client of an IPv6 listener has for the kernel another address and
+	// another family than for us.
 	family uint8
 	id     [sizeofID]byte
 }
 
-// Established returns the established connections whose local port is one of ports,
-// each once, ordered by peer; no ports, no connections. Half-open ones are left out,
-// because a flood makes them in anybody's name, and so are those that one side has
-// closed, because a server that forgets to close keeps them for months. It needs no
-// privilege. Connections that open or close meanwhile may be there or not.
+// Established returns the established connections whose local port is one of ports, each once,
+// ordered by peer. Half-open ones are left out, because a flood makes them in anybody's name;
+// so are those that one side has closed, because a server that forgets to close keeps them for
+// months. Without ports there are none. It needs no privilege. A connection that opens or
+// closes during the call may be in the answer or not.
 //
 // Returns [ErrNoDiag] where the kernel has no such table.
 func Established(ports []uint16) ([]Conn, error) {
 	return read(ports, StateEstablished)
 }
 
-// EstablishedAnywhere is [Established] for all local ports. It is not what Established
-// does for no ports: a policy without a TCP port protects nothing, not everything.
+// EstablishedAnywhere is [Established] for all local ports. Established of no ports returns
+// nothing instead: a policy without a TCP port protects nothing, and not everything.
 func EstablishedAnywhere() ([]Conn, error) {
 	return dump(unix.IPPROTO_TCP, 0, 65535, StateEstablished)
 }
 
-// unfinished returns what [Cut] has to end: with the established connections those in
-// which data may still flow, and those that the next ACK establishes.
+// unfinished returns the connections that [Cut] has to end: established ones, those in which
+// data may still flow, and those that the next ACK establishes.
 func unfinished(ports []uint16) ([]Conn, error) {
 	conns, err := read(ports, StateEstablished, StateSynReceived, StateFinWait1,
 		StateFinWait2, StateCloseWait, StateLastAck, StateClosing)
-	// Closed by the server and acknowledged by the client: a mere timer is left.
+	// Closed by the server and acknowledged by the client: only a timer is left.
 	over := func(c Conn) bool { return c.State == StateFinWait2 && c.Inode == 0 }
 	return slices.DeleteFunc(conns, over), err
 }
 
-// Peers returns who is connected to which local port, each pair once, in the order of
-// conns. That is what [policy] asks about: two entries may cover one peer, and the
-// port says for which service.
+// Peers returns the pairs of peer and local port in conns, each once, in the order of conns.
+// The port belongs to it because the policy answers by service.
 func Peers(conns []Conn) []policy.Peer {
 	var peers []policy.Peer
 	seen := make(map[policy.Peer]bool)
@@ -93,8 +91,8 @@ func Peers(conns []Conn) []policy.Peer {
 	return peers
 }
 
-// read has the kernel leave out what is below or above all ports, which is most of a
-// busy host's table: connections that the host has opened have high ones.
+// read has the kernel leave out what is below or above all ports. That is most of the table
+// of a busy host: connections that the host opened have high local ports.
 func read(ports []uint16, states ...State) ([]Conn, error) {
 	if len(ports) == 0 {
 		return nil, nil
@@ -107,8 +105,8 @@ func read(ports []uint16, states ...State) ([]Conn, error) {
 	}), err
 }
 
-// dump reads both families. The kernel walks its table bucket by bucket and tells a
-// socket twice when another one was put before it meanwhile: such are dropped here.
+// dump reads both families. The kernel walks its table bucket by bucket, and returns a socket
+// twice when another one was put in front of it meanwhile: duplicates are removed here.
 func dump(protocol uint8, low, high uint16, states ...State) ([]Conn, error) {
 	kernel, err := openKernel()
 	if err != nil {

@@ -1,4 +1,5 @@
-// This file finds UDP servers: who guards a TCP port often forgets the same number of UDP.
+// This file finds UDP servers: whoever guards a TCP port often forgets the UDP port of the
+// same number.
 
 package sockets
 
@@ -8,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UDPServers returns which of the ports have a UDP socket that takes datagrams of
-// everybody: one that is not connected to a peer, nor bound to a loopback address. Each
-// port once, ascending. It needs no privilege.
+// UDPServers returns those of ports that have a UDP socket for everybody's datagrams: one that
+// is neither connected to a peer nor bound to a loopback address. The ports are sorted, each
+// once. It needs no privilege.
 //
 // Returns [ErrNoDiag] where the kernel has no such table.
 func UDPServers(ports []uint16) ([]uint16, error) {

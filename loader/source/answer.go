@@ -1,5 +1,5 @@
-// This file asks file systems that may not answer: a stale NFS keeps who asks for ever,
-// and no signal ends that.
+// This file asks file systems that may never answer: a call to a stale NFS hangs for ever, and
+// no signal ends it.
 
 package source
 
@@ -17,28 +17,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Patience is how long a file system may take to say anything at all.
+// Patience is how long a file system may take until its first or next byte.
 const Patience = 10 * time.Second
 
-// largest is more than any list: a million prefixes take 40 MiB.
+// largest is in bytes, and more than any list: a million prefixes take 40 MiB.
 const largest = 1 << 30
 
-// asked are the paths at which somebody still waits for an answer. Each costs a thread,
-// so it is asked again only when it has answered.
+// asked has the paths for which a call still hangs. Each hanging call keeps a thread, so a path
+// is not asked again before it has answered.
 var asked sync.Map // string: struct{}
 
-// Answer returns what ask returns, or an error where it takes longer than Patience, or
-// ctx ends. What asks then goes on waiting, and its answer is dropped.
+// Answer returns what ask returns, or an error where that takes longer than Patience or ctx
+// ends. The goroutine of ask then goes on waiting, and its answer is dropped. While it waits
+// for path, further calls for path fail at once.
 func Answer[A any](ctx context.Context, path string, ask func() (A, error)) (A, error) {
 	var moved atomic.Int64
 	return answer(ctx, path, &moved, ask)
 }
 
-// answer is Answer of a question that counts in moved what it has got so far: it may take
-// as long as that grows.
+// answer is Answer for an ask that counts its progress in moved: it may take as long as that
+// grows.
 func answer[A any](ctx context.Context, path string, moved *atomic.Int64, ask func() (A, error)) (a A, err error) {
 	if _, waits := asked.LoadOrStore(path, struct{}{}); waits {
-		return a, errors.New("does not answer, as before: somebody still waits for it")
+		return a, errors.New("still does not answer: an earlier call is waiting for it")
 	}
 	type outcome struct {
 		a   A
@@ -68,11 +69,11 @@ func answer[A any](ctx context.Context, path string, moved *atomic.Int64, ask fu
 	}
 }
 
-// slurp returns the content of a regular file.
+// slurp returns the content of a regular file, at most largest bytes.
 func slurp(ctx context.Context, path string) ([]byte, error) {
 	var moved atomic.Int64
 	return answer(ctx, path, &moved, func() ([]byte, error) {
-		// A pipe would make us wait for whoever writes to it.
+		// Without O_NONBLOCK a pipe would make us wait for whoever writes to it.
 		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return nil, err
@@ -96,7 +97,7 @@ func slurp(ctx context.Context, path string) ([]byte, error) {
 			case err != nil:
 				return nil, err
 			case len(text) > largest:
-				return nil, fmt.Errorf("more than %d MiB are no list", largest>>20)
+				return nil, fmt.Errorf("is larger than %d MiB, which no list is", largest>>20)
 			}
 		}
 	})

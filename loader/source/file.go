@@ -1,5 +1,5 @@
-// Package source reads the origins of declared entries. They are read, never
-// written: whoever manages the host's configuration owns them.
+// Package source reads list files, the origins of declared entries. It never writes them: they
+// belong to whoever manages the host's configuration.
 package source
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Reading is one reading of one origin. With an Err there are no claims: a file
-// counts whole or not at all.
+// Reading is what one origin said when it was read. With an Err there are no claims: a file
+// counts as a whole or not at all.
 type Reading struct {
 	Origin   policy.Origin
 	Claims   []policy.Claim
@@ -27,17 +27,17 @@ type Reading struct {
 	Err      error
 }
 
-// Suffix is what list files in a directory end with; others there are left alone,
-// because editors and package managers leave old copies beside them.
+// Suffix is the end of the names of list files in a directory. Other files are ignored:
+// editors and package managers leave old copies there.
 const Suffix = ".list"
 
-// Files reads each path: a list file, or a directory of them, sorted by name. A
-// path that cannot be read, or does not answer within Patience, is a Reading with an Err
-// of that path's origin. It returns when ctx ends, too.
+// Files reads each path: a list file, or a directory of list files, sorted by name. A path
+// that cannot be read, or does not answer within Patience, gives a Reading of its origin with
+// an Err. Files returns early when ctx ends. A file that is named twice is read once.
 func Files(ctx context.Context, paths []string) []Reading {
 	all := make([][]Reading, len(paths))
 	var waiting sync.WaitGroup
-	for i, path := range paths { // at once: of two that do not answer nobody waits twice
+	for i, path := range paths { // all at once: two that do not answer cost Patience once
 		waiting.Go(func() { all[i] = read(ctx, path) })
 	}
 	waiting.Wait()
@@ -53,7 +53,7 @@ func read(ctx context.Context, path string) []Reading {
 	return []Reading{file(ctx, path)}
 }
 
-// once leaves out what was named twice, as a file and by its directory.
+// once removes what was named twice, as a file and by its directory.
 func once(readings []Reading) []Reading {
 	seen := map[policy.Origin]bool{}
 	return slices.DeleteFunc(readings, func(r Reading) bool {
@@ -72,7 +72,7 @@ func directory(ctx context.Context, dir string) []Reading {
 	for _, f := range files {
 		switch {
 		case strings.HasPrefix(f.Name(), "."):
-		case policy.ParseNote(f.Name()) != nil: // a place is named in answers and logs
+		case policy.ParseNote(f.Name()) != nil: // answers and logs name the file
 			odd = append(odd, strconv.QuoteToASCII(f.Name()))
 		case strings.HasSuffix(f.Name(), Suffix):
 			lists = append(lists, filepath.Join(dir, f.Name()))
@@ -114,7 +114,7 @@ func file(ctx context.Context, path string) Reading {
 func unreadable(path string, err error) error {
 	hint := ""
 	if errors.Is(err, fs.ErrPermission) {
-		hint = "chown root " + path // the unit's daemon is root without the right to read what is another's
+		hint = "chown root " + path // the unit's daemon is root, but without the capability to read files of others
 	}
 	var inner *os.PathError
 	if errors.As(err, &inner) {
