@@ -1,5 +1,5 @@
-// This file says what a change would do, for the guard rails, for --dry-run
-// and for the choice between publish and patch.
+// This file compares two states, for the guard rails, for --dry-run and for the choice between
+// publish and patch.
 
 package policy
 
@@ -16,22 +16,22 @@ type Plan struct {
 	Removed         []Entry // as they were
 	Changed         []Entry // as they are afterwards
 	Was             []Entry // those of Changed as they were, in the same order
-	ServicesChanged bool    // ports, modes or scopes; says nothing about entries
+	ServicesChanged bool    // ports, modes or scopes
 
 	Services []ServiceChange // sorted by name; none where only a timed audit has changed
-	Opens    []Opening       // what of Services opens, sorted by ComparePort
+	Opens    []Opening       // what Services open, sorted by ComparePort
 
-	SuspendedChanged bool // likewise: who is suspended
+	SuspendedChanged bool // who is suspended
 }
 
-// Empty reports whether there is no difference that anybody could see. Claims
-// may differ all the same: two of one origin's words can come to one entry.
+// Empty reports whether there is no difference that anybody could see. Claims may differ all
+// the same: different claims can make the same entry.
 func (p Plan) Empty() bool {
 	return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 && !p.ServicesChanged && !p.SuspendedChanged
 }
 
-// Diff compares two states in one walk over both. Of a change that names its prefixes
-// State.Edit knows it sooner.
+// Diff compares two states in one walk over both. For a change that names its prefixes
+// State.Edit returns the plan without that walk.
 func Diff(old, new State) Plan {
 	plan := Plan{
 		ServicesChanged:  !slices.EqualFunc(old.Services, new.Services, Service.Equal),
@@ -61,13 +61,13 @@ func Diff(old, new State) Plan {
 	return plan
 }
 
-// Equal reports whether list and check would say the same of a and b. Where a
-// claim stands is not part of it: moving a line is no change.
+// Equal reports whether list and check show a and b as the same. The place of a claim does not
+// count: to move a line is no change.
 func (a Entry) Equal(b Entry) bool {
 	return KernelEqual(a, b) && a.Note == b.Note && slices.Equal(a.Origins(), b.Origins())
 }
 
-// KernelEqual compares what the kernel is told of an entry.
+// KernelEqual reports whether a and b are the same entry for the kernel.
 func KernelEqual(a, b Entry) bool {
 	return a.Prefix == b.Prefix && a.Owner == b.Owner && slices.Equal(a.Services, b.Services) &&
 		a.Until.Equal(b.Until) && a.Suspended == b.Suspended

@@ -1,6 +1,6 @@
-// This file is the grammar of what an export has beside entries: suspensions and limits,
-// a line each. A list that has such a line is refused, for what only reads entries would
-// lose them.
+// This file is the grammar of what an export has beside entries: suspensions and limits, one
+// in a line. A list with such a line is refused: a reader of entries alone would lose it, and
+// let in who is suspended.
 
 package policy
 
@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Directive is a line of an export that is no entry, as
+// Directive is a line of an export that is no entry, for example
 //
 //	suspend acme since=2026-11-28T14:00:00Z by=0 held=1 reason="OPS-1301, stolen key"
 //	held acme 203.0.113.0/24
@@ -32,7 +32,7 @@ var directives = map[string]struct{ words, keys []string }{
 	"limit":   {[]string{"OWNER", "RATE"}, []string{"burst"}},
 }
 
-// Get is the value of key, "" when it is not given.
+// Get returns the value of key, "" when it is not given.
 func (d Directive) Get(key string) string {
 	for _, f := range d.Fields {
 		if f.Key == key {
@@ -42,7 +42,7 @@ func (d Directive) Get(key string) string {
 	return ""
 }
 
-// String is the line that is read as d again.
+// String returns the line that is read as d again.
 func (d Directive) String() string {
 	words := slices.Clone(d.Words)
 	for _, f := range d.Fields {
@@ -55,7 +55,7 @@ func (d Directive) String() string {
 	return strings.Join(words, " ")
 }
 
-// keyword is the first word of text if that makes it a directive, else "".
+// keyword returns the first word of text if it is the keyword of a directive, else "".
 func keyword(text string) string {
 	word := strings.TrimLeft(text, blanks)
 	if word == "" || word[0] < 'g' { // a prefix, of which there may be a million
@@ -103,14 +103,13 @@ func parseDirective(text string) (d Directive, err error) {
 	return d, nil
 }
 
-// ParseExport is ParseList for an export, whose entries the CLI made. It calls take for
-// each directive, whose errors are those of the line.
+// ParseExport is ParseList for an export, whose entries have OriginCLI. It calls take for each
+// directive; an error of take is a mistake in that line.
 func ParseExport(name string, r io.Reader, take func(Directive) error) (claims []Claim, warnings []string, err error) {
 	return parseList(listParser{name: name, origin: OriginCLI, take: take}, r)
 }
 
-// direct takes line n over, which is a directive, or its mistake. A list is told once
-// that it is an export.
+// direct reads line n, which is a directive. In a list it is a mistake, reported once.
 func (p *listParser) direct(n int, text string) {
 	if p.take != nil {
 		d, err := parseDirective(text)

@@ -1,5 +1,5 @@
-// This file changes a state by the few prefixes that a change names. What it makes is
-// what Merge and Diff would make of everything, a million entries later.
+// This file edits a state at the few prefixes that a change names. The result is that of Merge
+// and Diff over all entries, without the walk over a million of them.
 
 package policy
 
@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// Edit is a change of what origins say, prefix by prefix: first Remove, then Put.
+// Edit is a change of claims: first Remove, then Put.
 type Edit struct {
-	Remove []ClaimKey // what is not there is no error
-	Put    []Claim    // in place of all that its origin said of its prefix
+	Remove []ClaimKey // a claim that is not there is no error
+	Put    []Claim    // each in place of its origin's claim of its prefix
 }
 
 // Said names what one origin says of one prefix.
@@ -26,8 +26,8 @@ type ClaimKey struct {
 // Empty reports whether there is nothing to do.
 func (e Edit) Empty() bool { return len(e.Remove)+len(e.Put) == 0 }
 
-// Edit merges the prefixes that edit names again, and says what that changes. Errors
-// are those of Merge; s stays as it is.
+// Edit returns the state after edit, and what that changes. Errors are those of Merge. s stays
+// as it is and shares most of its memory with the result.
 func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 	touched := edit.touched(s.Entries)
 	var claims []Claim
@@ -41,7 +41,7 @@ func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 	var plan Plan
 	after, put, remove := s, Entries.with, Entries.without
 	if len(touched) > few && len(touched) > s.Entries.Len()/8 {
-		// To copy all nodes once is cheaper than to copy the way to each of so many.
+		// For so many it is cheaper to copy all nodes once than the path to each.
 		after.Entries, put, remove = s.Entries.copied(), Entries.put, Entries.remove
 	}
 	for _, prefix := range slices.SortedFunc(maps.Keys(touched), ComparePrefix) {
@@ -52,7 +52,7 @@ func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 			}
 			continue
 		}
-		entry := merged[0] // not its address: one that stays would keep all of merged
+		entry := merged[0] // a copy: a pointer into merged would keep all of it in memory
 		merged = merged[1:]
 		after.Entries = put(after.Entries, &entry)
 		if !found {
@@ -64,10 +64,10 @@ func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 	return after, plan, nil
 }
 
-// few is how many prefixes are edited one by one, however short the list.
+// few is how many prefixes are edited one by one, even in a short list.
 const few = 4
 
-// touched is what will be said of each prefix that e names, which may be nothing.
+// touched returns the claims that each prefix named in e will have, perhaps none.
 func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
 	touched := make(map[netip.Prefix][]Claim, len(e.Put)+len(e.Remove))
 	withdraw := func(key ClaimKey) {
@@ -87,9 +87,9 @@ func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
 	return touched
 }
 
-// Expire merges again, as time goes by, the entries that several claims make. It
-// returns when to look again, zero for never. A claim that stands alone needs no look:
-// its entry stays when it ends, and the kernel says expired.
+// Expire returns the state at now, in which some claims may have ended, and when to call it
+// again; zero is never. Only entries of several claims are merged again: an entry of one claim
+// stays when that ends, and the kernel says expired.
 func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 	after = s
 	for old := range s.Entries.All() {
@@ -97,7 +97,7 @@ func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 			continue
 		}
 		next = Earliest(next, NextEnd(old.Claims, now))
-		// That owners agree was asked of ended claims, too.
+		// Owners agree: Merge asks that of ended claims, too.
 		if entry := mergeOne(old.Claims, now); !old.Equal(entry) {
 			plan.Changed, plan.Was = append(plan.Changed, entry), append(plan.Was, *old)
 			after.Entries = after.Entries.with(&entry)

@@ -1,5 +1,5 @@
-// This file is the table that the entries of a state lie in: a change of one among a
-// million must cost what one costs, and leave the state before it whole.
+// This file is the table of the entries of a state. To change one entry among a million must
+// cost as little as among ten, and the state before the change must stay whole.
 
 package policy
 
@@ -10,14 +10,14 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Entries are the entries of a state, one a prefix; the zero value has none. They do
-// not change: to edit them is to make others, which share all but a few nodes with
-// these, so what stood before is still there to go back to. Entries that are handed
-// out belong to the table and must not be written to.
+// Entries are the entries of a state, one for each prefix; the zero value has none. They do not
+// change: an edit makes new Entries, which share all but a few nodes with these, so the old
+// ones are there to go back to. Each *Entry that they return belongs to them and must not be
+// written to.
 type Entries struct{ table *bart.Table[*Entry] } // nil: none
 
-// NewEntries makes a table of entries, which it keeps. A prefix that is there twice
-// has its last entry.
+// NewEntries returns a table of entries, which belong to it from then on. Of a prefix that is
+// there twice the last entry counts.
 func NewEntries(entries []Entry) Entries {
 	table := new(bart.Table[*Entry])
 	for i := range entries {
@@ -26,13 +26,13 @@ func NewEntries(entries []Entry) Entries {
 	return Entries{table}
 }
 
-// Len is how many entries there are.
+// Len returns how many entries there are.
 func (e Entries) Len() int {
 	ipv4, ipv6 := e.Families()
 	return ipv4 + ipv6
 }
 
-// Families counts the entries of IPv4 and IPv6.
+// Families returns how many entries are IPv4 and how many IPv6.
 func (e Entries) Families() (ipv4, ipv6 int) {
 	if e.table == nil {
 		return 0, 0
@@ -72,7 +72,7 @@ func (e Entries) Covering(p netip.Prefix) iter.Seq[*Entry] {
 	return values(e.table.Supernets(p))
 }
 
-// with returns entries that have entry as well, in place of the one of its prefix.
+// with returns e with entry, in place of the one of its prefix.
 func (e Entries) with(entry *Entry) Entries {
 	if e.table == nil {
 		return Entries{new(bart.Table[*Entry]).InsertPersist(entry.Prefix, entry)}
@@ -80,7 +80,7 @@ func (e Entries) with(entry *Entry) Entries {
 	return Entries{e.table.InsertPersist(entry.Prefix, entry)}
 }
 
-// without returns entries that have none of p.
+// without returns e without the entry of p.
 func (e Entries) without(p netip.Prefix) Entries {
 	if e.table == nil {
 		return e
@@ -88,7 +88,7 @@ func (e Entries) without(p netip.Prefix) Entries {
 	return Entries{e.table.DeletePersist(p)}
 }
 
-// copied is a table of its own, which put and remove may write to.
+// copied returns a copy of e that shares no nodes: put and remove may write to it.
 func (e Entries) copied() Entries {
 	if e.table == nil {
 		return Entries{new(bart.Table[*Entry])}

@@ -1,3 +1,6 @@
+// This file is the two kinds of errors that an operator gets: mistakes in the input, and
+// changes that are refused.
+
 package policy
 
 import (
@@ -5,12 +8,12 @@ import (
 	"fmt"
 )
 
-// InputError is a mistake in what somebody typed or wrote: nothing was
-// changed, and the command exits with 2.
+// InputError is a mistake in what somebody typed or wrote. Nothing was changed, and the command
+// exits with 2.
 type InputError struct {
 	Where string // "allow.d/acme.list:3", or "" for the command line
 	What  string
-	Hint  string // a command to paste, or what to write instead of what was written, or ""
+	Hint  string // a command to paste, or what to write instead, or ""
 }
 
 func (e *InputError) Error() string {
@@ -20,11 +23,11 @@ func (e *InputError) Error() string {
 	return e.Where + ": " + e.What
 }
 
-// Refused is a change that was understood and not made: a guard rail, or a
-// prefix that is not there. The command exits with 1.
+// Refused is a change that was understood and not made, because of a guard rail or of a prefix
+// that is not there. The command exits with 1.
 type Refused struct {
 	What string
-	Hint string // a command to paste, a flag to put into the command that was refused, or ""
+	Hint string // a command to paste, or a flag for the command that was refused, or ""
 }
 
 func (e *Refused) Error() string { return e.What }
@@ -33,12 +36,11 @@ func inputErrorf(where, hint, format string, args ...any) *InputError {
 	return &InputError{Where: where, What: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-// maxMessages is how many mistakes of one input are told; a list of another
-// format is wrong in every line, and the first twenty say so.
+// maxMessages is how many mistakes of one input are reported. A list in another format is wrong
+// in every line; the first twenty show that.
 const maxMessages = 20
 
-// mistakes gathers what is wrong with one input, so that it is mended in one
-// go and not line by line.
+// mistakes gathers the mistakes of one input, so that somebody can mend them in one go.
 type mistakes struct {
 	errs []error
 	more int
@@ -52,8 +54,8 @@ func (m *mistakes) add(err error) {
 	m.errs = append(m.errs, err)
 }
 
-// err is nil, the only mistake itself, or all of them joined. where names the
-// input in the line that counts the rest.
+// err returns nil, the only mistake, or the mistakes joined. where names the input in the line
+// that counts those beyond maxMessages.
 func (m *mistakes) err(where string) error {
 	if m.more > 0 {
 		return errors.Join(append(m.errs, inputErrorf(where, "", "and %d more", m.more))...)

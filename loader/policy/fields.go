@@ -1,4 +1,4 @@
-// This file reads the fields of an entry one by one, for lines and for flags.
+// This file reads the single fields of an entry, for lines and for flags.
 
 package policy
 
@@ -21,8 +21,8 @@ const MaxNote = 512
 // maxName is the longest name of an owner or a service.
 const maxName = 63
 
-// ParseName checks the name of an owner or a service; kind ("owner",
-// "service") is for the message. Errors are *InputError without a Where.
+// ParseName checks the name of an owner or a service. kind, "owner" or "service", is for the
+// message. Errors are *InputError without a Where.
 func ParseName(kind, s string) error {
 	if validName(s) {
 		return nil
@@ -45,9 +45,8 @@ func validName(s string) bool {
 	return len(s) >= 1 && len(s) <= maxName
 }
 
-// ParseUntil reads RFC 3339, or a bare date, which lasts to its end in UTC.
-// The result is UTC and never zero, because zero is for ever. Errors are
-// *InputError without a Where.
+// ParseUntil reads an RFC 3339 time, or a date, which lasts to its end in UTC. The result is in
+// UTC and never zero, because zero means for ever. Errors are *InputError without a Where.
 func ParseUntil(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if date, e := time.Parse(time.DateOnly, s); e == nil {
@@ -62,9 +61,8 @@ func ParseUntil(s string) (time.Time, error) {
 	return t, nil
 }
 
-// ParseDuration reads how long an entry lives, as "90d", "1w2d", "36h" or "90s": a
-// week has seven days, a day 24 hours. The result is over 0. Errors are *InputError
-// without a Where.
+// ParseDuration reads a duration such as "90d", "1w2d", "36h" or "90s": a week has seven days, a
+// day 24 hours. The result is over 0. Errors are *InputError without a Where.
 func ParseDuration(s string) (time.Duration, error) {
 	total, last := time.Duration(0), time.Duration(math.MaxInt64)
 	for rest := s; rest != ""; {
@@ -86,8 +84,8 @@ func ParseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// FormatDuration writes a duration as ParseDuration reads it, in days and less; what is
-// beyond whole seconds is left out.
+// FormatDuration writes d as ParseDuration reads it, in days and smaller units. It leaves out
+// parts of a second.
 func FormatDuration(d time.Duration) string {
 	var text strings.Builder
 	for _, unit := range []byte("dhms") {
@@ -107,8 +105,9 @@ func badDuration(s string) error {
 	return inputErrorf("", "", "%.64q is not a duration over 0 as 90d, 1w2d, 36h or 90s", s)
 }
 
-// ParseServices checks the names of an entry's services and returns them sorted,
-// each once; nil is every service. Errors are *InputError without a Where.
+// ParseServices checks the names of an entry's services, and returns them sorted, each once.
+// Without names the result is nil, which means every service. Errors are *InputError without a
+// Where.
 func ParseServices(names []string) ([]string, error) {
 	for _, name := range names {
 		if err := ParseName("service", name); err != nil {
@@ -122,9 +121,8 @@ func ParseServices(names []string) ([]string, error) {
 	return names, nil
 }
 
-// ParseInterface refuses what the kernel would never call an interface; whether one
-// is there is a question for later, they come and go. Errors are *InputError
-// without a Where.
+// ParseInterface refuses what can never be the name of an interface. It does not ask whether
+// there is one of that name: interfaces come and go. Errors are *InputError without a Where.
 func ParseInterface(s string) error {
 	const room = 128 // ALTIFNAMSIZ, with the final 0; a name proper has 16
 	if s == "" || s == "." || s == ".." || len(s) >= room || strings.ContainsAny(s, "/: \t\n") {
@@ -133,7 +131,7 @@ func ParseInterface(s string) error {
 	return nil
 }
 
-// ParseGuarded is ParseInterface for one that is to be guarded.
+// ParseGuarded is ParseInterface for an interface to guard; it refuses lo.
 func ParseGuarded(s string) error {
 	if s == "lo" {
 		return inputErrorf("", "ip -br link", "lo is the loopback interface: the host's own clients come in by it, and would be dropped")
@@ -150,8 +148,8 @@ func ParseNote(s string) error {
 	return checkText(s, false)
 }
 
-// StoredNote is ParseNote of a note that a release before this one may have accepted: of
-// what is kept nothing is refused, or a host would have no list after a reboot.
+// StoredNote is ParseNote for a note that is stored already, perhaps by an earlier release that
+// accepted more: if it were refused, a host would have no list after a reboot.
 func StoredNote(s string) error {
 	if len(s) > MaxNote {
 		return ParseNote(s)
@@ -159,14 +157,14 @@ func StoredNote(s string) error {
 	return checkText(s, true)
 }
 
-// format are characters that turn or hide the words of a line, but for the two joiners
-// that some languages are written with.
+// format reports whether r can turn or hide the words of a line. The two joiners that some
+// languages need are allowed.
 func format(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) && r != '\u200c' && r != '\u200d'
 }
 
-// checkText refuses what would not survive a line, or would run on the
-// terminal of whoever lists it. What is stored may hold format characters.
+// checkText refuses what would not survive in a line, or would control the terminal of whoever
+// lists it. A stored text may hold format characters.
 func checkText(s string, stored bool) error {
 	plain := func(c byte) bool { return c >= ' ' && c <= '~' || c == '\t' }
 	i := 0

@@ -1,5 +1,5 @@
-// This file is the guard rails: changes that are well formed and are far more
-// often a mistake than meant.
+// This file is the guard rails: it refuses changes that are well formed and far more often a
+// mistake than meant.
 
 package policy
 
@@ -14,8 +14,8 @@ import (
 // Verb is the command that asks for a change.
 type Verb string
 
-// The verbs. VerbRun is a start, which reads flags and files over the last
-// good state as VerbReload does.
+// The verbs. VerbRun is a start: as VerbReload does, it reads flags and files over the last
+// good state.
 const (
 	VerbRun     Verb = "run"
 	VerbAdd     Verb = "add"
@@ -28,7 +28,7 @@ const (
 	VerbRollback Verb = "rollback"
 )
 
-// Force is what the caller said is meant.
+// Force is which guard rails the caller has switched off.
 type Force struct {
 	AllowEmpty, AllowAny, ForceShrink bool
 
@@ -36,7 +36,7 @@ type Force struct {
 	CutSessions bool // see GuardPeer and GuardLogins, which are not asked
 }
 
-// Wider prefixes need --allow-any; from minShrink entries on, losing more
+// A prefix wider than these lengths needs --allow-any. From minShrink entries on, to lose more
 // than half in one reading needs --force-shrink.
 const (
 	widest4   = 8
@@ -44,12 +44,11 @@ const (
 	minShrink = 10
 )
 
-// Guard refuses, as *Refused, what plan would do without the flag for it. The hint
-// is that flag: only the caller knows the command that it belongs to. An entry that
-// has ended at now lets nobody in, and is no reason to think that the list is not
-// empty.
+// Guard refuses, with a *Refused, what plan would do where the flag for it is not in force. The
+// hint is that flag, because only the caller knows the whole command. An entry that has ended
+// at now lets nobody in: a list of such entries counts as empty.
 func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) error {
-	// Services are read, too; at a start nothing opens that is not asked for, see KeptShut.
+	// These verbs read services, too. At a start KeptShut sees to it that nothing opens.
 	if !force.AllowOpen && (verb == VerbReload || verb == VerbRollback) {
 		if err := GuardOpen(plan); err != nil {
 			return err
@@ -65,7 +64,7 @@ func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) err
 			return err
 		}
 	}
-	// remove names each prefix that goes; a truncated file names none.
+	// remove names each prefix that goes. A truncated file names none of them.
 	reads := verb == VerbReload || verb == VerbRun || verb == VerbReplace || verb == VerbImport || verb == VerbRollback
 	if reads && !force.ForceShrink {
 		return guardShrink(old, plan)
@@ -76,15 +75,15 @@ func Guard(old, new State, plan Plan, verb Verb, force Force, now time.Time) err
 // Shrinks reports whether to lose gone of so many entries needs --force-shrink.
 func Shrinks(gone, was int) bool { return was >= minShrink && gone*2 > was }
 
-// guardShrink looks at the whole, and at each origin: beside ten thousand prefixes of
-// others, a file that was cut short would not be noticed. What moves from one origin to
-// another is not lost. Flags are typed, not read.
+// guardShrink looks at the whole list and at each origin: beside ten thousand prefixes of
+// others, a file that was cut short would not be noticed. A prefix that moves to another origin
+// is not lost. OriginFlag is left out, because its prefixes are typed.
 func guardShrink(old State, plan Plan) error {
 	was, gone := old.Entries.Len(), len(plan.Removed)
 	if Shrinks(gone, was) {
 		return refusedf("--force-shrink", "%d of %d prefixes would be removed", gone, was)
 	}
-	if gone*2 <= minShrink { // what no origin of that many could lose most of
+	if gone*2 <= minShrink { // too few for any origin with minShrink prefixes
 		return nil
 	}
 	had, lost := map[Origin]int{}, map[Origin]int{}
@@ -106,7 +105,7 @@ func guardShrink(old State, plan Plan) error {
 	return nil
 }
 
-// GuardOpen refuses, as *Refused, a plan by which unlisted sources reach more than before.
+// GuardOpen refuses, with a *Refused, a plan by which unlisted sources reach more than before.
 func GuardOpen(plan Plan) error {
 	if len(plan.Opens) == 0 {
 		return nil
@@ -114,9 +113,9 @@ func GuardOpen(plan Plan) error {
 	return refusedf("--allow-open", "this would open what is shut: %s", JoinOpenings(plan.Opens))
 }
 
-// guardEmpty looks at each service that enforces, and refuses one at which nobody could
-// connect, if that is this change's doing. A new service may wait for its first prefix
-// beside others that have some.
+// guardEmpty refuses a change after which nobody could connect to a service that enforces, if
+// somebody could before. A new service may wait for its first prefix beside services that have
+// some.
 func guardEmpty(old, new State, now time.Time) error {
 	for _, s := range new.Services {
 		if s.Mode != Enforce || new.grantsAny(s.Name, now) {
@@ -137,8 +136,7 @@ func guardEmpty(old, new State, now time.Time) error {
 	return nil
 }
 
-// grantsAny reports whether an entry that has not ended is for service, or, if that is "",
-// for any.
+// grantsAny reports whether an entry that has not ended is for service; "" is any service.
 func (s State) grantsAny(service string, now time.Time) bool {
 	for e := range s.Entries.All() {
 		if !hasEnded(e.Until, now) && (service == "" || len(e.Services) == 0 || slices.Contains(e.Services, service)) {
@@ -148,8 +146,8 @@ func (s State) grantsAny(service string, now time.Time) bool {
 	return false
 }
 
-// guardWidth names the first prefix that is new and too wide; one that was
-// let in before does not stop later changes.
+// guardWidth refuses new prefixes that are too wide, and names the first one. A wide prefix that
+// was listed before does not stop later changes.
 func guardWidth(plan Plan) error {
 	for _, e := range slices.Concat(plan.Added, plan.Changed) {
 		if widest := widestOf(e.Prefix); e.Prefix.Bits() < widest {
@@ -159,7 +157,8 @@ func guardWidth(plan Plan) error {
 	return nil
 }
 
-// GuardSubject refuses, as *Refused, to suspend or to cut so many: what is done says which.
+// GuardSubject refuses, with a *Refused, to suspend or cut a prefix that is too wide. done is
+// "suspended" or "cut", for the message.
 func GuardSubject(p netip.Prefix, done string) error {
 	if widest := widestOf(p); p.Bits() < widest {
 		return refusedf("--allow-any", "%s is wider than /%d: nearly everybody would be %s", p, widest, done)
@@ -167,7 +166,7 @@ func GuardSubject(p netip.Prefix, done string) error {
 	return nil
 }
 
-// widestOf is the length that p needs to be taken without a flag.
+// widestOf returns the shortest length of p's family that needs no flag.
 func widestOf(p netip.Prefix) int {
 	if p.Addr().Is4() {
 		return widest4
@@ -179,17 +178,16 @@ func refusedf(hint, format string, args ...any) *Refused {
 	return &Refused{What: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-// Peer is the far end of a TCP connection that an ancestor of the calling
-// process holds, and the port at the near end.
+// Peer is the remote address of a TCP connection of this host, and the local port.
 type Peer struct {
 	Addr netip.Addr
 	Port uint16
 }
 
-// GuardPeer refuses, as *Refused, a state in which the caller could not log in
-// again: a protected TCP port carries his own session, and new does not list
-// his end of it. Whether that is new is for the caller to compare. The hint lists
-// him: before a run that is refused there is no daemon to add to.
+// GuardPeer refuses, with a *Refused, a state in which the operator could not log in again:
+// his own session comes to a protected TCP port from an address that new does not list.
+// Whether that was so before, the caller must compare. The hint adds his address to the list;
+// for VerbRun it is a flag of run, because there is no daemon to add to.
 func GuardPeer(new State, peers []Peer, verb Verb, now time.Time) error {
 	list := "xdpallow add "
 	if verb == VerbRun {
@@ -205,9 +203,10 @@ func GuardPeer(new State, peers []Peer, verb Verb, now time.Time) error {
 	return nil
 }
 
-// GuardLogins refuses, as *Refused, a change from old to new that guards a port at which
-// somebody is logged in whom new does not list: perhaps the caller himself, in tmux. At a
-// port that was guarded before he came in by being listed, and is cut as anybody is.
+// GuardLogins refuses, with a *Refused, a change from old to new that newly guards a port at
+// which somebody is logged in whom new does not list: it may be the operator himself, inside
+// tmux. At a port that was guarded before, everybody was listed when he connected, and is cut
+// off like any customer.
 func GuardLogins(old, new State, logins []Peer, now time.Time) error {
 	for _, peer := range logins {
 		if _, _, guarded := old.judge(peer, now); guarded {
@@ -221,8 +220,8 @@ func GuardLogins(old, new State, logins []Peer, now time.Time) error {
 	return nil
 }
 
-// Admits reports whether s would let peer connect again, and by which entry: none where
-// nothing is dropped at his port.
+// Admits reports whether s would let peer connect again, and by which entry. The entry is nil
+// where nothing is dropped at the port.
 func (s State) Admits(peer Peer, now time.Time) (admitted bool, by *Entry) {
 	entry, reason, guarded := s.judge(peer, now)
 	if !guarded {
@@ -231,7 +230,7 @@ func (s State) Admits(peer Peer, now time.Time) (admitted bool, by *Entry) {
 	return reason == ReasonListed, entry
 }
 
-// judge looks peer up, unless nobody is asked at his port.
+// judge looks peer up. It returns false where s drops nothing at the port.
 func (s State) judge(peer Peer, now time.Time) (entry *Entry, reason string, guarded bool) {
 	service, protected := s.ServiceOf(Port{TCP, peer.Port})
 	if addr := peer.addr(); protected && service.Mode == Enforce && !addr.IsLoopback() { // local clients always pass
@@ -241,5 +240,5 @@ func (s State) judge(peer Peer, now time.Time) (entry *Entry, reason string, gua
 	return nil, "", false
 }
 
-// addr is the source of peer's packets: a socket of [::] shows its IPv4 peers mapped.
+// addr returns the source of peer's packets: a socket of [::] shows IPv4 peers as mapped.
 func (p Peer) addr() netip.Addr { return p.Addr.Unmap().WithZone("") }

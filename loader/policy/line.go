@@ -1,5 +1,5 @@
-// This file is the grammar of one line, both ways: what FormatLine writes,
-// parseLine reads back.
+// This file is the grammar of one line, in both directions: parseLine reads what FormatLine
+// writes.
 
 package policy
 
@@ -19,7 +19,7 @@ const blanks = " \t"
 // parseLine reads one line. A line without an entry is the zero Claim. Errors
 // are *InputError without a Where.
 func (p *listParser) parseLine(text string) (c Claim, warning string, err error) {
-	if err := checkText(text, true); err != nil { // what becomes a note is looked at more closely
+	if err := checkText(text, true); err != nil { // a note is checked again, and more strictly
 		return c, "", err
 	}
 	rest := strings.TrimLeft(text, blanks)
@@ -93,15 +93,14 @@ func looksLikeAddress(word string) bool {
 	return len(word) <= longest && strings.ContainsAny(word, ".:/") && strings.Trim(word, "0123456789abcdefABCDEF.:/-%*") == ""
 }
 
-// ParseLine reads one line of a list that stands somewhere else than in a list
-// file. Without an entry it is the zero Claim. Errors are *InputError without a
-// Where.
+// ParseLine reads one line of the list grammar from somewhere else than a list file. A line
+// without an entry is the zero Claim. Errors are *InputError without a Where.
 func ParseLine(text string) (c Claim, warning string, err error) {
 	p := listParser{names: map[string]string{}}
 	return p.parseLine(text)
 }
 
-// set takes one field over into c.
+// set sets one field of c.
 func (p *listParser) set(c *Claim, key, value string) (err error) {
 	switch {
 	case key == "owner" && c.Owner != "", key == "until" && !c.Until.IsZero():
@@ -125,7 +124,7 @@ func (p *listParser) set(c *Claim, key, value string) (err error) {
 	return err
 }
 
-// parseName is ParseName for names that come again and again.
+// parseName is ParseName with one string for each name, however often it comes.
 func (p *listParser) parseName(kind, s string) (string, error) {
 	if name, known := p.names[s]; known {
 		return name, nil
@@ -192,11 +191,11 @@ var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 func quote(s string) string { return `"` + escaper.Replace(s) + `"` }
 
-// FormatLine is the line that ParseList reads as e again; Origin and Where are
-// not part of a line.
+// FormatLine returns the line that ParseList reads as e again, without its end. Origin and Where
+// are not part of a line.
 func FormatLine(e Claim) string { return string(AppendLine(nil, e)) }
 
-// AppendLine appends FormatLine, without a line end, to b.
+// AppendLine appends FormatLine to b.
 func AppendLine(b []byte, e Claim) []byte {
 	b = e.Prefix.AppendTo(b)
 	if e.Owner != "" {
@@ -218,7 +217,7 @@ func AppendLine(b []byte, e Claim) []byte {
 	return b
 }
 
-// WriteLines streams a line for each claim to w.
+// WriteLines writes a line for each claim to w. Errors are those of w.
 func WriteLines(w io.Writer, claims iter.Seq[Claim]) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	var line []byte

@@ -1,4 +1,4 @@
-// This file checks services, and that entries and services fit together.
+// This file checks services, and that entries name services that exist.
 
 package policy
 
@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// NewServices returns services as State wants them, by name and with sorted
-// ports, after ValidateServices. A port that one service names twice is there
-// once.
+// NewServices returns services as State needs them: sorted by name, with sorted ports, each
+// once. Errors are those of ValidateServices. The argument is not changed.
 func NewServices(services []Service) ([]Service, error) {
 	services = slices.Clone(services)
 	for i := range services {
@@ -22,8 +21,8 @@ func NewServices(services []Service) ([]Service, error) {
 	return services, ValidateServices(services)
 }
 
-// ValidateServices checks names, modes, scopes, and that each name and each
-// port is there once. Errors are *InputError without a Where.
+// ValidateServices checks names, modes and scopes, and that no name and no port is there twice.
+// Errors are *InputError without a Where.
 func ValidateServices(services []Service) error {
 	if len(services) > MaxServices {
 		return inputErrorf("", "", "%d services are more than %d", len(services), MaxServices)
@@ -48,7 +47,7 @@ func ValidateServices(services []Service) error {
 	return nil
 }
 
-// validate checks what concerns s alone.
+// validate checks s alone, without other services.
 func (s Service) validate() error {
 	if err := ParseName("service", s.Name); err != nil {
 		return err
@@ -77,10 +76,10 @@ func (s State) ServiceOf(port Port) (Service, bool) {
 	return Service{}, false
 }
 
-// CheckServices refuses claims for services that do not exist: such an entry
-// would let nobody in, and a typing error is found too late. Errors are
-// *InputError with the claim's place, joined as by ParseList. The hint is for who
-// types a claim: "service=" and the services that there are.
+// CheckServices refuses claims for services that do not exist: such an entry lets nobody in, and
+// the typing error would be found too late. Errors are *InputError with the claim's place,
+// joined as by ParseList. For a claim that was typed the hint is "service=" and the services
+// that exist.
 func CheckServices(claims []Claim, services []Service) error {
 	known := make(map[string]bool)
 	var names []string

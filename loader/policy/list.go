@@ -1,5 +1,5 @@
-// This file reads list files: bounded, numbered, strict, and all or nothing,
-// because half a list is an outage for the other half.
+// This file reads list files. A list is bounded, its mistakes have line numbers, and one mistake
+// refuses it as a whole: half a list is an outage for the other half.
 
 package policy
 
@@ -28,13 +28,13 @@ func ParseList(name string, origin Origin, r io.Reader) (claims []Claim, warning
 	return parseList(listParser{name: name, origin: origin}, r)
 }
 
-// ParseStored is ParseList of what FormatLine wrote, in this release or one before.
+// ParseStored is ParseList for what FormatLine wrote, in this release or an earlier one.
 func ParseStored(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
 	return parseList(listParser{name: name, origin: origin, stored: true}, r)
 }
 
-// ParseFile is ParseList of a file that may be no list at all, because a symlink leads to
-// another: of what looks like no address nothing is quoted.
+// ParseFile is ParseList for a file that may be no list at all, because a symlink can lead to a
+// secret: messages quote nothing from it that does not look like an address.
 func ParseFile(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
 	return parseList(listParser{name: name, origin: origin, discreet: true}, r)
 }
@@ -72,9 +72,8 @@ func parseList(p listParser, r io.Reader) (claims []Claim, warnings []string, er
 	return p.claims, p.warnings, nil
 }
 
-// readLine returns the next line without its end; it is valid until the next
-// read. The last line comes with io.EOF and may be empty. A long line is
-// skipped to its end.
+// readLine returns the next line without its end, valid until the next read. The last line comes
+// with io.EOF and may be empty. A line that is too long is skipped to its end.
 func readLine(in *bufio.Reader) (line []byte, long bool, err error) {
 	line, err = in.ReadSlice('\n')
 	for errors.Is(err, bufio.ErrBufferFull) {
@@ -88,15 +87,15 @@ func readLine(in *bufio.Reader) (line []byte, long bool, err error) {
 	return line, len(line) > MaxLine, err
 }
 
-// listParser is one list being read.
+// listParser reads one list.
 type listParser struct {
 	name     string
 	origin   Origin
-	discreet bool // quote nothing that looks like no address
-	stored   bool // written by a release of ours
+	discreet bool // see ParseFile
+	stored   bool // see ParseStored
 
-	take     func(Directive) error // of an export; nil is a list, which has none
-	exported bool                  // it was told that it is an export all the same
+	take     func(Directive) error // of ParseExport; nil is a list, which has no directives
+	exported bool                  // the mistake that it is an export was reported
 
 	claims       []Claim
 	warnings     []string
@@ -111,7 +110,7 @@ type listParser struct {
 
 func (p *listParser) where(line int) string { return p.name + ":" + strconv.Itoa(line) }
 
-// add takes line n over, or its mistake.
+// add reads line n: an entry, a directive, or a mistake.
 func (p *listParser) add(n int, text string) {
 	if keyword(text) != "" {
 		p.direct(n, text)
@@ -141,7 +140,7 @@ func (p *listParser) add(n int, text string) {
 		return
 	}
 	p.seen[c.Prefix] = int32(len(p.claims))
-	if len(p.claims) == cap(p.claims) { // append's quarter more would copy a long list five times
+	if len(p.claims) == cap(p.claims) { // append grows by a quarter, and would copy a long list five times
 		p.claims = slices.Grow(p.claims, max(64, len(p.claims)))
 	}
 	p.claims, p.comments = append(p.claims, c), append(p.comments, p.commented)
@@ -162,7 +161,7 @@ func (p *listParser) warn(text string) {
 	p.warnings = append(p.warnings, text)
 }
 
-// SameWords reports whether two claims of one prefix say the same.
+// SameWords reports whether two claims of one prefix say the same, whatever their origins.
 func SameWords(a, b Claim) bool {
 	return a.Owner == b.Owner && slices.Equal(a.Services, b.Services) && a.Until.Equal(b.Until) && a.Note == b.Note
 }

@@ -1,4 +1,4 @@
-// This file makes one entry of everything that is said about a prefix.
+// This file merges the claims of one prefix into an entry.
 
 package policy
 
@@ -8,20 +8,18 @@ import (
 	"time"
 )
 
-// Merge makes entries of claims, one a prefix, sorted by ComparePrefix. The
-// order of claims does not matter; claims is not changed, and belongs to the
-// entries from then on.
+// Merge returns an entry for each prefix in claims, sorted by ComparePrefix. The order of claims
+// does not matter. claims is not changed, and belongs to the entries from then on.
 //
-// Of one prefix, only claims that have not ended at now count, or, when all
-// have ended, those that ended last: the entry then stays as it was, and the
-// kernel says expired. Services are the union, until is the latest, the note
-// is the first that is not empty in the order of origins (cli, config, files
-// by name, flag). Entry.Claims holds the ended ones too.
+// Of one prefix only claims count that have not ended at now. When all have ended, those count
+// that ended last: the entry stays as it was, and the kernel says expired. Services are the
+// union, until is the latest, the note is the first that is not empty in the order of origins
+// (cli, config, files by name, flag). Entry.Claims has the ended claims, too.
 //
-// Owners must agree, those of ended claims too, so that a merge that went well
-// cannot fail as time goes by. Two declared owners are an *InputError, whose
-// Where is the later one; a cli claim against another is a *Refused that names
-// the holder. All conflicts are told, as by ParseList.
+// Owners must agree, also those of ended claims: else a merge that succeeds now could fail as
+// time goes by. Two declared owners are an *InputError, whose Where is the later one; a cli
+// claim against another is a *Refused that names the holder. All conflicts are reported, joined
+// as by ParseList.
 func Merge(claims []Claim, now time.Time) ([]Entry, error) {
 	sorted := sortClaims(claims)
 	entries := make([]Entry, 0, len(sorted))
@@ -43,8 +41,8 @@ func Merge(claims []Claim, now time.Time) ([]Entry, error) {
 	return entries, nil
 }
 
-// NextEnd is when the next claim ends after now, and Merge may have another
-// result; zero if none does.
+// NextEnd returns when the next claim ends after now, and Merge may have another result; zero
+// where none does.
 func NextEnd(claims []Claim, now time.Time) time.Time {
 	var next time.Time
 	for _, c := range claims {
@@ -55,10 +53,10 @@ func NextEnd(claims []Claim, now time.Time) time.Time {
 	return next
 }
 
-// sortClaims returns claims sorted and without repetitions; in place when they are so
-// already, as the store has them. Else it sorts pointers: a claim is 144 bytes, and a
-// million of them are moved once this way. A long sorted front, to which files and
-// flags were appended, is merged with the rest and not sorted again.
+// sortClaims returns claims sorted and without repetitions. Where they are so already, as the
+// store has them, it returns the argument. Else it sorts pointers: a claim has 144 bytes, and
+// this way a million of them are moved once. A long sorted front, to which files and flags were
+// appended, is merged with the rest and not sorted again.
 func sortClaims(claims []Claim) []Claim {
 	order := make([]*Claim, len(claims))
 	for i := range claims {
@@ -88,8 +86,7 @@ func sortClaims(claims []Claim) []Claim {
 	return sorted
 }
 
-// compareClaim is a total order, so that the result of Merge depends on
-// nothing but the set of claims.
+// compareClaim is a total order: the result of Merge depends only on the set of claims.
 func compareClaim(a, b *Claim) int {
 	if c := ComparePrefix(a.Prefix, b.Prefix); c != 0 {
 		return c
@@ -129,10 +126,10 @@ func mergeOne(claims []Claim, now time.Time) Entry {
 	return e
 }
 
-// hasEnded is the kernel's rule: at until itself it is over.
+// hasEnded is the kernel's rule: at until itself an entry has ended.
 func hasEnded(until, now time.Time) bool { return !until.IsZero() && !until.After(now) }
 
-// union of two sorted lists; it changes neither.
+// union returns the union of two sorted lists, and changes neither.
 func union(a, b []string) []string {
 	if len(a) == 0 {
 		return b
@@ -142,7 +139,7 @@ func union(a, b []string) []string {
 	return slices.Compact(both)
 }
 
-// ownersAgree finds two owners among the claims of one prefix. No owner agrees
+// ownersAgree refuses two owners among the claims of one prefix. A claim without an owner agrees
 // with any.
 func ownersAgree(claims []Claim) error {
 	owned := func(c Claim) bool { return c.Owner != "" }
@@ -169,7 +166,7 @@ func ownersAgree(claims []Claim) error {
 	return refused
 }
 
-// place is what an operator looks up to find c: file:line, --allow, or cli.
+// place returns where an operator finds c: file:line, --allow, or cli.
 func (c Claim) place() string {
 	if c.Where == "" && c.Origin == OriginFlag {
 		return "--allow"

@@ -1,6 +1,5 @@
-// This file says what a change of services does, and above all what it opens: a prefix
-// that is mistyped shuts one customer out and he calls, a port that is left out lets
-// everybody in and nobody does.
+// This file compares services, and finds what a change of them opens. A mistyped prefix shuts
+// one customer out, and he calls; a port that was left out lets everybody in, and nobody calls.
 
 package policy
 
@@ -11,13 +10,13 @@ import (
 	"strings"
 )
 
-// ServiceChange is what becomes of one service.
+// ServiceChange is one service before and after a change.
 type ServiceChange struct {
 	Before *Service `json:"before"` // nil: it is new
 	After  *Service `json:"after"`  // nil: it is gone
 }
 
-// Name is that of the service.
+// Name returns the name of the service.
 func (c ServiceChange) Name() string {
 	if c.After != nil {
 		return c.After.Name
@@ -25,7 +24,7 @@ func (c ServiceChange) Name() string {
 	return c.Before.Name
 }
 
-// Sign is "+" for a new service, "-" for one that is gone, and "~" for a changed one.
+// Sign returns "+" for a new service, "-" for one that is gone, and "~" for a changed one.
 func (c ServiceChange) Sign() string {
 	switch {
 	case c.Before == nil:
@@ -36,8 +35,8 @@ func (c ServiceChange) Sign() string {
 	return "~"
 }
 
-// String is what has changed, as "service admin: ports +tcp/22, drop strict → syn", or
-// the whole of a service that is new or gone.
+// String returns what has changed, as "service admin: ports +tcp/22, drop strict → syn", or the
+// whole service where it is new or gone.
 func (c ServiceChange) String() string {
 	if c.Before == nil || c.After == nil {
 		return "service " + cmp.Or(c.Before, c.After).String()
@@ -55,17 +54,18 @@ func (c ServiceChange) String() string {
 	return fmt.Sprintf("service %s: %s", c.Name(), strings.Join(parts, ", "))
 }
 
-// String is "admin: tcp/22, enforce, drop strict".
+// String returns "admin: tcp/22, enforce, drop strict".
 func (s Service) String() string {
 	return fmt.Sprintf("%s: %s, %s, drop %s", s.Name, JoinPorts(s.Ports), s.Mode, s.Scope)
 }
 
-// without are the ports of a that are not in b.
+// without returns the ports of a that b does not have.
 func without(a, b Service) []Port {
 	return slices.DeleteFunc(slices.Clone(a.Ports), b.Protects)
 }
 
-// DiffServices compares services by name. Both lists, and the answer, are sorted by it.
+// DiffServices compares services by name. Both lists and the answer are sorted by name. The
+// answer points into both lists.
 func DiffServices(old, new []Service) []ServiceChange {
 	var changes []ServiceChange
 	for i := range new {
@@ -85,7 +85,7 @@ func DiffServices(old, new []Service) []ServiceChange {
 	return changes
 }
 
-// named is the service of that name; nil is none.
+// named returns the service of that name, or nil.
 func named(services []Service, name string) *Service {
 	for i := range services {
 		if services[i].Name == name {
@@ -95,7 +95,7 @@ func named(services []Service, name string) *Service {
 	return nil
 }
 
-// Opening is an enforced port at which a change drops less than was dropped before.
+// Opening is an enforced port at which less is dropped after a change than before.
 type Opening struct {
 	Port Port   `json:"port"`
 	Why  string `json:"why"`  // WhyUnprotected, WhyAudit, WhyScope
@@ -111,9 +111,8 @@ const (
 
 func (o Opening) String() string { return o.Text }
 
-// Openings are the ports that old enforces and that new leaves open, or opens wider,
-// sorted by ComparePort. A port that moves to another service is no opening: unlisted
-// sources are dropped there, too.
+// Openings returns the ports that old enforces and at which new drops less, sorted by
+// ComparePort. A port that moves to another service that enforces is no opening.
 func Openings(old, new []Service) []Opening {
 	var openings []Opening
 	for _, was := range old {
@@ -139,7 +138,7 @@ func Openings(old, new []Service) []Opening {
 	return openings
 }
 
-// JoinOpenings is one line for all of them, of which there are some.
+// JoinOpenings returns one line for all openings, of which there must be one at least.
 func JoinOpenings(openings []Opening) string {
 	const most = 10
 	texts := OpeningTexts(openings)
@@ -149,8 +148,8 @@ func JoinOpenings(openings []Opening) string {
 	return strings.Join(texts, "; ")
 }
 
-// OpeningTexts are the texts of openings, which are sorted by ComparePort, for people:
-// neighbours with the same words share one.
+// OpeningTexts returns the texts of openings, which must be sorted by ComparePort, for people:
+// neighbouring ports with the same words share one.
 func OpeningTexts(openings []Opening) (texts []string) {
 	words := func(o Opening) string { return strings.TrimPrefix(o.Text, o.Port.String()) }
 	for len(openings) > 0 {
@@ -166,7 +165,7 @@ func OpeningTexts(openings []Opening) (texts []string) {
 	return texts
 }
 
-// protecting is the service that port belongs to; nil is none.
+// protecting returns the service that has port, or nil.
 func protecting(services []Service, port Port) *Service {
 	for i := range services {
 		if services[i].Protects(port) {
@@ -179,10 +178,10 @@ func protecting(services []Service, port Port) *Service {
 // width orders scopes by how much they drop.
 func width(s Scope) int { return slices.Index(Scopes, s) }
 
-// KeptShut is new without what it would open: nobody is there to say that it is meant.
-// A port that would leave the gate stays with the service that it had; a service with a
-// port that was enforced enforces, and drops no less than was dropped at that port. What
-// new shuts beyond old, it shuts here as well.
+// KeptShut returns new without what it would open, for a start, where nobody can say that the
+// opening is meant. A port that would leave the gate stays with its service. A service with a
+// port that was enforced enforces, and drops at least what was dropped at that port. What new
+// shuts beyond old is shut.
 func KeptShut(old, new []Service) []Service {
 	if len(Openings(old, new)) == 0 {
 		return new
@@ -230,8 +229,9 @@ func LeftOut(asked, kept []Service) (ports []Port) {
 	return ports
 }
 
-// shutAsIn has s enforce and drop what old enforced and dropped at its ports. In audit a
-// port that nobody guarded before is open and so it stays: it leaves s, which enforces now.
+// shutAsIn makes s enforce, and drop, what old enforced and dropped at its ports. A port of a
+// service in audit that nothing guarded before is open, and stays so: it leaves s, which
+// enforces now.
 func (s *Service) shutAsIn(old []Service) {
 	guarded := func(p Port) *Service {
 		if was := protecting(old, p); was != nil && was.Mode == Enforce {

@@ -1,5 +1,5 @@
-// This file says whose a prefix is: an owner's network is what is listed for him and what
-// lies in it without an owner; and who is suspended keeps what he had.
+// This file finds the owner of a prefix. An owner's network is what is listed for him, and what
+// lies inside that without an owner. A suspended owner keeps what he had when he was suspended.
 
 package policy
 
@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// OwnerOf is the owner of entry, or when it has none that of the longest entry around it
-// that has one; "" is nobody. Whether those have ended does not matter: the kernel ends an
-// entry by itself, and no other entry changes hands by that.
+// OwnerOf returns the owner of entry, or where it has none that of the longest entry around it
+// that has one; "" is nobody. Entries that have ended count: the kernel ends an entry by itself,
+// and no other entry may change its owner by that.
 func (e Entries) OwnerOf(entry *Entry) string {
 	if named := e.named(entry); named != nil {
 		return named.Owner
@@ -20,7 +20,7 @@ func (e Entries) OwnerOf(entry *Entry) string {
 	return ""
 }
 
-// named is entry when it has an owner, else the longest one around it that has; or nil.
+// named returns entry if it has an owner, else the longest entry around it that has one, or nil.
 func (e Entries) named(entry *Entry) *Entry {
 	if entry.Owner != "" {
 		return entry
@@ -33,8 +33,8 @@ func (e Entries) named(entry *Entry) *Entry {
 	return nil
 }
 
-// OwnerOf is the owner for whom e counts, in limits, counters and suspensions: the
-// suspended one in whose network it lies, else as in Entries.OwnerOf.
+// OwnerOf returns the owner for whom e counts, in limits, counters and suspensions: the suspended
+// owner in whose network it lies, else that of Entries.OwnerOf.
 func (s State) OwnerOf(e *Entry) string {
 	if owner, held := s.Suspended.holder(s.Entries, e.Prefix, ""); held {
 		return owner
@@ -42,25 +42,25 @@ func (s State) OwnerOf(e *Entry) string {
 	return s.Entries.OwnerOf(e)
 }
 
-// Hold is the suspension of an owner as it lies over the list. It covers what counts for
-// him, and his network: an owner is a label that any edit may change, and whoever is
-// stopped has stolen his keys and not his label. So what was his while he was suspended
-// stays stopped, whoever lists it and whatever is listed in it, until he is resumed.
+// Hold is the suspension of an owner. It covers everything that counts for him, and his network.
+// An owner is only a label, which any edit can change, but a thief has stolen keys and not a
+// label: what belonged to the owner at any time while he was suspended stays stopped until he is
+// resumed, whoever lists it and whatever is listed inside it.
 type Hold struct {
 	Owner  string
-	Nested bool           // what others had in his network is stopped, too
-	Held   []netip.Prefix // his since he was suspended; sorted by ComparePrefix
-	Stays  []Stay         // likewise: of others in his network from before
+	Nested bool           // entries of others in his network are stopped, too
+	Held   []netip.Prefix // his at some time since he was suspended; sorted by ComparePrefix
+	Stays  []Stay         // entries of others that were in his network before; sorted likewise
 }
 
-// Stay is an entry that goes on as long as it is this owner's.
+// Stay is an entry that a hold does not stop as long as it is this owner's.
 type Stay struct {
 	Prefix netip.Prefix
 	Owner  string
 }
 
-// Hold is the suspension of owner at this moment. An entry that has ended at now is not
-// held: its addresses may be somebody else's by now.
+// Hold returns a suspension of owner that begins now. It does not hold an entry that has ended
+// at now: the addresses may be somebody else's by now.
 func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 	h := Hold{Owner: owner, Nested: nested}
 	for e := range s.Entries.All() {
@@ -86,8 +86,9 @@ func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 	return h
 }
 
-// holds reports whether a suspension of owner has to hold e: it lets in, and it is his. One
-// that has no owner and lies in his network is held with that, unless that has ended.
+// holds reports whether a suspension of owner must hold e: it lets in, and it is his. An entry
+// without an owner inside his network needs no hold of its own, unless the entry around it has
+// ended.
 func (s State) holds(owner string, e *Entry, now time.Time) bool {
 	if hasEnded(e.Until, now) || e.Owner != "" && e.Owner != owner {
 		return false
@@ -98,8 +99,8 @@ func (s State) holds(owner string, e *Entry, now time.Time) bool {
 
 func compareStay(a, b Stay) int { return ComparePrefix(a.Prefix, b.Prefix) }
 
-// Tightened is h suspended once more: it holds what s says of the owner as well. With
-// nested nothing stays any longer. A suspension is never loosened but by its end.
+// Tightened returns h after the owner was suspended again: it also holds what is his in s. With
+// nested nothing stays any longer. Only its end loosens a suspension.
 func (h Hold) Tightened(s State, nested bool, now time.Time) Hold {
 	again := s.Hold(h.Owner, nested || h.Nested, now)
 	again.Held = slices.Compact(slices.SortedFunc(both(h.Held, again.Held), ComparePrefix))
@@ -112,9 +113,9 @@ func (h Hold) Tightened(s State, nested bool, now time.Time) Hold {
 
 func both(a, b []netip.Prefix) iter.Seq[netip.Prefix] { return slices.Values(slices.Concat(a, b)) }
 
-// Follow is h after the change from old to next, which plan is. What is the owner's now
-// is held from now on; what others had in it before goes on, unless h stopped it. It
-// reports false when h is as it was.
+// Follow returns h after the change from old to next, which plan describes. It holds what is the
+// owner's now. Entries of others that were inside it before go on, unless h stopped them. It
+// returns false where h did not change.
 func (h Hold) Follow(old, next State, plan Plan, now time.Time) (Hold, bool) {
 	var fresh []netip.Prefix
 	for _, list := range [][]Entry{plan.Added, plan.Changed} {

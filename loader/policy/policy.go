@@ -1,6 +1,6 @@
-// Package policy is the desired state: who may open connections to which
-// service, who says so, and what a change would do. It is pure: it parses,
-// merges, compares and refuses, and touches neither the kernel nor a file.
+// Package policy is the desired state: who may open connections to which service, which origin
+// says so, and what a change would do. It is pure: it parses, merges, compares and refuses, and
+// touches neither the kernel nor a file.
 package policy
 
 import (
@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// Origin is where an entry comes from: OriginFlag, OriginConfig, OriginCLI or
-// FileOrigin.
+// Origin is where a claim comes from: OriginFlag, OriginConfig, OriginCLI or a FileOrigin.
 type Origin string
 
 // The origins that are not files.
@@ -24,7 +23,7 @@ const (
 // FileOrigin names the origin of a list file.
 func FileOrigin(path string) Origin { return Origin("file:" + path) }
 
-// Claim is what one origin says about one prefix.
+// Claim is what one origin says about one prefix. An origin has at most one claim of a prefix.
 type Claim struct {
 	Prefix   netip.Prefix // canonical: host bits are zero, never IPv4-mapped
 	Owner    string       // "" is none
@@ -35,14 +34,14 @@ type Claim struct {
 	Where    string // "allow.d/acme.list:3" for a line of a file or of the config, else ""
 }
 
-// Entry is what all claims of one prefix come to, see Merge.
+// Entry is what all claims of one prefix make together, see Merge.
 type Entry struct {
 	Prefix    netip.Prefix
 	Owner     string
 	Services  []string  // sorted; nil is every service
 	Until     time.Time // UTC; zero is for ever
 	Note      string
-	Suspended bool    // in what State.Enforced says; the list itself has State.Suspended
+	Suspended bool    // set only by State.Enforced; the list itself has State.Suspended
 	Claims    []Claim // sorted by origin; never empty
 }
 
@@ -59,7 +58,7 @@ func (e Entry) DeclaredAt() string {
 	return ""
 }
 
-// Origins returns the origins of e's claims, sorted.
+// Origins returns the origins of e's claims, sorted, each once.
 func (e Entry) Origins() []Origin {
 	origins := make([]Origin, 0, len(e.Claims))
 	for _, c := range e.Claims {
@@ -73,7 +72,8 @@ func ComparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
-// State is everything the gate enforces at one generation.
+// State is everything that the gate enforces at one generation. It does not change; an edit
+// makes another one.
 type State struct {
 	Services  []Service // sorted by name
 	Entries   Entries

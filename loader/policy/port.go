@@ -1,6 +1,5 @@
-// This file is ports: how they are read and written, one by one and in ranges. The kernel has
-// a table of all 65,536 of each protocol, so a range costs it nothing, and a service holds
-// each port of a range for itself.
+// This file reads and writes ports, one by one and in ranges. The kernel has a table of all
+// 65,536 ports of each protocol, so a service simply holds every port of a range.
 
 package policy
 
@@ -32,13 +31,13 @@ func (p Port) String() string { return string(p.Protocol) + "/" + strconv.Itoa(i
 // MarshalText makes a port read "tcp/443" in JSON.
 func (p Port) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText is ParsePort.
+// UnmarshalText reads what ParsePort reads.
 func (p *Port) UnmarshalText(text []byte) (err error) {
 	*p, err = ParsePort(string(text))
 	return err
 }
 
-// ParsePort reads "443", "tcp/443" or "udp/443"; a bare number is TCP.
+// ParsePort reads "443", "tcp/443" or "udp/443". A bare number is TCP. Its errors name s.
 func ParsePort(s string) (Port, error) {
 	protocol, number, found := strings.Cut(s, "/")
 	if !found {
@@ -55,8 +54,8 @@ func badPort(s string) error {
 	return fmt.Errorf("port %q is not N, tcp/N or udp/N with N from 1 to 65535", s)
 }
 
-// ParsePorts reads what ParsePort reads, or a range, "30000-32767" or "udp/30000-32767". The
-// ports are sorted, each once.
+// ParsePorts reads what ParsePort reads, or a range, "30000-32767" or "udp/30000-32767". It
+// returns the ports sorted, each once. Its errors name s.
 func ParsePorts(s string) ([]Port, error) {
 	left, right, found := strings.Cut(s, "-")
 	first, err := ParsePort(left)
@@ -95,7 +94,7 @@ type PortRange struct {
 	Last  uint16
 }
 
-// String is "tcp/443", or "tcp/30000-32767".
+// String returns "tcp/443" or "tcp/30000-32767".
 func (r PortRange) String() string {
 	if r.First.Number == r.Last {
 		return r.First.String()
@@ -103,8 +102,8 @@ func (r PortRange) String() string {
 	return fmt.Sprintf("%s-%d", r.First, r.Last)
 }
 
-// PortRanges joins neighbours among ports, which are sorted, for people: three or more of
-// them make a range, and two stay two.
+// PortRanges joins neighbouring ports for people: three or more make a range, and two stay two.
+// ports must be sorted.
 func PortRanges(ports []Port) (ranges []PortRange) {
 	for len(ports) > 0 {
 		n := 1
@@ -120,10 +119,10 @@ func PortRanges(ports []Port) (ranges []PortRange) {
 	return ranges
 }
 
-// JoinPorts is "tcp/443,tcp/30000-32767,udp/443", of sorted ports.
+// JoinPorts returns "tcp/443,tcp/30000-32767,udp/443". ports must be sorted.
 func JoinPorts(ports []Port) string { return strings.Join(portTexts(ports, ""), ",") }
 
-// portTexts are the ranges of ports, each behind sign.
+// portTexts returns the ranges of ports, each after sign.
 func portTexts(ports []Port, sign string) []string {
 	var texts []string
 	for _, r := range PortRanges(ports) {
@@ -132,7 +131,7 @@ func portTexts(ports []Port, sign string) []string {
 	return texts
 }
 
-// Protects reports whether port is one of the service's.
+// Protects reports whether s has port. Ports must be sorted.
 func (s Service) Protects(port Port) bool {
 	_, found := slices.BinarySearchFunc(s.Ports, port, ComparePort)
 	return found

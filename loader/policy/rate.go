@@ -1,4 +1,4 @@
-// This file is how people write how often something may happen.
+// This file reads and writes rates: how often something may happen.
 
 package policy
 
@@ -15,8 +15,8 @@ var rateUnits = []struct {
 	each time.Duration
 }{{"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}, {"d", 24 * time.Hour}}
 
-// ParseRate reads "200/s", "10/m", "5/h" or "1/d" as so many a second. Errors are
-// *InputError without a Where.
+// ParseRate reads "200/s", "10/m", "5/h" or "1/d", and returns the rate in events a second. Errors
+// are *InputError without a Where.
 func ParseRate(s string) (perSecond float64, err error) {
 	number, unit, found := strings.Cut(s, "/")
 	n, err := strconv.ParseFloat(number, 64)
@@ -28,8 +28,8 @@ func ParseRate(s string) (perSecond float64, err error) {
 	return 0, inputErrorf("", "xdpallow limit acme 200/s", "%q is not a rate over 0 as 200/s, 10/m, 5/h or 1/d", s)
 }
 
-// FormatRate is the inverse of ParseRate, in the shortest unit that makes it a whole
-// number, or else one over 1.
+// FormatRate writes a rate, in events a second, as ParseRate reads it: in the shortest unit that
+// makes it a whole number, else in the shortest that makes it at least 1.
 func FormatRate(perSecond float64) string {
 	for _, u := range rateUnits {
 		n := perSecond * u.each.Seconds()

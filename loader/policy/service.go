@@ -11,10 +11,10 @@ import (
 // for packets without a port, fragments for one.
 const MaxServices = 31
 
-// DefaultService is the one service that flags alone make.
+// DefaultService is the name of the service that flags alone make.
 const DefaultService = "api"
 
-// Mode says what happens to an unlisted source's packet.
+// Mode is what happens to a packet of an unlisted source.
 type Mode string
 
 // The modes.
@@ -23,7 +23,7 @@ const (
 	Audit   Mode = "audit"   // count it and let it pass
 )
 
-// Scope says which packets of unlisted sources are dropped.
+// Scope is which packets of unlisted sources are dropped.
 type Scope string
 
 // The drop scopes.
@@ -33,7 +33,8 @@ const (
 	ScopeStrict Scope = "strict" // everything to the port, and whatever could hide such traffic
 )
 
-// Modes and Scopes are all there are, the default first.
+// Modes and Scopes have all modes and scopes, the default first. Scopes drop more from left to
+// right.
 var (
 	Modes  = []Mode{Enforce, Audit}
 	Scopes = []Scope{ScopeSYN, ScopeStray, ScopeStrict}
@@ -47,7 +48,7 @@ type Service struct {
 	Scope Scope  `json:"drop"`
 }
 
-// NoService says that there is no service of this name, and which there are.
+// NoService returns a sentence that there is no service of this name, and which there are.
 func NoService(name string, services []Service) string {
 	var names []string
 	for _, s := range services {

@@ -1,5 +1,5 @@
-// This file stops prefixes and owners over all that origins say: an entry stays what
-// it is, and lets nobody in while it is suspended.
+// This file stops prefixes and owners, whatever the origins say. A suspended entry stays on the
+// list and lets nobody in.
 
 package policy
 
@@ -14,25 +14,25 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Suspended is who is stopped, whoever lists it: prefixes, each with all that lies in
-// it, and owners with their networks. The zero value stops nobody. It does not change.
+// Suspended is what is stopped, whoever lists it: prefixes, each with everything inside it, and
+// owners with their networks. The zero value stops nothing. A Suspended does not change.
 type Suspended struct {
 	marks  *bart.Table[*mark] // nil: none
 	owners map[string]bool
 }
 
-// mark is what suspensions say of one prefix.
+// mark is what suspensions say about one prefix.
 type mark struct {
-	byName bool     // it is suspended itself
-	held   []string // suspended owners whose prefix it is or was
+	byName bool     // the prefix itself is suspended
+	held   []string // suspended owners whose prefix it is, or was while they were suspended
 	stays  []exempt
 }
 
-// exempt lets the entry of owner go on though it lies in the network of another who is
+// exempt lets the entry of owner go on although it lies in the network of another one, who is
 // suspended.
 type exempt struct{ suspended, owner string }
 
-// NewSuspended stops prefixes and owners.
+// NewSuspended returns a Suspended that stops prefixes and owners.
 func NewSuspended(prefixes []netip.Prefix, owners []Hold) Suspended {
 	s := Suspended{owners: make(map[string]bool, len(owners))}
 	at := func(p netip.Prefix) *mark {
@@ -64,11 +64,11 @@ func NewSuspended(prefixes []netip.Prefix, owners []Hold) Suspended {
 	return s
 }
 
-// Owner reports whether the owner of that name is stopped by it.
+// Owner reports whether the owner of that name is suspended.
 func (s Suspended) Owner(name string) bool { return s.owners[name] }
 
-// Stops yields the prefixes that are suspended, or that are or were those of a suspended
-// owner; sorted by ComparePrefix.
+// Stops yields the prefixes that are suspended themselves or held for a suspended owner, sorted
+// by ComparePrefix.
 func (s Suspended) Stops() iter.Seq[netip.Prefix] {
 	if s.marks == nil {
 		return func(func(netip.Prefix) bool) {}
@@ -76,7 +76,7 @@ func (s Suspended) Stops() iter.Seq[netip.Prefix] {
 	return stops(s.marks.AllSorted())
 }
 
-// StopsUnder yields those of Stops within p, p itself among them.
+// StopsUnder yields those of Stops inside p, with p itself.
 func (s Suspended) StopsUnder(p netip.Prefix) iter.Seq[netip.Prefix] {
 	if s.marks == nil {
 		return func(func(netip.Prefix) bool) {}
@@ -84,7 +84,7 @@ func (s Suspended) StopsUnder(p netip.Prefix) iter.Seq[netip.Prefix] {
 	return stops(s.marks.Subnets(p))
 }
 
-// stopsOver yields those of Stops that cover p, the longest first.
+// stopsOver yields those of Stops that cover p, with p itself, the longest first.
 func (s Suspended) stopsOver(p netip.Prefix) iter.Seq[netip.Prefix] {
 	if s.marks == nil {
 		return func(func(netip.Prefix) bool) {}
@@ -92,7 +92,7 @@ func (s Suspended) stopsOver(p netip.Prefix) iter.Seq[netip.Prefix] {
 	return stops(s.marks.Supernets(p))
 }
 
-// HeldBy yields the prefixes that are or were those of a suspended owner.
+// HeldBy yields the prefixes that are held for a suspended owner, sorted by ComparePrefix.
 func (s Suspended) HeldBy(owner string) iter.Seq[netip.Prefix] {
 	return func(yield func(netip.Prefix) bool) {
 		if s.marks == nil {
@@ -125,7 +125,7 @@ func (s Suspended) Stopped(p netip.Prefix) bool {
 	return found && (m.byName || len(m.held) > 0)
 }
 
-// byName is the longest prefix around p that is suspended itself.
+// byName returns the longest prefix around p that is suspended itself.
 func (s Suspended) byName(p netip.Prefix) (netip.Prefix, bool) {
 	if s.marks != nil {
 		for around, m := range s.marks.Supernets(p) {
@@ -137,9 +137,9 @@ func (s Suspended) byName(p netip.Prefix) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// holder is the suspended owner in whose network p lies, of entries. The nearest that is
-// said of p decides for each of them: that the prefix was his, or that it was another's
-// before. With only, no other owner is asked.
+// holder returns the suspended owner in whose network p lies, by the owners in entries. For each
+// owner the nearest mark around p decides: that the prefix was his, or that it was somebody
+// else's before. With only, it considers no other owner.
 func (s Suspended) holder(entries Entries, p netip.Prefix, only string) (owner string, found bool) {
 	if s.marks == nil {
 		return "", false
@@ -160,7 +160,7 @@ func (s Suspended) holder(entries Entries, p netip.Prefix, only string) (owner s
 	return "", false
 }
 
-// Equal reports whether s and b stop the same.
+// Equal reports whether s and b stop the same prefixes and owners.
 func (s Suspended) Equal(b Suspended) bool {
 	if s.marks != b.marks && (s.marks == nil || b.marks == nil || !s.marks.Equal(b.marks)) {
 		return false
@@ -168,7 +168,7 @@ func (s Suspended) Equal(b Suspended) bool {
 	return maps.Equal(s.owners, b.owners)
 }
 
-// Changed yields the prefixes of which s and b say different things, in no order.
+// Changed yields the prefixes whose marks differ between s and b, in no order.
 func (s Suspended) Changed(b Suspended) iter.Seq[netip.Prefix] {
 	same := func(a, b *mark) bool {
 		return a.byName == b.byName && slices.Equal(a.held, b.held) && slices.Equal(a.stays, b.stays)
@@ -194,7 +194,7 @@ func (s Suspended) Changed(b Suspended) iter.Seq[netip.Prefix] {
 	}
 }
 
-// IsSuspended reports whether e lets nobody in.
+// IsSuspended reports whether a suspension stops e.
 func (s State) IsSuspended(e *Entry) bool {
 	if e.Suspended || s.Suspended.owners[s.OwnerOf(e)] {
 		return true
@@ -203,8 +203,8 @@ func (s State) IsSuspended(e *Entry) bool {
 	return stopped
 }
 
-// SuspendedBy says what stops e: the longest suspended prefix around it, or an owner.
-// Neither is there when nothing does.
+// SuspendedBy returns what stops e: the longest suspended prefix around it, or a suspended owner.
+// Both are zero where nothing stops it.
 func (s State) SuspendedBy(e *Entry) (prefix netip.Prefix, owner string) {
 	if prefix, found := s.Suspended.byName(e.Prefix); found {
 		return prefix, ""
@@ -215,8 +215,8 @@ func (s State) SuspendedBy(e *Entry) (prefix netip.Prefix, owner string) {
 	return netip.Prefix{}, ""
 }
 
-// IsStop reports whether the kernel needs an entry at p that stops p whatever the entry
-// there says: it is one of Stops, and a wider entry would let its sources in.
+// IsStop reports whether the kernel needs an entry at p that stops p, whatever is listed there:
+// p is one of Stops, and a wider entry would let its sources in.
 func (s State) IsStop(p netip.Prefix) bool {
 	if !s.Suspended.Stopped(p) {
 		return false
@@ -229,12 +229,12 @@ func (s State) IsStop(p netip.Prefix) bool {
 	return false
 }
 
-// Enforced is the entry that the kernel is to have at exactly p: the one of the list,
-// with the owner for whom it counts, suspended where its prefix is. That an owner is
-// suspended is left out, for the kernel has it once an owner.
+// Enforced returns the entry that the kernel must have at exactly p: the listed one, with the
+// owner for whom it counts, and suspended where its prefix is. The kernel knows once for each
+// owner whether he is suspended, so that is not part of the entry.
 //
-// A stop within a wider entry has an entry of its own, for every service and for ever,
-// whatever is listed there: who is refused by it must not come in by the prefix around.
+// A stop inside a wider entry has an entry of its own, for every service and for ever, whatever
+// is listed there: a source that it refuses must not come in by the wider entry.
 func (s State) Enforced(p netip.Prefix) (Entry, bool) {
 	listed, found := s.Entries.Find(p)
 	stop := s.IsStop(p)
@@ -253,8 +253,8 @@ func (s State) Enforced(p netip.Prefix) (Entry, bool) {
 	return entry, true
 }
 
-// AllEnforced yields every entry that the kernel is to have: first those that are
-// listed, sorted by ComparePrefix, then those that only a suspension makes, likewise.
+// AllEnforced yields every entry that the kernel must have: first the listed ones, sorted by
+// ComparePrefix, then those that only a suspension makes, sorted likewise.
 func (s State) AllEnforced() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		for listed := range s.Entries.All() {
