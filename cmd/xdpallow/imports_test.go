@@ -78,6 +78,7 @@ var arrows = map[string]map[string]string{
 		"loader/talkers": "who sends, as it is counted",
 	},
 	"loader/desired": {
+		"loader/api":    "the requests whose edits it makes, and what it says of them",
 		"loader/policy": "entries, owners and services, and their rules",
 		"loader/store":  "what is kept of them",
 	},

@@ -140,7 +140,7 @@ func (x Exported) takeLimit(d policy.Directive) error {
 	if l.PerSecond, err = policy.ParseRate(d.Words[2]); err != nil {
 		return &policy.InputError{What: err.Error()} // its hint is a command, and this a file
 	}
-	if l.Burst = BurstOf(l.PerSecond); d.Get("burst") != "" {
+	if l.Burst = burstOf(l.PerSecond); d.Get("burst") != "" {
 		burst, err := strconv.ParseUint(d.Get("burst"), 10, 32)
 		if err != nil || burst == 0 {
 			return &policy.InputError{What: fmt.Sprintf("burst %q is not a number from 1 to 4294967295", d.Get("burst"))}
@@ -148,7 +148,7 @@ func (x Exported) takeLimit(d policy.Directive) error {
 		l.Burst = uint32(burst)
 	}
 	x.Limits[l.Owner] = l
-	return CheckLimit(l)
+	return checkLimit(l)
 }
 
 func (x Exported) takeSuspension(d policy.Directive) error {

@@ -6,11 +6,9 @@ package desired
 import (
 	"fmt"
 	"maps"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -130,32 +128,6 @@ func (o OverridesEdit) Owners(yield func(string) bool) {
 	}
 }
 
-// Loosened are the lines of what o does to was by which somebody is let in who was not.
-func (o OverridesEdit) Loosened(was Overrides) []string {
-	by := OverridesEdit{Resume: o.Resume, Unlimit: o.Unlimit}
-	for _, l := range o.Limit {
-		if before, limited := was.Limits[l.Owner]; limited && (l.PerSecond > before.PerSecond || l.Burst > before.Burst) {
-			by.Limit = append(by.Limit, l)
-		}
-	}
-	lines := by.Lines(was)
-	for _, s := range o.Suspend {
-		if before, stopped := was.Suspensions[s.Subject]; stopped && (before.Nested && !s.Nested || lacks(s.Held, before.Held) || lacks(before.Stays, s.Stays)) {
-			lines = append(lines, "suspend "+s.String()+", which stops less")
-		}
-	}
-	return lines
-}
-
-// lacks reports whether one of some is not among all.
-func lacks[T comparable](all, some []T) bool {
-	had := make(map[T]bool, len(all))
-	for _, one := range all {
-		had[one] = true
-	}
-	return slices.ContainsFunc(some, func(one T) bool { return !had[one] })
-}
-
 // SortedSuspensions is o.Suspensions: prefixes by address, then owners by name.
 func (o Overrides) SortedSuspensions() []store.Suspension {
 	return slices.SortedFunc(maps.Values(o.Suspensions), func(a, b store.Suspension) int {
@@ -164,26 +136,4 @@ func (o Overrides) SortedSuspensions() []store.Suspension {
 		}
 		return policy.ComparePrefix(a.Prefix, b.Prefix)
 	})
-}
-
-// mostPerSecond is more than a host can open.
-const mostPerSecond = 1_000_000
-
-// BurstOf is the burst of a limit that says none: what a second has.
-func BurstOf(perSecond float64) uint32 {
-	return uint32(max(1, math.Ceil(min(perSecond, mostPerSecond))))
-}
-
-// CheckLimit refuses, as *policy.InputError, what no host could keep to.
-func CheckLimit(l store.Limit) error {
-	const year = 365 * 24 * time.Hour
-	switch {
-	case !(l.PerSecond > 0):
-		return &policy.InputError{What: fmt.Sprintf("%s is not over 0", policy.FormatRate(l.PerSecond))}
-	case l.PerSecond > mostPerSecond:
-		return &policy.InputError{What: fmt.Sprintf("%s is over %s", policy.FormatRate(l.PerSecond), policy.FormatRate(mostPerSecond))}
-	case float64(l.Burst)/l.PerSecond > year.Seconds():
-		return &policy.InputError{What: fmt.Sprintf("a burst of %d is more than a year of this rate", l.Burst)}
-	}
-	return nil
 }

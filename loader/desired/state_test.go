@@ -148,6 +148,13 @@ func inverse(before, next desired.State, edit desired.Edit) (back desired.Edit) 
 			back.Overrides.Resume = append(back.Overrides.Resume, s.Subject)
 		}
 	}
+	for owner := range edit.Overrides.Owners {
+		if was, limited := before.Limits[owner]; limited {
+			back.Overrides.Limit = append(back.Overrides.Limit, was)
+		} else {
+			back.Overrides.Unlimit = append(back.Overrides.Unlimit, owner)
+		}
+	}
 	for subject, s := range before.Suspensions {
 		if _, stays := next.Suspensions[subject]; !stays {
 			back.Overrides.Suspend = append(back.Overrides.Suspend, s)
@@ -158,7 +165,7 @@ func inverse(before, next desired.State, edit desired.Edit) (back desired.Edit) 
 
 // whole is all that an undo is to bring back.
 func whole(d desired.State) []any {
-	return []any{dump(d), d.Counts, d.Suspensions, d.Policy.Services, d.Declared()}
+	return []any{dump(d), d.Counts, d.Suspensions, d.Limits, d.Policy.Services, d.Declared()}
 }
 
 // dump is all of d that can be compared.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -15,7 +16,7 @@ import (
 // Cut ends the open connections of a subject, listed or not. The policy stays: who may
 // connect does so again.
 func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, error) {
-	subject, err := requestedSubject(r.Subject)
+	subject, err := desired.SubjectOf(r.Subject)
 	if err != nil {
 		return CutResult{}, err
 	}
@@ -30,7 +31,7 @@ func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, e
 	}
 	if r.Owner != "" {
 		e.mu.Lock()
-		err = e.knows(r.Owner)
+		err = e.view.Knows(r.Owner)
 		e.mu.Unlock()
 		if err != nil {
 			return CutResult{}, err

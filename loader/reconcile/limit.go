@@ -9,7 +9,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // Limit says how many openings an owner has, or takes that back.
@@ -18,10 +17,7 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 		return LimitResult{}, err
 	}
 	defer e.mu.Unlock()
-	if err := policy.ParseName("owner", r.Owner); err != nil {
-		return LimitResult{}, err
-	}
-	over, err := e.limiting(r)
+	over, err := e.view.State.Limit(r)
 	if err != nil {
 		return LimitResult{}, err
 	}
@@ -35,23 +31,4 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 	}
 	e.options.Log.Info(fmt.Sprintf("limited %s to %s: generation %d", r.Owner, what, result.Generation), attributes(by)...)
 	return result, nil
-}
-
-// limiting is what r does.
-func (e *Engine) limiting(r LimitRequest) (desired.OverridesEdit, error) {
-	if r.PerSecond == 0 {
-		if _, limited := e.view.Limits[r.Owner]; !limited {
-			return desired.OverridesEdit{}, &policy.Refused{What: fmt.Sprintf("%s has no limit", r.Owner), Hint: "xdpallow owners"}
-		}
-		return desired.OverridesEdit{Unlimit: []string{r.Owner}}, nil
-	}
-	if err := e.knows(r.Owner); err != nil {
-		return desired.OverridesEdit{}, err
-	}
-	burst := max(r.Burst, 1)
-	if r.Burst == 0 {
-		burst = desired.BurstOf(r.PerSecond)
-	}
-	l := store.Limit{Owner: r.Owner, PerSecond: r.PerSecond, Burst: burst}
-	return desired.OverridesEdit{Limit: []store.Limit{l}}, desired.CheckLimit(l)
 }

@@ -86,5 +86,12 @@ func Edit(t *rapid.T, d desired.State, now time.Time) (edit desired.Edit) {
 	for _, p := range rapid.SliceOfN(Prefix, 0, 1).Draw(t, "stopped prefix") {
 		edit.Overrides.Suspend = append(edit.Overrides.Suspend, store.Suspension{Subject: policy.Subject{Prefix: p}})
 	}
+	for _, owner := range rapid.SliceOfN(rapid.SampledFrom(owners), 0, 1).Draw(t, "limited") {
+		if n := rapid.IntRange(0, 3).Draw(t, "rate"); n == 0 {
+			edit.Overrides.Unlimit = []string{owner}
+		} else {
+			edit.Overrides.Limit = []store.Limit{{Owner: owner, PerSecond: float64(n) / 3, Burst: uint32(n)}}
+		}
+	}
 	return edit
 }

@@ -1,0 +1,100 @@
+package desired_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/desired/desiredtest"
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Promise: what commands made on one host is made so on another by an export and an import,
+// whatever stood there before: claims, who is suspended, and limits. To import an export of
+// what stands changes nothing, and lets in nobody.
+func TestExportThenImport(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Second)
+	rapid.Check(t, func(t *rapid.T) {
+		from, to := drawn(t, now), drawn(t, now)
+		text := exported(t, from)
+		x, err := desired.ReadExport("export", text)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+		is, agree := imported(t, to, x, now)
+		if !agree { // what is declared here has other owners: TestEditAgainstMerge has the words
+			return
+		}
+		if diff := cmp.Diff(madeOf(from), madeOf(is)); diff != "" {
+			t.Fatalf("claims (-exported +imported)\n%s", diff)
+		}
+		if want, got := slices.Collect(maps.Keys(from.Suspensions)), is.Suspensions; len(want) != len(got) || slices.ContainsFunc(want, func(s policy.Subject) bool { return got[s].Subject != s }) {
+			t.Fatalf("suspended are %v, want %v", got, want)
+		}
+		if !maps.Equal(from.Limits, is.Limits) {
+			t.Fatalf("limits are %v, want %v", is.Limits, from.Limits)
+		}
+
+		again, err := desired.ReadExport("export", exported(t, is))
+		if err != nil {
+			t.Fatal(err)
+		}
+		over, err := is.Import(again.Overrides, api.Caller{}, true, now)
+		if loosened := over.Loosened(is.Overrides); err != nil || len(loosened) > 0 || !over.Empty() {
+			t.Fatalf("an import of what stands does %v and loosens %v (%v)", over.Lines(is.Overrides), loosened, err)
+		}
+	})
+}
+
+// drawn is a state of both services after some edits.
+func drawn(t *rapid.T, now time.Time) desired.State {
+	is := desiredtest.Start()
+	for range rapid.IntRange(1, 6).Draw(t, "steps") {
+		edit := desiredtest.Edit(t, is, now)
+		edit.Services = nil
+		for i := range edit.Overrides.Suspend { // an export says when, to the second
+			edit.Overrides.Suspend[i].Time = now
+		}
+		if next, _, err := is.Apply(edit, now, 0); err == nil {
+			is = next
+		}
+	}
+	return is
+}
+
+func exported(t *rapid.T, d desired.State) string {
+	var text strings.Builder
+	if err := d.Export(&text, false); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+func imported(t *rapid.T, d desired.State, x desired.Exported, now time.Time) (is desired.State, agree bool) {
+	over, err := d.Import(x.Overrides, api.Caller{}, true, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := d.Replace(api.ReplaceRequest{Name: "export", AllowEmpty: true}, x.Claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, _, err = d.Apply(desired.Edit{Claims: claims, Overrides: over}, now, 0)
+	return is, err == nil
+}
+
+// madeOf are the CLI's claims of d as lines.
+func madeOf(d desired.State) (lines []string) {
+	for claim := range d.Made() {
+		lines = append(lines, policy.FormatLine(*claim))
+	}
+	slices.Sort(lines)
+	return lines
+}

@@ -1,0 +1,98 @@
+// This file says what import makes of a state: all that commands made is as an export says.
+
+package desired
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// Import is the edit that leads from the overrides of d to x, as by asks for it at now. It
+// refuses a prefix to suspend that is too wide, unless allowAny.
+func (d State) Import(x Overrides, by api.Caller, allowAny bool, now time.Time) (over OverridesEdit, err error) {
+	for _, was := range d.SortedSuspensions() {
+		if _, stays := x.Suspensions[was.Subject]; !stays {
+			over.Resume = append(over.Resume, was.Subject)
+		}
+	}
+	for _, s := range x.SortedSuspensions() {
+		was, again := d.Suspensions[s.Subject]
+		if !again && s.Owner == "" && !allowAny {
+			if err := policy.GuardSubject(s.Prefix, "suspended"); err != nil {
+				return over, err
+			}
+		}
+		switch {
+		case s.Unnoted && again: // it goes on as it is, see Suspend
+			s = Holding(s, HoldOf(was).Tightened(d.Policy, s.Nested, now))
+		case s.Owner != "" && !s.Unnoted && !again: // what is declared here is his, too
+			h, _ := HoldOf(s).Follow(d.Policy, d.Policy, policy.Plan{Added: d.declaredEntries()}, now)
+			s = Holding(s, h)
+		}
+		if s.Time.IsZero() {
+			if s.Time, s.UID = now.Truncate(time.Second), by.UID; again {
+				s.Time, s.UID = was.Time, was.UID
+			}
+		}
+		if !again || !sameSuspension(was, s) {
+			over.Suspend = append(over.Suspend, s)
+		}
+	}
+	for _, owner := range slices.Sorted(maps.Keys(d.Limits)) {
+		if _, stays := x.Limits[owner]; !stays {
+			over.Unlimit = append(over.Unlimit, owner)
+		}
+	}
+	for _, owner := range slices.Sorted(maps.Keys(x.Limits)) {
+		if l := x.Limits[owner]; l != d.Limits[owner] {
+			over.Limit = append(over.Limit, l)
+		}
+	}
+	return over, nil
+}
+
+// declaredEntries are those that somebody else than the CLI claims.
+func (d State) declaredEntries() (all []policy.Entry) {
+	for entry := range d.Policy.Entries.All() {
+		if len(entry.Claims) > 1 || MadeBy(entry) == nil {
+			all = append(all, *entry)
+		}
+	}
+	return all
+}
+
+func sameSuspension(a, b store.Suspension) bool {
+	return a.Reason == b.Reason && a.Time.Equal(b.Time) && a.UID == b.UID && a.Unnoted == b.Unnoted && a.Nested == b.Nested &&
+		slices.Equal(a.Held, b.Held) && slices.Equal(a.Stays, b.Stays)
+}
+
+// Loosened are the lines of what o does to was by which somebody is let in who was not.
+func (o OverridesEdit) Loosened(was Overrides) []string {
+	by := OverridesEdit{Resume: o.Resume, Unlimit: o.Unlimit}
+	for _, l := range o.Limit {
+		if before, limited := was.Limits[l.Owner]; limited && (l.PerSecond > before.PerSecond || l.Burst > before.Burst) {
+			by.Limit = append(by.Limit, l)
+		}
+	}
+	lines := by.Lines(was)
+	for _, s := range o.Suspend {
+		if before, stopped := was.Suspensions[s.Subject]; stopped && (before.Nested && !s.Nested || lacks(s.Held, before.Held) || lacks(before.Stays, s.Stays)) {
+			lines = append(lines, "suspend "+s.String()+", which stops less")
+		}
+	}
+	return lines
+}
+
+// lacks reports whether one of some is not among all.
+func lacks[T comparable](all, some []T) bool {
+	had := make(map[T]bool, len(all))
+	for _, one := range all {
+		had[one] = true
+	}
+	return slices.ContainsFunc(some, func(one T) bool { return !had[one] })
+}
