@@ -84,11 +84,11 @@ func (e *Engine) waiting() *Waiting {
 	return query.WaitingOf(*e.pending, e.left())
 }
 
-// settled refuses what people change while a change waits. It would be taken back
+// notWhileWaiting refuses what people change while a change waits. It would be taken back
 // with that, by a timer and behind the back of who made it. Suspensions and limits are
 // set aside instead: stolen keys wait for nobody's confirmation, and who is stopped stays
 // so whatever becomes of the change that waits.
-func (e *Engine) settled(c change) error {
+func (e *Engine) notWhileWaiting(c change) error {
 	if e.pending == nil || c.settle || c.dryRun || c.verb == policy.VerbRun || c.verb == "" || c.onlyOverrides() {
 		return nil
 	}

@@ -234,7 +234,7 @@ func (e *Engine) expire() {
 	if e.end = next.NextEnd; plan.Empty() {
 		return
 	}
-	if err := e.enact(change{by: self(), command: "expire"}, next, plan); err != nil {
+	if err := e.commit(change{by: self(), command: "expire"}, next, plan); err != nil {
 		e.options.Log.Error(fmt.Sprintf("take ended claims out: %v", err))
 		e.end = time.Now().Add(time.Second) // again
 	}

@@ -56,7 +56,7 @@ func (e *Engine) begin(ctx context.Context) error {
 // make puts c through the pipeline. On an error nothing has changed, neither in the
 // kernel nor on disk. The caller holds the mutex.
 func (e *Engine) make(c change) (outcome, error) {
-	if err := e.settled(c); err != nil {
+	if err := e.notWhileWaiting(c); err != nil {
 		return outcome{}, err
 	}
 	now := time.Now()
@@ -83,7 +83,7 @@ func (e *Engine) make(c change) (outcome, error) {
 	if err := e.holdFirst(c); err != nil {
 		return o, err
 	}
-	if err := e.enact(c, next, plan); err != nil {
+	if err := e.commit(c, next, plan); err != nil {
 		if c.confirm > 0 && c.undo != nil {
 			err = errors.Join(err, e.store.Apply(store.Change{Meta: map[string][]byte{metaHeld: e.held.marshal()}}))
 		}
@@ -95,47 +95,56 @@ func (e *Engine) make(c change) (outcome, error) {
 	return o, nil
 }
 
-// enact makes next stand: in the kernel, on disk, and here.
-func (e *Engine) enact(c change, next desired.State, plan policy.Plan) error {
-	generation := e.view.gate.Tables.Generation()
-	published := !plan.Empty() || !c.edit.Overrides.Empty() || e.view.gate.Tables.Stale()
-	var used []kernel.Entry
-	unfix := e.view.compiler.Deadlines.Set(c.lasting, e.view.compiler.Clock)
-	if published {
-		var err error
-		generation = max(generation, e.lastGeneration()) + 1
-		if err := e.number(c.edit.OwnersWith(plan)); err != nil {
-			unfix()
-			return err
-		}
-		// Who is stopped is stopped first, and who is let in again comes last.
-		err = e.ruleOwners(c.edit.Overrides, next.Overrides, isStopped)
-		if err == nil {
-			used, err = e.view.compiler.Apply(e.view.gate.Tables, e.view.State, next, plan, generation)
-		}
-		if err == nil {
-			err = e.ruleOwners(c.edit.Overrides, next.Overrides, isNotStopped)
-		}
-		if err != nil {
-			unfix()
-			return errors.Join(err, e.restore())
-		}
+// commit makes next stand: in the kernel, on disk, and here. On an error what stood before
+// does.
+func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
+	undo := e.view.compiler.Deadlines.Set(c.lasting, e.view.compiler.Clock)
+	generation, touched, err := e.enforce(c, next, plan)
+	if err == nil {
+		err = e.persist(c, next, plan, generation)
 	}
-	e.view.fold(used)
-	if err := e.record(c, next, plan, generation); err != nil {
-		unfix()
-		if published {
+	if err != nil {
+		undo()
+		if touched {
 			err = errors.Join(err, e.restore())
 		}
 		return err
 	}
 	e.view.followUse(plan, c.settle, time.Now())
-	e.stand(c, next)
+	e.adopt(c, next)
 	return nil
 }
 
-// stand takes next for what is desired from now on.
-func (e *Engine) stand(c change, next desired.State) {
+// enforce brings the kernel to next, and returns the generation that it then has. After an
+// error with touched it may be half way.
+func (e *Engine) enforce(c change, next desired.State, plan policy.Plan) (generation uint64, touched bool, err error) {
+	tables := e.view.gate.Tables
+	generation = tables.Generation()
+	if plan.Empty() && c.edit.Overrides.Empty() && !tables.Stale() {
+		e.view.fold(nil)
+		return generation, false, nil
+	}
+	generation = max(generation, e.lastGeneration()) + 1
+	if err := e.number(c.edit.OwnersWith(plan)); err != nil {
+		return generation, false, err
+	}
+	// Who is stopped is stopped first, and who is let in again comes last.
+	var used []kernel.Entry
+	err = e.ruleOwners(c.edit.Overrides, next.Overrides, isStopped)
+	if err == nil {
+		used, err = e.view.compiler.Apply(tables, e.view.State, next, plan, generation)
+	}
+	if err == nil {
+		err = e.ruleOwners(c.edit.Overrides, next.Overrides, isNotStopped)
+	}
+	if err == nil {
+		e.view.fold(used)
+	}
+	return generation, true, err
+}
+
+// adopt takes next for what is desired from now on.
+func (e *Engine) adopt(c change, next desired.State) {
 	rebuilt := e.view.Rebuilds(c.edit)
 	e.view.State, e.end = next, next.NextEnd
 	if rebuilt {
@@ -172,10 +181,10 @@ func (e *Engine) lastGeneration() uint64 {
 	return generation
 }
 
-// record makes the change durable: who knows of it finds it after a SIGKILL.
-func (e *Engine) record(c change, next desired.State, plan policy.Plan, generation uint64) error {
+// persist makes the change durable: who knows of it finds it after a SIGKILL.
+func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generation uint64) error {
 	changed := generation != e.lastGeneration()
-	done := e.durable(c, next, plan, generation)
+	done := e.written(c, next, plan, generation)
 	if err := e.view.compiler.Deadlines.Record(c.edit.Claims, done.Meta); err != nil {
 		return err
 	}
@@ -218,8 +227,8 @@ func (e *Engine) apply(done store.Change) error {
 	return nil
 }
 
-// durable is what is recorded of c, which leads to next.
-func (e *Engine) durable(c change, next desired.State, plan policy.Plan, generation uint64) store.Change {
+// written is what is recorded of c, which leads to next.
+func (e *Engine) written(c change, next desired.State, plan policy.Plan, generation uint64) store.Change {
 	done := store.Change{
 		Put: c.edit.Claims.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
 		Resume: c.edit.Overrides.Resume, Suspend: next.SuspendedSince(e.view.State, c.edit), Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
