@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -133,7 +132,7 @@ func TestLateInterfaceIsAttachedAsAsked(t *testing.T) {
 	args := append(allowed[:len(allowed):len(allowed)], "--interface", "eth0,eth1", "--attach", "generic")
 	d := h.run(args...)
 	labtest.Must(h.lab.AddLink("eth1"))(t)
-	h.eventually(10*time.Second, "eth1 guarded", func() bool { return h.guarded("eth1") != "" })
+	h.eventually("eth1 guarded", func() bool { return h.guarded("eth1") != "" })
 	if mode := h.guarded("eth1"); mode != "generic" {
 		t.Errorf("eth1 is attached %s, asked for generic", mode)
 	}

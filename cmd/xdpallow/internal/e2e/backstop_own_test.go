@@ -50,7 +50,7 @@ func TestLinkLocalTwin(t *testing.T) {
 			server := h.linkLocal(c.device)
 			h.echo(server)
 			there := netip.AddrPortFrom(zoned(t, h.lab.Wire, server.WithZone(""), c.device), port)
-			h.eventually(10*time.Second, "bare Linux lets the twin in", func() bool {
+			h.eventually("bare Linux lets the twin in", func() bool {
 				outcome, _ := h.lab.Wire.Knock(stranger, there, time.Second)
 				return outcome == netlab.Connected && h.echoed(stranger, there)
 			})
@@ -110,7 +110,7 @@ func TestTentativeAddressesAreNotOwn(t *testing.T) {
 		return flags
 	}
 	add(taken, 64, "1", 0)
-	b.eventually(10*time.Second, "the duplicate is found", func() bool { return flags(taken)&unix.IFA_F_DADFAILED != 0 })
+	b.eventually("the duplicate is found", func() bool { return flags(taken)&unix.IFA_F_DADFAILED != 0 })
 	add(tested, 128, "600", 0) // ten minutes
 	if flags(tested)&unix.IFA_F_TENTATIVE == 0 {
 		t.Fatalf("flags %#x: the address is not tentative", flags(tested))
@@ -131,8 +131,8 @@ func TestTentativeAddressesAreNotOwn(t *testing.T) {
 	// Far sooner than everything is looked at anyway, which is every 30 seconds.
 	late := netip.MustParseAddr("fd80:0:0:1::88")
 	add(late, 64, "1", 0)
-	b.eventually(15*time.Second, "the test of the late address ends well", func() bool { return flags(late)&unix.IFA_F_TENTATIVE == 0 })
-	b.eventually(10*time.Second, "the late address is the host's own", func() bool {
+	b.eventually("the test of the late address ends well", func() bool { return flags(late)&unix.IFA_F_TENTATIVE == 0 })
+	b.eventually("the late address is the host's own", func() bool {
 		outcome, _ := b.lab.Host.Knock(late, there, time.Second)
 		return outcome == netlab.Connected
 	})
@@ -143,7 +143,7 @@ func TestTentativeAddressesAreNotOwn(t *testing.T) {
 	if want := unix.IFA_F_TENTATIVE | unix.IFA_F_OPTIMISTIC; flags(optimistic)&want != want {
 		t.Fatalf("flags %#x: the address is not optimistic", flags(optimistic))
 	}
-	b.eventually(10*time.Second, "the optimistic address is the host's own", func() bool {
+	b.eventually("the optimistic address is the host's own", func() bool {
 		outcome, _ := b.lab.Host.Knock(optimistic, there, time.Second)
 		return outcome == netlab.Connected
 	})
@@ -170,7 +170,7 @@ func TestAddressThatMoved(t *testing.T) {
 	}
 	d := b.run(allowed...)
 	moved := move("10.80.1.67")
-	b.eventually(10*time.Second, "the address that moved is refused", func() bool {
+	b.eventually("the address that moved is refused", func() bool {
 		outcome, _ := b.lab.Wire.Knock(moved, there, time.Second)
 		return outcome == netlab.Refused
 	})

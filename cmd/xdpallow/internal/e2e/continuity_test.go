@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -52,7 +51,7 @@ func (h *host) disturb(d *daemon, file string, args ...string) *daemon {
 	if err := d.cmd.Process.Signal(unix.SIGHUP); err != nil {
 		h.tb.Fatal(err)
 	}
-	h.eventually(10*time.Second, "SIGHUP reloads", func() bool { return h.status().Generation == generation+2 })
+	h.eventually("SIGHUP reloads", func() bool { return h.status().Generation == generation+2 })
 	return d
 }
 
@@ -95,7 +94,7 @@ func TestNoGapUnderFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.eventually(2*time.Second, "the flood reaches TCP when detached", func() bool {
+	h.eventually("the flood reaches TCP when detached", func() bool {
 		return h.segments()-segments >= flooded.Arrived()
 	})
 	if moved := h.segments() - segments; moved != flooded.Arrived() {

@@ -166,6 +166,6 @@ func (h *openHost) flush(wire *tap) {
 	if err := h.link().Send(frame); err != nil {
 		h.tb.Fatal(err)
 	}
-	h.eventually(5*time.Second, "the last SYN is answered", func() bool { return wire.saw(last) })
+	h.eventually("the last SYN is answered", func() bool { return wire.saw(last) })
 	time.Sleep(50 * time.Millisecond)
 }

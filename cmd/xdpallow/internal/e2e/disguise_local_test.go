@@ -190,7 +190,7 @@ func TestLocalClients(t *testing.T) {
 func (h *openHost) shutToTheWire() {
 	h.tb.Helper()
 	second := labtest.Must(h.lab.AddLink("eth1"))(h.tb)
-	h.eventually(5*time.Second, "the status names the interface that nobody guards", func() bool {
+	h.eventually("the status names the interface that nobody guards", func() bool {
 		return slices.Contains(h.status().Uncovered, "eth1")
 	})
 	h.echo(second.Host4)
@@ -233,5 +233,5 @@ func (h *openHost) followsAddresses() {
 		h.tb.Fatal(err)
 	}
 	c := localClient{"late", late, h.link().Host4, ""}
-	h.eventually(5*time.Second, "an address added later is local", func() bool { return h.talk("tcp", c) == nil })
+	h.eventually("an address added later is local", func() bool { return h.talk("tcp", c) == nil })
 }

@@ -170,7 +170,7 @@ func TestQuestionsLeaveNoTrace(t *testing.T) {
 	}
 	// Whatever the first clients left behind must have come in.
 	used, entries := traces()
-	h.eventually(5*time.Second, "a quiet wire", func() bool {
+	h.eventually("a quiet wire", func() bool {
 		before := used
 		time.Sleep(100 * time.Millisecond)
 		used, entries = traces()
@@ -212,7 +212,7 @@ func series(text, name string) map[string]float64 {
 func (h *host) scrape(at string) string {
 	h.tb.Helper()
 	var response *http.Response
-	h.eventually(5*time.Second, "metrics answer", func() (ok bool) {
+	h.eventually("metrics answer", func() (ok bool) {
 		var err error
 		response, err = h.lab.Host.HTTPClient(netip.Addr{}, 5*time.Second).Get("http://" + at + "/metrics")
 		return err == nil
@@ -246,7 +246,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	h.shut()
-	h.eventually(5*time.Second, "metrics and stats that agree", func() bool {
+	h.eventually("metrics and stats that agree", func() bool {
 		text := h.scrape(at)
 		stats := ask[api.Stats](h, "stats")
 		packets, bytes := series(text, "xdpallow_packets_total"), series(text, "xdpallow_bytes_total")

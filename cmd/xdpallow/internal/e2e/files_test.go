@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +27,7 @@ func TestPinsStayWithoutFiles(t *testing.T) {
 	}
 	before := pinned()
 	limit := h.limitFiles(d, 3) // those that are open stay open
-	h.eventually(30*time.Second, "a probe without files", func() bool {
+	h.eventually("a probe without files", func() bool {
 		return strings.Contains(d.logged(), "too many open files") || strings.Contains(d.logged(), "somebody else")
 	})
 	h.limitFiles(d, limit)
@@ -85,5 +84,5 @@ func TestConnectionsAreLimited(t *testing.T) {
 	for _, c := range held {
 		c.Close()
 	}
-	h.eventually(10*time.Second, "an answer", func() bool { return h.cli("status").code == 0 })
+	h.eventually("an answer", func() bool { return h.cli("status").code == 0 })
 }

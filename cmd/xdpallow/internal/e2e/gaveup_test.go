@@ -25,7 +25,7 @@ func TestWhoGaveUpIsNotServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.cmd.Process.Signal(unix.SIGCONT) })
-	h.eventually(10*time.Second, "every thread of the daemon is stopped", func() bool { return stopped(t, d.cmd.Process.Pid) })
+	h.eventually("every thread of the daemon is stopped", func() bool { return stopped(t, d.cmd.Process.Pid) })
 	for range 3 {
 		client := exec.Command(binary, h.where([]string{"mode", "audit", "--for", "10m"})...)
 		var stderr bytes.Buffer
@@ -33,7 +33,7 @@ func TestWhoGaveUpIsNotServed(t *testing.T) {
 		if err := h.lab.Host.Start(client); err != nil {
 			t.Fatal(err)
 		}
-		h.eventually(10*time.Second, "the request waits in the socket", func() bool {
+		h.eventually("the request waits in the socket", func() bool {
 			// The client waits for an answer: it has written the request, and sleeps.
 			fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", client.Process.Pid))
 			for _, fd := range fds {

@@ -62,6 +62,10 @@ func build(dir, name string, flags ...string) (string, error) {
 	return path, nil
 }
 
+// patience is how long a test waits for a state before it calls that a hang. It is no
+// promise of speed: on a machine that does ten other things a start takes many seconds.
+const patience = 2 * time.Minute
+
 // port is the protected port of every test; allowed is what listed clients need.
 const port = 8443
 
@@ -254,7 +258,7 @@ func (h *host) run(args ...string) *daemon {
 // await waits until one of the texts was logged.
 func (d *daemon) await(texts ...string) {
 	d.h.tb.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for {
 		for _, text := range texts {
 			if strings.Contains(d.logged(), text) {
@@ -277,7 +281,7 @@ func (d *daemon) ends() int {
 	select {
 	case <-d.done:
 		return d.cmd.ProcessState.ExitCode()
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		d.h.tb.Fatalf("the daemon does not end:\n%s", d.logged())
 		return -1
 	}
@@ -304,18 +308,18 @@ func (h *host) reboot() {
 	if err := unix.Unmount(h.bpffs(), 0); err != nil {
 		h.tb.Fatalf("reboot: %v", err)
 	}
-	h.eventually(10*time.Second, "the program goes with the pins", func() bool {
+	h.eventually("the program goes with the pins", func() bool {
 		link, err := h.lab.Host.Netlink().LinkByName("eth0")
 		return err == nil && (link.Attrs().Xdp == nil || !link.Attrs().Xdp.Attached)
 	})
 }
 
 // eventually waits for what the kernel or the daemon does in its own time.
-func (h *host) eventually(limit time.Duration, what string, happened func() bool) {
+func (h *host) eventually(what string, happened func() bool) {
 	h.tb.Helper()
-	for deadline := time.Now().Add(limit); !happened(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !happened(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			h.tb.Fatalf("%s: not within %v", what, limit)
+			h.tb.Fatalf("%s: not within %v", what, patience)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	var before uint64
 	for round := range 3 {
 		link := labtest.Must(h.lab.AddLink("eth1"))(t)
-		h.eventually(10*time.Second, "eth1 guarded", func() bool { return h.guarded("eth1") == "native" })
+		h.eventually("eth1 guarded", func() bool { return h.guarded("eth1") == "native" })
 		h.healed()
 		labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(link), netlab.Dropped)
 		labtest.Expect(t, h.lab.Wire, netlab.Listed4, apiAt(link), netlab.Connected)
@@ -95,7 +95,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 		t.Error("enforcing with no interface")
 	}
 	labtest.Must(h.lab.AddLink("eth0"))(t)
-	h.eventually(10*time.Second, "eth0 guarded again", func() bool { return h.guarded("eth0") == "native" })
+	h.eventually("eth0 guarded again", func() bool { return h.guarded("eth0") == "native" })
 	h.shut()
 
 	// A flap is nothing to attach again for: it would reset the NIC.
@@ -147,7 +147,7 @@ func TestUpperDevices(t *testing.T) {
 		t.Errorf("guarded are %q, want what carries mac0 and br0: eth0, eth1", got)
 	}
 	join("eth2")
-	h.eventually(10*time.Second, "the new port guarded", func() bool { return slices.Equal(names(), []string{"eth0", "eth1", "eth2"}) })
+	h.eventually("the new port guarded", func() bool { return slices.Equal(names(), []string{"eth0", "eth1", "eth2"}) })
 	if h.guarded("eth2") != "native" {
 		t.Error("the new port is not native")
 	}

@@ -70,7 +70,7 @@ func TestReadyWaitsForLateInterfaces(t *testing.T) {
 	}
 	last := lastProgram(t)
 	link := labtest.Must(h.lab.AddLink("eth1"))(t)
-	if !r.told(h, 20*time.Second) {
+	if !r.told(h, patience) {
 		t.Fatalf("not ready:\n%s", d.logged())
 	}
 	device := labtest.Must(h.lab.Host.Netlink().LinkByName("eth1"))(t)
@@ -82,7 +82,7 @@ func TestReadyWaitsForLateInterfaces(t *testing.T) {
 	d.stop()
 
 	h.under(r, append(alone, "--interface", "eth0,eth1,nosuch0")...)
-	if !r.told(h, 30*time.Second) {
+	if !r.told(h, patience) {
 		t.Error("never ready, for an interface that never comes")
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -79,7 +78,7 @@ func TestDetachByAnyName(t *testing.T) {
 	names := []string{"--interface", "eth0," + long + ",br0"}
 	d := h.run(append(allowed, names...)...)
 	for _, name := range []string{"eth0", "eth1", "eth2"} {
-		h.eventually(10*time.Second, name+" guarded", func() bool { return h.guarded(name) != "" })
+		h.eventually(name+" guarded", func() bool { return h.guarded(name) != "" })
 	}
 	h.must("detach", "--yes", "--interface", long)
 	h.must("detach", "--yes", "--interface", "br0")

@@ -160,7 +160,7 @@ func TestLimitedOwnerUnderFlood(t *testing.T) {
 		t.Errorf("others: %d connections without, %d with the flood: less than 95 %%", connected[0], connected[1])
 	}
 	var acme api.Owner
-	h.eventually(2*time.Second, "every SYN of the flood is counted", func() bool {
+	h.eventually("every SYN of the flood is counted", func() bool {
 		acme = h.owner("acme")
 		return acme.Passed+acme.Dropped["rate_limited"] == arrived
 	})

@@ -206,7 +206,7 @@ echo %s owner=acme >/etc/xdpallow/allow.d/acme.list`, port, netlab.ListedPrefix4
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- daemon.Wait() }()
-			h.eventually(20*time.Second, "the installed daemon enforces", func() bool {
+			h.eventually("the installed daemon enforces", func() bool {
 				out, code := r.sh("xdpallow status -o json")
 				return code == 0 && strings.Contains(out, `"enforcing": true`)
 			})

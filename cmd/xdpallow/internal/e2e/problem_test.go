@@ -37,7 +37,7 @@ func problem(s api.Status, code, subject string) (api.Problem, bool) {
 // broken waits until status names the problem, and returns it.
 func (h *host) broken(code, subject string) (p api.Problem) {
 	h.tb.Helper()
-	h.eventually(15*time.Second, fmt.Sprintf("problem %s of %q", code, subject), func() (found bool) {
+	h.eventually(fmt.Sprintf("problem %s of %q", code, subject), func() (found bool) {
 		p, found = problem(h.status(), code, subject)
 		return found
 	})
@@ -47,7 +47,7 @@ func (h *host) broken(code, subject string) (p api.Problem) {
 // healed waits until the gate enforces and no problem is left but the memory of one.
 func (h *host) healed() {
 	h.tb.Helper()
-	h.eventually(35*time.Second, "a gate without problems", func() bool {
+	h.eventually("a gate without problems", func() bool {
 		s := h.status()
 		return s.Enforcing && !slices.ContainsFunc(s.Problems, func(p api.Problem) bool { return p.Code != "repaired" })
 	})
@@ -128,7 +128,7 @@ func (h *host) followed() {
 	if _, err := os.Stat(h.socket()); err != nil || h.status().Daemon == nil {
 		return
 	}
-	h.eventually(10*time.Second, "the effective list follows", func() bool {
+	h.eventually("the effective list follows", func() bool {
 		list, err := store.LoadEffective(h.state())
 		return err == nil && list.Generation == h.status().Generation
 	})

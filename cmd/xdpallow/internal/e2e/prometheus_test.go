@@ -66,7 +66,7 @@ scrape_configs: [{job_name: xdpallow, static_configs: [{targets: [%q]}]}]
 		}
 	})
 	p := prometheus{h}
-	h.eventually(20*time.Second, "prometheus is ready", func() bool {
+	h.eventually("prometheus is ready", func() bool {
 		_, err := p.get("/-/ready", nil)
 		return err == nil
 	})
@@ -120,7 +120,7 @@ func (p prometheus) query(expr string) (values []float64) {
 func (p prometheus) becomes(want float64, expr string) {
 	p.h.tb.Helper()
 	var got []float64
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if got = p.query(expr); len(got) == 1 && got[0] == want {
 			return
 		}

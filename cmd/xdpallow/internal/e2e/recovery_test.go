@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -103,12 +102,12 @@ func TestLateMetricsAddress(t *testing.T) {
 		}
 		return false
 	}
-	h.eventually(10*time.Second, "the problem is seen", has)
+	h.eventually("the problem is seen", has)
 	if !h.status().Enforcing {
 		t.Error("metrics that are not served do not open the gate")
 	}
 	taken.Close()
-	h.eventually(10*time.Second, "metrics are served", func() bool { return !has() })
+	h.eventually("metrics are served", func() bool { return !has() })
 }
 
 // Promise: a list file that is a pipe cannot stop the daemon.
@@ -141,7 +140,7 @@ func TestBackstopIsPutBack(t *testing.T) {
 	if !seen && (broken.Enforcing || broken.Backstop == nil || broken.Backstop.Attached) {
 		t.Errorf("detached behind the daemon: %+v", broken)
 	}
-	h.eventually(25*time.Second, "the backstop is back", func() bool {
+	h.eventually("the backstop is back", func() bool {
 		s := h.status()
 		return s.Enforcing && s.Backstop != nil && s.Backstop.Attached
 	})
@@ -245,14 +244,14 @@ func TestListThatCannotFollow(t *testing.T) {
 		_, found := problem(h.status(), "list_behind", h.state())
 		return found
 	}
-	h.eventually(10*time.Second, "the problem is seen", behind)
+	h.eventually("the problem is seen", behind)
 	if !h.status().Enforcing {
 		t.Error("a list that cannot be written does not open the gate")
 	}
 	if err := os.Remove(previous); err != nil {
 		t.Fatal(err)
 	}
-	h.eventually(10*time.Second, "the problem is over", func() bool { return !behind() })
+	h.eventually("the problem is over", func() bool { return !behind() })
 	h.followed()
 	h.must("add", "198.51.100.0/24")
 	d.kill() // before the list follows

@@ -3,7 +3,6 @@ package e2e
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
@@ -22,10 +21,10 @@ func TestRenamedWhileRunning(t *testing.T) {
 	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, apiAt(old), netlab.Dropped)
 	before, counted := h.interfaceOf("eth1"), h.packets("eth1", "drop", "not_listed")
 	h.rename("eth1", "wan0")
-	h.eventually(10*time.Second, "the renamed one is known by its name", func() bool { return h.interfaceOf("wan0").Attached })
+	h.eventually("the renamed one is known by its name", func() bool { return h.interfaceOf("wan0").Attached })
 	labtest.Must(h.lab.AddLink("eth2"))(t)
 	h.rename("eth2", "eth1")
-	h.eventually(10*time.Second, "the new one is guarded", func() bool { return h.interfaceOf("eth1").Attached })
+	h.eventually("the new one is guarded", func() bool { return h.interfaceOf("eth1").Attached })
 
 	if at := h.interfaceOf("wan0"); at.LinkID != before.LinkID || at.ProgramID != before.ProgramID {
 		t.Errorf("renamed it is %+v, and was %+v", at, before)

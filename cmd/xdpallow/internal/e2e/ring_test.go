@@ -20,7 +20,7 @@ func TestEventsWhileTheDaemonWasDown(t *testing.T) {
 	h.oneSYN(netlab.Unlisted4, h.api4(), netlab.Dropped)
 	refused := time.Now()
 	h.run(alone...)
-	h.eventually(10*time.Second, "the refusal is an event", func() bool {
+	h.eventually("the refusal is an event", func() bool {
 		for line := range strings.Lines(h.must("events", "-o", "json")) {
 			var e events.Event
 			if err := json.Unmarshal([]byte(line), &e); err != nil {

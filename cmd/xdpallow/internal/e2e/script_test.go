@@ -86,7 +86,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 // the daemon learns in its own time.
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	h, r := of(ts), result{}
-	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(r.stdout, args[0]); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !strings.Contains(r.stdout, args[0]); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("xdpallow %q never printed %q:\n%s%s", args[1:], args[0], r.stdout, r.stderr)
 		}

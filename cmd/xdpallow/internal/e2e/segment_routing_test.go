@@ -6,7 +6,6 @@ package e2e
 import (
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
 )
@@ -26,7 +25,7 @@ func TestSegmentRoutingNeedsTheBackstop(t *testing.T) {
 	}
 	passes := func(when string) {
 		t.Helper()
-		h.eventually(10*time.Second, when+": a listed client behind a listed router opens", func() bool { return opens(netlab.Listed6, netlab.Listed6) })
+		h.eventually(when+": a listed client behind a listed router opens", func() bool { return opens(netlab.Listed6, netlab.Listed6) })
 		if opens(netlab.Listed6, netlab.Unlisted6) {
 			t.Errorf("%s: an unlisted client behind a listed router opens", when)
 		}

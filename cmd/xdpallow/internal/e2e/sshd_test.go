@@ -63,7 +63,7 @@ PidFile none
 			h.tb.Logf("sshd:\n%s", log.String())
 		}
 	})
-	h.eventually(10*time.Second, "sshd listens", func() bool {
+	h.eventually("sshd listens", func() bool {
 		outcome, _ := h.lab.Wire.Knock(netlab.Listed4, h.api4(), time.Second)
 		return outcome == netlab.Connected
 	})
@@ -164,7 +164,7 @@ func (s sshd) stays(tty bool, args ...string) (output func() string) {
 	})
 	return func() (text string) {
 		s.h.tb.Helper()
-		s.h.eventually(20*time.Second, fmt.Sprintf("%q beside a session ends", args), func() bool {
+		s.h.eventually(fmt.Sprintf("%q beside a session ends", args), func() bool {
 			read, err := os.ReadFile(out)
 			text = string(read)
 			return err == nil

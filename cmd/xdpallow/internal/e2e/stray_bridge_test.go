@@ -121,7 +121,7 @@ func TestStrayOnABridge(t *testing.T) {
 	if err := b.link().Send(b.segment("10.81.0.3:4000", strayPort, netlab.ACK, 2, 0)); err != nil {
 		t.Fatal(err)
 	}
-	b.eventually(2*time.Second, "a segment of no connection is dropped as stray", func() bool { return b.packets("drop", "stray") == 1 })
+	b.eventually("a segment of no connection is dropped as stray", func() bool { return b.packets("drop", "stray") == 1 })
 }
 
 // segment is one from the wire to an IPv4 port of the bridge.
@@ -148,7 +148,7 @@ func TestCookiesOnABridge(t *testing.T) {
 	clients := []string{"10.81.0.9:4001", "10.81.0.9:4002", "10.81.0.9:4003"}
 	for _, from := range clients {
 		frame := b.segment(from, port, netlab.SYN, 1, 0)
-		b.eventually(10*time.Second, "a SYN cookie for "+from, func() bool {
+		b.eventually("a SYN cookie for "+from, func() bool {
 			if err := b.link().Send(frame); err != nil {
 				t.Fatal(err)
 			}
@@ -182,12 +182,12 @@ func TestCookiesOnABridge(t *testing.T) {
 		}
 	}
 	spend(clients[0])
-	b.eventually(5*time.Second, "without a gate the cookie opens a connection", opened)
+	b.eventually("without a gate the cookie opens a connection", opened)
 
 	flags := []string{"--interface", "br0", "--drop", "stray", "--allow", "192.0.2.1"}
 	d := b.run(flags...)
 	spend(clients[1])
-	b.eventually(5*time.Second, "the cookie is refused", func() bool { return b.packets("backstop", "drop", "not_listed")+b.packets("drop", "stray") >= 1 })
+	b.eventually("the cookie is refused", func() bool { return b.packets("backstop", "drop", "not_listed")+b.packets("drop", "stray") >= 1 })
 	if opened() {
 		t.Error("a cookie opened a connection behind the backstop")
 	}
@@ -195,7 +195,7 @@ func TestCookiesOnABridge(t *testing.T) {
 	b.run(append(flags, "--backstop=off")...)
 	before := b.packets("xdp", "drop", "stray")
 	spend(clients[2])
-	b.eventually(5*time.Second, "the program drops the cookie", func() bool { return b.packets("xdp", "drop", "stray") == before+1 })
+	b.eventually("the program drops the cookie", func() bool { return b.packets("xdp", "drop", "stray") == before+1 })
 	if opened() {
 		t.Error("a cookie opened a connection without the backstop")
 	}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // Promise: whoever deletes or replaces the files of the state under a running daemon, or
@@ -32,7 +31,7 @@ func TestStateIsTakenAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.must("add", "192.0.2.2")
-			h.eventually(20*time.Second, "somebody is told", func() bool {
+			h.eventually("somebody is told", func() bool {
 				for _, p := range h.status().Problems {
 					if strings.HasPrefix(p.Subject, h.state()) && p.Code == "state_damaged" && p.Hint != "" {
 						return true

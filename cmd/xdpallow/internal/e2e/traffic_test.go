@@ -166,7 +166,7 @@ func (h *host) since(before map[string]uint64) map[string]uint64 {
 func (h *host) drops(want uint64) {
 	h.tb.Helper()
 	var got uint64
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if got = h.packets("drop", "not_listed", "ipv4"); got >= want || time.Now().After(deadline) {
 			break
 		}

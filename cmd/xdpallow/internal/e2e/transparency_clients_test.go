@@ -254,7 +254,7 @@ func TestKeepAlive(t *testing.T) {
 				}
 				everybody(fmt.Sprint(change))
 			}
-			s.eventually(5*time.Second, "the client's own entry expires", func() bool {
+			s.eventually("the client's own entry expires", func() bool {
 				by := s.question(netlab.Listed4, port).Prefix
 				return by != nil && *by == netlab.ListedPrefix4
 			})

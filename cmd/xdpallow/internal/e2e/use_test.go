@@ -135,7 +135,7 @@ func TestUseIsCheckpointed(t *testing.T) {
 		return info.ModTime().UnixNano()
 	}
 	written := size()
-	h.eventually(10*time.Second, "a checkpoint", func() bool { return size() != written })
+	h.eventually("a checkpoint", func() bool { return size() != written })
 	time.Sleep(100 * time.Millisecond)
 	d.kill()
 	h.reboot()
@@ -186,7 +186,7 @@ func TestUnused(t *testing.T) {
 		t.Errorf("connected: %v", listing.Connected)
 	}
 	open.CloseIdleConnections()
-	h.eventually(5*time.Second, "the connection ends", func() bool { return len(unused("2s")) == 3 })
+	h.eventually("the connection ends", func() bool { return len(unused("2s")) == 3 })
 	if r := h.feed(h.must("list", "--unused", "2s", "--owner", "acme", "-o", "text"), "remove", "-"); r.code != 0 || strings.Contains(h.must("list"), "acme") {
 		t.Errorf("list --unused | remove -: %+v", r)
 	}
@@ -222,7 +222,7 @@ func TestUseComesBack(t *testing.T) {
 	expect("after a rollback")
 
 	h.must("reload", "--confirm", "1s")
-	h.eventually(20*time.Second, "it is taken back", func() bool { return h.status().Confirm == nil })
+	h.eventually("it is taken back", func() bool { return h.status().Confirm == nil })
 	expect("after a change that nobody confirmed")
 
 	h.must("reload", "--confirm", "10m")
