@@ -10,10 +10,10 @@ import (
 
 // The encodings by the names that iconv has for them.
 const (
-	utf16   = "UTF-16"
-	utf16LE = "UTF-16LE"
-	utf16BE = "UTF-16BE"
-	latin1  = "LATIN1"
+	withMark     = "UTF-16" // its byte order mark says which
+	littleEndian = "UTF-16LE"
+	bigEndian    = "UTF-16BE"
+	latin1       = "LATIN1"
 )
 
 // CheckUTF8 returns an *InputError where text, a whole text or a line of it, is in another
@@ -39,11 +39,11 @@ func CheckUTF8(file string, text []byte) error {
 func foreign(text []byte) string {
 	switch {
 	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
-		return utf16
+		return withMark
 	case halfNull(text, 1):
-		return utf16LE
+		return littleEndian
 	case halfNull(text, 0):
-		return utf16BE
+		return bigEndian
 	case utf8.Valid(text):
 		return ""
 	}

@@ -1,4 +1,4 @@
-// This file makes a change durable: in the database, in one transaction, and in the list.
+// This file makes a change durable, in one transaction of the database and in the list.
 
 package store
 
@@ -17,8 +17,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Change is what becomes durable together. Each change that is more than Meta has a serial
-// number, by which the database and the list know which of them is older.
+// Change is what becomes durable together. Each change that is more than Meta gets a serial
+// number: by these a start finds out which of database and list is older.
 type Change struct {
 	Delete     []netip.Prefix   // a prefix that is not there is no error
 	Put        []policy.Claim   // after Delete; one a prefix, the last wins
@@ -28,10 +28,10 @@ type Change struct {
 	Limit      []Limit          // as Put
 	Generation uint64           // 0 leaves it
 
-	Log     *Record  // for the change log; nil is no change that anybody made
+	Log     *Record  // for the change log; nil where nobody asked for the change
 	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
 	Confirm *Confirm // what waits for one from now on
-	Aside   bool     // no rollback takes it back, neither now nor with what waits
+	Aside   bool     // no rollback takes it back, not even with a change that waits
 
 	// UndoData is the caller's, for Undo.Data. If it is not nil the change can be rolled
 	// back even when it changes no entry, suspension or limit.
@@ -39,24 +39,26 @@ type Change struct {
 
 	Meta map[string][]byte // a nil value deletes its key
 
-	// List returns the policy that the change leads to. It is asked where the list is
-	// written whole: when Whole says so, because something is declared now that was not,
-	// and where the list on disk cannot be appended to. nil: it is not known.
+	// List returns the policy after the change. It is called where the list is written as a
+	// whole: with Whole, because what is declared has changed, and where the list on disk
+	// cannot be appended to. nil where the caller does not know the policy.
 	List  func() Effective
 	Whole bool
 }
 
-// noted reports whether c is only what the caller notes for himself: it is in the
-// database alone, and lost with that.
+// noted reports whether c is only a note of the caller in Meta: that is in the database alone,
+// and lost with it.
 func (c Change) noted() bool {
 	return len(c.Delete)+len(c.Put)+len(c.Resume)+len(c.Suspend)+len(c.Unlimit)+len(c.Limit) == 0 &&
 		c.Generation == 0 && c.Log == nil && c.UndoData == nil && !c.Settle && c.Confirm == nil && !c.Whole
 }
 
-// Apply makes a change in one transaction. When it returns nil the change is on disk, in
-// the database and in the list; when it returns an error nothing of it is. It fails with
-// ErrUnconfirmed when change asks for a confirmation and another one is due, and with an
-// *UnwritableError when nothing can be kept; Meta alone is then kept in memory.
+// Apply makes a change in one transaction. When it returns nil the change is on disk, in the
+// database and in the list. When it returns an error, nothing of the change is. It fails with
+// ErrReadOnly, with ErrUnconfirmed where change asks for a confirmation and an earlier change
+// still waits for one, with an *UnwritableError where nothing can be written (a change of Meta
+// alone is then kept in memory), and with a *CorruptError where the database is damaged and
+// could not be made again.
 func (s *Store) Apply(change Change) error {
 	if s.readOnly {
 		return ErrReadOnly
@@ -70,19 +72,19 @@ func (s *Store) Apply(change Change) error {
 	}
 	err = s.applied(change, batches)
 	var corrupt *CorruptError
-	if errors.As(err, &corrupt) && s.Mend() == nil { // from the list, which is whole
+	if errors.As(err, &corrupt) && s.Mend() == nil { // now made again from the list
 		err = s.applied(change, batches)
 	}
 	if err != nil {
 		return err
 	}
 	if change.Log != nil {
-		_ = s.FlushLog() // the change is made: the record waits in the database, and who asks FlushLog hears why
+		_ = s.FlushLog() // the change is made; its record waits in the database for the next FlushLog
 	}
 	return nil
 }
 
-// applied makes the change, or nothing of it.
+// applied makes the change completely or not at all.
 func (s *Store) applied(change Change, batches []batch) (err error) {
 	if !s.isOpen() {
 		if !change.noted() {
@@ -124,7 +126,7 @@ type listHalf struct {
 func (h *listHalf) write(s *Store, t *txn, change Change) error {
 	h.serial = t.frame.serial
 	if change.Whole && change.List == nil {
-		return errors.New("a list that is to be written whole is not there")
+		return errors.New("the change needs the whole list, and has none")
 	}
 	if change.List != nil && (change.Whole || s.listIsAnother()) {
 		return h.writeWhole(s, t, change.List())
@@ -187,7 +189,7 @@ func (h *listHalf) end(s *Store, err error) error {
 	return err
 }
 
-// update runs fn on the database, all of it or nothing.
+// update runs fn in a transaction of the database.
 func (s *Store) update(fn func(*bolt.Tx) error) error {
 	s.swapping.RLock()
 	defer s.swapping.RUnlock()

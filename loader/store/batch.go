@@ -1,5 +1,4 @@
-// This file writes the buckets that a rollback brings back, and notes on the way
-// what they held before.
+// This file writes the buckets that a rollback restores, and records what they held before.
 
 package store
 
@@ -8,10 +7,10 @@ import (
 	"slices"
 )
 
-// write is what becomes of one key; without a record it goes.
+// write sets the record of one key, or deletes the key where record is nil.
 type write struct{ key, record []byte }
 
-// batch is what a change does to one bucket, by key and each key once.
+// batch is the writes of a change to one bucket, sorted by key, each key once.
 type batch struct {
 	bucket []byte
 	kind   byte // of bucket, in front of its keys in bucketUndo
@@ -25,8 +24,8 @@ const (
 	kindSuspension = 's'
 )
 
-// encodeAll returns what change does to each bucket, or what is wrong with it:
-// the transaction is not begun for a change that cannot be written.
+// encodeAll returns the writes of change for each bucket. It comes before the transaction, which
+// is not begun for a change that cannot be encoded.
 func encodeAll(change Change) ([]batch, error) {
 	claims, err := encodeClaims(change)
 	if err != nil {
@@ -47,8 +46,8 @@ func encodeAll(change Change) ([]batch, error) {
 	}, nil
 }
 
-// lastOfEach sorts writes by key, which bbolt likes best, and keeps the last of
-// each: what is taken back is what stood before the first.
+// lastOfEach sorts writes by key, the fastest order for bbolt, and keeps the last write of each
+// key.
 func lastOfEach(writes []write) []write {
 	slices.SortStableFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) })
 	last := writes[:0]
@@ -60,8 +59,8 @@ func lastOfEach(writes []write) []write {
 	return last
 }
 
-// apply writes the batch and returns what takes it back, in the form and order of
-// bucketUndo. What stays as it is, is neither written nor taken back.
+// apply writes the batch and returns its undo, in the form and order of bucketUndo. A record that
+// does not change is not written, and is not in the undo.
 func (b batch) apply(t *txn) (undo []write, err error) {
 	bucket, err := t.CreateBucketIfNotExists(b.bucket)
 	if err != nil {
@@ -96,9 +95,8 @@ func (b batch) apply(t *txn) (undo []write, err error) {
 	return undo, nil
 }
 
-// keepCreated keeps when a prefix was first added: of a claim that is only
-// updated, and of one that the last change took away and that comes back as it
-// was, by rollback or by hand.
+// keepCreated keeps the time when a prefix was first added: for a claim that is updated, and for
+// one that the last change removed and that comes back as it was, by rollback or by hand.
 func keepCreated(t *txn, record, old, back []byte) (err error) {
 	const createdAt = 2 + timeSize
 	if old == nil {

@@ -1,5 +1,5 @@
-// This file opens the state directory in two steps: the list, which is all that a host that
-// was booted needs, and then the database.
+// This file opens the state directory in two steps: first the list, which is enough to enforce
+// the policy after a boot, and then the database.
 
 package store
 
@@ -12,10 +12,10 @@ import (
 	"github.com/xdpallow/xdpallow/loader/lock"
 )
 
-// Begin takes possession of the state directory, which it creates, 0700, where it is
-// missing, and reads nothing. The database stays closed until OpenDatabase; until then the
-// Store answers from what LoadList has read, and keeps Meta in memory. It fails with a
-// *lock.HeldError within about a second when another process has the directory.
+// Begin takes the lock of the state directory, which it creates with mode 0700 where it is
+// missing. It reads nothing. Until OpenDatabase the Store answers from what LoadList has read,
+// and keeps Meta in memory. It fails with a *lock.HeldError, after about a second, where another
+// process has the directory. Close the Store in the end.
 func Begin(dir string) (*Store, error) {
 	if err := makeDir(dir); err != nil {
 		if _, statErr := os.Stat(dir); statErr != nil {
@@ -26,7 +26,7 @@ func Begin(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A daemon of a release before this one, and who only reads, hold the database alone.
+	// A daemon of an earlier release, and a command that only reads, lock just the database.
 	path := filepath.Join(dir, dbName)
 	if other, err := lock.Take(path); err == nil {
 		other.Close()
@@ -40,8 +40,8 @@ func Begin(dir string) (*Store, error) {
 	}, nil
 }
 
-// LoadList reads the list, from which the Store answers until OpenDatabase. Errors are
-// those of LoadState.
+// LoadList reads the list, from which the Store answers until OpenDatabase. Errors are those of
+// LoadState; with a *TornError the Store has the older list.
 func (s *Store) LoadList() error {
 	state, err := LoadState(s.dir)
 	if state.records == nil {
@@ -53,10 +53,9 @@ func (s *Store) LoadList() error {
 	return err
 }
 
-// Open opens the state directory for the one daemon that owns it and creates it, 0700,
-// where it is missing. It fails with a *lock.HeldError within about a second when another
-// process has it open, and with a *CorruptError when the database cannot be read and
-// there is no list to make it from; both leave the directory as it was.
+// Open is Begin and OpenDatabase in one. It fails with a *lock.HeldError, after about a second,
+// where another process has the directory, and with a *CorruptError where the database cannot be
+// read and there is no list to make it from. Both leave the directory as it was.
 func Open(dir string) (*Store, error) {
 	s, err := Begin(dir)
 	if err != nil {
@@ -72,11 +71,11 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-// OpenDatabase opens the database, and makes one of the two files anew where it is
-// damaged, missing or older than the other. From then on the Store answers from the
-// database. Where none can be had it goes on answering from memory, and refuses changes.
-// What was found is in the troubles. Where both are damaged beyond use, force sets them
-// aside; else a *CorruptError says so. It fails with a *lock.HeldError, too.
+// OpenDatabase opens the database. Where one of database and list is damaged, missing or older, it
+// makes that one again from the other. From then on the Store answers from the database; where
+// it cannot have one it goes on answering from memory, and refuses changes. The troubles say what
+// was found and done. Where both are damaged beyond use it fails with a *CorruptError, or with
+// force sets them aside and begins empty. It fails with a *lock.HeldError, too.
 func (s *Store) OpenDatabase(force bool) ([]Trouble, error) {
 	removeLeftovers(s.dir)
 	troubles, err := s.openTwin(force)
@@ -107,7 +106,7 @@ func (s *Store) OpenDatabase(force bool) ([]Trouble, error) {
 	return troubles, nil
 }
 
-// findJournal finds the end of effective.changes.
+// findJournal finds the end of effective.changes, after which the next change is appended.
 func (s *Store) findJournal() []Trouble {
 	frames, size, err := loadJournal(s.dir)
 	if err != nil {
@@ -121,14 +120,14 @@ func (s *Store) findJournal() []Trouble {
 	if last <= s.current.Load() {
 		return nil
 	}
-	s.appended = 0 // of a state that is gone: the next change begins the file anew
+	s.appended = 0 // its changes belong to a lost state: the next change begins the file again
 	if last == s.current.Load()+1 {
-		return nil // it was never made
+		return nil // that change was never acknowledged
 	}
 	return []Trouble{{filepath.Join(s.dir, dbName), fmt.Sprintf("is of change %d as the list is, and change %d was made already: older copies of both were put back, and what came later is lost", s.current.Load(), last), "xdpallow history"}}
 }
 
-// refuse notes why no change can be kept.
+// refuse records why no change can be made.
 func (s *Store) refuse(err error) {
 	s.swapping.Lock()
 	defer s.swapping.Unlock()

@@ -1,8 +1,8 @@
-// This file writes the change log. A change is made when the database commits, so
-// the record of it goes through the database too: in the transaction of the
-// change into a bucket, from there to the end of changes.jsonl, and out of the
-// bucket with the next change. Whatever fails or is killed on the way, the file
-// has each record once in the end, and none of a change that was not made.
+// This file writes the change log. A change is made when the database commits, so its record
+// goes through the database: the transaction of the change puts it into a bucket, then it is
+// appended to changes.jsonl, and the next change removes it from the bucket. Whatever fails or
+// is killed on the way, in the end the file has each record once, and none of a change that was
+// not made.
 
 package store
 
@@ -20,15 +20,15 @@ import (
 
 const (
 	logName = "changes.jsonl"
-	logMode = 0o640 // for who ships logs; the directory decides whether he comes near
+	logMode = 0o640 // a log shipper may read it, if the mode of the directory lets him in
 )
 
-// bucketUnlogged holds, by sequence number, the lines that the file may not have.
-// The sequence of the bucket is the number of the last record.
+// bucketUnlogged holds, by sequence number, the lines that the file may not have yet. The
+// sequence of the bucket is the number of the last record.
 var bucketUnlogged = []byte("unlogged")
 
-// putRecord adds the record of a change, in its transaction, and drops those that
-// the file has on disk.
+// putRecord adds the record of a change, in its transaction, and removes the records that the
+// file has on disk.
 func (s *Store) putRecord(t *txn, record Record, before uint64) error {
 	bucket, err := t.CreateBucketIfNotExists(bucketUnlogged)
 	if err != nil {
@@ -74,16 +74,16 @@ func (s *Store) dropLogged(unlogged *bolt.Bucket) error {
 	}
 }
 
-// forgetLogged drops the lines that the file has before the last process leaves:
-// when it is rotated until the next start, none is appended again. A daemon that
-// is killed does not come here; what its successor then finds missing in the new
-// file has the sequence number that it has in the old one.
+// forgetLogged removes the lines that the file has, when the Store is closed: if the file is
+// rotated before the next start, they must not be appended again. A daemon that is killed does
+// not come here. Lines that its successor appends again to the new file have the sequence
+// numbers of the old one.
 func (s *Store) forgetLogged() {
 	lines, _, err := s.unlogged(0)
 	if err != nil || len(lines) == 0 || s.logged.Load() == 0 {
 		return
 	}
-	// Without effect the next start looks for them in the file.
+	// Where this fails the next start looks for the lines in the file.
 	_ = s.update(func(tx *bolt.Tx) error { return s.dropLogged(tx.Bucket(bucketUnlogged)) })
 }
 
@@ -106,11 +106,10 @@ func (s *Store) unlogged(after uint64) (lines [][]byte, last uint64, err error) 
 	return lines, last, err
 }
 
-// FlushLog appends to the change log what it misses. Apply calls it after each
-// logged change and goes on whatever it answers: a full disk keeps nobody from
-// suspending a customer. Call it from time to time, too; its error is a problem
-// to report, and nothing is lost meanwhile. Without anything to append it
-// touches no file.
+// FlushLog appends to the change log the records that it does not have yet. Apply calls it after
+// each logged change and ignores its error: a full disk must not keep anybody from suspending a
+// customer. Call it from time to time and report its error; no record is lost meanwhile. Where
+// there is nothing to append it touches no file.
 func (s *Store) FlushLog() error {
 	if s.readOnly {
 		return ErrReadOnly
@@ -123,7 +122,7 @@ func (s *Store) FlushLog() error {
 	}
 	path := filepath.Join(s.dir, logName)
 	matched := s.matched
-	s.matched = false // unless all goes well: what is there then must be found out
+	s.matched = false // if this fails, what the file has must be found out again
 	if err := appendLog(path, lines, matched); err != nil {
 		return fmt.Errorf("append to the change log %s: %w", path, err)
 	}
@@ -132,9 +131,8 @@ func (s *Store) FlushLog() error {
 	return nil
 }
 
-// appendLog makes the file at path end with lines, on disk. It is opened each time,
-// because who rotates logs does not tell us. Unless matched, some of the lines may
-// be there already.
+// appendLog appends lines to the file at path, on disk. It opens the file each time, because
+// whoever rotates logs does not tell us. Unless matched, the file may have some of them already.
 func appendLog(path string, lines [][]byte, matched bool) (err error) {
 	file, err := openLog(path)
 	if err != nil {
@@ -173,8 +171,8 @@ func openLog(path string) (*os.File, error) {
 	return file, nil
 }
 
-// mend ends the last line where it is whole but for its end, and cuts it off
-// where it is torn. Lines with an end are history and are never touched.
+// mend repairs the last line of the file: it adds a line end that is missing, and cuts off a line
+// that is torn. Lines with an end are history and are never touched.
 func mend(file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
@@ -193,15 +191,15 @@ func mend(file *os.File) error {
 	}
 	tail = tail[bytes.LastIndexByte(tail, '\n')+1:]
 	_, whole := parseLine(tail)
-	if whole || len(tail) > maxLine { // longer than any of ours: not ours to cut
+	if whole || len(tail) > maxLine { // longer than any of our lines: somebody else's
 		_, err = file.Write([]byte("\n"))
 		return err
 	}
 	return file.Truncate(size - int64(len(tail)))
 }
 
-// missing returns those of lines that the file does not have. They are its last
-// ones if it does: looking back ends at a record from before them.
+// missing returns those of lines that the file does not have. It reads the file backward, up to a
+// record from before lines.
 func missing(file *os.File, lines [][]byte) ([][]byte, error) {
 	info, err := file.Stat()
 	if err != nil || len(lines) == 0 {

@@ -1,4 +1,4 @@
-// This file holds the claims of the command line in the database, and its facts.
+// This file stores the claims of the command line in the database, and single facts.
 
 package store
 
@@ -30,7 +30,7 @@ var (
 // MetaSince is the key of Store.Meta at which it stands since when counters count.
 const MetaSince = "since"
 
-// encodeClaims returns the writes of change.Delete and change.Put.
+// encodeClaims returns the writes for change.Delete and change.Put.
 func encodeClaims(change Change) ([]write, error) {
 	created := time.Now()
 	if change.Log != nil {
@@ -59,7 +59,7 @@ func encodeClaims(change Change) ([]write, error) {
 	return writes, nil
 }
 
-// checkPrefix refuses what has no key of its own.
+// checkPrefix refuses a prefix that is not canonical: it would share the key of another one.
 func checkPrefix(prefix netip.Prefix) error {
 	if !prefix.IsValid() || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
 		return fmt.Errorf("prefix %s is not canonical", prefix)
@@ -75,8 +75,9 @@ func putJSON(t *txn, bucket, key []byte, value any) error {
 	return t.put(bucket, key, text)
 }
 
-// Claims returns the claims of the command line by policy.ComparePrefix. They
-// share their Services slices, which must not be written to.
+// Claims returns the claims of the command line, sorted by policy.ComparePrefix. They share their
+// Services slices, which must not be written to. It fails with ErrNewer where a newer release
+// wrote a claim, and with a *CorruptError where the database is damaged.
 func (s *Store) Claims() ([]policy.Claim, error) {
 	if !s.isOpen() {
 		var claims []policy.Claim
@@ -107,7 +108,8 @@ func (s *Store) Claims() ([]policy.Claim, error) {
 	return claims, nil
 }
 
-// Generation returns the generation of the last change, 0 before the first.
+// Generation returns the generation of the last change, 0 before the first. Errors are those of
+// Claims.
 func (s *Store) Generation() (generation uint64, err error) {
 	err = s.read(func(from source) (err error) {
 		generation, err = readNumber(from, keyGeneration)
@@ -116,7 +118,7 @@ func (s *Store) Generation() (generation uint64, err error) {
 	return generation, err
 }
 
-// readNumber is one of the facts, 0 where it is not there.
+// readNumber returns a number among the facts, 0 where it is missing.
 func readNumber(from source, key []byte) (uint64, error) {
 	record, err := from.get(bucketFacts, key)
 	if err != nil || len(record) != 8 {
@@ -125,7 +127,7 @@ func readNumber(from source, key []byte) (uint64, error) {
 	return binary.BigEndian.Uint64(record), nil
 }
 
-// fact reads the JSON at key and reports whether there is any.
+// fact reads the JSON at key, and reports whether there is any.
 func (s *Store) fact(key []byte, into any) (found bool, err error) {
 	err = s.read(func(from source) error {
 		record, err := from.get(bucketFacts, key)
@@ -138,8 +140,8 @@ func (s *Store) fact(key []byte, into any) (found bool, err error) {
 	return found, err
 }
 
-// EachMeta calls fn for what Apply put at keys that begin with prefix, in their order.
-// It must not change the store, nor keep value.
+// EachMeta calls fn, in the order of keys, for what Apply put at keys that begin with prefix. fn
+// must not change the store, nor keep value. Errors are those of Claims.
 func (s *Store) EachMeta(prefix string, fn func(key string, value []byte)) error {
 	return s.read(func(from source) error {
 		return from.each(bucketMeta, []byte(prefix), func(key, record []byte) error {
@@ -149,7 +151,8 @@ func (s *Store) EachMeta(prefix string, fn func(key string, value []byte)) error
 	})
 }
 
-// Meta returns a copy of the value that Apply put at key, nil if there is none.
+// Meta returns a copy of the value that Apply put at key, nil where there is none. Errors are
+// those of Claims.
 func (s *Store) Meta(key string) (value []byte, err error) {
 	err = s.read(func(from source) error {
 		record, err := from.get(bucketMeta, []byte(key))

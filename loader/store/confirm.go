@@ -1,6 +1,5 @@
-// This file keeps that a change waits for its confirmation, in the transaction of
-// that change: a daemon that is killed, or a host that is rebooted, before it
-// comes, still knows that and until when.
+// This file stores that a change waits for its confirmation, in the transaction of the change:
+// after a kill or a reboot the next daemon knows that it waits, and until when.
 
 package store
 
@@ -13,11 +12,10 @@ import (
 	"time"
 )
 
-// ErrUnconfirmed is the answer to a change that asks for a confirmation while
-// another one waits for its own.
+// ErrUnconfirmed refuses a change that asks for a confirmation while an earlier one waits.
 var ErrUnconfirmed = errors.New("a change waits for its confirmation already")
 
-// Confirm is a change that is taken back unless somebody confirms it.
+// Confirm is a change that is rolled back unless somebody confirms it.
 type Confirm struct {
 	Time       time.Time     `json:"time"`       // UTC; when it was made
 	Deadline   time.Time     `json:"deadline"`   // UTC
@@ -27,10 +25,10 @@ type Confirm struct {
 	Command    string        `json:"command"`
 }
 
-// Left is how long a confirmation may still come, and not over 0 when it is too
-// late. In the boot of the change only boottime counts, which nobody steps. After
-// a reboot it is the wall clock; when that stands before the change it is wrong,
-// and nobody is kept locked out for as long as it is.
+// Left returns how long a confirmation may still come; 0 or less means that it is too late. In
+// the boot of the change only boottime counts, which nobody can set. After a reboot the wall
+// clock counts. Where that shows a time before the change it is wrong, and the time is up:
+// nobody may stay locked out because of a wrong clock.
 func (c Confirm) Left(now time.Time, bootID string, boottime time.Duration) time.Duration {
 	if bootID != "" && bootID == c.BootID {
 		return c.Boottime - boottime
@@ -41,7 +39,7 @@ func (c Confirm) Left(now time.Time, bootID string, boottime time.Duration) time
 	return c.Deadline.Sub(now)
 }
 
-// BootID names this boot of the host.
+// BootID returns the kernel's id of this boot. It fails only where /proc cannot be read.
 func BootID() (string, error) {
 	if id := bootID.Load(); id != nil {
 		return *id, nil
@@ -55,18 +53,19 @@ func BootID() (string, error) {
 	return id, nil
 }
 
-// bootID is what was read once: it outlives us, and a daemon that can open no more files
-// must not take its boot for another one.
+// bootID is the id once it was read. It does not change while we run, and a daemon that can open
+// no more files must not believe that the host was rebooted.
 var bootID atomic.Pointer[string]
 
-// Pending returns the change that waits for its confirmation; false if none does.
+// Pending returns the change that waits for its confirmation; false where none does. Errors are
+// those of Claims.
 func (s *Store) Pending() (confirm Confirm, found bool, err error) {
 	found, err = s.fact(keyConfirm, &confirm)
 	return confirm, found, err
 }
 
-// putConfirm notes what waits after change, and returns whether something waited
-// before it that change does not settle.
+// putConfirm stores what waits after change, and returns whether an earlier change waits that
+// this one does not settle.
 func putConfirm(t *txn, change Change) (waiting bool, err error) {
 	was, err := t.get(bucketFacts, keyConfirm)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// makeDir creates dir 0700, with parents that others can pass. A directory
-// that is there keeps its mode: systemd and the administrator own it.
+// makeDir creates dir with mode 0700, and its parents with 0755. A directory that exists keeps its
+// mode: systemd or the administrator chose it.
 func makeDir(dir string) error {
 	parent := filepath.Dir(filepath.Clean(dir))
 	if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -30,7 +30,8 @@ func makeDir(dir string) error {
 	return syncDir(parent)
 }
 
-// Others says who else may write to dir, "" for nobody.
+// Others returns, in words, why somebody else than root and this process may write to dir; "" where
+// nobody else may.
 func Others(dir string) string {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -46,10 +47,9 @@ func Others(dir string) string {
 	return ""
 }
 
-// createDB puts an empty database at path unless one is there. It appears
-// under its name only when it is whole: one that lost power halfway would
-// stop the daemon at every later start. Of two daemons that race, one links
-// and both go on to the lock.
+// createDB puts an empty database at path unless there is one. It gets its name only when it is
+// complete: a half-written one, after a power loss, would stop every later start. Of two daemons
+// that race, one creates it and both go on to the lock.
 func createDB(path string) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -76,9 +76,8 @@ func createDB(path string) error {
 	return syncDir(dir)
 }
 
-// removeLeftovers takes away the temporary files of a process that was killed.
-// The caller holds the lock, so nobody else is writing any; failure costs
-// space only.
+// removeLeftovers removes the temporary files of a process that was killed. The caller holds the
+// lock, so nobody else writes any. A failure costs only space.
 func removeLeftovers(dir string) {
 	files, _ := os.ReadDir(dir)
 	for _, file := range files {

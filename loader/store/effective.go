@@ -1,6 +1,5 @@
-// This file writes the effective list: what one generation enforced, whole and
-// with a checksum, so that a host that lost power has its last good policy
-// back before any declared file is read.
+// This file writes the list: the policy of one generation, complete and with a checksum. A host
+// that lost power has its last good policy again before any declared file is read.
 
 package store
 
@@ -32,8 +31,8 @@ const (
 	formatVersion = 1
 	bufferSize    = 1 << 18
 
-	// What the lines of the file have beside the list grammar, for which all
-	// of it is comment.
+	// What the file has beside lines of the list grammar; for that grammar these are
+	// comments.
 	recordMark = "#= "      // and a record of the database, before the head
 	headMark   = "#! "      // and the head as JSON
 	originMark = "#@ "      // and the quoted origin of the lines that follow
@@ -47,14 +46,14 @@ const preamble = `# What xdpallow enforces, written by the daemon and published 
 # checksum at the end, the list before (` + previousName + `) is used instead.
 `
 
-// Effective is the policy of one generation, claim by claim.
+// Effective is the policy of one generation, as claims.
 type Effective struct {
 	Generation uint64
 	Services   []policy.Service
 	Interfaces []string
 	Attach     string          // as --attach
 	Backstop   string          // as --backstop
-	Claims     []*policy.Claim // of all origins; saving reads them only
+	Claims     []*policy.Claim // of all origins; the store only reads them
 }
 
 // head is everything but the claims.
@@ -69,7 +68,7 @@ type head struct {
 	Claims     int              `json:"claims"`
 }
 
-// linkOver gives the file a second name, replacing what had it.
+// linkOver gives the file at path a second name, in place of the file that had that name.
 func linkOver(path, second string) error {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(second))
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -81,8 +80,8 @@ func linkOver(path, second string) error {
 	if err := os.Rename(temp, second); err != nil {
 		return err
 	}
-	// rename leaves both names where they are one file already: a crash came
-	// between this and the replacement the last time.
+	// rename keeps both names if they are one file already, which is so after a crash
+	// between here and the replacement.
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -127,12 +126,11 @@ func writeBody(out *bufio.Writer, e Effective, serial uint64, records []byte) er
 	return nil
 }
 
-// writeSection writes claims of one origin and returns those whose prefix it
-// had before: ParseList would refuse them in one list, and the host would have
-// no policy after a reboot.
+// writeSection writes claims of one origin, and returns those whose prefix was there already: in
+// one section ParseList would refuse them, and the host would have no policy after a reboot.
 func writeSection(out *bufio.Writer, origin policy.Origin, claims []*policy.Claim) (again []*policy.Claim, err error) {
 	fmt.Fprintf(out, "%s%s\n", originMark, strconv.Quote(string(origin)))
-	var seen map[netip.Prefix]struct{} // of a million that are sorted, as the command line's are, none was
+	var seen map[netip.Prefix]struct{} // not needed where claims are sorted, as a million of the command line are
 	if !ascending(claims) {
 		seen = make(map[netip.Prefix]struct{}, len(claims))
 	}
@@ -165,8 +163,8 @@ func ascending(claims []*policy.Claim) bool {
 	return true
 }
 
-// appendClaim appends the line of a claim. A note that holds the mark gets
-// one behind it, so that the last of a line is never the note's.
+// appendClaim appends the line of a claim. Where the note contains the mark, another mark follows,
+// so that the last mark in a line never belongs to a note.
 func appendClaim(line []byte, c *policy.Claim) ([]byte, error) {
 	if err := policy.StoredNote(c.Note); err != nil {
 		return nil, fmt.Errorf("entry %s: %w", c.Prefix, err)
@@ -182,7 +180,7 @@ func sumLine(sum hash.Hash) []byte {
 	return append(hex.AppendEncode([]byte(sumMark), sum.Sum(nil)), '\n')
 }
 
-// isWhole reports whether the file at path is there and matches its checksum.
+// isWhole reports whether the file at path exists and matches its checksum.
 func isWhole(path string) bool {
 	file, err := os.Open(path)
 	if err != nil {
@@ -193,8 +191,7 @@ func isWhole(path string) bool {
 	return err == nil
 }
 
-// verify compares the file with its checksum and returns how many bytes come
-// before that.
+// verify compares the file with its checksum, and returns how many bytes come before the checksum.
 func verify(file *os.File) (int64, error) {
 	info, err := file.Stat()
 	if err != nil {

@@ -1,6 +1,6 @@
-// This file is a record of the change log and reads the log back, with or without
-// a daemon: what a release to come adds is ignored, and what is no record, as the
-// end of a write that a crash tore, is passed over.
+// This file defines a record of the change log, and reads the log, with or without a daemon.
+// Fields that a later release adds are ignored. A line that is no record, for example one that a
+// crash tore, is skipped.
 
 package store
 
@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// What a record has room for, so that its line stays under maxLine. A million
-// entries replaced are told by their counts and the first of them.
+// The room in a record, so that its line stays under maxLine. Of a million replaced entries it has
+// the counts and the first ones.
 const (
 	MaxListed      = 1000      // lines of each list
 	maxListedBytes = 256 << 10 // of each list
@@ -28,8 +28,8 @@ const (
 	maxLine        = 8 << 20   // a byte in JSON is six at most
 )
 
-// Record says who changed what, when and why. Each list is of lines as of
-// policy.FormatLine and holds the first ones; its count is always complete.
+// Record says who changed what, when and why. Each list has the first lines, as of
+// policy.FormatLine; its count counts all.
 type Record struct {
 	Sequence uint64    `json:"sequence"` // set by Apply: one more than the record before
 	Time     time.Time `json:"time"`     // UTC; now, where it is zero
@@ -48,15 +48,15 @@ type Record struct {
 	RemovedCount int      `json:"removed_count"`
 	ChangedCount int      `json:"changed_count"`
 
-	// What became of services: "~ service admin: ports +tcp/22"; "! tcp/8443 opens to everybody".
+	// Changes of services: "~ service admin: ports +tcp/22"; "! tcp/8443 opens to everybody".
 	Services []string `json:"services,omitempty"`
 	// Suspensions and limits that came and went with it: "resume acme"; not of the commands
 	// that do nothing else.
 	Overrides []string `json:"overrides,omitempty"`
 }
 
-// cut returns a copy of r that has room. A list that the caller has cut already
-// comes with its count.
+// cut returns a copy of r whose texts and lists are cut to their room. A list that the caller has
+// cut already comes with its count.
 func (r Record) cut(now time.Time) *Record {
 	if r.Time.IsZero() {
 		r.Time = now
@@ -86,7 +86,7 @@ func cutList(lines []string, count int) ([]string, int) {
 	return lines, count
 }
 
-// encodeLine returns the line of a record, without its end.
+// encodeLine returns a record as a line, without its end.
 func encodeLine(r Record) ([]byte, error) {
 	for _, list := range []*[]string{&r.Added, &r.Removed, &r.Changed} {
 		if *list == nil {
@@ -100,7 +100,7 @@ func encodeLine(r Record) ([]byte, error) {
 	return bytes.TrimSuffix(line.Bytes(), []byte("\n")), err
 }
 
-// parseLine reports whether line is a record. No beginning of one is.
+// parseLine returns the record in line, and false where it is none. A part of a record is none.
 func parseLine(line []byte) (r Record, ok bool) {
 	if err := json.Unmarshal(line, &r); err != nil || r.Sequence == 0 || r.Sequence > math.MaxInt64 || r.Time.IsZero() {
 		return Record{}, false
@@ -108,7 +108,7 @@ func parseLine(line []byte) (r Record, ok bool) {
 	return r, true
 }
 
-// Order is the way through the change log.
+// Order is the direction in which the change log is read.
 type Order bool
 
 // The orders.
@@ -117,9 +117,9 @@ const (
 	NewestFirst Order = true
 )
 
-// Changes yields the records of the change log as it is at the first step; stop
-// when there are enough. What was rotated away is not part of it. A record that
-// could not be appended to the file yet is.
+// Changes yields the records of the change log, as of the first step. Files that were rotated away
+// do not count; records that could not be appended to the file yet do. Errors are those of
+// reading, and come as the last step.
 func (s *Store) Changes(order Order) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		file, size, unlogged, err := s.openChanges()

@@ -1,5 +1,5 @@
-// This file reads the lines of a file from either end, in memory that one line
-// takes, whatever somebody wrote into it.
+// This file reads the lines of a file from either end. It needs memory for one line, whatever
+// somebody wrote into the file.
 
 package store
 

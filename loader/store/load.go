@@ -1,6 +1,5 @@
-// This file reads the effective list back, or the one before it: nothing is
-// parsed that does not match its checksum, so that half a policy is never
-// published.
+// This file reads the list, or the list before it. It parses nothing that does not match its
+// checksum, so that a part of a policy is never published.
 
 package store
 
@@ -22,8 +21,8 @@ import (
 
 var errTorn = errors.New("its checksum does not match")
 
-// TornError says that the effective list could not be used and the one before
-// it was. It comes with data: publish that, and report this.
+// TornError says that the list could not be used, and the list before it was used instead. It comes
+// with data: publish the data, and report the error.
 type TornError struct {
 	Path       string // of the file that could not be used
 	Generation uint64 // of the data
@@ -36,25 +35,23 @@ func (e *TornError) Error() string {
 
 func (e *TornError) Unwrap() error { return e.Err }
 
-// LoadEffective returns the last good effective list under the state directory
-// dir, its claims grouped by origin. It needs no open Store. Where no daemon
-// ever wrote one, it returns a zero Effective and no error. With a *TornError,
-// the Effective is that of the generation before; with any other error there
-// is none.
+// LoadEffective returns the last good list in the state directory dir, its claims grouped by
+// origin. It needs no open Store. Where no daemon ever wrote a list it returns a zero Effective and
+// no error. With a *TornError the Effective is that of the generation before; with any other error
+// there is none.
 func LoadEffective(dir string) (Effective, error) { return load(dir, "") }
 
-// LoadDeclared is LoadEffective without the claims of the command line: who opens the
-// Store as well has them from there, as they were acknowledged, and a million lines
-// are not read for nothing.
+// LoadDeclared is LoadEffective without the claims of the command line. A caller that opens the
+// Store gets these from Claims, and need not parse a million lines twice.
 func LoadDeclared(dir string) (Effective, error) { return load(dir, policy.OriginCLI) }
 
-// load loads all but the claims of the origin without.
+// load loads the list without the claims of one origin.
 func load(dir string, without policy.Origin) (Effective, error) {
 	state, err := loadEither(dir, without)
 	return state.Effective, err
 }
 
-// loadEither loads the last list that is whole. See LoadEffective.
+// loadEither loads the list, or the one before it. See LoadEffective.
 func loadEither(dir string, without policy.Origin) (State, error) {
 	path := filepath.Join(dir, effectiveName)
 	state, err := loadState(path, without)
@@ -93,7 +90,7 @@ func loadState(path string, without policy.Origin) (State, error) {
 	return readState(io.NewSectionReader(file, 0, size), without)
 }
 
-// readListHead is the head of the list at path, which may be damaged behind it.
+// readListHead returns the head of the list at path, which may be damaged after the head.
 func readListHead(path string) (head, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -103,14 +100,14 @@ func readListHead(path string) (head, error) {
 	return readHead(bufio.NewReaderSize(file, bufferSize), records{})
 }
 
-// readEffective is the inverse of writeEffective, without the checksum and without the
-// claims of one origin.
+// readEffective reads what writeEffective wrote, without the checksum and without the claims of one
+// origin.
 func readEffective(r io.Reader, without policy.Origin) (Effective, error) {
 	state, err := readState(r, without)
 	return state.Effective, err
 }
 
-// readState is readEffective with what stands beside the claims.
+// readState is readEffective with the records beside the claims.
 func readState(r io.Reader, without policy.Origin) (State, error) {
 	state := State{records: records{}}
 	var err error
@@ -152,8 +149,7 @@ func (state *State) read(lines *bufio.Reader, without policy.Origin) (Effective,
 	return e, nil
 }
 
-// readHead reads up to the head and through it, and takes the records before it into
-// beside.
+// readHead reads up to the end of the head, and puts the records before it into beside.
 func readHead(lines *bufio.Reader, beside records) (h head, err error) {
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -182,13 +178,13 @@ func readHead(lines *bufio.Reader, beside records) (h head, err error) {
 	}
 }
 
-// section is the reader of the claims of one origin. It takes the marks of
-// this file off, so that policy.ParseList streams plain lines.
+// section reads the claims of one origin. It removes the marks of this file, so that policy.ParseList
+// gets plain lines.
 type section struct {
 	lines  *bufio.Reader
-	line   []byte   // what was not yet read of the current line
+	line   []byte   // the rest of the current line
 	title  string   // the origin line that ended the section before
-	wheres []string // one a line of the section
+	wheres []string // one for each line of the section
 	err    error
 }
 
@@ -203,7 +199,7 @@ func (s *section) next() bool {
 	return s.err == nil && s.title != ""
 }
 
-// claims reads the section with the names and places it was saved with.
+// claims reads the claims of the section, with their origin and places.
 func (s *section) claims() ([]policy.Claim, error) {
 	quoted := strings.TrimPrefix(s.title, originMark)
 	origin, err := strconv.Unquote(quoted)
@@ -224,7 +220,7 @@ func (s *section) claims() ([]policy.Claim, error) {
 	return claims, nil
 }
 
-// skip passes over the section and counts its entries.
+// skip skips the section, and counts its entries.
 func (s *section) skip() (entries int) {
 	for s.title = ""; s.err == nil && s.title == ""; entries++ {
 		line, err := s.lines.ReadSlice('\n')
@@ -241,7 +237,7 @@ func (s *section) skip() (entries int) {
 	return entries
 }
 
-// Read hands out the section line by line.
+// Read returns the section line by line.
 func (s *section) Read(p []byte) (int, error) {
 	if len(s.line) == 0 && s.title == "" {
 		s.advance()
@@ -263,7 +259,7 @@ func (s *section) advance() {
 	if err == io.EOF && len(line) == 0 {
 		return
 	}
-	if err != nil { // not err itself: bufio, which reads from us, has a meaning for its errors
+	if err != nil { // not wrapped: bufio, which reads from us, would take its own errors for its own
 		s.err = fmt.Errorf("read a line: %v", err)
 		return
 	}

@@ -1,5 +1,5 @@
-// This file takes over the database of releases before 0.2, which had no checksums and
-// nothing of what is declared, and keeps them from reading this one in part.
+// This file converts the database of releases before 0.2, which had no checksums and nothing of what
+// is declared. It also keeps those releases from reading a part of the present database.
 
 package store
 
@@ -14,20 +14,20 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// oldBuckets are the buckets of before, by those that have their records now.
+// oldBuckets maps the buckets of old releases to the present ones.
 var oldBuckets = map[string][]byte{
 	"claims": bucketClaims, "suspended": bucketSuspended, "limits": bucketLimits,
 	"facts": bucketFacts, "meta": bucketMeta, "previous": bucketUndo,
 }
 
-// A claim that an older release reads first of all, and refuses with "written by a newer
-// release": it would find no suspension, and let in who is stopped.
+// warning is a claim that an older release reads first, and refuses with "written by a newer release".
+// Without it that release would find no suspensions, and let in who is suspended.
 var (
 	warning       = []byte{family4, 0, 0, 0, 0, 32}
 	warningRecord = []byte{sealVersion}
 )
 
-// convert brings an older database to the present form, and what is declared into it.
+// convert brings an older database into the present form, with what is declared.
 func (s *Store) convert() error {
 	done := false
 	err := s.view(func(tx *bolt.Tx) error {
@@ -77,7 +77,7 @@ func (s *Store) convert() error {
 	})
 }
 
-// warn keeps an older release from reading this database.
+// warn puts the warning into the database.
 func warn(tx *bolt.Tx) error {
 	old, err := tx.CreateBucketIfNotExists([]byte("claims"))
 	if err != nil {
@@ -86,9 +86,9 @@ func warn(tx *bolt.Tx) error {
 	return old.Put(warning, warningRecord)
 }
 
-// declaredBefore is what the list declares as of the last change that was committed. An
-// older release wrote the list before its change: where the host lost power between the
-// two, the change never was.
+// declaredBefore returns what the list declares as of the last committed change. An older release
+// wrote the list before it committed: after a power loss between the two, the list has a change
+// that was never made, and the list before it counts.
 func (s *Store) declaredBefore() Effective {
 	if s.memory.Serial > 0 {
 		return s.memory.Effective

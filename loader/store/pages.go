@@ -1,6 +1,6 @@
-// This file looks at the pages of a database before bbolt trusts them: whether each that
-// is in use is a page, is used once, and is not listed as free, where the next change
-// would write over it.
+// This file checks the pages of a database before bbolt, which trusts them, opens it: each page in
+// use must be a page, be used once, and not be listed as free, or the next change would overwrite
+// it.
 
 package store
 
@@ -29,7 +29,7 @@ const (
 	deepestPage = 64
 )
 
-// pages is a database file of which every page is looked at.
+// pages checks every page of a database file.
 type pages struct {
 	file []byte
 	size uint64 // of a page
@@ -39,8 +39,8 @@ type pages struct {
 
 var le = binary.LittleEndian
 
-// checkPages returns what is wrong with the pages of a database, nil for nothing. A page
-// that is not in use may hold anything.
+// checkPages returns what is wrong with the pages of a database, or nil. A page that is not in use
+// may hold anything.
 func checkPages(file []byte) error {
 	root, freelist, p, err := newestMeta(file)
 	if err != nil {
@@ -55,11 +55,11 @@ func checkPages(file []byte) error {
 	return p.free(freelist)
 }
 
-// newestMeta reads the two meta pages, which have checksums, and returns what the newer
-// one that is whole says.
+// newestMeta reads the two meta pages, which have checksums, and returns what the newer intact one
+// says.
 func newestMeta(file []byte) (root, freelist uint64, p pages, err error) {
 	best, found := uint64(0), false
-	for _, size := range []int{4096, 8192, 16384, 32768, 65536, 1024, 2048} { // whose second page is where?
+	for _, size := range []int{4096, 8192, 16384, 32768, 65536, 1024, 2048} { // the second meta page is at the page size
 		for at := 0; at <= size; at += size {
 			if len(file) < at+pageHead+metaSize {
 				continue
@@ -83,7 +83,7 @@ func newestMeta(file []byte) (root, freelist uint64, p pages, err error) {
 	return root, freelist, p, nil
 }
 
-// page returns a page with those that continue it, and notes that it is used.
+// page returns a page with its overflow pages, and marks them as used.
 func (p pages) page(id uint64) (page []byte, flags uint16, count int, err error) {
 	damaged := func(what string) error { return fmt.Errorf("page %d %s", id, what) }
 	if id < 2 || id >= p.end || (id+1)*p.size > uint64(len(p.file)) {
@@ -103,7 +103,7 @@ func (p pages) page(id uint64) (page []byte, flags uint16, count int, err error)
 	return page[:length], le.Uint16(page[8:]), int(le.Uint16(page[10:])), nil
 }
 
-// order is how far the keys of one bucket have come: they rise.
+// order checks that the keys of one bucket rise.
 type order struct {
 	last, floor []byte
 	any         bool
@@ -118,7 +118,7 @@ func (o *order) next(key []byte) bool {
 	return true
 }
 
-// tree looks at a page and at all below it.
+// tree checks a page and all pages below it.
 func (p pages) tree(id uint64, depth int, keys *order) error {
 	if depth > deepestPage {
 		return errors.New("pages are nested too deep")
@@ -201,7 +201,7 @@ func (p pages) leaf(page []byte, count, depth int, keys *order) error {
 	return nil
 }
 
-// free looks at the list of free pages.
+// free checks the list of free pages.
 func (p pages) free(id uint64) error {
 	page, flags, n, err := p.page(id)
 	if err != nil {

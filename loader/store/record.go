@@ -1,6 +1,6 @@
-// This file is the form of a claim in the database. It is binary and has every
-// field from the first release on: a million claims are read at every start,
-// and no later release has to migrate them.
+// This file is the form of a claim in the database. It is binary, because a million claims are read
+// at every start, and has had every field since the first release, so that no release must migrate
+// them.
 
 package store
 
@@ -32,7 +32,7 @@ const (
 
 var errShort = errors.New("record is cut off")
 
-// The first byte of a key keeps the families apart and IPv4 first.
+// The first byte of a key separates the families, IPv4 first.
 const (
 	family4 = 4
 	family6 = 6
@@ -50,7 +50,7 @@ func appendKey(key []byte, prefix netip.Prefix) []byte {
 	return append(key, byte(prefix.Bits()))
 }
 
-// parseKey is the inverse of appendKey.
+// parseKey reads a key that appendKey wrote.
 func parseKey(key []byte) (netip.Prefix, error) {
 	var addr netip.Addr
 	switch {
@@ -94,8 +94,8 @@ func encode(c policy.Claim, created time.Time) ([]byte, error) {
 	return append(record, c.Note...), nil
 }
 
-// decoder turns records into claims. The few owners and service lists there
-// are get one string or slice each, which claims share.
+// decoder turns records into claims. Claims share one string for each owner, and one slice for each
+// list of services: there are few of both.
 type decoder struct {
 	owners   map[string]string
 	services map[string][]string
@@ -105,8 +105,8 @@ func newDecoder() *decoder {
 	return &decoder{make(map[string]string), make(map[string][]string)}
 }
 
-// decode returns the claim at a key and when it was first made. Nothing in it
-// refers to key or record, which bbolt takes back.
+// decode returns the claim at a key, and when its prefix was first added. The claim does not refer to
+// key or record, which bbolt reuses.
 func (d *decoder) decode(key, record []byte) (c policy.Claim, created time.Time, err error) {
 	if c.Prefix, err = parseKey(key); err != nil {
 		return c, created, err

@@ -1,5 +1,5 @@
-// This file reads records wherever they are: in the database, or, while there is none
-// that can be used, in memory as the list has them.
+// This file reads records from the database or, where none can be used, from memory, as the list has
+// them.
 
 package store
 
@@ -12,7 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// source is where records are read. What it hands out is good until it is left.
+// source is where records are read. What it returns is valid until read returns.
 type source interface {
 	get(bucket, key []byte) ([]byte, error)
 	// each calls fn by key for the keys that begin with prefix.
@@ -64,7 +64,7 @@ func eachOf(bucket *bolt.Bucket, name, prefix []byte, fn func(key, record []byte
 	return nil
 }
 
-// read runs fn on what there is.
+// read runs fn on the database, or on memory where there is none.
 func (s *Store) read(fn func(source) error) error {
 	s.swapping.RLock()
 	defer s.swapping.RUnlock()

@@ -1,6 +1,5 @@
-// This file is how a record stands in the database: with a checksum of its own, and all
-// of them with one sum. bbolt checks no page: a record that a disk has changed, or lost,
-// would let somebody in.
+// This file gives each record in the database a checksum, and all of them together a sum. bbolt does
+// not check pages: a record that a disk changed or lost could let somebody in.
 
 package store
 
@@ -38,7 +37,7 @@ func seal(bucket, key, record []byte) []byte {
 	return append(value, record...)
 }
 
-// unseal returns the record in value, which it stays a part of.
+// unseal returns the record in value, a part of the same memory.
 func unseal(bucket, key, value []byte) ([]byte, error) {
 	switch {
 	case len(value) > 0 && value[0] > sealVersion:
@@ -51,8 +50,8 @@ func unseal(bucket, key, value []byte) ([]byte, error) {
 	return value[sealSize:], nil
 }
 
-// weight is what a sealed value adds to the sum of all. Weights are added and taken
-// away in any order; the mixing keeps two records from standing in for two others.
+// weight is what a sealed value adds to the sum of all. Weights are added and subtracted in any
+// order. The mixing makes it unlikely that two records have the same sum as two others.
 func weight(value []byte) uint64 {
 	if len(value) < sealSize {
 		return 0
@@ -69,15 +68,15 @@ var keySum = []byte("sum")
 // sealed are the buckets that are kept twice: in the database and in the list.
 var sealed = [][]byte{bucketClaims, bucketSuspended, bucketLimits, bucketFacts, bucketMeta, bucketUndo, bucketDeclared}
 
-// txn is a transaction that writes sealed records, keeps their sum, and notes in frame
-// what the list must be told.
+// txn is a transaction that writes sealed records, keeps their sum, and collects in frame what the
+// list must have.
 type txn struct {
 	*bolt.Tx
 	sum   uint64
 	frame *frame // nil: the list is written whole, or not concerned
 }
 
-// begun is tx as a txn. Call finish in the end.
+// begun returns tx as a txn. Call finish in the end.
 func begun(tx *bolt.Tx) (*txn, error) {
 	t := &txn{Tx: tx}
 	record, err := t.get(bucketFacts, keySum)

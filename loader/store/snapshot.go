@@ -1,5 +1,5 @@
-// This file writes the effective list with all that the database has beside the claims,
-// at once or while other changes are made.
+// This file writes the list with everything that the database has beside the claims, at once or while
+// other changes are made.
 
 package store
 
@@ -11,9 +11,9 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// SaveEffective makes e the effective list and keeps the one before it. When
-// it returns nil, e is on disk; at every moment before, one of the two files
-// is whole.
+// SaveEffective makes e the list, and keeps the list before it. When it returns nil, e is on disk. At
+// every moment one of the two files is intact. It fails with ErrReadOnly, or with an error of the
+// file system.
 func (s *Store) SaveEffective(e Effective) error {
 	snapshot, err := s.Snapshot(e)
 	if err != nil {
@@ -22,8 +22,7 @@ func (s *Store) SaveEffective(e Effective) error {
 	return snapshot.Save()
 }
 
-// Snapshot is a list that is to be written, with all that the database had when it was
-// made.
+// Snapshot is a list to be written, with everything that the database had when the Snapshot was made.
 type Snapshot struct {
 	store   *Store
 	list    Effective
@@ -31,9 +30,9 @@ type Snapshot struct {
 	records []byte // as lines
 }
 
-// Snapshot notes what the database says beside the claims of e, which must be those of
-// this moment. Save may come later, while changes are made: they are in
-// effective.changes.
+// Snapshot returns a list with the claims of e, which must be those of this moment, and with the other
+// records of the database. Its Save may come later: changes that are made meanwhile are in
+// effective.changes. e must not be written to until then.
 func (s *Store) Snapshot(e Effective) (*Snapshot, error) {
 	if s.readOnly {
 		return nil, ErrReadOnly
@@ -45,7 +44,7 @@ func (s *Store) Snapshot(e Effective) (*Snapshot, error) {
 	})
 }
 
-// Save writes the list, as SaveEffective does.
+// Save writes the list. Errors are those of SaveEffective.
 func (n *Snapshot) Save() error {
 	s := n.store
 	s.saving.Lock()
@@ -90,18 +89,18 @@ func recordLines(from source) (serial uint64, lines []byte, err error) {
 	return serial, f.body, nil
 }
 
-// listed are the buckets that the list has as they are; claims have lines of their own.
+// listed are the buckets whose records the list has as they are. Claims have lines of their own.
 var listed = [][]byte{bucketFacts, bucketLimits, bucketMeta, bucketUndo, bucketSuspended}
 
-// pendingList is a list that is on disk and has not its name yet.
+// pendingList is a list that is on disk under a temporary name.
 type pendingList struct {
 	store  *Store
 	file   *renameio.PendingFile
 	serial uint64
 }
 
-// prepare writes a list, and keeps the one before it. The caller holds s.saving, and
-// ends it by commit or cancel.
+// prepare writes a list to disk, and keeps the list before it. The caller holds s.saving, and must
+// call commit or cancel.
 func (s *Store) prepare(n *Snapshot) (_ *pendingList, err error) {
 	path := filepath.Join(s.dir, effectiveName)
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
@@ -135,7 +134,7 @@ func (p *pendingList) cancel() { _ = p.file.Cleanup() }
 func (p *pendingList) commit() error {
 	s := p.store
 	defer p.cancel()
-	s.whole = false // whatever fails from here on
+	s.whole = false // in case that something below fails
 	if err := p.file.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
