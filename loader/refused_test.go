@@ -36,7 +36,7 @@ func TestRefusedProgramLeavesTheFormer(t *testing.T) {
 	if !at.Adopted || !at.Ours || at.Mode != loader.Native || at.LinkID != former.LinkID || at.ProgramID != former.ProgramID {
 		t.Errorf("guarded as %+v, was %+v", at, former)
 	}
-	if at.Kept == nil || !strings.Contains(at.Kept.Error(), "9000") || at.Kept.Hint() != "ip link set dev eth0 mtu 3498" {
+	if at.Kept == nil || !strings.Contains(at.Kept.Error(), "9000") || at.Kept.Hint() != "ip link set dev eth0 mtu 3492" {
 		t.Errorf("the program of the former daemon is kept because of %v", at.Kept)
 	}
 	h.ask(gate, "eth0")
@@ -67,7 +67,7 @@ func TestRefusedProgramOfAnotherSchema(t *testing.T) {
 	h.do(func() error {
 		at, err := gate.Attach("eth0", loader.Auto)
 		var refused *loader.RefusedError
-		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "9000") || refused.Hint() != "ip link set dev eth0 mtu 3498" {
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "9000") || refused.Hint() != "ip link set dev eth0 mtu 3492" {
 			t.Errorf("attached %+v, %v", at, err)
 		}
 		return nil
@@ -108,7 +108,7 @@ func TestRefusedNative(t *testing.T) {
 	h.do(func() error {
 		at, err := gate.Attach("eth0", loader.Native)
 		var refused *loader.RefusedError
-		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "9000") || refused.Hint() != "ip link set dev eth0 mtu 3498" {
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "9000") || refused.Hint() != "ip link set dev eth0 mtu 3492" {
 			t.Errorf("attached %+v, %v", at, err)
 		}
 		return nil

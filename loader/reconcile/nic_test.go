@@ -142,9 +142,9 @@ func TestMTUBeyondTheDriver(t *testing.T) {
 	g.stop()
 	g.start()
 	g.probed()
-	told("another daemon", "ip link set dev eth0 mtu 3498")
+	told("another daemon", "ip link set dev eth0 mtu 3492")
 	before := g.programID()
-	set(3498)
+	set(3492)
 	told("taken back under another daemon", "")
 	if g.programID() == before {
 		t.Error("the program of the daemon before runs on with a small MTU")

@@ -1,7 +1,7 @@
 package repair
 
 // This file tells of interfaces whose driver takes no program of ours, mostly because
-// their MTU has grown. The program that is attached runs on, and what it cannot be given
+// their MTU has grown. The program that is attached stays, and what it cannot be given
 // is lost: the large segments of a listed client. The next start would meet that first.
 
 import (
