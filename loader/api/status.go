@@ -53,7 +53,7 @@ type Waiting struct {
 
 // Problem is one thing an operator should mend.
 type Problem struct {
-	Code    string `json:"code"`    // stable, for scripts: "not_enforcing", "interface_missing", ...
+	Code    string `json:"code"`    // stable, for scripts: "interface_missing", "canary", ...
 	Subject string `json:"subject"` // what it is about: an interface, a service, an origin
 	Text    string `json:"text"`
 	Hint    string `json:"hint"` // a command to paste, or ""
