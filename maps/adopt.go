@@ -21,7 +21,7 @@ func (t *Tables) adopt() error {
 			return err
 		}
 		half.trie = trie{m, family == 0}
-		if half.prefilter.coarseBits == 0 {
+		if half.prefilter.CoarseBits == 0 {
 			continue
 		}
 		if half.fine, err = t.adoptInner(t.fine[family], fineNames[family]); err != nil {

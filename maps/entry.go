@@ -2,6 +2,7 @@ package maps
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 
 	"github.com/xdpallow/xdpallow/bpf"
@@ -97,4 +98,15 @@ func (e Entry) SamePolicy(b Entry) bool {
 	e.Services, b.Services = e.Services|1, b.Services|1
 	e.LastSeen, e.Hits, b.LastSeen, b.Hits = 0, 0, 0, 0
 	return e == b
+}
+
+// prefixes yields the prefixes of entries.
+func prefixes(entries []Entry) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for i := range entries {
+			if !yield(entries[i].Prefix) {
+				return
+			}
+		}
+	}
 }

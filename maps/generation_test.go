@@ -151,7 +151,7 @@ func publishUnderLoad(t *testing.T, publishes uint64) {
 	}
 }
 
-// The witnesses see it when itemLengths are changed one by one: without this, the test
+// The witnesses see it when pieces are changed one by one: without this, the test
 // above might pass because nobody looks.
 func TestWitnessesSeeAMixture(t *testing.T) {
 	rows := make([][]byte, 2)

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/maps/bloom"
 )
 
 // Publish makes p the policy. The kernel judges every packet by the whole old
@@ -87,9 +88,9 @@ func (t *Tables) build(family int, slot uint64, entries []Entry) (h half, err er
 	if err := t.putInner(t.allow[family], outerNames[family], slot, h.trie.m); err != nil {
 		return h, err
 	}
-	h.prefilter = newPrefilter(family, entries)
+	h.prefilter = bloom.New(family, prefixes(entries))
 	h.fine, err = t.writePrefilter(h.prefilter, slot)
-	h.prefilter.coarse, h.prefilter.fine = nil, nil // the kernel has them now
+	h.prefilter.Coarse, h.prefilter.Fine = nil, nil // the kernel has them now
 	return h, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/maps/bloom"
 )
 
 // SameCurrent reports whether the programs go by the slot and the generation that we
@@ -144,11 +145,11 @@ func (t *Tables) Unfiltered(prefixes []netip.Prefix) (lacking []netip.Prefix, er
 	for _, p := range prefixes {
 		family := familyOf(p)
 		f := t.halves[family].prefilter
-		if f.coarseBits == 0 {
+		if f.CoarseBits == 0 {
 			continue
 		}
 		whole := true
-		f.add(p, func(index uint32) { whole = whole && coarse[family](index) },
+		f.Add(p, func(index uint32) { whole = whole && coarse[family](index) },
 			func(index uint32) { whole = whole && fine[family](index) })
 		if !whole {
 			lacking = append(lacking, p)
@@ -159,12 +160,12 @@ func (t *Tables) Unfiltered(prefixes []netip.Prefix) (lacking []netip.Prefix, er
 
 // bitsOf reads a bitmap block by block, each once.
 func bitsOf(m *ebpf.Map, first uint32, fail func(error)) func(index uint32) bool {
-	blocks := map[uint32]*block{}
+	blocks := map[uint32]*bloom.Block{}
 	return func(index uint32) bool {
-		at := index >> blockBits
+		at := index >> bloom.BlockBits
 		b := blocks[at]
 		if b == nil {
-			b = new(block)
+			b = new(bloom.Block)
 			if err := m.Lookup(first+at, b); err != nil {
 				fail(fmt.Errorf("read a block of the prefilter: %w", err))
 			}

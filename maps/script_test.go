@@ -1,5 +1,5 @@
 // Lists and changes to them, made up by rapid or by the fuzzer so that what the prefilter
-// could get wrong happens: nesting, crowds, borders of its itemLengths, lists too dense for it.
+// could get wrong happens: nesting, crowds, borders of its items, lists too dense for it.
 package maps_test
 
 import (

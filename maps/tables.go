@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/maps/bloom"
 )
 
 // Pins keeps maps alive without us, by name. What a name stands for may be
@@ -55,8 +56,8 @@ type Tables struct {
 // half is what one family has in one slot.
 type half struct {
 	trie      trie
-	prefilter *prefilter // its sizes; the bitmaps are in the kernel
-	fine      *ebpf.Map  // nil when the prefilter is off
+	prefilter *bloom.Filter // its sizes; the bitmaps are in the kernel
+	fine      *ebpf.Map     // nil when the prefilter is off
 }
 
 func (h half) close() error { return errors.Join(h.trie.m.Close(), h.fine.Close()) }
@@ -95,15 +96,7 @@ func openTables(pins Pins, open func(Pins, string, *ebpf.MapSpec) (*ebpf.Map, er
 		return nil, err
 	}
 	all.Maps[bpf.XdpallowMapCurrent].Flags |= unix.BPF_F_MMAPABLE // as the loader of programs has it
-	for name, m := range map[string]**ebpf.Map{
-		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
-		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
-		bpf.XdpallowMapBloomCoarse: &t.coarse,
-		bpf.XdpallowMapBloomFine4:  &t.fine[0], bpf.XdpallowMapBloomFine6: &t.fine[1],
-		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapInSocketLookup: &t.inSocketLookup, bpf.XdpallowMapIngress: &t.ingress,
-		bpf.XdpallowMapOwners: &t.owners, bpf.XdpallowMapOpeningsOf: &t.openings,
-		bpf.XdpallowMapEvents: &t.events, bpf.XdpallowMapLost: &t.lost,
-	} {
+	for name, m := range t.maps() {
 		if *m, err = open(pins, pinName(name), all.Maps[name]); err != nil {
 			return nil, err
 		}
@@ -171,14 +164,23 @@ func (t *Tables) Generation() uint64 { return t.live.Generation }
 
 // Replacements are the maps to give to a program at load.
 func (t *Tables) Replacements() map[string]*ebpf.Map {
-	return map[string]*ebpf.Map{
-		bpf.XdpallowMapCurrent: t.current, bpf.XdpallowMapPolicy: t.policy,
-		bpf.XdpallowMapAllow4: t.allow[0], bpf.XdpallowMapAllow6: t.allow[1],
-		bpf.XdpallowMapBloomCoarse: t.coarse,
-		bpf.XdpallowMapBloomFine4:  t.fine[0], bpf.XdpallowMapBloomFine6: t.fine[1],
-		bpf.XdpallowMapLocal: t.local, bpf.XdpallowMapInSocketLookup: t.inSocketLookup, bpf.XdpallowMapIngress: t.ingress,
-		bpf.XdpallowMapOwners: t.owners, bpf.XdpallowMapOpeningsOf: t.openings,
-		bpf.XdpallowMapEvents: t.events, bpf.XdpallowMapLost: t.lost,
+	all := map[string]*ebpf.Map{}
+	for name, m := range t.maps() {
+		all[name] = *m
+	}
+	return all
+}
+
+func (t *Tables) maps() map[string]**ebpf.Map {
+	return map[string]**ebpf.Map{
+		bpf.XdpallowMapCurrent: &t.current, bpf.XdpallowMapPolicy: &t.policy,
+		bpf.XdpallowMapAllow4: &t.allow[0], bpf.XdpallowMapAllow6: &t.allow[1],
+		bpf.XdpallowMapBloomCoarse: &t.coarse,
+		bpf.XdpallowMapBloomFine4:  &t.fine[0], bpf.XdpallowMapBloomFine6: &t.fine[1],
+		bpf.XdpallowMapLocal: &t.local, bpf.XdpallowMapIngress: &t.ingress,
+		bpf.XdpallowMapInSocketLookup: &t.inSocketLookup,
+		bpf.XdpallowMapOwners:         &t.owners, bpf.XdpallowMapOpeningsOf: &t.openings,
+		bpf.XdpallowMapEvents: &t.events, bpf.XdpallowMapLost: &t.lost,
 	}
 }
 

@@ -30,6 +30,7 @@ var layers = [][]string{
 		"bpf", "bpf/bench", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
 		"loader/netdev/ethtool", "loader/pins", "loader/policy", "loader/talkers",
 	},
+	{"maps/bloom"},
 	{"maps", "loader/netlab"},
 	{"maps/mapstest", "loader/netdev", "loader/netlab/labtest", "loader/netlab/liveflood"},
 	{"loader", "loader/config", "loader/events", "loader/sockets", "loader/source", "loader/store"},
@@ -45,7 +46,8 @@ var layers = [][]string{
 
 // arrows are the imports that are allowed: from, to, and why.
 var arrows = map[string]map[string]string{
-	"maps":          {"bpf": "the types, maps and programs that the C declares"},
+	"maps/bloom":    {"bpf": "sizes and a block of the filter, as the C declares them"},
+	"maps":          {"bpf": "the types, maps and programs that the C declares", "maps/bloom": "the bits that it writes"},
 	"maps/mapstest": {"bpf": "the object that a test loads", "maps": "the tables that it is loaded with"},
 
 	"loader": {
