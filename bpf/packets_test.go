@@ -22,7 +22,7 @@ import (
 )
 
 // packetCase is one line of testdata/packets.jsonl: verdicts by a decider written
-// from DESIGN 4.2, never recorded from a run of this program.
+// from the rules of README.md, never recorded from a run of this program.
 type packetCase struct {
 	ID, Name string
 	Source   netip.Addr `json:"src"`

@@ -1,4 +1,4 @@
-// The rules of DESIGN 4.2 that are easier said as a table over bits than as single
+// The rules of README.md that are easier said as a table over bits than as single
 // packets: what opens a connection, what a fragment hides, and what is refused
 // from every source. The promises are 0 leaks and 0 false drops.
 package bpf_test

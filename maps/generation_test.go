@@ -1,4 +1,4 @@
-// A publish is never a mixture (DESIGN 4.4): two policies that contradict each
+// A publish is never a mixture: two policies that contradict each
 // other are published in turn under load, and every packet must be judged by one
 // of them. The promise is 0 gaps through 1,000 generations.
 package maps_test

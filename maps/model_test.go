@@ -1,4 +1,4 @@
-// DESIGN 4.4 "Nested prefixes", said a second time on another trie, and the
+// How nested prefixes are judged, said a second time on another trie, and the
 // random policies and adversarial addresses that the kernel is compared on.
 package maps_test
 
