@@ -37,7 +37,7 @@ var layers = [][]string{
 	{"loader/api"},
 	{"loader/desired"},
 	{"loader/compile"},
-	{"loader/desired/desiredtest", "loader/impact", "loader/query", "loader/repair"},
+	{"loader/desired/desiredtest", "loader/impact", "loader/query", "loader/repair", "loader/usage"},
 	{"loader/reconcile"},
 	{"loader/doctor"},
 	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/top"},
@@ -120,6 +120,12 @@ var arrows = map[string]map[string]string{
 		"loader/policy":  "services, prefixes and ports",
 		"loader/sockets": "servers at ports that are not guarded",
 	},
+	"loader/usage": {
+		"maps":           "what the kernel counts",
+		"loader/compile": "the clock and the owner ids that it counts by",
+		"loader/policy":  "the entries that are used",
+		"loader/store":   "what was counted before",
+	},
 	"loader/reconcile": {
 		"maps":           "publishes the tables",
 		"loader":         "the gate that is kept right",
@@ -137,6 +143,7 @@ var arrows = map[string]map[string]string{
 		"loader/source":  "the files that a reload reads",
 		"loader/store":   "what a change is written to before it is acknowledged",
 		"loader/talkers": "who sends what is refused",
+		"loader/usage":   "how entries and owners are used",
 	},
 	"loader/doctor": {
 		"loader":           "what an interface has attached",

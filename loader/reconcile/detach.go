@@ -21,7 +21,7 @@ func (e *Engine) Detach(ctx context.Context, by Caller, r DetachRequest) (Detach
 	if err != nil {
 		return DetachResult{}, err
 	}
-	if err := errors.Join(e.lastUse(), e.saveOwnerUse()); err != nil { // the kernel's counts may end here
+	if err := errors.Join(e.lastUse(), e.view.usage.SaveOwners(e.store)); err != nil { // the kernel's counts may end here
 		e.noteUse(err)
 	}
 	names := linked

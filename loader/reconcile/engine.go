@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
-	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
@@ -53,35 +52,34 @@ type Engine struct {
 
 	reading sync.Mutex // of files; taken before mu
 
-	mu          sync.Mutex // of everything below; a change holds it from first to last
-	view        view
-	failing     map[policy.Origin]error   // origins whose last reading was not taken over
-	savedOwners map[string]store.OwnerUse // what is on disk of owners
-	list        list
-	last        *Change
-	told        time.Time          // when it was last said what ends soon
-	forgetAt    time.Time          // when the next entry of add goes that has ended; zero is never
-	released    map[string]bool    // interfaces that detach took: never attached again
-	wanted      map[string]Problem // interfaces that should be guarded and are not
-	unnamed     map[string]bool    // guarded, and no longer named
-	end         time.Time          // when the next claim ends beside another; zero is never
-	shut        []policy.Opening   // what the config file would open, and this start kept shut
-	torn        error              // of the effective list, at start
-	troubles    []store.Trouble    // what was found wrong with the files of the state, and put right
-	stood       bool               // a gate was up when we came
-	up          bool               // Start has succeeded
-	settings    *config.Settings   // of the config file, as this daemon was started with
-	problems    []Problem          // as of the last probe
-	attached    []string           // log lines of interfaces, until Announce
-	later       []string           // and those that follow them
-	noted       map[string]Problem // by code, of parts of the daemon that are not ours
-	pending     *store.Confirm     // what waits for its confirmation, or nil
-	retry       time.Time          // of a rollback that failed
-	held        held               // files that were rolled back
-	bootID      string             // "" where it cannot be read: then nothing is of this boot
-	poked       chan struct{}      // something else may be due next
-	checker     *repair.Checker
-	done        chan struct{} // closed when detach took the last interface
+	mu       sync.Mutex // of everything below; a change holds it from first to last
+	view     view
+	failing  map[policy.Origin]error // origins whose last reading was not taken over
+	list     list
+	last     *Change
+	told     time.Time          // when it was last said what ends soon
+	forgetAt time.Time          // when the next entry of add goes that has ended; zero is never
+	released map[string]bool    // interfaces that detach took: never attached again
+	wanted   map[string]Problem // interfaces that should be guarded and are not
+	unnamed  map[string]bool    // guarded, and no longer named
+	end      time.Time          // when the next claim ends beside another; zero is never
+	shut     []policy.Opening   // what the config file would open, and this start kept shut
+	torn     error              // of the effective list, at start
+	troubles []store.Trouble    // what was found wrong with the files of the state, and put right
+	stood    bool               // a gate was up when we came
+	up       bool               // Start has succeeded
+	settings *config.Settings   // of the config file, as this daemon was started with
+	problems []Problem          // as of the last probe
+	attached []string           // log lines of interfaces, until Announce
+	later    []string           // and those that follow them
+	noted    map[string]Problem // by code, of parts of the daemon that are not ours
+	pending  *store.Confirm     // what waits for its confirmation, or nil
+	retry    time.Time          // of a rollback that failed
+	held     held               // files that were rolled back
+	bootID   string             // "" where it cannot be read: then nothing is of this boot
+	poked    chan struct{}      // something else may be due next
+	checker  *repair.Checker
+	done     chan struct{} // closed when detach took the last interface
 
 	leftOut      []policy.Port // what the config file would audit beside that: not guarded meanwhile
 	backstopKept bool          // the config file turns it off, and this start kept it on
@@ -117,7 +115,7 @@ func Open(o Options) (*Engine, error) {
 		started:  time.Now().UTC(),
 		store:    kept,
 		stood:    gate.Up(),
-		view:     view{gate: gate, compiler: compile.Compiler{Clock: readClock()}, uses: newUsage(), kept: kept},
+		view:     newView(gate, kept.UseOf),
 		failing:  map[policy.Origin]error{},
 		released: map[string]bool{},
 		wanted:   map[string]Problem{},
@@ -126,7 +124,7 @@ func Open(o Options) (*Engine, error) {
 		lookout:  newLookout(time.Now()),
 		done:     make(chan struct{}),
 	}
-	e.checker = repair.New(gate, o.Log, e.command, e.view.fold)
+	e.checker = repair.New(gate, o.Log, e.command, e.view.usage.AddRetired)
 	return e, nil
 }
 
@@ -139,7 +137,7 @@ func (e *Engine) Close() error {
 	if !e.up {
 		left = e.leaveNothing()
 	} else if left = e.saveMisses(); !e.isDone() {
-		left = errors.Join(left, e.lastUse(), e.saveOwnerUse())
+		left = errors.Join(left, e.lastUse(), e.view.usage.SaveOwners(e.store))
 	}
 	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.store.Close())
 }
@@ -208,6 +206,13 @@ func (e *Engine) origins() []OriginStatus {
 		counts[origin] += 0
 	}
 	return query.OriginsOf(counts, e.failing)
+}
+
+// Owners implements the question.
+func (e *Engine) Owners(context.Context) (Owners, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.view.query().Owners(e.view.Counts.Owners)
 }
 
 // Stats implements the question.

@@ -204,7 +204,7 @@ func (e *Engine) followClock(huge bool) {
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)
-		e.view.fold(used)
+		e.view.usage.AddRetired(used)
 	}
 	if err != nil {
 		e.options.Log.Error(fmt.Sprintf("follow the wall clock: %v", err))

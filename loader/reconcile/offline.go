@@ -34,8 +34,9 @@ func (o Offline) look() (view, *Change, error) {
 	if err != nil {
 		return view{}, nil, err
 	}
-	v := view{gate: gate, compiler: compile.Compiler{Clock: readClock()}, uses: newUsage(), known: map[netip.Prefix]store.Use{}}
-	change, err := o.recall(&v)
+	known := map[netip.Prefix]store.Use{} // the database is closed before anybody asks
+	v := newView(gate, func([]netip.Prefix) (map[netip.Prefix]store.Use, error) { return known, nil })
+	change, err := o.recall(&v, known)
 	if err != nil {
 		gate.Close()
 	}
@@ -44,7 +45,7 @@ func (o Offline) look() (view, *Change, error) {
 
 // recall reads what is declared from the list, and what the CLI made from the
 // database: it was acknowledged there, and the list may be a moment older.
-func (o Offline) recall(v *view) (*Change, error) {
+func (o Offline) recall(v *view, known map[netip.Prefix]store.Use) (*Change, error) {
 	kept, err := store.OpenReadOnly(o.state)
 	if err != nil {
 		return nil, err
@@ -65,8 +66,8 @@ func (o Offline) recall(v *view) (*Change, error) {
 	} else if found {
 		change = query.ChangeOf(last)
 	}
-	audits := desired.Audits{}
-	for key, into := range map[string]any{store.MetaSince: &v.since, metaAudits: &audits} {
+	audits, given := desired.Audits{}, map[string]uint16{}
+	for key, into := range map[string]any{store.MetaSince: &v.since, metaAudits: &audits, metaOwners: &given} {
 		text, err := kept.Meta(key)
 		if err == nil && text != nil {
 			err = json.Unmarshal(text, into)
@@ -87,7 +88,8 @@ func (o Offline) recall(v *view) (*Change, error) {
 	if v.compiler.Clock, err = recallClock(kept); err != nil {
 		return nil, err
 	}
-	if err := v.recallOwnerUse(kept); err != nil {
+	v.compiler.Owners = compile.NewOwnerIDs(given)
+	if _, err := v.usage.BeginOwners(kept); err != nil {
 		return nil, err
 	}
 	v.State, err = desired.New(last.Services, declared(last.Claims), claims, time.Now())
@@ -99,7 +101,7 @@ func (o Offline) recall(v *view) (*Change, error) {
 	} else {
 		err = errors.Join(err, e)
 	}
-	return change, errors.Join(err, v.uses.begin(kept, v.gate.Tables), kept.EachUse(func(prefix netip.Prefix, use store.Use) { v.known[prefix] = use }))
+	return change, errors.Join(err, v.usage.Begin(kept), kept.EachUse(func(prefix netip.Prefix, use store.Use) { known[prefix] = use }))
 }
 
 // Status implements the question.
@@ -118,6 +120,16 @@ func (offline Offline) Status(context.Context) (Status, error) {
 		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(v.Counts.Owners), Expiring: v.Counts.Ending(v.now(), Soon),
 		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Origins: query.OriginsOf(v.Origins(), nil), LastChange: change, Confirm: v.waits, Version: offline.version,
 	}, nil
+}
+
+// Owners implements the question.
+func (o Offline) Owners(context.Context) (Owners, error) {
+	v, _, err := o.look()
+	if err != nil {
+		return Owners{}, err
+	}
+	defer v.gate.Close()
+	return v.query().Owners(v.Counts.Owners)
 }
 
 // Stats implements the question.

@@ -110,5 +110,5 @@ func (e *Engine) releaseNumbers(wanted map[string]bool) error {
 	if err := e.view.gate.Tables.Barrier(); err != nil {
 		return err
 	}
-	return e.forgetOwnerUse(gone)
+	return e.view.usage.ForgetOwners(e.store, gone, map[string][]byte{metaOwners: e.view.compiler.Owners.Marshal()})
 }

@@ -110,7 +110,7 @@ func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
 		}
 		return err
 	}
-	e.view.followUse(plan, c.settle, time.Now())
+	e.view.usage.Follow(plan, c.settle, time.Now())
 	e.adopt(c, next)
 	return nil
 }
@@ -121,7 +121,7 @@ func (e *Engine) enforce(c change, next desired.State, plan policy.Plan) (genera
 	tables := e.view.gate.Tables
 	generation = tables.Generation()
 	if plan.Empty() && c.edit.Overrides.Empty() && !tables.Stale() {
-		e.view.fold(nil)
+		e.view.usage.AddRetired(nil)
 		return generation, false, nil
 	}
 	generation = max(generation, e.lastGeneration()) + 1
@@ -138,7 +138,7 @@ func (e *Engine) enforce(c change, next desired.State, plan policy.Plan) (genera
 		err = e.ruleOwners(c.edit.Overrides, next.Overrides, isNotStopped)
 	}
 	if err == nil {
-		e.view.fold(used)
+		e.view.usage.AddRetired(used)
 	}
 	return generation, true, err
 }
@@ -165,7 +165,7 @@ func (e *Engine) restore() error {
 	if err == nil {
 		var used []kernel.Entry
 		used, err = e.view.gate.Tables.Publish(compiled)
-		e.view.fold(used)
+		e.view.usage.AddRetired(used)
 	}
 	if err = errors.Join(err, e.ruleAll()); err != nil {
 		return fmt.Errorf("put the policy back: %w", err)

@@ -209,15 +209,19 @@ func (e *Engine) settleConfirmed(generation uint64) error {
 
 // recallCounts brings back what was counted and noted, which decides on no packet.
 func (e *Engine) recallCounts() error {
-	if err := e.recallOwnerUse(); err != nil {
+	meta, err := e.view.usage.BeginOwners(e.store)
+	if err != nil {
 		return err
+	}
+	if meta != nil {
+		e.bookkeep(meta)
 	}
 	if last, found, err := e.store.LastRecord(); err != nil {
 		return err
 	} else if found {
 		e.last = query.ChangeOf(last)
 	}
-	if err := errors.Join(e.countSince(), e.view.uses.begin(e.store, e.view.gate.Tables)); err != nil {
+	if err := errors.Join(e.countSince(), e.view.usage.Begin(e.store)); err != nil {
 		return err
 	}
 	return e.recall(metaMisses, &e.lookout.misses)
@@ -288,7 +292,7 @@ func (e *Engine) settle(generation uint64) error {
 		return err
 	}
 	used, err := tables.Publish(compiled)
-	e.view.fold(used)
+	e.view.usage.AddRetired(used)
 	if err != nil {
 		return fmt.Errorf("publish generation %d: %w", compiled.Generation, err)
 	}

@@ -1,0 +1,87 @@
+package reconcile
+
+// This file says when the use of entries and owners is written to the database.
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/usage"
+)
+
+// A checkpoint is made so seldom that it takes a hundredth of the time: to look at a
+// million entries takes two seconds.
+const (
+	checkpointEvery = time.Minute
+	checkpointShare = 100
+)
+
+// keepUse makes checkpoints until ctx ends. Between the slices of one, others make changes.
+func (e *Engine) keepUse(ctx context.Context) {
+	if err := e.prune(); err != nil {
+		e.options.Log.Error(fmt.Sprintf("forget the use of what is gone: %v", err))
+	}
+	for wait := time.Second; ; { // not while a start is under way
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.done:
+			return
+		case <-time.After(wait):
+		}
+		start := time.Now()
+		e.mu.Lock()
+		checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, e.view.usage.Lacks())
+		e.mu.Unlock()
+		for more := true; more && ctx.Err() == nil; {
+			e.mu.Lock()
+			more = checkpoint.Next(e.view.Policy.Entries, time.Now())
+			e.noteUse(checkpoint.Err)
+			e.mu.Unlock()
+		}
+		checkpoint.Stop()
+		wait = max(checkpointEvery, checkpointShare*time.Since(start))
+	}
+}
+
+// lastUse makes the last checkpoint, of what has changed since the one before. The
+// caller holds the mutex.
+func (e *Engine) lastUse() error {
+	checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, false)
+	defer checkpoint.Stop()
+	for checkpoint.Next(e.view.Policy.Entries, time.Now()) {
+	}
+	return checkpoint.Err
+}
+
+func (e *Engine) noteUse(err error) {
+	delete(e.noted, "use_behind")
+	if err != nil {
+		e.noted["use_behind"] = Problem{
+			Code: "use_behind", Subject: e.options.State,
+			Text: fmt.Sprintf("when entries were last seen is kept until a reboot only: %v", err), Hint: "df " + e.options.State,
+		}
+	}
+}
+
+// keepOwnerUse saves what was counted for owners since the last time, for after a reboot.
+func (e *Engine) keepOwnerUse() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.view.usage.SaveOwners(e.store); err != nil {
+		e.noteUse(err)
+	}
+}
+
+// prune forgets how that was used which is enforced no longer.
+func (e *Engine) prune() error {
+	e.mu.Lock()
+	entries := e.view.Policy.Entries
+	e.mu.Unlock()
+	gone, err := usage.Unlisted(e.store, entries)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view.usage.Leave(gone, e.view.Policy.Entries)
+	return err
+}
