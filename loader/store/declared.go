@@ -1,5 +1,5 @@
-// This file keeps what is declared, which is the settings and the claims of all origins but
-// the command line: in the database, so that a damaged list loses none of it.
+// This file stores in the database what is declared: the settings, and the claims of all origins but
+// the command line. So a damaged list loses none of it.
 
 package store
 
@@ -16,8 +16,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Last is the policy of the last change, with the claims of all origins but the command
-// line; those of the list before OpenDatabase. Without a generation there is none.
+// Last returns what was declared at the last change: before OpenDatabase from the list, after it from
+// the database. Generation 0 means that there was no change. Errors are those of Claims.
 func (s *Store) Last() (last Effective, err error) {
 	if !s.isOpen() {
 		if s.readOnly {
@@ -40,9 +40,9 @@ func (s *Store) Last() (last Effective, err error) {
 	return last, err
 }
 
-// Declared is LoadDeclared as of the last change that was committed. A list is
-// written before its change is: where the host lost power between the two, the
-// change never was, and the list before it is put back in its place.
+// Declared is LoadDeclared as of the last committed change. A list is written before its change is
+// committed: after a power loss between the two, the change was never made, and the list before it
+// is put back. Errors are those of LoadDeclared and Generation.
 func (s *Store) Declared() (Effective, error) {
 	list, err := LoadDeclared(s.dir)
 	if err != nil {
@@ -69,11 +69,11 @@ func (s *Store) Declared() (Effective, error) {
 	return previous, nil
 }
 
-// pieceSize is how much of the list of what is declared one record of the database holds.
+// pieceSize is how much of what is declared one record of the database holds, in bytes.
 const pieceSize = 32 << 10
 
-// putDeclared keeps what list says of the settings and of all origins but the command
-// line, whose claims have records of their own.
+// putDeclared stores the settings and the claims of list but those of the command line, which have
+// records of their own.
 func putDeclared(t *txn, list Effective) error {
 	list.Claims = slices.DeleteFunc(slices.Clone(list.Claims), func(c *policy.Claim) bool { return c.Origin == policy.OriginCLI })
 	pieces := &pieces{t: t}
@@ -85,7 +85,7 @@ func putDeclared(t *txn, list Effective) error {
 	if err != nil {
 		return err
 	}
-	for n := pieces.n; ; n++ { // of a longer list before
+	for n := pieces.n; ; n++ { // left over from a longer list
 		key := binary.BigEndian.AppendUint32(nil, n)
 		old, err := t.get(bucketDeclared, key)
 		if err != nil || old == nil {
@@ -97,7 +97,7 @@ func putDeclared(t *txn, list Effective) error {
 	}
 }
 
-// pieces writes each chunk that it is given as a record.
+// pieces is a writer that stores each chunk as a record.
 type pieces struct {
 	t *txn
 	n uint32
@@ -116,7 +116,7 @@ func (p *pieces) Write(chunk []byte) (int, error) {
 	return len(chunk), p.t.put(bucketDeclared, key, bytes.Clone(chunk))
 }
 
-// readDeclared is the inverse of putDeclared.
+// readDeclared reads what putDeclared stored.
 func readDeclared(from source) (Effective, error) {
 	var all []io.Reader
 	err := from.each(bucketDeclared, nil, func(_, record []byte) error {

@@ -1,6 +1,6 @@
-// This file is effective.changes: what the effective list does not say yet. A list of a
-// million lines takes a second to write, and a change is acknowledged in milliseconds: so
-// each change is appended here, on disk, before it is committed to the database.
+// This file is effective.changes, the changes that the list does not have yet. A list of a million lines
+// takes a second to write, and a change must be acknowledged in milliseconds: each change is appended
+// here, on disk, before it is committed to the database.
 
 package store
 
@@ -21,7 +21,8 @@ import (
 
 const (
 	journalName = "effective.changes"
-	// journalRoom is how large the file may be before what every list says is dropped.
+	// journalRoom is how large the file may be before the changes that both lists have are
+	// removed.
 	journalRoom = 64 << 10
 )
 
@@ -35,7 +36,7 @@ const (
 
 var base = base64.RawStdEncoding
 
-// frame is one change on its way into the file, or out of it.
+// frame is one change in the file.
 type frame struct {
 	serial uint64
 	body   []byte
@@ -63,7 +64,7 @@ func (f *frame) sum() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// text is the frame as it stands in the file.
+// text returns the frame as it is in the file.
 func (f *frame) text() []byte {
 	return append(fmt.Appendf(nil, "%s %d %d %s\n", frameMark, f.serial, len(f.body), f.sum()), f.body...)
 }
@@ -83,7 +84,7 @@ func (f *frame) each(fn func(bucket string, key, record []byte) error) error {
 	return nil
 }
 
-// parseRecord is the inverse of frame.note, without the end of the line.
+// parseRecord reads what frame.note wrote, without the end of the line.
 func parseRecord(line []byte) (bucket string, key, record []byte, err error) {
 	field := bytes.Split(line, []byte(" "))
 	if len(field) != 3 {
@@ -102,8 +103,7 @@ func parseRecord(line []byte) (bucket string, key, record []byte, err error) {
 	return string(field[0]), key, record, err
 }
 
-// cutFrame returns the first frame of text and what follows it; false where there is no
-// whole one.
+// cutFrame returns the first frame of text and the rest; false where there is no complete frame.
 func cutFrame(text []byte) (f frame, rest []byte, ok bool) {
 	end := bytes.IndexByte(text, '\n')
 	if end < 0 {
@@ -120,8 +120,8 @@ func cutFrame(text []byte) (f frame, rest []byte, ok bool) {
 	return f, rest, f.sum() == sum
 }
 
-// loadJournal returns the changes in the file, in order, up to the first that is not
-// whole, and how many bytes they are.
+// loadJournal returns the changes in the file, in order, up to the first incomplete one, and how many
+// bytes they take.
 func loadJournal(dir string) (frames []frame, size int64, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, journalName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -140,7 +140,7 @@ func loadJournal(dir string) (frames []frame, size int64, err error) {
 	}
 }
 
-// following are the changes that come one after the other from serial on.
+// following returns the changes after serial, up to the first gap.
 func following(frames []frame, serial uint64) (next []frame) {
 	for _, f := range frames {
 		if f.serial == serial+1 {
@@ -150,10 +150,10 @@ func following(frames []frame, serial uint64) (next []frame) {
 	return next
 }
 
-// errJournal says that effective.changes is not as this process left it.
+// errJournal means that effective.changes is not as this process left it.
 var errJournal = errors.New(journalName + " was changed by another")
 
-// append makes the frame durable. What is behind the last whole change is cut off: it was
+// append makes the frame durable. It cuts off what is behind the last complete change, because that was
 // never acknowledged.
 func (s *Store) append(f *frame) (err error) {
 	s.journaling.Lock()
@@ -199,15 +199,15 @@ func (s *Store) append(f *frame) (err error) {
 	return nil
 }
 
-// begin has the next change begin the file anew.
+// begin makes the next change begin the file again.
 func (s *Store) begin() {
 	s.journaling.Lock()
 	defer s.journaling.Unlock()
 	s.appended = 0
 }
 
-// takeBack cuts off the last frame, of a change that was not made after all. Without
-// effect the next append does so.
+// takeBack cuts off the last frame, whose change failed to commit. Where it fails the next append cuts it
+// off.
 func (s *Store) takeBack(f *frame) {
 	s.journaling.Lock()
 	defer s.journaling.Unlock()
@@ -217,9 +217,8 @@ func (s *Store) takeBack(f *frame) {
 	}
 }
 
-// thin drops the changes that both lists say: those up to serial. The caller holds
-// s.saving.
-func (s *Store) thin(serial uint64) error {
+// compact removes the changes up to serial, which both lists have. The caller holds s.saving.
+func (s *Store) compact(serial uint64) error {
 	s.journaling.Lock()
 	defer s.journaling.Unlock()
 	if s.appended < journalRoom {

@@ -259,7 +259,7 @@ func (s *section) advance() {
 	if err == io.EOF && len(line) == 0 {
 		return
 	}
-	if err != nil { // not wrapped: bufio, which reads from us, would take its own errors for its own
+	if err != nil { // not wrapped: the bufio.Reader that reads from us treats some errors in its own way
 		s.err = fmt.Errorf("read a line: %v", err)
 		return
 	}

@@ -144,6 +144,6 @@ func (p *pendingList) commit() error {
 	previous := s.saved
 	s.whole, s.saved = true, p.serial
 	s.list = inodeOf(filepath.Join(s.dir, effectiveName))
-	_ = s.thin(min(previous, p.serial)) // failure costs space only
+	_ = s.compact(min(previous, p.serial)) // failure costs space only
 	return nil
 }

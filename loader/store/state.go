@@ -1,6 +1,6 @@
-// This file reads what is kept from the list alone: the list as it was written, and the
-// changes that came later. So a host that was booted enforces its last good policy before
-// the database is opened, whatever became of that.
+// This file reads the whole state from the list and the changes after it, without the database. So
+// after a boot a host enforces its last good policy before the database is opened, in whatever
+// condition that is.
 
 package store
 
@@ -16,18 +16,17 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// State is everything that is kept twice, as one of the two files has it. Without a
-// generation there is none.
+// State is everything that is stored twice, as one of the two files has it. Generation 0 means that
+// there is no state.
 type State struct {
 	Effective
 	Serial  uint64 // of the last change; 0 where a release before 0.2 wrote it
 	records records
 }
 
-// LoadState returns what the effective list under dir says with the changes after it. It
-// needs no open Store. Errors are those of LoadEffective: with a *TornError the state is
-// that of the list before and of the changes after that, which is the same but where what
-// is declared was changed.
+// LoadState returns the list in the state directory dir with the changes after it. It needs no open
+// Store. Errors are those of LoadEffective: with a *TornError the state is that of the list before,
+// with the changes after that one. That is the same state, unless what is declared has changed.
 func LoadState(dir string) (State, error) {
 	state, err := loadEither(dir, "")
 	var torn *TornError
@@ -87,7 +86,7 @@ func (state *State) apply(frames []frame) error {
 	return nil
 }
 
-// merge puts claims of the command line in the place of those that were there.
+// merge replaces claims of the command line by claims; nil removes one.
 func (state *State) merge(claims map[netip.Prefix]*policy.Claim) {
 	merged := state.Claims[:0]
 	for _, c := range state.Claims {
@@ -111,7 +110,7 @@ func (state *State) merge(claims map[netip.Prefix]*policy.Claim) {
 	state.Claims = append(merged, added...)
 }
 
-// State returns what the database says.
+// State returns the state as the database has it. Errors are those of Claims.
 func (s *Store) State() (state State, err error) {
 	if !s.isOpen() {
 		return s.memory, nil
@@ -149,7 +148,7 @@ func (s *Store) State() (state State, err error) {
 	return state, err
 }
 
-// fill puts state into a database that holds nothing else of what is kept twice.
+// fill replaces everything in the database that is stored twice by state.
 func (state State) fill(t *txn) error {
 	for _, bucket := range sealed {
 		if err := t.clear(bucket); err != nil {
@@ -206,7 +205,7 @@ func (state State) fill(t *txn) error {
 	return t.finish()
 }
 
-// redo makes in the database the changes of frames, of which it knows nothing yet.
+// redo makes the changes of frames in a database that does not have them yet.
 func redo(t *txn, frames []frame) error {
 	for _, f := range frames {
 		err := f.each(func(bucket string, key, record []byte) error {
@@ -228,7 +227,7 @@ func redo(t *txn, frames []frame) error {
 	return t.finish()
 }
 
-// relog gives a line to the change log that it may not have.
+// relog queues a line for the change log, which may not have it.
 func relog(t *txn, key, line []byte) error {
 	bucket, err := t.CreateBucketIfNotExists(bucketUnlogged)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package store is what survives the daemon and the host. Everything that decides on a
-// packet is kept twice, on disk in both before a change is acknowledged: every claim of
-// every origin, suspensions, limits, deadlines, what waits for its confirmation. After a
-// reboot the list is enforced before the database is opened. Of the two the later one is
-// right; one that is damaged, missing or older is made anew from the other.
+// Package store stores what must survive the daemon and the host. Everything that decides on a
+// packet is stored twice, in a list and in a database, and is on disk in both before a change is
+// acknowledged: every claim of every origin, suspensions, limits, deadlines, what waits for its
+// confirmation. After a reboot the list is enforced before the database is opened. Of the two the
+// later one is right; one that is damaged, missing or older is made again from the other.
 //
 // The files of a state directory, of mode 0700:
 //
@@ -20,12 +20,12 @@
 //	                    declared.2 is the list without the claims of the command line, in
 //	                    pieces. The use of entries and the lines for the change log have
 //	                    no twin.
-//	state.db.damaged    the last database that was set aside.
+//	state.db.damaged    the last damaged database.
 //	changes.jsonl       the change log, a record in JSON each line.
 //
 // Both twins number the changes: facts.2/serial, and the head and the changes of the list.
-// A release before 0.2 finds a claim in the old bucket of the database that it refuses:
-// "written by a newer release".
+// A release before 0.2 finds a claim in its bucket of the database that it refuses with "written by
+// a newer release".
 package store
 
 import (
@@ -48,17 +48,17 @@ import (
 
 const (
 	dbName      = "state.db"
-	lockTimeout = time.Second // a holder that is exiting is waited for, one that runs is named
+	lockTimeout = time.Second // long enough for a holder that is exiting
 )
 
-// ErrReadOnly is what a Store from OpenReadOnly answers to a change.
+// ErrReadOnly refuses a change of a Store from OpenReadOnly.
 var ErrReadOnly = errors.New("state is open for reading only")
 
-// ErrNewer is a record with fields that this release does not know. It is not
-// read in part: what is not understood may take a grant away.
+// ErrNewer is a record with fields that this release does not know. No part of it is used: the unknown
+// part may take a grant away.
 var ErrNewer = errors.New("written by a newer release")
 
-// CorruptError is a database that cannot be read.
+// CorruptError says that the database is damaged.
 type CorruptError struct {
 	Path string // of the database
 	Err  error
@@ -70,15 +70,14 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// Store is an open state directory. Its methods may be called from several
-// goroutines.
+// Store is an open state directory. It is safe for use by several goroutines.
 type Store struct {
 	dir      string
 	held     *os.File // the lock of the directory; nil for a reader
 	readOnly bool
 
-	swapping   sync.RWMutex // what follows changes only where a file is made anew
-	db         *bolt.DB     // nil: there is none that can be used, and memory is asked
+	swapping   sync.RWMutex // the fields below change only where a file is made again
+	db         *bolt.DB     // nil: none can be used, and memory answers
 	file       inode        // of db
 	memory     State        // as the list has it
 	unwritable error        // why there is no db; nil where there is one
@@ -109,10 +108,10 @@ func (s *Store) isOpen() bool {
 	return s.db != nil
 }
 
-// OpenReadOnly opens the state directory for a command that found no daemon.
-// Nothing is created: what is missing reads as empty. No daemon can start
-// while it is open, so close it before writing to a terminal. It fails with a
-// *lock.HeldError when a daemon has the directory after all.
+// OpenReadOnly opens the state directory for a command that found no daemon. It creates nothing: what
+// is missing reads as empty. While it is open no daemon can start, so close it before writing to a
+// terminal. It fails with a *lock.HeldError where a daemon has the directory after all, and with a
+// *CorruptError where the database is damaged.
 func OpenReadOnly(dir string) (*Store, error) {
 	s := &Store{dir: dir, readOnly: true, memory: State{records: records{}}}
 	path := filepath.Join(dir, dbName)
@@ -143,7 +142,7 @@ func OpenReadOnly(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Close lets the next process have the directory.
+// Close releases the directory for the next process.
 func (s *Store) Close() (err error) {
 	if s.isOpen() {
 		if !s.readOnly {
@@ -158,7 +157,7 @@ func (s *Store) Close() (err error) {
 	return err
 }
 
-// openDB opens the database at path and says who has it or what is wrong.
+// openDB opens the database at path. Its errors say which process has it, or what is wrong with it.
 func openDB(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) {
 	options := &bolt.Options{
 		Timeout:      lockTimeout,
@@ -181,21 +180,21 @@ func openDB(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) 
 		return db, file, nil
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, nil, &lock.HeldError{Path: filepath.Dir(path), PID: lock.Holder(path)}
-	case errors.As(err, &errno): // the file may be in order: moving it aside would lose it
+	case errors.As(err, &errno): // the file may be intact: it must not be set aside
 		return nil, nil, fmt.Errorf("open state %s: %w", path, err)
 	case errors.As(err, &fault):
-		_ = file.Close() // bbolt had no chance to, and its lock would stay
+		_ = file.Close() // after a panic bbolt does not, and its lock would stay
 	}
 	return nil, nil, &CorruptError{Path: path, Err: err}
 }
 
-// faultError is a panic in bbolt, which trusts the pages that it reads.
+// faultError is a panic in bbolt on a damaged page.
 type faultError struct{ cause any }
 
 func (e *faultError) Error() string { return fmt.Sprintf("damaged page: %v", e.cause) }
 
-// guard turns the panics and memory faults of bbolt on a damaged or truncated
-// file into an error: a daemon that dies of SIGBUS names no file.
+// guard turns panics and memory faults of bbolt on a damaged or truncated file into an error: a daemon
+// that dies of SIGBUS cannot name the file.
 func guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -206,14 +205,14 @@ func guard(fn func() error) (err error) {
 	return fn()
 }
 
-// view runs fn on the database; without one it does nothing.
+// view runs fn on the database. Without a database it does nothing.
 func (s *Store) view(fn func(*bolt.Tx) error) error {
 	s.swapping.RLock()
 	defer s.swapping.RUnlock()
 	return s.viewLocked(fn)
 }
 
-// viewLocked is view for who holds s.swapping.
+// viewLocked is view for a caller that holds s.swapping.
 func (s *Store) viewLocked(fn func(*bolt.Tx) error) error {
 	if s.db == nil {
 		return nil

@@ -1,5 +1,5 @@
-// This file keeps what is said about entries and owners whatever their origin:
-// who is suspended, and which owner may open how many connections.
+// This file stores what overrides every origin: who is suspended, and how many connections an owner may
+// open.
 
 package store
 
@@ -19,22 +19,22 @@ var (
 	bucketLimits    = []byte("limits.2")    // owner: record
 )
 
-// Suspension stops a subject, whoever lists it.
+// Suspension stops a subject, whichever origin lists it.
 type Suspension struct {
 	policy.Subject
 	Reason string // as a note
 	Time   time.Time
 	UID    uint32
 
-	// Of an owner, see policy.Hold. Unnoted says that it is not known what is held: the
-	// first releases noted nothing.
+	// Of an owner, see policy.Hold. Unnoted means that what is held is not known, because the
+	// first releases did not store it.
 	Unnoted bool
 	Nested  bool
 	Held    []netip.Prefix // sorted by policy.ComparePrefix
 	Stays   []policy.Stay  // likewise
 }
 
-// Limit is how many openings an owner has.
+// Limit bounds how many connections an owner opens.
 type Limit struct {
 	Owner     string
 	PerSecond float64 // over 0
@@ -152,7 +152,7 @@ func decodeSuspension(key, record []byte) (s Suspension, err error) {
 	return s, nil
 }
 
-// parseHold is the inverse of appendHold; it returns what follows.
+// parseHold reads what appendHold wrote, and returns the rest of the record.
 func (s *Suspension) parseHold(record []byte) (rest []byte, err error) {
 	r := holdReader{rest: record}
 	s.Nested = r.take(1)[0] == 1
@@ -170,8 +170,7 @@ func (s *Suspension) parseHold(record []byte) (rest []byte, err error) {
 	return r.rest, r.err
 }
 
-// holdReader reads a hold. After an error it hands out zeroes, and no more of them than
-// a record has bytes.
+// holdReader reads a hold. After an error it returns zeroes, and no more of them than a record has bytes.
 type holdReader struct {
 	rest []byte
 	err  error
@@ -250,7 +249,7 @@ func decodeLimit(key, record []byte) (Limit, error) {
 	return l, policy.ParseName("owner", l.Owner)
 }
 
-// checkVersion refuses the record of a newer release, and none at all.
+// checkVersion refuses a record of a newer release, and an empty one.
 func checkVersion(record []byte, version byte, of any) error {
 	if len(record) == 0 {
 		return errShort
@@ -261,13 +260,13 @@ func checkVersion(record []byte, version byte, of any) error {
 	return nil
 }
 
-// Suspensions returns who is suspended: prefixes by policy.ComparePrefix, then
-// owners by name.
+// Suspensions returns the suspensions: prefixes by policy.ComparePrefix, then owners by name. Errors are
+// those of Claims.
 func (s *Store) Suspensions() ([]Suspension, error) {
 	return collect(s, bucketSuspended, decodeSuspension)
 }
 
-// Limits returns the limits by owner.
+// Limits returns the limits, sorted by owner. Errors are those of Claims.
 func (s *Store) Limits() ([]Limit, error) { return collect(s, bucketLimits, decodeLimit) }
 
 // collect decodes a bucket, in the order of its keys.

@@ -1,6 +1,5 @@
-// This file holds the two files that keep everything against each other: the database
-// and the list. Of two that are whole the later one is right; one that is damaged, gone
-// or older is made anew from the other.
+// This file compares the database and the list, which store the same twice. Of two intact ones the later
+// one is right; one that is damaged, missing or older is made again from the other.
 
 package store
 
@@ -18,7 +17,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// UnwritableError is the answer to a change while nothing can be kept.
+// UnwritableError refuses a change while nothing can be written.
 type UnwritableError struct {
 	Dir string
 	Err error
@@ -30,7 +29,7 @@ func (e *UnwritableError) Error() string {
 
 func (e *UnwritableError) Unwrap() error { return e.Err }
 
-// Trouble is what was found wrong with a file and what was done about it.
+// Trouble is what was wrong with a file, and what was done about it.
 type Trouble struct {
 	Path string
 	Text string
@@ -90,7 +89,7 @@ func (s *Store) openTwin(force bool) (troubles []Trouble, err error) {
 	return []Trouble{{path, text, "xdpallow list"}}, nil
 }
 
-// isListed reports whether there seems to be a list.
+// isListed reports whether there is a list, intact or not.
 func (s *Store) isListed() bool {
 	if s.loaded {
 		return s.memory.Serial > 0 || s.memory.Generation > 0
@@ -103,7 +102,7 @@ func (s *Store) isListed() bool {
 	return false
 }
 
-// mustLoad loads the list where that was not done, and reports whether there is one.
+// mustLoad loads the list if that was not done yet, and reports whether there is one.
 func (s *Store) mustLoad() bool {
 	if !s.loaded {
 		_ = s.LoadList() // of one that is damaged there is nothing
@@ -111,7 +110,7 @@ func (s *Store) mustLoad() bool {
 	return s.memory.Serial > 0 || s.memory.Generation > 0
 }
 
-// listSerial is the last change of the list, 0 where there is none that is whole.
+// listSerial returns the last change of the list, 0 where there is no intact list.
 func (s *Store) listSerial() (uint64, error) {
 	if s.loaded {
 		return s.memory.Serial, nil
@@ -132,7 +131,7 @@ func (s *Store) listSerial() (uint64, error) {
 	return head.Serial, err
 }
 
-// compare holds the open database against the list.
+// compare compares the open database with the list, and brings the older one up to date.
 func (s *Store) compare(path string) (troubles []Trouble, err error) {
 	if err := s.convert(); err != nil {
 		return nil, err
@@ -163,7 +162,7 @@ func (s *Store) compare(path string) (troubles []Trouble, err error) {
 		if err != nil {
 			return nil, err
 		}
-		// One more is a change that was under way when the daemon was killed.
+		// If it is only one, the daemon was killed during a change.
 		if listed > serial+1 {
 			troubles = append(troubles, Trouble{path, fmt.Sprintf("is older than %s (change %d, and %d): the list was taken over", effectiveName, serial, listed), "xdpallow list"})
 		}
@@ -195,7 +194,7 @@ func (s *Store) compare(path string) (troubles []Trouble, err error) {
 	return troubles, nil
 }
 
-// wasListed reports whether a list was ever written beside this database.
+// wasListed reports whether there was ever a list beside this database.
 func (s *Store) wasListed() bool {
 	found := false
 	_ = s.read(func(from source) error {
@@ -206,10 +205,10 @@ func (s *Store) wasListed() bool {
 	return found
 }
 
-// Later reports whether the database knew more than the list that Begin read.
+// Later reports whether the database has changes that the list from LoadList does not have.
 func (s *Store) Later() bool { return s.later }
 
-// serial is the number of the last change, 0 where it cannot be read.
+// serial returns the number of the last change, 0 where it cannot be read.
 func (s *Store) serial() (serial uint64) {
 	_ = s.read(func(from source) (err error) {
 		serial, err = readNumber(from, keySerial)
@@ -218,7 +217,7 @@ func (s *Store) serial() (serial uint64) {
 	return serial
 }
 
-// remake makes a database of what the list says.
+// remake makes a database from the list.
 func (s *Store) remake(path string) error {
 	if err := createDB(path); err != nil {
 		return fmt.Errorf("create state %s: %w", path, err)
@@ -246,8 +245,7 @@ func (s *Store) remake(path string) error {
 	return nil
 }
 
-// lookOnly takes from a database that cannot be written what it knows better than the
-// list.
+// lookOnly reads a database that cannot be written, and uses it where it is later than the list.
 func (s *Store) lookOnly() (troubles []Trouble) {
 	path := filepath.Join(s.dir, dbName)
 	s.mustLoad()
@@ -271,7 +269,7 @@ func (s *Store) lookOnly() (troubles []Trouble) {
 	return troubles
 }
 
-// setAside gives a damaged file another name, under which the last one is kept.
+// setAside renames a damaged file, in place of one that was set aside before.
 func setAside(path string) (aside string, err error) {
 	aside = path + ".damaged"
 	if err := os.Rename(path, aside); err != nil {

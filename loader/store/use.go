@@ -1,5 +1,5 @@
-// This file keeps what the kernel saw of entries and owners, so that "last seen"
-// and "not used for 90 days" outlive a restart and a reboot.
+// This file stores the use of entries and owners, so that "last seen" and "not used for 90 days" survive a
+// restart and a reboot.
 
 package store
 
@@ -19,20 +19,19 @@ var (
 	bucketOwnerUse = []byte("use_owner") // owner: record
 )
 
-// Use is what is known of the use of an entry. Times are wall time in whole
-// seconds, UTC.
+// Use is the known use of an entry. Times are in UTC, in whole seconds.
 type Use struct {
 	FirstEnforced time.Time
 	LastSeen      time.Time // zero is never
 	Hits          uint64
 
-	// What of Hits the kernel still had in its live tries at the time, and which
-	// those were, by the caller's numbers: while they live on, what they count now
-	// takes the place of Live.
+	// Live is the part of Hits that the kernel counted in the tries that were in force, and
+	// Life is the caller's number of these tries: while they are in force, their present
+	// count replaces Live.
 	Live, Life uint32
 }
 
-// OwnerUse is what is known of the openings of an owner's sources.
+// OwnerUse counts the openings of an owner's sources.
 type OwnerUse struct {
 	Passed   uint64
 	Audited  uint64            // would have been dropped
@@ -40,8 +39,8 @@ type OwnerUse struct {
 	LastSeen time.Time         // zero is never
 }
 
-// Checkpoint is what has changed since the last one: totals, not differences, so
-// that writing one twice does no harm.
+// Checkpoint is what has changed since the last checkpoint. It has totals and no differences, so that
+// writing it twice does no harm.
 type Checkpoint struct {
 	Use          map[netip.Prefix]Use
 	Owners       map[string]OwnerUse
@@ -49,13 +48,12 @@ type Checkpoint struct {
 	ForgetOwners []string       // likewise
 }
 
-// useBatch is how many records one transaction writes: an add waits no longer
-// than for that.
+// useBatch bounds the records of one transaction: an add waits for one transaction at most.
 const useBatch = 10_000
 
-// SaveUse makes a checkpoint. Each record is old or new, whenever the host loses
-// power, but they are not all of one moment: a large checkpoint takes several
-// transactions, between which changes are made.
+// SaveUse writes a checkpoint. After a power loss each record is either old or new, but they are not all
+// of one moment: a large checkpoint takes several transactions, with changes between them. It fails with
+// ErrReadOnly, with an *UnwritableError, and with a *CorruptError where the database is damaged.
 func (s *Store) SaveUse(c Checkpoint) error {
 	if s.readOnly {
 		return ErrReadOnly
@@ -96,7 +94,7 @@ func overwrite(tx *bolt.Tx, name []byte, writes []write) error {
 	return nil
 }
 
-// encodeUses returns the writes by key: neighbours share pages.
+// encodeUses returns the writes sorted by key, because neighbours share pages.
 func encodeUses(c Checkpoint) ([]write, error) {
 	writes := make([]write, 0, len(c.Forget)+len(c.Use))
 	for _, prefix := range c.Forget {
@@ -134,8 +132,8 @@ func encodeOwnerUses(c Checkpoint) (writes []write, err error) {
 	return lastOfEach(writes), nil
 }
 
-// EachUse calls fn for each prefix by policy.ComparePrefix, with a million of
-// them in no memory at all. It must not change the store.
+// EachUse calls fn for each prefix, in the order of policy.ComparePrefix, without loading all of them
+// into memory. fn must not change the store. Errors are those of Claims.
 func (s *Store) EachUse(fn func(netip.Prefix, Use)) error {
 	return s.view(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(bucketUse)
@@ -157,7 +155,7 @@ func (s *Store) EachUse(fn func(netip.Prefix, Use)) error {
 	})
 }
 
-// UseOf returns what is known of prefixes; of some that may be nothing.
+// UseOf returns the use of those of prefixes that have one. Errors are those of Claims.
 func (s *Store) UseOf(prefixes []netip.Prefix) (map[netip.Prefix]Use, error) {
 	known := make(map[netip.Prefix]Use, len(prefixes))
 	err := s.view(func(tx *bolt.Tx) error {
@@ -186,7 +184,7 @@ func (s *Store) UseOf(prefixes []netip.Prefix) (map[netip.Prefix]Use, error) {
 	return known, err
 }
 
-// OwnerUse returns the totals of each owner.
+// OwnerUse returns the totals of each owner. Errors are those of Claims.
 func (s *Store) OwnerUse() (map[string]OwnerUse, error) {
 	owners := make(map[string]OwnerUse)
 	err := s.view(func(tx *bolt.Tx) error {

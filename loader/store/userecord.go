@@ -1,5 +1,5 @@
-// This file is the form of a use in the database: a million of them are written
-// again and again, so a record is as short as its numbers.
+// This file is the form of a use in the database. A million of them are written again and again, so a
+// record is as short as its numbers.
 
 package store
 
@@ -71,7 +71,7 @@ func decodeOwnerUse(record []byte) (u OwnerUse, err error) {
 	return u, r.end()
 }
 
-// appendSeconds needs a zero Time to be 0, which it is not by itself.
+// appendSeconds writes the zero Time as 0, which its Unix time is not.
 func appendSeconds(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return binary.AppendVarint(b, 0)
@@ -79,7 +79,7 @@ func appendSeconds(b []byte, t time.Time) []byte {
 	return binary.AppendVarint(b, t.Unix())
 }
 
-// varints takes numbers off a record; the first error stays.
+// varints reads numbers from the front of a record. The first error stays.
 type varints struct {
 	rest []byte
 	err  error

@@ -1,4 +1,4 @@
-// This file opens a database only after every page and record of it was looked at.
+// This file opens a database only after it has checked every page and record of it.
 
 package store
 
@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openWhole opens the database and looks at every page and record of it.
+// openWhole checks every page and record of the database, and opens it.
 func (s *Store) openWhole(path string) error {
 	if err := checkFile(path); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (s *Store) openWhole(path string) error {
 	return nil
 }
 
-// take makes db the one that is asked.
+// take makes db the database of s.
 func (s *Store) take(db *bolt.DB, file *os.File) {
 	s.swapping.Lock()
 	defer s.swapping.Unlock()
@@ -37,7 +37,7 @@ func (s *Store) take(db *bolt.DB, file *os.File) {
 	s.damaged.Store(false)
 }
 
-// checkFile looks at the pages of the database at path.
+// checkFile checks the pages of the database at path.
 func checkFile(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -61,7 +61,7 @@ func checkFile(path string) error {
 	return guard(func() error { return checkPages(mapped) })
 }
 
-// verifyDB looks at every record that is kept twice, and at the sum of them.
+// verifyDB checks every record that is stored twice, and their sum.
 func verifyDB(db *bolt.DB) error {
 	return db.View(func(tx *bolt.Tx) error {
 		r := reader{tx}

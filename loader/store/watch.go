@@ -1,6 +1,5 @@
-// This file looks after the files while they are open: somebody may delete them, put
-// others in their place, or take the directory away. What is in memory, and in the files
-// that are still open, is then written anew.
+// This file watches the files while they are open: somebody may delete or replace them, or remove the
+// directory. They are then written again from memory and from the files that are still open.
 
 package store
 
@@ -16,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inode is which file it is; zero is none.
+// inode identifies a file; the zero value is no file.
 type inode struct{ device, number uint64 }
 
 func inodeOf(path string) inode {
@@ -43,14 +42,15 @@ func inodeOfInfo(info os.FileInfo) inode {
 	return inode{uint64(stat.Dev), stat.Ino}
 }
 
-// listIsAnother reports whether the list on disk is not the one that was written last.
+// listIsAnother reports whether the list on disk is not the one that this Store wrote last.
 func (s *Store) listIsAnother() bool {
 	now := inodeOf(filepath.Join(s.dir, effectiveName))
 	return now == inode{} || now != s.list
 }
 
-// Watch looks at the files, and puts right what somebody did to them. The list is not
-// written here: Rewrite says that the next change, or the caller, must.
+// Watch checks the files, and repairs what somebody did to them. It does not write the list: rewrite says
+// that the caller, or the next change, must. It fails with an *UnwritableError where nothing can be
+// written, or with what Mend says.
 func (s *Store) Watch() (troubles []Trouble, rewrite bool, err error) {
 	if s.readOnly {
 		return nil, false, nil
@@ -82,7 +82,7 @@ func (s *Store) Watch() (troubles []Trouble, rewrite bool, err error) {
 	return troubles, rewrite, nil
 }
 
-// restore writes the database that is open, and has no name any longer, to path.
+// restore writes the open database, whose file has no name any more, to path.
 func (s *Store) restore(path string, another bool) error {
 	if err := makeDir(s.dir); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (s *Store) restore(path string, another bool) error {
 	return nil
 }
 
-// copyTo writes a database to path, which appears when it is whole.
+// copyTo writes a database to path, which gets its name when it is complete.
 func copyTo(path string, tx *bolt.Tx) error {
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 	if err != nil {
@@ -119,8 +119,9 @@ func copyTo(path string, tx *bolt.Tx) error {
 	return errors.Join(file.CloseAtomicallyReplace(), syncDir(filepath.Dir(path)))
 }
 
-// Mend sets a database aside in which bbolt met a damaged page, and makes it anew from
-// the list, which has every change that was acknowledged.
+// Mend sets aside a database in which bbolt found a damaged page, and makes it again from the list, which
+// has every acknowledged change. Where it fails, because there is no list or an older one, or because
+// nothing can be written, the Store refuses changes from then on or is as it was.
 func (s *Store) Mend() error {
 	state, err := LoadState(s.dir)
 	if err != nil {
@@ -154,10 +155,11 @@ func (s *Store) Mend() error {
 	return nil
 }
 
-// closeDB closes a database of which pages may be damaged.
+// closeDB closes a database whose pages may be damaged.
 func closeDB(db *bolt.DB) error { return guard(db.Close) }
 
-// Retry tries to open the database again after it could not be written.
+// Retry is OpenDatabase again, after the database could not be opened or written. It fails with an
+// *UnwritableError as long as that is so.
 func (s *Store) Retry() ([]Trouble, error) {
 	troubles, err := s.OpenDatabase(false)
 	if err == nil && !s.isOpen() {
@@ -166,13 +168,13 @@ func (s *Store) Retry() ([]Trouble, error) {
 	return troubles, err
 }
 
-// Writable reports whether changes are kept, as far as is known.
+// Writable reports whether changes can be made, as far as is known.
 func (s *Store) Writable() bool { return s.isOpen() }
 
-// least is how much room a change may take.
+// least is how much room a change may need, in bytes.
 const least = 256 << 10
 
-// Room returns why no change could be kept under dir, nil where there is room.
+// Room returns, as an *os.PathError, why no change could be written under dir; nil where there is room.
 func Room(dir string) error {
 	var fs unix.Statfs_t
 	switch err := unix.Statfs(dir, &fs); {
