@@ -29,6 +29,7 @@ type OverridesEdit struct {
 	Limit   []store.Limit
 }
 
+// Empty reports whether o changes nothing.
 func (o OverridesEdit) Empty() bool {
 	return len(o.Resume)+len(o.Suspend)+len(o.Unlimit)+len(o.Limit) == 0
 }

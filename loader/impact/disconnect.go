@@ -12,51 +12,49 @@ import (
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
 
-// Picked reports whether a source belongs to those whose connections are to end; entry
-// is the one that decides of it, nil when none does.
-type Picked func(source netip.Addr, entry *policy.Entry) bool
+// Source is the far end of a connection to a protected port, as a policy judges it.
+type Source struct {
+	Addr   netip.Addr
+	Owner  string // for whom it counts; "" is nobody
+	Listed bool   // it could connect again
+}
 
-// Belonging is Picked, in any state, for all that belongs to s.
-func Belonging(s policy.Subject) func(policy.State) Picked {
-	return func(state policy.State) Picked {
-		return func(source netip.Addr, entry *policy.Entry) bool {
-			if s.Owner == "" {
-				return s.Prefix.Contains(source)
-			}
-			return entry != nil && state.OwnerOf(entry) == s.Owner
-		}
+// SourceOf is peer as s judges it at now; it is false where its port is not protected.
+func SourceOf(s policy.State, peer policy.Peer, now time.Time) (Source, bool) {
+	service, protected := s.ServiceOf(policy.Port{Protocol: policy.TCP, Number: peer.Port})
+	if !protected {
+		return Source{}, false
+	}
+	source := Source{Addr: peer.Addr.Unmap().WithZone("")}
+	entry, reason := s.Lookup(source.Addr, service.Name, now)
+	source.Listed = reason == policy.ReasonListed
+	if entry != nil {
+		source.Owner = s.OwnerOf(entry)
+	}
+	return source, true
+}
+
+// Of picks the sources that belong to subject.
+func Of(subject policy.Subject) func(Source) bool {
+	if subject.Owner != "" {
+		return func(source Source) bool { return source.Owner == subject.Owner }
+	}
+	return Within([]netip.Prefix{subject.Prefix})
+}
+
+// Within picks the sources that lie in one of prefixes.
+func Within(prefixes []netip.Prefix) func(Source) bool {
+	return func(source Source) bool {
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(source.Addr) })
 	}
 }
 
-// Within is Picked, in any state, for what lies in one of prefixes.
-func Within(prefixes []netip.Prefix) func(policy.State) Picked {
-	return func(policy.State) Picked {
-		return func(source netip.Addr, _ *policy.Entry) bool {
-			return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(source) })
-		}
-	}
-}
-
-// Choose tells whose connections to a port are to end; with unlisted only those who
-// could not open them any more.
-func Choose(state policy.State, which Picked, unlisted bool) func(source netip.Addr, port uint16) bool {
-	now := time.Now()
-	return func(source netip.Addr, port uint16) bool {
-		service, protected := state.ServiceOf(policy.Port{Protocol: policy.TCP, Number: port})
-		if !protected {
-			return false
-		}
-		source = source.Unmap().WithZone("")
-		entry, reason := state.Lookup(source, service.Name, now)
-		return which(source, entry) && !(unlisted && reason == policy.ReasonListed)
-	}
-}
-
-// Disconnect ends the connections to the protected ports that choose picks, and counts them.
-// Local clients always pass the gate and are left alone.
-func Disconnect(state policy.State, choose func(netip.Addr, uint16) bool) (int, error) {
+// Disconnect ends the connections to the protected ports of s whose sources pick picks at
+// now, and counts those that it has ended. Local clients always pass the gate, and are left
+// alone. Errors are those of sockets.Cut.
+func Disconnect(s policy.State, now time.Time, pick func(Source) bool) (int, error) {
 	var ports []uint16
-	for _, service := range state.Services {
+	for _, service := range s.Services {
 		for _, port := range service.Ports {
 			if port.Protocol == policy.TCP {
 				ports = append(ports, port.Number)
@@ -64,7 +62,11 @@ func Disconnect(state policy.State, choose func(netip.Addr, uint16) bool) (int, 
 		}
 	}
 	ended, err := sockets.Cut(ports, func(c sockets.Conn) bool {
-		return !c.Peer.Addr().IsLoopback() && c.Peer.Addr() != c.Local.Addr() && choose(c.Peer.Addr(), c.Local.Port())
+		if c.Peer.Addr().IsLoopback() || c.Peer.Addr() == c.Local.Addr() {
+			return false
+		}
+		source, protected := SourceOf(s, policy.Peer{Addr: c.Peer.Addr(), Port: c.Local.Port()}, now)
+		return protected && pick(source)
 	})
 	return len(ended), err
 }

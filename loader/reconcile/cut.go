@@ -5,6 +5,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
@@ -37,13 +38,13 @@ func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, e
 			return CutResult{}, err
 		}
 	}
-	choose := impact.Choose(state, impact.Belonging(r.Subject)(state), false)
+	now, pick := time.Now(), impact.Of(subject)
 	for _, peer := range r.Sessions {
-		if choose(peer.Addr, peer.Port) {
+		if source, protected := impact.SourceOf(state, peer, now); protected && pick(source) {
 			return CutResult{}, &policy.Refused{What: fmt.Sprintf("your own session comes from %s and would be cut", peer.Addr.Unmap()), Hint: "xdpallow check " + peer.Addr.Unmap().String()}
 		}
 	}
-	n, err := impact.Disconnect(state, choose)
+	n, err := impact.Disconnect(state, now, pick)
 	if err != nil {
 		return CutResult{}, err
 	}
@@ -67,10 +68,9 @@ func (e *Engine) logCut(by Caller) error {
 	return nil
 }
 
-// cutOff ends the connections of those whom which picks and who are no longer listed.
-func (e *Engine) cutOff(which func(policy.State) impact.Picked) (int, error) {
-	state := e.snapshot()
-	return impact.Disconnect(state, impact.Choose(state, which(state), true))
+// cutOff ends the connections of those whom pick picks and who are no longer listed.
+func (e *Engine) cutOff(pick func(impact.Source) bool) (int, error) {
+	return impact.Disconnect(e.snapshot(), time.Now(), func(source impact.Source) bool { return !source.Listed && pick(source) })
 }
 
 func (e *Engine) snapshot() policy.State {

@@ -24,7 +24,7 @@ func (e *Engine) Suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if err != nil || !r.Cut || r.DryRun {
 		return result, err
 	}
-	n, err := e.cutOff(impact.Belonging(r.Subject))
+	n, err := e.cutOff(impact.Of(r.Subject))
 	result.Cut = &n
 	if err != nil {
 		return result, fmt.Errorf("%s is suspended; %w", r.Subject, err)
