@@ -175,6 +175,9 @@ func (c *call) printCheck(results []api.CheckResult, one bool) error {
 		rest = rest[len(ports):]
 	}
 	if !c.flags.IsSet("file") && len(results) > 0 {
+		if line := limited(results); line != "" {
+			fmt.Fprintf(out, "  %s\n", line)
+		}
 		for _, line := range around(results[len(results)-1]) {
 			fmt.Fprintf(out, "  %s\n", line)
 		}
@@ -186,6 +189,16 @@ func (c *call) printCheck(results []api.CheckResult, one bool) error {
 		c.note("hint: %s", hint)
 	}
 	return nil
+}
+
+// limited names the limit on the openings of the one source that was asked about, or "".
+func limited(results []api.CheckResult) string {
+	for _, r := range results {
+		if r.Limit != nil && slices.Contains([]string{policy.ReasonListed, "rate_limited"}, r.Reason) {
+			return fmt.Sprintf("%s is limited to %s", or(r.CountsFor, r.Owner), describeLimit(r.Limit))
+		}
+	}
+	return ""
 }
 
 // around is what else there is to know of a source that does not get in: a customer

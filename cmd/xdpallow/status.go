@@ -83,6 +83,9 @@ func (c *call) statusRows(s api.Status) [][]string {
 		}
 		rows = append(rows, []string{"suspended:", one.Subject + " " + describeSuspension(one)})
 	}
+	if s.Limited > 0 {
+		rows = append(rows, []string{"limited:", count(s.Limited, "owner", "owners") + ": " + c.withSocket("xdpallow owners")})
+	}
 	if w := s.Confirm; w != nil {
 		rows = append(rows, []string{"confirm:", fmt.Sprintf("%s of generation %d is rolled back in %ds, at %s, unless confirmed",
 			w.Command, w.Generation, w.Left, moment(&w.Deadline))})

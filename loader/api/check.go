@@ -26,6 +26,7 @@ type CheckResult struct {
 
 	Suspension *Suspension `json:"suspension,omitempty"` // what stops the source
 	CountsFor  string      `json:"counts_for,omitempty"` // as of Entry
+	Limit      *Limit      `json:"limit,omitempty"`      // of the owner for whom an opening counts
 }
 
 // Covering is an entry that covers an address, and what it says of it alone.

@@ -31,6 +31,7 @@ type Status struct {
 	Services   []Service      `json:"services"`
 	Origins    []OriginStatus `json:"origins"`
 	Suspended  []Suspension   `json:"suspended"`   // prefixes, then owners
+	Limited    int            `json:"limited"`     // owners that have a limit
 	LastChange *Change        `json:"last_change"` // as of the change log; nil before the first
 	Confirm    *Waiting       `json:"confirm"`     // nil when nothing waits for its confirmation
 	Daemon     *Daemon        `json:"daemon"`      // nil when no daemon runs

@@ -69,6 +69,9 @@ func (v *View) checkPort(at string, addr netip.Addr, port policy.Port) (api.Chec
 		r.Prefix, r.Owner, r.Origins, r.Until = &e.Prefix, e.Owner, e.Origins(), some(e.Until)
 		r.Services = append(r.Services, e.Services...)
 		r.CountsFor, r.Suspension = v.whose(e)
+		if port.Protocol == policy.TCP {
+			r.Limit = LimitOf(v.Overrides, v.Policy.OwnerOf(e))
+		}
 	}
 	for e := range v.Policy.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
 		r.Covering = append(r.Covering, api.Covering{

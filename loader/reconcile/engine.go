@@ -192,6 +192,7 @@ func (e *Engine) status(guarded repair.Guarded) Status {
 		Services:   e.view.query().Services(),
 		Origins:    e.origins(),
 		Suspended:  query.SuspensionsOf(e.view.Overrides),
+		Limited:    len(e.view.Limits),
 		LastChange: e.last,
 		Confirm:    e.waiting(),
 		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},

@@ -118,7 +118,7 @@ func (offline Offline) Status(context.Context) (Status, error) {
 	return Status{
 		Enforcing: repair.Enforcing(problems), Problems: problems, Interfaces: o.Report(), Backstop: o.ReportBackstop(), Uncovered: uncovered, Routed: routed,
 		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(v.Counts.Owners), Expiring: v.Counts.Ending(v.now(), Soon),
-		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Origins: query.OriginsOf(v.Origins(), nil), LastChange: change, Confirm: v.waits, Version: offline.version,
+		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Limited: len(v.Limits), Origins: query.OriginsOf(v.Origins(), nil), LastChange: change, Confirm: v.waits, Version: offline.version,
 	}, nil
 }
 
