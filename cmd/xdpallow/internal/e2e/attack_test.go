@@ -140,14 +140,17 @@ func (h *host) watch(client *asked.Client) func() (total uint64, second int) {
 	var following sync.WaitGroup
 	following.Go(func() {
 		// Ends with ctx; what went wrong shows in the numbers.
-		_ = client.Events(ctx, 0, true, func(events.Event) error {
+		_ = client.Events(ctx, 0, true, func(e events.Event) error {
 			mu.Lock()
 			defer mu.Unlock()
+			// An event was passed on after its packet came and before it is here: what came
+			// less than a second ago was passed on within that second, however long it
+			// travelled.
 			now := time.Now()
-			for len(recent) > 0 && now.Sub(recent[0]) >= 900*time.Millisecond { // they travel
+			for len(recent) > 0 && now.Sub(recent[0]) >= time.Second {
 				recent = recent[1:]
 			}
-			recent = append(recent, now)
+			recent = append(recent, e.Time)
 			total, second = total+1, max(second, len(recent))
 			return nil
 		})
