@@ -34,7 +34,7 @@ demo: build root ## show the whole job in namespaces, and clean up (root)
 	build/xdpallow demo
 
 test: root tools ## every test, here and on kernels 6.1 and 6.12 (root)
-	go test -count=1 -timeout 12m ./...
+	go test -count=1 -timeout 12m -parallel 6 ./...
 	$(MAKE) test-kernels
 
 # All of bpf and loader, and of maps what depends on the kernel and is not load. One
