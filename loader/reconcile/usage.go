@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/usage"
 )
 
@@ -32,7 +33,7 @@ func (e *Engine) keepUse(ctx context.Context) {
 		}
 		start := time.Now()
 		e.mu.Lock()
-		checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, e.view.usage.Lacks())
+		checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, compile.Boottime(), e.view.usage.Lacks())
 		e.mu.Unlock()
 		for more := true; more && ctx.Err() == nil; {
 			e.mu.Lock()
@@ -48,7 +49,7 @@ func (e *Engine) keepUse(ctx context.Context) {
 // lastUse makes the last checkpoint, of what has changed since the one before. The
 // caller holds the mutex.
 func (e *Engine) lastUse() error {
-	checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, false)
+	checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, compile.Boottime(), false)
 	defer checkpoint.Stop()
 	for checkpoint.Next(e.view.Policy.Entries, time.Now()) {
 	}

@@ -39,7 +39,7 @@ type Checker struct {
 	command func(words string) string
 	retired func([]maps.Entry)
 
-	round    maps.Scan     // through the list
+	round    maps.Scan      // through the list
 	begun    uint64         // generation as the round began
 	checked  []netip.Prefix // by the last slice of the round
 	indexes  map[string]int // of interfaces, as they were when we attached

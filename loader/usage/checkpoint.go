@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -32,10 +31,10 @@ type Checkpoint struct {
 	Err   error                      // of the last Next, or of the beginning
 }
 
-// Checkpoint begins a checkpoint of entries to kept: a full one also looks for entries that the
+// Checkpoint begins a checkpoint of entries to kept at boot, of CLOCK_BOOTTIME: a full one also looks for entries that the
 // database knows nothing of. The caller calls Next until it reports false, and Stop in the end.
-func (u *Usage) Checkpoint(kept *store.Store, entries policy.Entries, full bool) *Checkpoint {
-	w := &Checkpoint{u: u, kept: kept, life: u.life, full: full, since: u.since, began: uint32(compile.Boottime()/time.Second) - 1, ready: map[netip.Prefix]store.Use{}}
+func (u *Usage) Checkpoint(kept *store.Store, entries policy.Entries, boot time.Duration, full bool) *Checkpoint {
+	w := &Checkpoint{u: u, kept: kept, life: u.life, full: full, since: u.since, began: uint32(boot/time.Second) - 1, ready: map[netip.Prefix]store.Use{}}
 	if w.full {
 		w.since = 0
 	}
