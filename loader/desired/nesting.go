@@ -21,7 +21,7 @@ const (
 	lookedAt = 100_000
 )
 
-// nested is an entry and what there is to say of its place.
+// nested is an entry and the network of another owner that it lies in.
 type nested struct {
 	entry  *policy.Entry
 	around *policy.Entry // the longest one around it that has an owner

@@ -41,7 +41,7 @@ func (o OverridesEdit) Lines(was Overrides) (lines []string) {
 	}
 	for _, s := range o.Suspend {
 		if before, stopped := was.Suspensions[s.Subject]; stopped && before.Reason == s.Reason && before.Nested == s.Nested {
-			continue // what it holds has changed, and nobody is told of that
+			continue // only the prefixes that it holds have changed, and nobody asked for that
 		}
 		lines = append(lines, "suspend "+s.Subject.String())
 	}

@@ -17,7 +17,7 @@ type Edit struct {
 	Put    []Claim    // each in place of its origin's claim of its prefix
 }
 
-// Said names what one origin says of one prefix.
+// ClaimKey names what one origin says of one prefix.
 type ClaimKey struct {
 	Origin Origin
 	Prefix netip.Prefix
@@ -106,7 +106,7 @@ func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 	return after, plan, next
 }
 
-// Sooner is the earlier of two times, of which zero is never.
+// Earliest is the earlier of two times, of which zero is never.
 func Earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

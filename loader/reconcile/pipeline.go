@@ -26,8 +26,8 @@ type change struct {
 	dryRun  bool
 	peers   []policy.Peer           // the caller's own sessions
 	logins  []policy.Peer           // anybody's, see Logins
-	assess  time.Duration           // whom it cuts off, of those seen so long ago or less, is found out; 0 is not asked
-	places  map[netip.Prefix]string // where the edit's claims stand that have no Where
+	assess  time.Duration           // find out whom it cuts off; an entry seen so long ago or less is in use. 0: do not
+	places  map[netip.Prefix]string // file:line of the edit's claims, for the text of a refusal
 
 	edit    desired.Edit
 	lasting []policy.Claim // of edit: these end so long after now, whatever the wall clock does
