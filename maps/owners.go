@@ -12,7 +12,7 @@ import (
 )
 
 // MaxOwners is the greatest number that an owner can have.
-const MaxOwners = 8192 - 1
+const MaxOwners = int(bpf.XdpallowLimitNR_OWNERS) - 1
 
 var _ [MaxOwners + 1]struct{} = [bpf.XdpallowLimitNR_OWNERS]struct{}{} // or it does not compile
 
@@ -43,7 +43,7 @@ func (l Limit) value() (interval, burst uint64) {
 // SetOwner says what holds for the owner of that number, at once and for every
 // generation. What is left of a burst is kept.
 func (t *Tables) SetOwner(number uint16, o Owner) error {
-	if number == 0 || number > MaxOwners {
+	if number == 0 || int(number) > MaxOwners {
 		return fmt.Errorf("owner number %d: there is room for %d", number, MaxOwners)
 	}
 	var value bpf.XdpallowOwner

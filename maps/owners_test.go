@@ -261,7 +261,7 @@ func TestAsManyOwnersAsThereIsRoomFor(t *testing.T) {
 	}
 
 	// A number that is forgotten is as new, and its neighbours keep what they have.
-	for _, n := range []uint16{1, 4000, maps.MaxOwners} {
+	for _, n := range []uint16{1, 4000, uint16(maps.MaxOwners)} {
 		if err := tables.ForgetOwner(n); err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +273,7 @@ func TestAsManyOwnersAsThereIsRoomFor(t *testing.T) {
 	if diff := cmp.Diff(want, charged(t, tables), cmp.Transformer("", withoutNil)); diff != "" {
 		t.Errorf("openings after some were forgotten (-want +got)\n%s", diff)
 	}
-	for _, n := range []uint16{0, maps.MaxOwners + 1, 1<<16 - 1} {
+	for _, n := range []uint16{0, uint16(maps.MaxOwners + 1), 1<<16 - 1} {
 		if err := tables.SetOwner(n, maps.Owner{Suspended: true}); err == nil {
 			t.Errorf("owner %d was set", n)
 		}

@@ -18,7 +18,7 @@ const (
 )
 
 // MaxServices is how many services a policy has room for.
-const MaxServices = 31
+const MaxServices = int(bpf.XdpallowLimitNR_SERVICES) - 1
 
 // Service is one row of the policy. Its number is its place in Policy.Services,
 // counted from 1.

@@ -21,7 +21,7 @@ type OwnerIDs struct {
 
 // NewOwnerIDs are ids as Marshal wrote them, without those that the kernel has no room for.
 func NewOwnerIDs(ids map[string]uint16) OwnerIDs {
-	maps.DeleteFunc(ids, func(_ string, id uint16) bool { return id == 0 || id > kernel.MaxOwners })
+	maps.DeleteFunc(ids, func(_ string, id uint16) bool { return id == 0 || int(id) > kernel.MaxOwners })
 	return OwnerIDs{ids: ids}
 }
 

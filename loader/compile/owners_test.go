@@ -10,7 +10,7 @@ import (
 // Owners get the lowest ids that are free, keep them, and who has gone gives his to the
 // next; what was handed out before does not change by that.
 func TestOwnerIDs(t *testing.T) {
-	ids := NewOwnerIDs(map[string]uint16{"acme": 2, "nobody": 0, "beyond": kernel.MaxOwners + 1})
+	ids := NewOwnerIDs(map[string]uint16{"acme": 2, "nobody": 0, "beyond": uint16(kernel.MaxOwners + 1)})
 	if ids.Len() != 1 || ids.Of("acme") != 2 || ids.Of("") != 0 {
 		t.Fatalf("read as %v", ids)
 	}
@@ -37,7 +37,7 @@ func TestOwnerIDsAreDistinct(t *testing.T) {
 	}
 	seen := map[uint16]bool{}
 	for _, id := range (OwnerIDs{}).With(names).All() {
-		if id == 0 || id > kernel.MaxOwners || seen[id] {
+		if id == 0 || int(id) > kernel.MaxOwners || seen[id] {
 			t.Fatalf("id %d", id)
 		}
 		seen[id] = true
