@@ -18,10 +18,14 @@ import (
 // the old slot is it emptied.
 //
 // It returns the retired entries that were used, with their hits and last_seen:
-// new tries start at 0. On an error before the flip the old policy stands.
+// new tries start at 0. Call Release when they have been added up. On an error before the
+// flip the old policy stands.
 func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 	value, err := p.value()
 	if err != nil {
+		return nil, err
+	}
+	if err := t.Release(); err != nil {
 		return nil, err
 	}
 	entries := slices.Clone(p.Entries)
@@ -60,17 +64,32 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 
 	t.settled = false
 	old, retired, reachable := t.live.Slot, t.halves, !t.Stale()
-	if err := t.setCurrent(idle, p.Generation); err != nil {
+	if err := t.flip(idle, p.Generation, halves, reachable); err != nil {
 		return nil, errors.Join(fmt.Errorf("flip current: %w", err), t.empty(idle, halves))
 	}
-	t.halves, t.rebuilt = halves, false
 	if err := t.wait(); err != nil {
 		return nil, err
 	}
 	if reachable {
 		used, err = usedEntries(retired)
+		retired[0].trie.m, retired[1].trie.m = nil, nil // those Use reads until Release
 	}
 	return used, errors.Join(err, t.empty(old, retired))
+}
+
+// flip makes slot live, which has halves, and keeps the tries before them for Use where
+// they can be read.
+func (t *Tables) flip(slot, generation uint64, halves [2]half, reachable bool) error {
+	if err := t.setCurrent(slot, generation); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if reachable {
+		t.retired = [2]trie{t.halves[0].trie, t.halves[1].trie}
+	}
+	t.halves, t.rebuilt = halves, false
+	return nil
 }
 
 // build makes what one family has in the idle slot, proves it, and pins it before

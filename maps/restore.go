@@ -19,8 +19,8 @@ import (
 // made live, by the sizes of the prefilter in both slots, and by what we said of the
 // backstop. It may be called beside a writer.
 func (t *Tables) SameCurrent() (bool, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.mu.RLock()
+	defer t.mu.RUnlock()
 	var live bpf.XdpallowCurrent
 	if err := t.current.Lookup(uint32(0), &live); err != nil {
 		return false, fmt.Errorf("read current: %w", err)

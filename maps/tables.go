@@ -28,7 +28,8 @@ type Pins interface {
 const slots = uint64(bpf.XdpallowLimitNR_SLOTS)
 
 // Tables are the maps that all programs of one pin root share: the policy and the
-// tries in two slots, and which of them is live. One writer at a time.
+// tries in two slots, and which of them is live. One writer at a time; beside him any
+// number may call Generation, Stale, Lookup, Use, Tries, SameServices and SameCurrent.
 type Tables struct {
 	pins           Pins
 	current        *ebpf.Map
@@ -45,11 +46,13 @@ type Tables struct {
 	lost           *ebpf.Map    // see Lost
 	barrier        *ebpf.Map    // nil for a reader
 
-	mu      sync.Mutex // of writing live, which SetSampling does beside the one writer
+	mu      sync.RWMutex // of the next four, for those who look beside the writer; SetSampling writes live beside him
 	live    bpf.XdpallowCurrent
-	halves  [2]half   // of the live slot, zero before the first publish
+	halves  [2]half // of the live slot, zero before the first publish
+	rebuilt bool    // see Stale
+	retired [2]trie // see Use
+
 	settled bool      // no program can still be reading the idle slot
-	rebuilt bool      // see Stale
 	node    [2]uint64 // see Count
 }
 
@@ -139,7 +142,13 @@ func openMap(pins Pins, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 
 // Stale reports whether the live tries cannot be reached, so that only a publish
 // can bring the kernel to a known state.
-func (t *Tables) Stale() bool { return t.rebuilt || t.live.Generation == 0 }
+func (t *Tables) Stale() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.stale()
+}
+
+func (t *Tables) stale() bool { return t.rebuilt || t.live.Generation == 0 }
 
 // edit changes what all programs begin with.
 func (t *Tables) edit(change func(*bpf.XdpallowCurrent)) error {
@@ -160,7 +169,11 @@ func (t *Tables) setCurrent(slot, generation uint64) error {
 }
 
 // Generation is the number of the published policy; 0 before the first.
-func (t *Tables) Generation() uint64 { return t.live.Generation }
+func (t *Tables) Generation() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.live.Generation
+}
 
 // Replacements are the maps to give to a program at load.
 func (t *Tables) Replacements() map[string]*ebpf.Map {
@@ -196,7 +209,7 @@ func (t *Tables) Close() error {
 	for _, m := range t.Replacements() {
 		errs = append(errs, m.Close())
 	}
-	return errors.Join(append(errs, t.barrier.Close(), t.halves[0].close(), t.halves[1].close())...)
+	return errors.Join(append(errs, t.barrier.Close(), t.halves[0].close(), t.halves[1].close(), t.Release())...)
 }
 
 // Lookup returns the entry of exactly p.
@@ -204,16 +217,57 @@ func (t *Tables) Lookup(p netip.Prefix) (Entry, bool, error) {
 	if err := checkPrefix(p); err != nil {
 		return Entry{}, false, err
 	}
-	if t.Stale() {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.stale() {
 		return Entry{}, false, nil
 	}
 	return t.halves[familyOf(p)].trie.lookup(p)
 }
 
+// Use returns how the entry of exactly p was used: what the live tries have counted and,
+// until Release, what those before them had. Between a publish and the moment when its
+// caller has added up what it retired, nothing that was counted is missing.
+func (t *Tables) Use(p netip.Prefix) (hits uint64, lastSeen uint32, err error) {
+	if err := checkPrefix(p); err != nil {
+		return 0, 0, err
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	family := familyOf(p)
+	tries := []trie{t.retired[family]}
+	if !t.stale() {
+		tries = append(tries, t.halves[family].trie)
+	}
+	for _, one := range tries {
+		if one.m == nil {
+			continue
+		}
+		entry, _, err := one.lookup(p)
+		if err != nil {
+			return 0, 0, err
+		}
+		hits, lastSeen = hits+uint64(entry.Hits), max(lastSeen, entry.LastSeen)
+	}
+	return hits, lastSeen, nil
+}
+
+// Release lets go of the tries that the last publish retired: from now on Use does not
+// know what they had counted. The next publish and Close do so, too.
+func (t *Tables) Release() error {
+	t.mu.Lock()
+	retired := t.retired
+	t.retired = [2]trie{}
+	t.mu.Unlock()
+	return errors.Join(retired[0].m.Close(), retired[1].m.Close())
+}
+
 // Tries are the ids of the live tries, which no others of this boot have: hits and
 // last_seen of an entry begin anew with them. Zeros before the first publish.
 func (t *Tables) Tries() (ids [2]uint32, err error) {
-	if t.Stale() {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.stale() {
 		return ids, nil
 	}
 	for family, half := range t.halves {
@@ -251,6 +305,8 @@ func (t *Tables) SameServices(p Policy) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
 	var live bpf.XdpallowCurrent
 	if err := t.current.Lookup(uint32(0), &live); err != nil {
 		return false, fmt.Errorf("read current: %w", err)

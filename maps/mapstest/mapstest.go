@@ -63,6 +63,9 @@ func Publish(tb testing.TB, tables *maps.Tables, policy maps.Policy) {
 	if _, err := tables.Publish(policy); err != nil {
 		tb.Fatalf("publish: %v", err)
 	}
+	if err := tables.Release(); err != nil {
+		tb.Fatalf("release: %v", err)
+	}
 }
 
 // Program is a loaded program with its counters.
