@@ -223,10 +223,11 @@ func (g *Gate) InspectIn(dump netdev.Interfaces, name string) (Attachment, error
 }
 
 func (g *Gate) inspect(name string, ask func() (netlink.Link, error)) (Attachment, error) {
-	a, err := g.attachment(name)
+	a, give, err := g.borrow(name)
 	if err != nil {
 		return Attachment{Interface: name}, err
 	}
+	defer give()
 	at := Attachment{Interface: name, Reason: a.reason}
 	info, err := a.link.Info()
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/pins"
-	"github.com/xdpallow/xdpallow/maps"
 )
 
 // Backstop is how the socket lookups of this network namespace are guarded.
@@ -124,10 +123,11 @@ func inThisNamespace(l link.Link) bool {
 // Backstop asks the kernel how the socket lookups are guarded now. It is the zero Backstop when
 // this gate has none.
 func (g *Gate) Backstop() (Backstop, error) {
-	a, err := g.attachment(backstop)
+	a, give, err := g.borrow(backstop)
 	if err != nil {
 		return Backstop{}, nil
 	}
+	defer give()
 	info, err := a.link.Info()
 	if err != nil {
 		return Backstop{}, fmt.Errorf("backstop: read link: %w", err)
@@ -140,16 +140,6 @@ func (g *Gate) Backstop() (Backstop, error) {
 		LinkID: uint32(info.ID), ProgramID: uint32(info.Program),
 		Attached: inThisNamespace(a.link), Ours: loaded == uint32(info.Program),
 	}, nil
-}
-
-// BackstopCounters returns the counters of the backstop, false when this gate has none. The
-// gate closes them.
-func (g *Gate) BackstopCounters() (maps.Counters, bool) {
-	a, err := g.attachment(backstop)
-	if err != nil {
-		return maps.Counters{}, false
-	}
-	return a.counters, true
 }
 
 // DetachBackstop takes the backstop off and removes its pins; its counters end.
@@ -174,10 +164,11 @@ type skLookup struct {
 // AskBackstop reports whether the backstop would refuse that source opens port, in a packet
 // that came in by no interface. It runs the shadow program: nothing is counted.
 func (g *Gate) AskBackstop(source netip.Addr, tcp bool, port uint16) (refused bool, err error) {
-	a, err := g.attachment(backstop)
+	a, give, err := g.borrow(backstop)
 	if err != nil {
 		return false, err
 	}
+	defer give()
 	ctx := skLookup{Family: unix.AF_INET6, Protocol: unix.IPPROTO_UDP, LocalPort: uint32(port)}
 	if tcp {
 		ctx.Protocol = unix.IPPROTO_TCP

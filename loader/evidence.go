@@ -36,10 +36,11 @@ func (g *Gate) TrafficIn(dump netdev.Interfaces, name string) (Traffic, error) {
 }
 
 func (g *Gate) traffic(name string, ask func() (netlink.Link, error)) (Traffic, error) {
-	a, err := g.attachment(name)
+	a, give, err := g.borrow(name)
 	if err != nil {
 		return Traffic{}, err
 	}
+	defer give()
 	info, err := a.link.Info()
 	if err != nil {
 		return Traffic{}, fmt.Errorf("%s: read link: %w", name, err)

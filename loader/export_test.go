@@ -6,6 +6,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/maps"
 )
 
 // WithOnePageFrames makes programs for frames that fit a page until the test ends: a veth
@@ -23,4 +24,13 @@ func WithOnePageFrames(t *testing.T) {
 		return spec, nil
 	}
 	t.Cleanup(func() { loadObject = bpf.LoadXdpallow })
+}
+
+// BackstopCounters are those of the backstop; false when this gate has none.
+func (g *Gate) BackstopCounters() (maps.Counters, bool) {
+	a, err := g.attachment(backstop)
+	if err != nil {
+		return maps.Counters{}, false
+	}
+	return a.counters, true
 }

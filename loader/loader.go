@@ -31,7 +31,7 @@ type Gate struct {
 	pins pins.Root
 	lock *os.File // nil for a reader
 
-	mu       sync.Mutex
+	mu       sync.RWMutex           // of the next two; who reads an attachment has it until he has read
 	attached map[string]*attachment // by interface, and the backstop
 	prepared map[string]*attachment // programs without a link, see Prepare
 }
@@ -125,8 +125,8 @@ func (g *Gate) Up() bool {
 // Attached lists the interfaces of which this gate has handles, sorted. It may be called
 // concurrently.
 func (g *Gate) Attached() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.mu.RLock()
+	defer g.mu.RUnlock()
 	names := make([]string, 0, len(g.attached))
 	for name := range g.attached {
 		if name != backstop {
@@ -155,20 +155,31 @@ func (g *Gate) Close() error {
 	return errors.Join(errs...)
 }
 
-func (g *Gate) attachment(name string) (*attachment, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// borrow returns the attachment of name, which nobody closes or replaces until give is
+// called: whoever looks may do so beside the one who attaches and detaches.
+func (g *Gate) borrow(name string) (a *attachment, give func(), err error) {
+	g.mu.RLock()
 	a, found := g.attached[name]
-	switch {
-	case found:
-		return a, nil
-	case name == backstop:
-		return nil, errors.New("the backstop is not attached")
+	if found {
+		return a, g.mu.RUnlock, nil
 	}
-	return nil, fmt.Errorf("interface %s is not attached", name)
+	g.mu.RUnlock()
+	if name == backstop {
+		return nil, nil, errors.New("the backstop is not attached")
+	}
+	return nil, nil, fmt.Errorf("interface %s is not attached", name)
 }
 
-// Counters returns the counters of one interface, which the gate closes.
+// attachment is borrow for the one who attaches and detaches.
+func (g *Gate) attachment(name string) (*attachment, error) {
+	a, give, err := g.borrow(name)
+	if err == nil {
+		give()
+	}
+	return a, err
+}
+
+// Counters returns the counters of one interface, which the gate closes when it is detached.
 func (g *Gate) Counters(name string) (maps.Counters, error) {
 	a, err := g.attachment(name)
 	if err != nil {
@@ -181,9 +192,10 @@ func (g *Gate) Counters(name string) (maps.Counters, error) {
 // has 14 bytes at least. It runs the shadow program on the live tables: nothing is counted or
 // sampled. If frames of the interface have no Ethernet header, that of frame is cut off first.
 func (g *Gate) Ask(name string, frame []byte) (maps.Answer, error) {
-	a, err := g.attachment(name)
+	a, give, err := g.borrow(name)
 	if err != nil {
 		return maps.Answer{}, err
 	}
+	defer give()
 	return a.ask(frame)
 }

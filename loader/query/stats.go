@@ -3,6 +3,7 @@ package query
 import (
 	"fmt"
 
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/maps"
 )
@@ -17,33 +18,26 @@ func (v *View) Stats(prefixes map[string]int) (api.Stats, error) {
 		return s, err
 	}
 	s.Owners = owners.Owners
-	for _, name := range v.Gate.Attached() {
-		counters, err := v.Gate.Counters(name)
-		if err != nil {
-			return s, err
-		}
-		if err := CountSeries(&s, "xdp", name, counters); err != nil {
-			return s, err
-		}
-	}
-	if counters, ok := v.Gate.BackstopCounters(); ok {
-		return s, CountSeries(&s, "backstop", "", counters)
-	}
-	return s, nil
+	s.Counters, err = Counters(v.Gate)
+	return s, err
 }
 
-// CountSeries adds every series of one program.
-func CountSeries(s *api.Stats, layer, name string, counters maps.Counters) error {
-	series, counts, err := counters.Read()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", layer, name, err)
-	}
-	for i, at := range series {
-		s.Counters = append(s.Counters, api.Counter{
-			Interface: name, Layer: layer,
-			Verdict: at.Verdict.String(), Reason: at.Reason.String(), Family: at.Family.String(),
-			Packets: counts[i].Packets, Bytes: counts[i].Bytes,
-		})
-	}
-	return nil
+// Counters reads every series of every program.
+func Counters(gate *loader.Gate) ([]api.Counter, error) {
+	all := []api.Counter{}
+	err := gate.EachCounters(func(layer loader.Layer, name string, c maps.Counters) error {
+		series, counts, err := c.Read()
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", layer, name, err)
+		}
+		for i, at := range series {
+			all = append(all, api.Counter{
+				Interface: name, Layer: string(layer),
+				Verdict: at.Verdict.String(), Reason: at.Reason.String(), Family: at.Family.String(),
+				Packets: counts[i].Packets, Bytes: counts[i].Bytes,
+			})
+		}
+		return nil
+	})
+	return all, err
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/repair"
-	"github.com/xdpallow/xdpallow/maps"
 )
 
 // patience is how long Live waits for an engine that is busy. A screen that is a second
@@ -36,17 +35,8 @@ func (e *Engine) Live(_ context.Context, rows int) (Live, error) {
 		Time: now, Host: host, Status: seen.status, Owners: e.withMisses(seen.owners),
 		Talkers: e.lookout.sketch.Snapshot(now, rows), EventsLost: e.lookout.log.Lost(),
 	}
-	var s Stats
-	if err := e.view.gate.EachCounters(func(name string, c maps.Counters) error { return query.CountSeries(&s, "xdp", name, c) }); err != nil {
-		return l, err
-	}
-	if counters, ok := e.view.gate.BackstopCounters(); ok {
-		if err := query.CountSeries(&s, "backstop", "", counters); err != nil {
-			return l, err
-		}
-	}
-	l.Counters = s.Counters
-	return l, nil
+	l.Counters, err = query.Counters(e.view.gate)
+	return l, err
 }
 
 // see looks at the gate, or remembers it while the engine is busy.
