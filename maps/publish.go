@@ -64,6 +64,7 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 
 	t.settled = false
 	old, retired, reachable := t.live.Slot, t.halves, !t.Stale()
+	t.move()
 	if err := t.flip(idle, p.Generation, halves, reachable); err != nil {
 		return nil, errors.Join(fmt.Errorf("flip current: %w", err), t.empty(idle, halves))
 	}
@@ -221,6 +222,7 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 			return nil, err
 		}
 	}
+	t.move()
 	for _, e := range put {
 		trie := t.halves[familyOf(e.Prefix)].trie
 		old, found, err := trie.lookup(e.Prefix)

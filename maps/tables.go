@@ -31,6 +31,10 @@ const slots = uint64(bpf.XdpallowLimitNR_SLOTS)
 // tries in two slots, and which of them is live. One writer at a time; beside him any
 // number may call Generation, Stale, Lookup, Use, Tries, SameServices and SameCurrent.
 type Tables struct {
+	// BeforeMove is called by Publish and Patch when all is ready, just before programs can
+	// meet the first of what is new; nil is nothing to do.
+	BeforeMove func()
+
 	pins           Pins
 	current        *ebpf.Map
 	policy         *ebpf.Map
@@ -149,6 +153,12 @@ func (t *Tables) Stale() bool {
 }
 
 func (t *Tables) stale() bool { return t.rebuilt || t.live.Generation == 0 }
+
+func (t *Tables) move() {
+	if t.BeforeMove != nil {
+		t.BeforeMove()
+	}
+}
 
 // edit changes what all programs begin with.
 func (t *Tables) edit(change func(*bpf.XdpallowCurrent)) error {

@@ -153,9 +153,8 @@ func notifySystemd(ctx context.Context, engine *reconcile.Engine, log *slog.Logg
 		case <-ctx.Done():
 			return
 		case <-ticks.C:
-			if _, err := engine.Snapshot(ctx); err == nil {
-				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
-			}
+			engine.Alive()
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
 		}
 	}
 }

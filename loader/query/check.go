@@ -63,7 +63,7 @@ func (v *View) checkPort(at string, addr netip.Addr, port policy.Port) (api.Chec
 	if !protected {
 		return r, nil
 	}
-	now := v.now()
+	now := v.Now()
 	// The kernel decides; the state only says which entry it must have been.
 	if e, _ := v.Policy.Lookup(addr, service.Name, now); e != nil {
 		r.Prefix, r.Owner, r.Origins, r.Until = &e.Prefix, e.Owner, e.Origins(), some(e.Until)

@@ -61,7 +61,7 @@ func EndsWithin(until *time.Time, now time.Time, within time.Duration) bool {
 // List returns the entries that r asks for.
 func (v *View) List(r api.ListRequest) (api.Listing, error) {
 	listing := api.Listing{Generation: v.Generation, Total: v.Policy.Entries.Len(), Entries: []api.Entry{}}
-	now := v.now()
+	now := v.Now()
 	var connected map[netip.Prefix]bool
 	if r.Unused > 0 {
 		var err error

@@ -34,5 +34,5 @@ type Usage interface {
 	Owner(name string) (store.OwnerUse, error)
 }
 
-// now is the time by the clock that the kernel's deadlines were made with.
-func (v *View) now() time.Time { return v.Clock.Time(compile.Boottime()) }
+// Now is the time by the clock that the kernel's deadlines were made with.
+func (v *View) Now() time.Time { return v.Clock.Time(compile.Boottime()) }

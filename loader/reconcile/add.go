@@ -17,7 +17,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 	if err := e.begin(ctx); err != nil {
 		return Listing{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	add, err := e.view.Add(r, e.view.now())
 	if err != nil {
 		return Listing{}, err

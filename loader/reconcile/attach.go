@@ -144,7 +144,7 @@ func (e *Engine) AwaitInterfaces(ctx context.Context, patience time.Duration) (m
 
 func (e *Engine) missing() (names []string) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	for name, p := range e.wanted {
 		if p.Code == "interface_missing" {
 			names = append(names, name)

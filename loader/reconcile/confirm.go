@@ -23,7 +23,7 @@ func (e *Engine) Confirm(ctx context.Context, by Caller, _ ConfirmRequest) (Wait
 	if err := e.begin(ctx); err != nil {
 		return Waiting{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if e.pending != nil && e.left() <= 0 {
 		e.rollBackIfDue()
 	}
@@ -131,7 +131,7 @@ func (e *Engine) rollBackIfDue() {
 // nextDue fires when an audit or the time to confirm is over.
 func (e *Engine) nextDue() <-chan time.Time {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	var next time.Duration
 	sooner := func(left time.Duration) {
 		if left = max(left, 0) + time.Millisecond; next == 0 || left < next {
@@ -157,7 +157,7 @@ func (e *Engine) nextDue() <-chan time.Time {
 // clock of the timer does.
 func (e *Engine) due() {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.rollBackIfDue()
 	e.endAudits()
 	e.forgetEnded()

@@ -26,14 +26,14 @@ func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, e
 			return CutResult{}, err
 		}
 	}
-	state := e.snapshot()
+	state := e.shown.Load().asked.Policy
 	if ctx.Err() != nil {
 		return CutResult{}, errGone
 	}
 	if r.Owner != "" {
 		e.mu.Lock()
 		err = e.view.Knows(r.Owner)
-		e.mu.Unlock()
+		e.unlock()
 		if err != nil {
 			return CutResult{}, err
 		}
@@ -58,7 +58,7 @@ func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, e
 // logCut notes who cut connections, and why.
 func (e *Engine) logCut(by Caller) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	record := change{by: by, command: "cut"}.logged(policy.Plan{})
 	if err := e.store.Apply(store.Change{Log: record}); err != nil {
 		return fmt.Errorf("connections were cut, and it is not noted in the history: %w", err)
@@ -70,11 +70,5 @@ func (e *Engine) logCut(by Caller) error {
 
 // cutOff ends the connections of those whom pick picks and who are no longer listed.
 func (e *Engine) cutOff(pick func(impact.Source) bool) (int, error) {
-	return impact.Disconnect(e.snapshot(), time.Now(), func(source impact.Source) bool { return !source.Listed && pick(source) })
-}
-
-func (e *Engine) snapshot() policy.State {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.view.Policy
+	return impact.Disconnect(e.shown.Load().asked.Policy, time.Now(), func(source impact.Source) bool { return !source.Listed && pick(source) })
 }

@@ -16,7 +16,7 @@ func (e *Engine) Detach(ctx context.Context, by Caller, r DetachRequest) (Detach
 	if err := e.begin(ctx); err != nil {
 		return DetachResult{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	linked, err := e.view.gate.Linked()
 	if err != nil {
 		return DetachResult{}, err

@@ -82,7 +82,7 @@ func (e *Engine) saveSoon() {
 // catchUp writes the list that is behind, while others go on with changes.
 func (e *Engine) catchUp() {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if e.list.behind == nil { // Close came first
 		return
 	}
@@ -92,7 +92,7 @@ func (e *Engine) catchUp() {
 	snapshot, err := e.store.Snapshot(list)
 	if err == nil {
 		e.list.writing.Lock()
-		e.mu.Unlock()
+		e.unlock()
 		err = snapshot.Save()
 		e.list.writing.Unlock()
 		e.mu.Lock()

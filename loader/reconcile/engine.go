@@ -6,8 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
@@ -15,7 +15,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -52,7 +51,10 @@ type Engine struct {
 
 	reading sync.Mutex // of files; taken before mu
 
-	mu       sync.Mutex // of everything below; a change holds it from first to last
+	shown  atomic.Pointer[snapshot]      // what questions are answered from, see unlock
+	moving atomic.Pointer[chan struct{}] // not nil while the kernel has something else, closed when that is shown
+
+	mu       turn // of everything below; a change holds it from first to last
 	view     view
 	failing  map[policy.Origin]error // origins whose last reading was not taken over
 	list     list
@@ -109,6 +111,7 @@ func Open(o Options) (*Engine, error) {
 		o.Log.Warn(err.Error())
 	}
 	e := &Engine{
+		mu:       newTurn(),
 		options:  o,
 		bootID:   bootID,
 		poked:    make(chan struct{}, 1),
@@ -125,6 +128,8 @@ func Open(o Options) (*Engine, error) {
 		done:     make(chan struct{}),
 	}
 	e.checker = repair.New(gate, o.Log, e.command, e.view.usage.AddRetired)
+	gate.Tables.BeforeMove = e.move
+	e.Alive() // there is a state to ask for, if an empty one
 	return e, nil
 }
 
@@ -132,7 +137,7 @@ func Open(o Options) (*Engine, error) {
 // anything is removed.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	var left error
 	if !e.up {
 		left = e.leaveNothing()
@@ -155,102 +160,71 @@ func (e *Engine) isDone() bool {
 // guard, and the daemon ends.
 func (e *Engine) Done() <-chan struct{} { return e.done }
 
-// Status implements the question. The canary flies for it, so the answer is of now.
+// Status returns what status shows. The canary flies for it, so that the answer is of now;
+// while a change is made, the problems are those found last.
 func (e *Engine) Status(context.Context) (Status, error) {
 	h := e.host()
-	e.mu.Lock()
-	o := e.observe(h)
-	e.probe(o)
-	status, guarded := e.status(o.Guarded), e.view.gate.Attached()
-	e.mu.Unlock()
-	status.Uncovered, status.Routed = h.Links.Uncovered(guarded)
-	return status, nil
+	if e.mu.LockUnlessChanging() {
+		e.probe(e.observe(h))
+		e.unlock()
+	}
+	return e.statusBy(h.Links), nil
 }
 
-// Snapshot is Status as of the last probe, for scrapes.
+// Snapshot returns Status with the problems found last, for scrapes.
 func (e *Engine) Snapshot(context.Context) (Status, error) {
 	links, _ := netdev.Read() // of none, none is uncovered
+	return e.statusBy(links), nil
+}
+
+// statusBy is the status as shown, with how interfaces are guarded now.
+func (e *Engine) statusBy(links netdev.Interfaces) Status {
+	status := e.statusOf(e.shown.Load(), repair.Inspect(e.view.gate, links))
+	status.Uncovered, status.Routed = links.Uncovered(e.view.gate.Attached())
+	return status
+}
+
+// Alive returns when nobody has had the engine for himself: never, where one has it for good.
+func (e *Engine) Alive() {
 	e.mu.Lock()
-	status, guarded := e.status(repair.Inspect(e.view.gate, links)), e.view.gate.Attached()
-	e.mu.Unlock()
-	status.Uncovered, status.Routed = links.Uncovered(guarded)
-	return status, nil
+	e.unlock()
 }
 
-func (e *Engine) status(guarded repair.Guarded) Status {
-	ended := e.view.Counts.Ended(e.view.now())
-	return Status{
-		Enforcing:  repair.Enforcing(e.problems),
-		Problems:   e.problems,
-		Interfaces: guarded.Report(),
-		Backstop:   guarded.ReportBackstop(),
-		Generation: e.view.gate.Tables.Generation(),
-		Entries:    e.view.Policy.Entries.Len() - ended,
-		Ended:      ended,
-		Owners:     len(e.view.Counts.Owners),
-		Expiring:   e.view.Counts.Ending(e.view.now(), Soon),
-		Services:   e.view.query().Services(),
-		Origins:    e.origins(),
-		Suspended:  query.SuspensionsOf(e.view.Overrides),
-		Limited:    len(e.view.Limits),
-		LastChange: e.last,
-		Confirm:    e.waiting(),
-		Daemon:     &Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
-		Version:    e.options.Version,
-	}
-}
-
-// origins reports every origin that has a claim or that could not be read.
-func (e *Engine) origins() []OriginStatus {
-	counts := e.view.Origins()
-	for origin := range e.failing {
-		counts[origin] += 0
-	}
-	return query.OriginsOf(counts, e.failing)
-}
-
-// Owners implements the question.
+// Owners returns every owner. The error is that of reading what was counted for them.
 func (e *Engine) Owners(context.Context) (Owners, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.view.query().Owners(e.view.Counts.Owners)
+	now := e.shown.Load()
+	return now.asked.Owners(now.asked.Counts.Owners)
 }
 
-// Stats implements the question.
+// Stats returns the counters. The error is that of reading them.
 func (e *Engine) Stats(context.Context) (Stats, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	s, err := e.view.query().Stats(e.view.Counts.Owners)
+	now := e.shown.Load()
+	s, err := now.asked.Stats(now.asked.Counts.Owners)
 	s.Owners = e.withMisses(s.Owners)
-	s.EventsLost, s.Repairs = e.lookout.log.Lost(), e.checker.Counts()
+	s.EventsLost, s.Repairs = e.lookout.log.Lost(), now.repairs
 	return s, err
 }
 
-// List implements the question.
+// List returns the entries that r asks for.
 func (e *Engine) List(_ context.Context, r ListRequest) (Listing, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.view.query().List(r)
+	return e.shown.Load().asked.List(r)
 }
 
-// Export implements the question. It holds up no change while it writes.
+// Export writes what commands made, and with all what is declared.
 func (e *Engine) Export(_ context.Context, all bool, w io.Writer) error {
-	e.mu.Lock()
-	d := e.view.State
-	e.mu.Unlock()
-	return d.Export(w, all)
+	return e.shown.Load().asked.Export(w, all)
 }
 
-// Check implements the question; without a port it answers for every protected one.
-func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]CheckResult, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.view.query().Check(addrs, port)
+// Check returns what happens to openings from addrs, at port or at every protected one.
+func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) (results []CheckResult, err error) {
+	err = e.whenShown(func(s *snapshot) (err error) {
+		results, err = s.asked.Check(addrs, port)
+		return err
+	})
+	return results, err
 }
 
 // Families counts the entries of IPv4 and IPv6.
 func (e *Engine) Families() (ipv4, ipv6 int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.view.Policy.Entries.Families()
+	return e.shown.Load().asked.Policy.Entries.Families()
 }

@@ -21,7 +21,7 @@ func StepClock(by time.Duration) {
 func (e *Engine) FollowClock() {
 	h := e.host()
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.followClock(false)
 	e.probe(e.observe(h))
 }
@@ -29,7 +29,7 @@ func (e *Engine) FollowClock() {
 // End is when the kernel ends the entry of prefix.
 func (e *Engine) End(prefix netip.Prefix) (time.Duration, error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	entry, _, err := e.view.gate.Tables.Lookup(prefix)
 	return time.Duration(entry.Expires), err
 }
@@ -37,7 +37,7 @@ func (e *Engine) End(prefix netip.Prefix) (time.Duration, error) {
 // Checkpoint makes one of what has changed since the last.
 func (e *Engine) Checkpoint() error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	return e.lastUse()
 }
 

@@ -16,7 +16,7 @@ func (e *Engine) Import(ctx context.Context, by Caller, r ImportRequest) (Plan, 
 	if err := e.begin(ctx); err != nil {
 		return Plan{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	x, err := desired.ReadExport(r.Name, r.Text)
 	if err != nil {
 		return Plan{}, err

@@ -16,7 +16,7 @@ func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitRes
 	if err := e.begin(ctx); err != nil {
 		return LimitResult{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	over, err := e.view.State.Limit(r)
 	if err != nil {
 		return LimitResult{}, err

@@ -15,42 +15,25 @@ import (
 	"github.com/xdpallow/xdpallow/loader/repair"
 )
 
-// patience is how long Live waits for an engine that is busy. A screen that is a second
-// old is better than one that stands still while a million entries are published.
-const patience = 200 * time.Millisecond
-
-// Live implements the question, with so many talkers. It does not wait for a change that
-// is under way: the status is then that before it.
+// Live returns what top shows, with so many talkers. While a change is made, the status is
+// that before it.
 func (e *Engine) Live(_ context.Context, rows int) (Live, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return Live{}, err
 	}
 	now := time.Now().UTC()
-	seen, err := e.see()
+	shown := e.shown.Load()
+	owners, err := shown.asked.Owners(shown.asked.Counts.Owners)
 	if err != nil {
 		return Live{}, err
 	}
 	l := Live{
-		Time: now, Host: host, Status: seen.status, Owners: e.withMisses(seen.owners),
+		Time: now, Host: host, Status: e.statusOf(shown, repair.Inspect(e.view.gate, netdev.Interfaces{})), Owners: e.withMisses(owners.Owners),
 		Talkers: e.lookout.sketch.Snapshot(now, rows), EventsLost: e.lookout.log.Lost(),
 	}
-	l.Counters, err = query.Counters(e.view.gate)
+	l.Counters, err = query.Counters(shown.asked.Gate)
 	return l, err
-}
-
-// see looks at the gate, or remembers it while the engine is busy.
-func (e *Engine) see() (*seen, error) {
-	for deadline := time.Now().Add(patience); !e.mu.TryLock(); time.Sleep(5 * time.Millisecond) {
-		if last := e.lookout.seen.Load(); last != nil && time.Now().After(deadline) {
-			return last, nil
-		}
-	}
-	defer e.mu.Unlock()
-	owners, err := e.view.query().Owners(e.view.Counts.Owners)
-	now := &seen{e.status(repair.Inspect(e.view.gate, netdev.Interfaces{})), owners.Owners}
-	e.lookout.seen.Store(now)
-	return now, err
 }
 
 // withMisses adds what each of owners missed, and whoever else did: entries without an

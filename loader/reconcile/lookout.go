@@ -1,8 +1,7 @@
 package reconcile
 
-// This file looks at whom the gate refuses. The engine's mutex is held for seconds by a
-// publish, and a flood does not wait: what is read here has locks of its own, and the
-// state is looked at when it is to be had.
+// This file looks at whom the gate refuses. A flood does not wait: what is read here has
+// locks of its own.
 
 import (
 	"context"
@@ -10,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/events"
@@ -25,19 +23,12 @@ type lookout struct {
 	sketch *talkers.Sketch
 	log    *events.Log
 	misses map[string]uint64 // near misses by owner of the daemons before this one
-	seen   atomic.Pointer[seen]
 
 	ring   *kernel.Events
 	reader *events.Reader // nil: there are no events
 
 	saved   map[string]uint64 // near misses as they are on disk; of the engine's mutex
 	savedAt time.Time
-}
-
-// seen is the gate as it was last seen.
-type seen struct {
-	status Status
-	owners []Owner
 }
 
 func newLookout(now time.Time) *lookout {
@@ -72,10 +63,6 @@ func (e *Engine) lookOut(ctx context.Context) {
 type samples struct {
 	*kernel.Events
 	engine *Engine
-
-	// As they were when the engine had time.
-	entries policy.Entries
-	used    map[netip.Prefix]*time.Time // when entries were last seen
 }
 
 // Lost implements events.Kernel.
@@ -100,22 +87,17 @@ func (s *samples) Classify(suspects []events.Event) []*talkers.Near {
 	if len(suspects) == 0 {
 		return misses
 	}
-	e := s.engine
-	idle := e.mu.TryLock()
-	if idle {
-		defer e.mu.Unlock()
-		s.entries = e.view.Policy.Entries
-		s.used = map[netip.Prefix]*time.Time{}
-	}
+	shown := &s.engine.shown.Load().asked
+	used := map[netip.Prefix]*time.Time{} // when entries were last seen
 	for i, suspect := range suspects {
-		entry := nearest(s.entries, suspect.Source)
+		entry := nearest(shown.Policy.Entries, suspect.Source)
 		if entry == nil {
 			continue
 		}
-		if _, known := s.used[entry.Prefix]; !known && idle {
-			s.used[entry.Prefix] = e.view.query().Entry(entry).LastSeen
+		if _, known := used[entry.Prefix]; !known {
+			used[entry.Prefix] = shown.Entry(entry).LastSeen
 		}
-		misses[i] = &talkers.Near{Prefix: entry.Prefix, Owner: s.entries.OwnerOf(entry), LastSeen: s.used[entry.Prefix]}
+		misses[i] = &talkers.Near{Prefix: entry.Prefix, Owner: shown.Policy.OwnerOf(entry), LastSeen: used[entry.Prefix]}
 	}
 	return misses
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/repair"
-	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
 const (
@@ -71,7 +70,7 @@ func (e *Engine) Run(ctx context.Context) {
 func (e *Engine) follow(change netdev.Change) {
 	h := e.host()
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.mend(h)
 	if e.isDone() {
 		return
@@ -89,7 +88,7 @@ func (e *Engine) follow(change netdev.Change) {
 func (e *Engine) lookOnce() {
 	h := e.host()
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if !e.isDone() {
 		o := e.observe(h)
 		e.checker.Look(o)
@@ -139,7 +138,7 @@ func (e *Engine) mend(h repair.Host) {
 func (e *Engine) watch() {
 	h := e.host()
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.followClock(false)
 	if time.Since(e.lookout.savedAt) > saveEvery {
 		if err := e.saveMisses(); err != nil {
@@ -200,13 +199,7 @@ func (e *Engine) followClock(huge bool) {
 		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
 	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
-	compiled, err := e.view.compiler.Policy(e.view.State, e.view.gate.Tables.Generation())
-	if err == nil {
-		var used []kernel.Entry
-		used, err = e.view.gate.Tables.Publish(compiled)
-		e.view.usage.AddRetired(used)
-	}
-	if err != nil {
+	if err := e.publish(e.view.gate.Tables.Generation()); err != nil {
 		e.options.Log.Error(fmt.Sprintf("follow the wall clock: %v", err))
 	}
 }
@@ -214,7 +207,7 @@ func (e *Engine) followClock(huge bool) {
 // nextEnd fires when the next claim ends, which may leave an entry to other claims.
 func (e *Engine) nextEnd() <-chan time.Time {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if e.end.IsZero() {
 		return nil
 	}
@@ -226,7 +219,7 @@ func (e *Engine) nextEnd() <-chan time.Time {
 // the latest claim of each prefix, so nobody is kept alive while we are late.
 func (e *Engine) expire() {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if time.Now().Before(e.end) {
 		return
 	}

@@ -21,7 +21,7 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 	if err := e.begin(ctx); err != nil {
 		return Modes{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	next, named, err := e.view.State.Mode(r, compile.Boottime(), e.bootID, e.howTo)
 	if err != nil {
 		return Modes{}, err

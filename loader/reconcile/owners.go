@@ -42,6 +42,7 @@ func (e *Engine) ruleOwners(by desired.OverridesEdit, next desired.Overrides, on
 		if !only(rule) {
 			continue
 		}
+		e.move()
 		if err := e.view.gate.Tables.SetOwner(e.view.compiler.Owners.Of(name), rule); err != nil {
 			return fmt.Errorf("owner %s: %w", name, err)
 		}

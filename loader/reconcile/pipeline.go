@@ -46,8 +46,9 @@ var errGone = &policy.Refused{What: "who asked for the change had gone before it
 // others had it. What is begun is finished, whoever goes: it is not left half way.
 func (e *Engine) begin(ctx context.Context) error {
 	e.mu.Lock()
+	e.mu.Begin()
 	if ctx.Err() != nil {
-		e.mu.Unlock()
+		e.unlock()
 		return errGone
 	}
 	return nil
@@ -98,6 +99,7 @@ func (e *Engine) make(c change) (outcome, error) {
 // commit makes next stand: in the kernel, on disk, and here. On an error what stood before
 // does.
 func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
+	e.mu.Begin()
 	undo := e.view.compiler.Deadlines.Set(c.lasting, e.view.compiler.Clock)
 	generation, touched, err := e.enforce(c, next, plan)
 	if err == nil {
@@ -112,6 +114,7 @@ func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
 	}
 	e.view.usage.Follow(plan, c.settle, time.Now())
 	e.adopt(c, next)
+	e.show()
 	return nil
 }
 
@@ -161,16 +164,24 @@ func (e *Engine) adopt(c change, next desired.State) {
 // restore puts the kernel back to the state that stands, after a change that came
 // half way.
 func (e *Engine) restore() error {
-	compiled, err := e.view.compiler.Policy(e.view.State, max(e.view.gate.Tables.Generation(), e.lastGeneration())+1)
-	if err == nil {
-		var used []kernel.Entry
-		used, err = e.view.gate.Tables.Publish(compiled)
-		e.view.usage.AddRetired(used)
-	}
+	err := e.publish(max(e.view.gate.Tables.Generation(), e.lastGeneration()) + 1)
 	if err = errors.Join(err, e.ruleAll()); err != nil {
 		return fmt.Errorf("put the policy back: %w", err)
 	}
 	return nil
+}
+
+// publish makes the kernel have the state that stands, whole and as that generation. The
+// caller holds the mutex.
+func (e *Engine) publish(generation uint64) error {
+	e.mu.Begin()
+	compiled, err := e.view.compiler.Policy(e.view.State, generation)
+	if err != nil {
+		return err
+	}
+	used, err := e.view.gate.Tables.Publish(compiled)
+	e.view.usage.AddRetired(used)
+	return err
 }
 
 func (e *Engine) lastGeneration() uint64 {

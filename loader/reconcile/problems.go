@@ -15,10 +15,7 @@ import (
 // host asks for what the host has beside the gate, which can be much: the caller does not
 // hold the mutex.
 func (e *Engine) host() repair.Host {
-	e.mu.Lock()
-	services := e.view.Policy.Services
-	e.mu.Unlock()
-	return repair.ReadHost(services)
+	return repair.ReadHost(e.shown.Load().asked.Policy.Services)
 }
 
 // observe asks the kernel how the gate is guarded.
@@ -112,14 +109,14 @@ func (e *Engine) keptShut() string {
 // that the engine does not know.
 func (e *Engine) Note(p Problem) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.noted[p.Code] = p
 }
 
 // Forget ends the problem that Note made.
 func (e *Engine) Forget(code string) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	delete(e.noted, code)
 }
 

@@ -21,7 +21,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 	if err := e.begin(ctx); err != nil {
 		return Plan{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.took(&read)
 	failing := read.failing
 	if len(failing) > 0 {

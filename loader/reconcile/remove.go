@@ -34,7 +34,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	if err := e.begin(ctx); err != nil {
 		return Listing{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	gone, err := e.view.Remove(r, e.view.now())
 	if err != nil {
 		return Listing{}, err

@@ -16,7 +16,7 @@ func (e *Engine) Replace(ctx context.Context, by Caller, r ReplaceRequest) (Plan
 	if err := e.begin(ctx); err != nil {
 		return Plan{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	claims, _, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
 	if err != nil {
 		return Plan{}, err

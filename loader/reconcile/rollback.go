@@ -48,7 +48,7 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 	if err := e.begin(ctx); err != nil {
 		return Plan{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	c, err := e.inverse()
 	if err != nil {
 		return Plan{}, err

@@ -125,7 +125,7 @@ func TestQuestionsDoNotWaitForAChange(t *testing.T) {
 // mixture. Whole networks are suspended and resumed, which is published; meanwhile every
 // question is asked again and again. Of a list, either every entry is suspended or none.
 func TestQuestionsBesidePublishes(t *testing.T) {
-	g := newGate(t, 50_000)
+	g := newGate(t, 20_000)
 	g.start()
 	ctx := context.Background()
 	network := netip.MustParsePrefix("10.0.0.0/8")

@@ -23,7 +23,7 @@ import (
 // policy they must be right: the error then is theirs, and nothing was attached.
 func (e *Engine) Start(ctx context.Context) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	fresh, err := e.enforceList()
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
 func (e *Engine) Announce() {
 	h := e.host()
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.beginEvents()
 	for _, line := range e.attached {
 		e.options.Log.Info(line + "; " + e.openTo())
@@ -287,14 +287,9 @@ func (e *Engine) settle(generation uint64) error {
 	if err != nil || same {
 		return err
 	}
-	compiled, err := e.view.compiler.Policy(e.view.State, max(generation, e.lastGeneration(), tables.Generation()))
-	if err != nil {
-		return err
-	}
-	used, err := tables.Publish(compiled)
-	e.view.usage.AddRetired(used)
-	if err != nil {
-		return fmt.Errorf("publish generation %d: %w", compiled.Generation, err)
+	generation = max(generation, e.lastGeneration(), tables.Generation())
+	if err := e.publish(generation); err != nil {
+		return fmt.Errorf("publish generation %d: %w", generation, err)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	if err := e.begin(ctx); err != nil {
 		return SuspendResult{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	s, err := e.view.Suspend(r, by, time.Now().UTC())
 	if err != nil {
 		return SuspendResult{}, err
@@ -70,7 +70,7 @@ func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (Suspe
 	if err := e.begin(ctx); err != nil {
 		return SuspendResult{}, err
 	}
-	defer e.mu.Unlock()
+	defer e.unlock()
 	subject, err := e.view.Resume(r)
 	if err != nil {
 		return SuspendResult{}, err

@@ -34,12 +34,12 @@ func (e *Engine) keepUse(ctx context.Context) {
 		start := time.Now()
 		e.mu.Lock()
 		checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, compile.Boottime(), e.view.usage.Lacks())
-		e.mu.Unlock()
+		e.unlock()
 		for more := true; more && ctx.Err() == nil; {
 			e.mu.Lock()
 			more = checkpoint.Next(e.view.Policy.Entries, time.Now())
 			e.noteUse(checkpoint.Err)
-			e.mu.Unlock()
+			e.unlock()
 		}
 		checkpoint.Stop()
 		wait = max(checkpointEvery, checkpointShare*time.Since(start))
@@ -69,7 +69,7 @@ func (e *Engine) noteUse(err error) {
 // keepOwnerUse saves what was counted for owners since the last time, for after a reboot.
 func (e *Engine) keepOwnerUse() {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if err := e.view.usage.SaveOwners(e.store); err != nil {
 		e.noteUse(err)
 	}
@@ -79,10 +79,10 @@ func (e *Engine) keepOwnerUse() {
 func (e *Engine) prune() error {
 	e.mu.Lock()
 	entries := e.view.Policy.Entries
-	e.mu.Unlock()
+	e.unlock()
 	gone, err := usage.Unlisted(e.store, entries)
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.view.usage.Leave(gone, e.view.Policy.Entries)
 	return err
 }

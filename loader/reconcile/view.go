@@ -31,7 +31,7 @@ func newView(gate *loader.Gate, saved usage.Saved) view {
 // query is v as package query has it, for as long as v does not change.
 func (v *view) query() *query.View {
 	return &query.View{
-		State: v.State, Generation: v.gate.Tables.Generation(), Gate: v.gate, Clock: v.compiler.Clock, Usage: v.usage, Since: v.since,
+		State: v.State, Generation: v.gate.Tables.Generation(), Gate: v.gate, Clock: v.compiler.Clock, Usage: v.usage.Reader(), Since: v.since,
 	}
 }
 

@@ -91,6 +91,8 @@ func (w *Checkpoint) Next(entries policy.Entries, now time.Time) bool {
 		w.Err = w.save(entries)
 	}
 	if u := w.u; w.Err == nil && !more {
+		u.mu.Lock()
+		defer u.mu.Unlock()
 		u.since, u.folding, u.full = w.began, w.life, u.full && !w.full
 		clear(u.retired) // what is left is of no entry
 	}
@@ -121,7 +123,7 @@ func (w *Checkpoint) read(some []*policy.Entry, entries policy.Entries, now time
 			continue // removed since the walk began
 		}
 		before := saved[prefix]
-		use, err := u.use(prefix, before)
+		use, err := u.use(prefix, before, u.compiler.Clock)
 		if err != nil {
 			return err
 		}
@@ -142,6 +144,8 @@ func (w *Checkpoint) read(some []*policy.Entry, entries policy.Entries, now time
 // again.
 func (w *Checkpoint) save(entries policy.Entries) error {
 	u := w.u
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	for prefix, use := range w.ready {
 		_, found := entries.Find(prefix)
 		if before, fresh := u.fresh[prefix]; !found || fresh && !before.FirstEnforced.IsZero() && !before.FirstEnforced.Equal(use.FirstEnforced) {

@@ -77,7 +77,9 @@ func (u *Usage) ForgetOwners(kept *store.Store, gone []string, meta map[string][
 		delete(before, name)
 		delete(u.savedOwners, name)
 	}
+	u.mu.Lock()
 	u.owners.Before = before
+	u.mu.Unlock()
 	meta[metaOwnerCounts] = u.owners.marshal()
 	err := kept.Apply(store.Change{Meta: meta})
 	if err == nil {
@@ -90,12 +92,15 @@ func (u *Usage) ForgetOwners(kept *store.Store, gone []string, meta map[string][
 }
 
 // Owner returns what was ever counted for an owner; zeros for one who is not known.
-func (u *Usage) Owner(name string) (store.OwnerUse, error) {
+func (r Reader) Owner(name string) (store.OwnerUse, error) {
+	u := r.u
+	u.mu.RLock()
 	before := u.owners.Before[name]
+	u.mu.RUnlock()
 	use := store.OwnerUse{Passed: before.Passed, Audited: before.Audited, Dropped: map[string]uint64{}, LastSeen: before.LastSeen}
 	maps.Copy(use.Dropped, before.Dropped)
 	var openings kernel.Openings
-	if number := u.compiler.Owners.Of(name); number != 0 {
+	if number := r.owners.Of(name); number != 0 {
 		var err error
 		if openings, err = u.tables.Openings(number); err != nil {
 			return use, fmt.Errorf("owner %s: %w", name, err)
@@ -108,7 +113,7 @@ func (u *Usage) Owner(name string) (store.OwnerUse, error) {
 	for _, n := range openings.Audited {
 		use.Audited += n
 	}
-	if seen := u.compiler.Clock.Seconds(openings.LastSeen); seen != nil && seen.After(use.LastSeen) {
+	if seen := r.clock.Seconds(openings.LastSeen); seen != nil && seen.After(use.LastSeen) {
 		use.LastSeen = *seen
 	}
 	return use, nil
@@ -119,7 +124,7 @@ func (u *Usage) Owner(name string) (store.OwnerUse, error) {
 func (u *Usage) SaveOwners(kept *store.Store) error {
 	changed := map[string]store.OwnerUse{}
 	for name := range u.compiler.Owners.All() {
-		use, err := u.Owner(name)
+		use, err := u.Reader().Owner(name)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/compile"
@@ -19,11 +20,13 @@ import (
 )
 
 // Usage is what is known of the use of entries and owners beside the kernel's own counts.
-// One goroutine uses it at a time. It implements query.Usage.
+// One goroutine changes it at a time; beside it many may ask what Reader returns.
 type Usage struct {
 	tables   Tables
 	compiler *compile.Compiler // its clock and owner ids are those that the kernel counts by
 	saved    Saved
+
+	mu sync.RWMutex // of what is below, and of the use in the database, for those who read beside the one who changes
 
 	life    uint32    // number of the live tries, from 1
 	tries   [2]uint32 // their ids, by which the next daemon knows them
@@ -44,6 +47,8 @@ type Usage struct {
 // Tables are what the kernel counts in. *maps.Tables implements it.
 type Tables interface {
 	Lookup(netip.Prefix) (maps.Entry, bool, error)
+	Use(netip.Prefix) (hits uint64, lastSeen uint32, err error)
+	Release() error
 	Tries() (ids [2]uint32, err error)
 	Openings(owner uint16) (maps.Openings, error)
 	CountersID() (uint32, error)
@@ -121,6 +126,9 @@ func (u *Usage) note(kept *store.Store) error {
 // AddRetired keeps what the kernel had counted for entries that it has no more. It is to be
 // called after whatever may have published, also where that failed.
 func (u *Usage) AddRetired(used []maps.Entry) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_ = u.tables.Release() // of what is in used; fails only where a handle was closed before
 	if tries, err := u.tables.Tries(); err == nil && tries != u.tries {
 		u.life++
 		u.tries, u.noted, u.full = tries, false, true
@@ -135,6 +143,8 @@ func (u *Usage) AddRetired(used []maps.Entry) {
 // that change removed is used as it was. What plan removed is forgotten with the next
 // change, which leaves nothing to roll back.
 func (u *Usage) Follow(plan policy.Plan, back bool, now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if !back && len(plan.Added)+len(plan.Removed) > 0 {
 		for prefix := range u.left {
 			u.gone[prefix] = true
@@ -176,7 +186,7 @@ func (u *Usage) leave(removed []policy.Entry) {
 	for _, prefix := range prefixes {
 		u.left[prefix] = nil
 		if exact {
-			if use, err := u.use(prefix, saved[prefix]); err == nil {
+			if use, err := u.use(prefix, saved[prefix], u.compiler.Clock); err == nil {
 				u.left[prefix] = &use
 			}
 		}
@@ -185,36 +195,51 @@ func (u *Usage) leave(removed []policy.Entry) {
 	}
 }
 
-// use is all that is known of the use of prefix, of which saved is the record.
-func (u *Usage) use(prefix netip.Prefix, saved store.Use) (store.Use, error) {
+// use is all that is known of the use of prefix, of which saved is the record. The caller
+// holds the mutex, as he did when he read saved.
+func (u *Usage) use(prefix netip.Prefix, saved store.Use, clock compile.Clock) (store.Use, error) {
 	if before, fresh := u.fresh[prefix]; fresh {
 		saved = before
 	}
 	if saved.Life >= u.folding {
 		saved.Hits -= min(saved.Hits, uint64(saved.Live))
 	}
-	live, _, err := u.tables.Lookup(prefix)
+	hits, lastSeen, err := u.tables.Use(prefix)
 	if err != nil {
 		return saved, err
 	}
-	saved.Live, saved.Life = live.Hits, u.life
+	saved.Live, saved.Life = uint32(hits), u.life
 	retired := u.retired[prefix]
-	saved.Hits += retired.hits + uint64(live.Hits)
-	if seen := u.compiler.Clock.Seconds(max(retired.lastSeen, live.LastSeen)); seen != nil && seen.After(saved.LastSeen) {
+	saved.Hits += retired.hits + hits
+	if seen := clock.Seconds(max(retired.lastSeen, lastSeen)); seen != nil && seen.After(saved.LastSeen) {
 		saved.LastSeen = *seen
 	}
 	return saved, nil
 }
 
+// Reader tells how entries and owners were used, by the clock and the owner ids of when it was
+// made. Many may ask it, beside the one who changes the usage. It implements query.Usage.
+type Reader struct {
+	u      *Usage
+	clock  compile.Clock
+	owners compile.OwnerIDs
+}
+
+// Reader returns one by what holds now.
+func (u *Usage) Reader() Reader { return Reader{u, u.compiler.Clock, u.compiler.Owners} }
+
 // Of returns how each of prefixes was used since it was first enforced, in their order.
-func (u *Usage) Of(prefixes []netip.Prefix) ([]store.Use, error) {
+func (r Reader) Of(prefixes []netip.Prefix) ([]store.Use, error) {
+	u := r.u
+	u.mu.RLock()
+	defer u.mu.RUnlock()
 	saved, err := u.saved(prefixes)
 	if err != nil {
 		return nil, err
 	}
 	used := make([]store.Use, len(prefixes))
 	for i, prefix := range prefixes {
-		if used[i], err = u.use(prefix, saved[prefix]); err != nil {
+		if used[i], err = u.use(prefix, saved[prefix], r.clock); err != nil {
 			return nil, err
 		}
 	}

@@ -28,6 +28,10 @@ func (k *tables) Lookup(p netip.Prefix) (maps.Entry, bool, error) {
 	e, found := k.entries[p]
 	return e, found, nil
 }
+func (k *tables) Use(p netip.Prefix) (hits uint64, lastSeen uint32, err error) {
+	return uint64(k.entries[p].Hits), k.entries[p].LastSeen, nil
+}
+func (k *tables) Release() error                         { return nil }
 func (k *tables) Tries() ([2]uint32, error)              { return [2]uint32{k.life, k.life + 1}, nil }
 func (k *tables) CountersID() (uint32, error)            { return k.counters, nil }
 func (k *tables) Openings(uint16) (maps.Openings, error) { return maps.Openings{Passed: k.passed}, nil }
@@ -126,7 +130,7 @@ func TestNothingIsLostOrCountedTwice(t *testing.T) {
 			kernel.counters, kernel.passed = kernel.counters+1, 0
 			u = begin()
 		}
-		got, err := u.Of(prefixes)
+		got, err := u.Reader().Of(prefixes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +139,7 @@ func TestNothingIsLostOrCountedTwice(t *testing.T) {
 				t.Fatalf("step %d, %s: %s has %d hits, want %d", step, what, p, got[i].Hits, hits[p])
 			}
 		}
-		if owner, err := u.Owner("acme"); err != nil || owner.Passed != passed {
+		if owner, err := u.Reader().Owner("acme"); err != nil || owner.Passed != passed {
 			t.Fatalf("step %d, %s: the owner had %d openings (%v), want %d", step, what, owner.Passed, err, passed)
 		}
 	}
@@ -169,7 +173,7 @@ func TestRemovedAndBack(t *testing.T) {
 			u.Follow(policy.Plan{Added: []policy.Entry{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}}, false, now)
 		}
 		u.Follow(policy.Plan{Added: []policy.Entry{entry}}, back, now)
-		got, err := u.Of([]netip.Prefix{prefix})
+		got, err := u.Reader().Of([]netip.Prefix{prefix})
 		want := map[bool]uint64{true: 7}[back]
 		if err != nil || got[0].Hits != want || got[0].LastSeen.IsZero() == back {
 			t.Errorf("back %v: used %+v (%v), want %d hits", back, got, err, want)

@@ -1,0 +1,116 @@
+package reconcile
+
+import (
+	"os"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
+	"github.com/xdpallow/xdpallow/loader/repair"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file is the engine as who asks sees it. Questions are answered from what stood when
+// the lock was last given back, and never wait for it: neither does a list of a million
+// wait for a change, nor a change for the list.
+
+// snapshot is the engine at one moment. Nothing in it changes.
+type snapshot struct {
+	asked    query.View
+	problems []api.Problem
+	failing  map[policy.Origin]error
+	last     *api.Change
+	pending  *store.Confirm
+	repairs  map[string]uint64
+}
+
+// unlock gives the lock back, and shows what stands now to those who ask.
+func (e *Engine) unlock() {
+	e.show()
+	e.mu.Unlock()
+}
+
+// show shows what stands now to those who ask. The caller holds the mutex.
+func (e *Engine) show() {
+	s := &snapshot{
+		asked: *e.view.query(), problems: e.problems, failing: e.failing, last: e.last, pending: e.pending,
+		repairs: e.checker.Counts(),
+	}
+	e.shown.Store(s)
+	if moving := e.moving.Swap(nil); moving != nil {
+		close(*moving)
+	}
+}
+
+// move notes that from now on the kernel judges by something else than what is shown, until
+// that is shown. The caller holds the mutex.
+func (e *Engine) move() {
+	if e.moving.Load() == nil {
+		moving := make(chan struct{})
+		e.moving.Store(&moving)
+	}
+}
+
+// patience is how long a question about the kernel waits until what the kernel has is shown,
+// which takes a moment, but for an owner among very many entries who is being suspended.
+const patience = time.Second
+
+// whenShown calls ask with a snapshot that is what the kernel has before and after. Past its
+// patience it takes what is shown: the kernel may then have more of the change under way.
+func (e *Engine) whenShown(ask func(*snapshot) error) error {
+	for late := time.After(patience); ; {
+		shown := e.shown.Load()
+		moving := e.moving.Load()
+		if moving == nil {
+			err := ask(shown)
+			if e.moving.Load() == nil && e.shown.Load().asked.Generation == shown.asked.Generation {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-*moving:
+		case <-late:
+			return ask(e.shown.Load())
+		}
+	}
+}
+
+// statusOf is the status as of s, with how interfaces are guarded.
+func (e *Engine) statusOf(s *snapshot, guarded repair.Guarded) api.Status {
+	v, now := &s.asked, s.asked.Now()
+	ended := v.Counts.Ended(now)
+	status := api.Status{
+		Enforcing:  repair.Enforcing(s.problems),
+		Problems:   s.problems,
+		Interfaces: guarded.Report(),
+		Backstop:   guarded.ReportBackstop(),
+		Generation: v.Generation,
+		Entries:    v.Policy.Entries.Len() - ended,
+		Ended:      ended,
+		Owners:     len(v.Counts.Owners),
+		Expiring:   v.Counts.Ending(now, api.Soon),
+		Services:   v.Services(),
+		Origins:    origins(s),
+		Suspended:  query.SuspensionsOf(v.Overrides),
+		Limited:    len(v.Limits),
+		LastChange: s.last,
+		Daemon:     &api.Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
+		Version:    e.options.Version,
+	}
+	if s.pending != nil {
+		status.Confirm = query.WaitingOf(*s.pending, s.pending.Left(time.Now(), e.bootID, compile.Boottime()))
+	}
+	return status
+}
+
+// origins reports every origin that has a claim or that could not be read.
+func origins(s *snapshot) []api.OriginStatus {
+	counts := s.asked.Origins()
+	for origin := range s.failing {
+		counts[origin] += 0
+	}
+	return query.OriginsOf(counts, s.failing)
+}
