@@ -224,7 +224,8 @@ func TestForgottenLength(t *testing.T) {
 }
 
 // Promise: help is read in a terminal of 80 columns, and so is history there; what goes
-// into a file is whole.
+// into a file is whole. Long values of other tables are shortened in a terminal as well,
+// and what tells rows apart is not.
 func TestFitsATerminal(t *testing.T) {
 	for _, command := range newApp(env{}).Commands {
 		_, help, _ := newWorld(t).run(command.Name, "--help")
@@ -253,5 +254,13 @@ func TestFitsATerminal(t *testing.T) {
 	}
 	if !strings.Contains(narrow, "add 198.51.100.0/28") || !strings.Contains(narrow, "OPS-1") || !strings.Contains(whole, "--owner acme xxxxxxxx") {
 		t.Errorf("narrow:\n%s\nwhole:\n%s", narrow, whole)
+	}
+	for columns, short := range map[int]bool{0: false, 80: true} {
+		w.columns = columns
+		_, listed, _ := w.sh("list")
+		if strings.Contains(listed, "…") != short || strings.Contains(listed, "file:/etc/a.list ") == short ||
+			!strings.Contains(listed, "2001:db8:42::/48 ") || !strings.Contains(listed, " 2027-01-31T18:00:00Z ") {
+			t.Errorf("list in %d columns:\n%s", columns, listed)
+		}
 	}
 }
