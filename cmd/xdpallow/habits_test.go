@@ -5,6 +5,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -261,6 +262,26 @@ func TestFitsATerminal(t *testing.T) {
 		if strings.Contains(listed, "…") != short || strings.Contains(listed, "file:/etc/a.list ") == short ||
 			!strings.Contains(listed, "2001:db8:42::/48 ") || !strings.Contains(listed, " 2027-01-31T18:00:00Z ") {
 			t.Errorf("list in %d columns:\n%s", columns, listed)
+		}
+	}
+
+	rows := slices.Values([][]string{
+		{"PREFIX", "OWNER", "UNTIL", "NOTE"},
+		{"2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff/128", "acme", "2026-11-22T09:00:00Z", strings.Repeat("é", 60)},
+		{"192.0.2.0/24", strings.Repeat("o", 30), "-", "short"},
+	})
+	for _, c := range []struct{ columns, longest int }{{0, 42 + 2 + 30 + 2 + 20 + 2 + 60}, {200, 158}, {120, 120}, {40, 42 + 2 + 12 + 2 + 20 + 2 + 12}} {
+		var out strings.Builder
+		if err := fitted(&out, c.columns, rows); err != nil {
+			t.Fatal(err)
+		}
+		longest := 0
+		for line := range strings.Lines(out.String()) {
+			longest = max(longest, utf8.RuneCountInString(line)-1)
+		}
+		if longest != c.longest || strings.Contains(out.String(), "…") != (longest < 158) ||
+			!strings.Contains(out.String(), "ffff/128 ") || !strings.Contains(out.String(), " 2026-11-22T09:00:00Z ") {
+			t.Errorf("%d columns, the longest line has %d and should have %d:\n%s", c.columns, longest, c.longest, out.String())
 		}
 	}
 }

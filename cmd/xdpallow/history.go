@@ -49,19 +49,7 @@ func history(ctx context.Context, c *call) error {
 // printHistory prints a row a change, and below it what became of services, suspensions and limits.
 func (c *call) printHistory(h api.History) error {
 	var rows bytes.Buffer
-	room := roomForCommand
-	if c.columns > 0 { // as much as the rest of the widest row leaves
-		if err := table(&rows, 0, historyRows(h, leastForCommand)); err != nil {
-			return err
-		}
-		widest := 0
-		for line := range strings.Lines(rows.String()) {
-			widest = max(widest, utf8.RuneCountInString(line)-1)
-		}
-		room = min(max(leastForCommand, leastForCommand+c.columns-widest), roomForCommand)
-		rows.Reset()
-	}
-	if err := table(&rows, 0, historyRows(h, room)); err != nil {
+	if err := fitted(&rows, c.columns, historyRows(h)); err != nil {
 		return err
 	}
 	out := bufio.NewWriter(c.out)
@@ -78,8 +66,8 @@ func (c *call) printHistory(h api.History) error {
 	return out.Flush() // carries the first error of the writes above
 }
 
-// historyRows are a row a change, with as much of its command as there is room for.
-func historyRows(h api.History, room int) iter.Seq[[]string] {
+// historyRows are a row a change.
+func historyRows(h api.History) iter.Seq[[]string] {
 	// A column for who had logged in, where that says more than the uid.
 	logins := slices.ContainsFunc(h.Changes, func(r store.Record) bool { return r.LoginUID != nil && *r.LoginUID != r.UID })
 	row := func(login string, cells ...string) []string {
@@ -102,23 +90,20 @@ func historyRows(h api.History, room int) iter.Seq[[]string] {
 			if r.LoginUID != nil {
 				login = fmt.Sprint(*r.LoginUID)
 			}
-			if !yield(row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command, room), or(r.Reason, "-"))) {
+			if !yield(row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command, roomForCommand), or(r.Reason, "-"))) {
 				return
 			}
 		}
 	}
 }
 
-// The room for a command line in a table, in characters; JSON has it whole.
-const (
-	roomForCommand  = 80
-	leastForCommand = 20
-)
+// roomForCommand is the room for a command line in a table, in characters; JSON has it whole.
+const roomForCommand = 80
 
-// brief keeps a long command line from tearing a table apart.
-func brief(command string, room int) string {
-	if utf8.RuneCountInString(command) <= room {
-		return command
+// brief keeps a long text from tearing a table apart.
+func brief(text string, room int) string {
+	if utf8.RuneCountInString(text) <= room {
+		return text
 	}
-	return strings.TrimSpace(string([]rune(command)[:room-1])) + "…"
+	return strings.TrimSpace(string([]rune(text)[:room-1])) + "…"
 }

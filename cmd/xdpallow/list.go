@@ -51,7 +51,7 @@ func list(ctx context.Context, c *call) error {
 	case c.text:
 		return policy.WriteLines(c.out, lines(listing.Entries))
 	}
-	return table(c.out, 0, entryRows(listing.Entries, req.Unused > 0))
+	return fitted(c.out, c.columns, entryRows(listing.Entries, req.Unused > 0))
 }
 
 // listed reads which entries are asked for.

@@ -30,7 +30,7 @@ func owners(ctx context.Context, c *call) error {
 	if len(answer.Owners) == 0 {
 		return c.nothing("no owners")
 	}
-	return table(c.out, 0, ownerRows(answer))
+	return fitted(c.out, c.columns, ownerRows(answer))
 }
 
 func ownerRows(answer api.Owners) iter.Seq[[]string] {
