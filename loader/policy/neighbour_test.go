@@ -1,4 +1,4 @@
-package reconcile
+package policy_test
 
 import (
 	"net/netip"
@@ -9,7 +9,7 @@ import (
 
 // Promise: a near miss is beside the nearest listed prefix of the same /24 or /48,
 // and beside nobody where there is none.
-func TestNearest(t *testing.T) {
+func TestNeighbour(t *testing.T) {
 	var entries []policy.Entry
 	for _, text := range []string{
 		"203.0.113.64/29", "203.0.113.200/32", "198.51.100.0/25", "203.0.114.0/32",
@@ -33,14 +33,14 @@ func TestNearest(t *testing.T) {
 		"2001:db8:1:ff00::dead": "2001:db8:1:ff00::/64",
 	} {
 		got := ""
-		if entry := nearest(table, netip.MustParseAddr(source)); entry != nil {
+		if entry := table.Neighbour(netip.MustParseAddr(source)); entry != nil {
 			got = entry.Prefix.String()
 		}
 		if got != want {
 			t.Errorf("%s is near %q, want %q", source, got, want)
 		}
 	}
-	if nearest(table, netip.Addr{}) != nil || nearest(policy.Entries{}, netip.MustParseAddr("192.0.2.1")) != nil {
+	if table.Neighbour(netip.Addr{}) != nil || (policy.Entries{}).Neighbour(netip.MustParseAddr("192.0.2.1")) != nil {
 		t.Error("nobody is near somebody")
 	}
 }

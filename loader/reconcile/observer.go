@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/events"
-	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/talkers"
 	kernel "github.com/xdpallow/xdpallow/maps"
@@ -90,7 +89,7 @@ func (s *samples) Classify(suspects []events.Event) []*talkers.Near {
 	shown := &s.engine.shown.Load().asked
 	used := map[netip.Prefix]*time.Time{} // when entries were last seen
 	for i, suspect := range suspects {
-		entry := nearest(shown.Policy.Entries, suspect.Source)
+		entry := shown.Policy.Entries.Neighbour(suspect.Source)
 		if entry == nil {
 			continue
 		}
@@ -100,40 +99,6 @@ func (s *samples) Classify(suspects []events.Event) []*talkers.Near {
 		misses[i] = &talkers.Near{Prefix: entry.Prefix, Owner: shown.Policy.OwnerOf(entry), LastSeen: used[entry.Prefix]}
 	}
 	return misses
-}
-
-// nearest returns the entry beside which source is, or nil: of those in the same /24 the
-// one that is the fewest addresses away, of those in the same /48, where a number says
-// nothing and there may be a million, the first with which it shares most of its bits.
-func nearest(entries policy.Entries, source netip.Addr) (near *policy.Entry) {
-	if source.Is4() {
-		least := uint32(256)
-		for entry := range entries.Under(netip.PrefixFrom(source, 24).Masked()) {
-			if n := apart(source, entry.Prefix); n < least {
-				near, least = entry, n
-			}
-		}
-		return near
-	}
-	for bits := source.BitLen(); bits >= 48; bits-- {
-		for entry := range entries.Under(netip.PrefixFrom(source, bits).Masked()) {
-			return entry
-		}
-	}
-	return nil
-}
-
-// apart is how far source is from the nearest address of p, in the same /24.
-func apart(source netip.Addr, p netip.Prefix) uint32 {
-	at, first := uint32(source.As4()[3]), uint32(p.Addr().As4()[3])
-	last := first + 1<<(32-max(p.Bits(), 24)) - 1
-	switch {
-	case at < first:
-		return first - at
-	case at > last:
-		return at - last
-	}
-	return 0
 }
 
 const (
