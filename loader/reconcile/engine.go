@@ -44,10 +44,10 @@ type Options struct {
 // it, and the store that outlives both. Its methods may be called from several
 // goroutines.
 type Engine struct {
-	options Options
-	started time.Time
-	store   *store.Store
-	lookout *lookout // has locks of its own
+	options  Options
+	started  time.Time
+	store    *store.Store
+	observer *observer // has locks of its own
 
 	reading sync.Mutex // of files; taken before mu
 
@@ -124,7 +124,7 @@ func Open(o Options) (*Engine, error) {
 		wanted:   map[string]Problem{},
 		unnamed:  map[string]bool{},
 		noted:    map[string]Problem{},
-		lookout:  newLookout(time.Now()),
+		observer: newObserver(time.Now()),
 		done:     make(chan struct{}),
 	}
 	e.checker = repair.New(gate, o.Log, e.command, e.view.usage.AddRetired)
@@ -201,7 +201,7 @@ func (e *Engine) Stats(context.Context) (Stats, error) {
 	now := e.shown.Load()
 	s, err := now.asked.Stats(now.asked.Counts.Owners)
 	s.Owners = e.withMisses(s.Owners)
-	s.EventsLost, s.Repairs = e.lookout.log.Lost(), now.repairs
+	s.EventsLost, s.Repairs = e.observer.log.Lost(), now.repairs
 	return s, err
 }
 

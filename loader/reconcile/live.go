@@ -30,7 +30,7 @@ func (e *Engine) Live(_ context.Context, rows int) (Live, error) {
 	}
 	l := Live{
 		Time: now, Host: host, Status: e.statusOf(shown, repair.Inspect(e.view.gate, netdev.Interfaces{})), Owners: e.withMisses(owners.Owners),
-		Talkers: e.lookout.sketch.Snapshot(now, rows), EventsLost: e.lookout.log.Lost(),
+		Talkers: e.observer.sketch.Snapshot(now, rows), EventsLost: e.observer.log.Lost(),
 	}
 	l.Counters, err = query.Counters(shown.asked.Gate)
 	return l, err
@@ -55,8 +55,8 @@ func (e *Engine) withMisses(owners []Owner) []Owner {
 // nearMisses is how many dropped openings there were beside the prefixes of each owner,
 // "" for none. They never go back.
 func (e *Engine) nearMisses() map[string]uint64 {
-	misses := e.lookout.sketch.NearMisses()
-	for name, n := range e.lookout.misses {
+	misses := e.observer.sketch.NearMisses()
+	for name, n := range e.observer.misses {
 		misses[name] += n
 	}
 	return misses
@@ -66,9 +66,9 @@ func (e *Engine) nearMisses() map[string]uint64 {
 // come, until ctx ends or fn fails.
 func (e *Engine) Events(ctx context.Context, n int, follow bool, fn func(events.Event) error) error {
 	if follow {
-		return e.lookout.log.Follow(ctx, n, fn)
+		return e.observer.log.Follow(ctx, n, fn)
 	}
-	for _, event := range e.lookout.log.Last(n) {
+	for _, event := range e.observer.log.Last(n) {
 		if err := fn(event); err != nil {
 			return err
 		}

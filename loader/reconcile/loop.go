@@ -26,7 +26,7 @@ func (e *Engine) Run(ctx context.Context) {
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	defer stop()
-	looking.Go(func() { e.lookOut(ctx) })
+	looking.Go(func() { e.readEvents(ctx) })
 	changed := netdev.Watch(ctx)
 	probe, reconcile := time.NewTicker(probeEvery), time.NewTicker(reconcileEvery)
 	defer probe.Stop()
@@ -140,7 +140,7 @@ func (e *Engine) watch() {
 	e.mu.Lock()
 	defer e.unlock()
 	e.followClock(false)
-	if time.Since(e.lookout.savedAt) > saveEvery {
+	if time.Since(e.observer.savedAt) > saveEvery {
 		if err := e.saveMisses(); err != nil {
 			e.options.Log.Error(err.Error())
 		}

@@ -17,8 +17,8 @@ import (
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
-// lookout is what is known of refused packets, and of the gate while it is busy.
-type lookout struct {
+// observer is what is known of refused packets, and of the gate while it is busy.
+type observer struct {
 	sketch *talkers.Sketch
 	log    *events.Log
 	misses map[string]uint64 // near misses by owner of the daemons before this one
@@ -30,8 +30,8 @@ type lookout struct {
 	savedAt time.Time
 }
 
-func newLookout(now time.Time) *lookout {
-	return &lookout{sketch: talkers.New(now, talkers.Options{}), log: new(events.Log)}
+func newObserver(now time.Time) *observer {
+	return &observer{sketch: talkers.New(now, talkers.Options{}), log: new(events.Log)}
 }
 
 // beginEvents has every refused packet sampled from now on: before the gate is announced,
@@ -39,8 +39,8 @@ func newLookout(now time.Time) *lookout {
 func (e *Engine) beginEvents() {
 	ring, err := e.view.gate.Tables.Events()
 	if err == nil {
-		e.lookout.ring = ring
-		e.lookout.reader, err = events.NewReader(&samples{Events: ring, engine: e}, e.lookout.sketch, e.lookout.log, time.Now())
+		e.observer.ring = ring
+		e.observer.reader, err = events.NewReader(&samples{Events: ring, engine: e}, e.observer.sketch, e.observer.log, time.Now())
 	}
 	if err != nil {
 		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
@@ -48,13 +48,13 @@ func (e *Engine) beginEvents() {
 	}
 }
 
-// lookOut reads samples until ctx ends.
-func (e *Engine) lookOut(ctx context.Context) {
-	if e.lookout.reader != nil {
-		e.lookout.reader.Run(ctx, e.options.Log)
+// readEvents reads samples until ctx ends.
+func (e *Engine) readEvents(ctx context.Context) {
+	if e.observer.reader != nil {
+		e.observer.reader.Run(ctx, e.options.Log)
 	}
-	if e.lookout.ring != nil {
-		_ = e.lookout.ring.Close() // nothing was written
+	if e.observer.ring != nil {
+		_ = e.observer.ring.Close() // nothing was written
 	}
 }
 
@@ -110,7 +110,7 @@ const (
 // of a minute. The caller holds the mutex.
 func (e *Engine) saveMisses() error {
 	misses := e.nearMisses()
-	if maps.Equal(misses, e.lookout.saved) {
+	if maps.Equal(misses, e.observer.saved) {
 		return nil
 	}
 	text, err := json.Marshal(misses)
@@ -120,6 +120,6 @@ func (e *Engine) saveMisses() error {
 	if err := e.store.Apply(store.Change{Meta: map[string][]byte{metaMisses: text}}); err != nil {
 		return fmt.Errorf("save near misses: %w", err)
 	}
-	e.lookout.saved, e.lookout.savedAt = misses, time.Now()
+	e.observer.saved, e.observer.savedAt = misses, time.Now()
 	return nil
 }

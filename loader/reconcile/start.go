@@ -224,7 +224,7 @@ func (e *Engine) recallCounts() error {
 	if err := errors.Join(e.countSince(), e.view.usage.Begin(e.store)); err != nil {
 		return err
 	}
-	return e.recall(metaMisses, &e.lookout.misses)
+	return e.recall(metaMisses, &e.observer.misses)
 }
 
 // recallUnsettled brings back what is not for good.
