@@ -157,6 +157,7 @@ func (r *root) copyIn(path string) string {
 // leaves the list; only a purge takes the list away, with the config and what is empty. Lists of the operator's
 // stay, and the groups. Where no gate is up, a removal says nothing of it.
 func TestPackages(t *testing.T) {
+	t.Parallel()
 	first, again, second := packages(t, "1.0"), packages(t, "1.0"), packages(t, "1.1")
 	for kind, path := range first {
 		if sum(t, path) != sum(t, again[kind]) {
