@@ -36,7 +36,7 @@ func TestSize(t *testing.T) {
 		again := g.start()
 		g.stop()
 		reading = max(reading, g.read())
-		g.start()
+		again = min(again, g.start()) // the better of two: something else may run during one
 		t.Logf("%d entries: start after a reboot %v, over a gate that is up %v, to read the database %v, %d MiB resident in this process",
 			g.entries, boot, again, reading, resident(t))
 		if g == large && again > 20*reading {
