@@ -268,6 +268,33 @@ func TestFilesAreTakenAway(t *testing.T) {
 	}
 }
 
+// Promise: a list that is being written is not taken for one that somebody else put there.
+func TestWatchBesideASave(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	twins(t, dir)
+	s := mustOpen(t, dir)
+	defer s.Close()
+	list := declaredBy(6, roundClaim(1, 1), roundClaim(2, 1))()
+	saved := make(chan struct{})
+	go func() {
+		defer close(saved)
+		for range 100 {
+			mustSave(t, s, list)
+		}
+	}()
+	for watches := 0; ; watches++ {
+		if troubles, rewrite, err := s.Watch(); err != nil || rewrite || len(troubles) > 0 {
+			t.Errorf("while a list is written: %v, to be written again %v, %v", troubles, rewrite, err)
+		}
+		select {
+		case <-saved:
+			t.Logf("watched %d times", watches)
+			return
+		default:
+		}
+	}
+}
+
 func replaceBy(path, text string) error {
 	return errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path))
 }
