@@ -183,7 +183,7 @@ func (h *listHalf) end(s *Store, err error) error {
 		// The change is made, and the list is one change behind. A start notices by the
 		// serial numbers; until then the next change writes the list again.
 		if h.list.commit() != nil {
-			s.list = inode{}
+			s.forgetList()
 		}
 	}
 	return err

@@ -135,7 +135,7 @@ func (p *pendingList) commit() error {
 	s := p.store
 	defer p.cancel()
 	s.whole = false // in case that something below fails
-	if err := p.file.CloseAtomicallyReplace(); err != nil {
+	if err := s.nameList(p.file.CloseAtomicallyReplace); err != nil {
 		return err
 	}
 	if err := syncDir(s.dir); err != nil {
@@ -143,7 +143,6 @@ func (p *pendingList) commit() error {
 	}
 	previous := s.saved
 	s.whole, s.saved = true, p.serial
-	s.list = inodeOf(filepath.Join(s.dir, effectiveName))
 	_ = s.compact(min(previous, p.serial)) // failure costs space only
 	return nil
 }

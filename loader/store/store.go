@@ -92,6 +92,7 @@ type Store struct {
 	saving     sync.Mutex // one list is written at a time
 	whole      bool       // effective.list was read or written whole by this Store
 	saved      uint64     // the last change that it says
+	naming     sync.Mutex // of list, together with what is on disk
 	list       inode      // of effective.list as it was written last
 	journaling sync.Mutex
 	appended   int64 // bytes of effective.changes

@@ -44,8 +44,36 @@ func inodeOfInfo(info os.FileInfo) inode {
 
 // listIsAnother reports whether the list on disk is not the one that this Store wrote last.
 func (s *Store) listIsAnother() bool {
+	s.naming.Lock()
+	defer s.naming.Unlock()
 	now := inodeOf(filepath.Join(s.dir, effectiveName))
 	return now == inode{} || now != s.list
+}
+
+// listIsKnown reports whether this Store wrote the list, or read it as it began.
+func (s *Store) listIsKnown() bool {
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	return s.list != inode{}
+}
+
+// forgetList has the next change write the list whole.
+func (s *Store) forgetList() {
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	s.list = inode{}
+}
+
+// nameList runs rename, which puts a list that this Store wrote in its place. Who watches in
+// between would take it for somebody else's.
+func (s *Store) nameList(rename func() error) error {
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	if err := rename(); err != nil {
+		return err
+	}
+	s.list = inodeOf(filepath.Join(s.dir, effectiveName))
+	return nil
 }
 
 // Watch checks the files, and repairs what somebody did to them. It does not write the list: rewrite says
@@ -75,7 +103,7 @@ func (s *Store) Watch() (troubles []Trouble, rewrite bool, err error) {
 		}
 		troubles = append(troubles, Trouble{path, what + " while the daemon ran: it was written anew, and nothing is lost", "xdpallow list"})
 	}
-	if s.list != (inode{}) && s.listIsAnother() {
+	if s.listIsKnown() && s.listIsAnother() {
 		rewrite = true
 		troubles = append(troubles, Trouble{filepath.Join(s.dir, effectiveName), "was deleted or replaced while the daemon ran: it is written anew, and nothing is lost", "xdpallow list"})
 	}
