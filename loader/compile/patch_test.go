@@ -2,15 +2,14 @@ package compile
 
 import (
 	gomaps "maps"
-
-	"github.com/xdpallow/xdpallow/loader/desired/desiredtest"
-	"github.com/xdpallow/xdpallow/maps"
-	"pgregory.net/rapid"
-
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/xdpallow/xdpallow/loader/desired/desiredtest"
+	"github.com/xdpallow/xdpallow/maps"
+	"pgregory.net/rapid"
 
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"

@@ -99,8 +99,14 @@ log_format: json
 // Promise: a range is each of its ports, beside single ones, and no two services share one.
 func TestPortRanges(t *testing.T) {
 	f, err := Parse(path, []byte("services:\n  game: {ports: [30000-30002, udp/30000-30001, 443, 30001]}\n"))
-	want := []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.TCP, Number: 30000}, {Protocol: policy.TCP, Number: 30001},
-		{Protocol: policy.TCP, Number: 30002}, {Protocol: policy.UDP, Number: 30000}, {Protocol: policy.UDP, Number: 30001}}
+	want := []policy.Port{
+		{Protocol: policy.TCP, Number: 443},
+		{Protocol: policy.TCP, Number: 30000},
+		{Protocol: policy.TCP, Number: 30001},
+		{Protocol: policy.TCP, Number: 30002},
+		{Protocol: policy.UDP, Number: 30000},
+		{Protocol: policy.UDP, Number: 30001},
+	}
 	if err != nil || len(f.Services) != 1 || !slices.Equal(f.Services[0].Ports, want) {
 		t.Errorf("services are %v, %v; want %v", f.Services, err, want)
 	}

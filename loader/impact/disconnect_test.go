@@ -17,7 +17,9 @@ func TestSources(t *testing.T) {
 	s := policy.State{
 		Services: []policy.Service{{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}}, Mode: policy.Enforce}},
 		Entries: policy.NewEntries([]policy.Entry{
-			{Prefix: prefix("10.0.0.0/8"), Owner: "acme"}, {Prefix: prefix("10.1.0.0/16")}, {Prefix: prefix("10.2.0.0/16"), Owner: "globex"},
+			{Prefix: prefix("10.0.0.0/8"), Owner: "acme"},
+			{Prefix: prefix("10.1.0.0/16")},
+			{Prefix: prefix("10.2.0.0/16"), Owner: "globex"},
 			{Prefix: prefix("192.0.2.0/24"), Owner: "acme", Until: now.Add(-time.Hour)},
 		}),
 	}
@@ -26,8 +28,11 @@ func TestSources(t *testing.T) {
 		owner  string
 		listed bool
 	}{
-		{"10.0.0.1", "acme", true}, {"::ffff:10.1.0.1", "acme", true}, {"10.2.0.1", "globex", true},
-		{"192.0.2.1", "acme", false}, {"203.0.113.1", "", false},
+		{"10.0.0.1", "acme", true},
+		{"::ffff:10.1.0.1", "acme", true},
+		{"10.2.0.1", "globex", true},
+		{"192.0.2.1", "acme", false},
+		{"203.0.113.1", "", false},
 	} {
 		source, protected := SourceOf(s, policy.Peer{Addr: netip.MustParseAddr(c.addr), Port: 443}, now)
 		if !protected || source.Owner != c.owner || source.Listed != c.listed {

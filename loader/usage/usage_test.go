@@ -28,6 +28,7 @@ func (k *tables) Lookup(p netip.Prefix) (maps.Entry, bool, error) {
 	e, found := k.entries[p]
 	return e, found, nil
 }
+
 func (k *tables) Use(p netip.Prefix) (hits uint64, lastSeen uint32, err error) {
 	return uint64(k.entries[p].Hits), k.entries[p].LastSeen, nil
 }
