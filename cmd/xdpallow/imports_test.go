@@ -165,8 +165,7 @@ var arrows = map[string]map[string]string{
 		"loader/impact": "where the caller is logged in",
 	},
 	"cmd/xdpallow/internal/metrics": {
-		"loader/api":       "what is scraped",
-		"loader/reconcile": "the daemon that is scraped",
+		"loader/api": "what is scraped",
 	},
 	"cmd/xdpallow/internal/top": {
 		"loader/api":     "what is drawn",

@@ -52,6 +52,9 @@ type Waiting struct {
 	Left       int       `json:"left"` // seconds
 }
 
+// Unwritable is the code of the problem that no change can be kept.
+const Unwritable = "state_unwritable"
+
 // Problem is one thing an operator should mend.
 type Problem struct {
 	Code    string `json:"code"`    // stable, for scripts: "interface_missing", "canary", ...

@@ -7,25 +7,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
 
 // Add makes or updates CLI claims, all or none.
-func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, error) {
+func (e *Engine) Add(ctx context.Context, by api.Caller, r api.AddRequest) (api.Listing, error) {
 	if err := e.begin(ctx); err != nil {
-		return Listing{}, err
+		return api.Listing{}, err
 	}
 	defer e.unlock()
 	add, err := e.view.Add(r, e.view.now())
 	if err != nil {
-		return Listing{}, err
+		return api.Listing{}, err
 	}
 	var assess time.Duration // an addition cuts hardly anybody off: only who asks is told
 	if r.DryRun {
-		if assess, err = assessed(DefaultSeen); err != nil {
-			return Listing{}, err
+		if assess, err = assessed(api.DefaultSeen); err != nil {
+			return api.Listing{}, err
 		}
 	}
 	before := e.view.State
@@ -33,7 +34,7 @@ func (e *Engine) Add(ctx context.Context, by Caller, r AddRequest) (Listing, err
 		by: by, command: "add", dryRun: r.DryRun, assess: assess, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: desired.Edit{Claims: policy.Edit{Put: add.News}}, lasting: add.Lasting, peers: r.Sessions,
 	})
 	if err != nil {
-		return Listing{}, err
+		return api.Listing{}, err
 	}
 	changed := !o.plan.Empty()
 	if r.DryRun {
@@ -94,6 +95,6 @@ func standing(claims []policy.Claim, state policy.State) []policy.Entry {
 	return entries
 }
 
-func (e *Engine) listing(entries []policy.Entry) Listing {
-	return Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.Policy.Entries.Len(), Entries: e.view.query().Entries(entries)}
+func (e *Engine) listing(entries []policy.Entry) api.Listing {
+	return api.Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.Policy.Entries.Len(), Entries: e.view.query().Entries(entries)}
 }

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"fmt"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -33,13 +34,13 @@ func (e *Engine) wantsNoBackstop(read reading) bool {
 
 // dropsBackstop reports whether a reload turns the backstop off. One that waits for its
 // confirmation does not: the rollback could not bring the backstop back.
-func (e *Engine) dropsBackstop(read reading, r ReloadRequest) bool {
+func (e *Engine) dropsBackstop(read reading, r api.ReloadRequest) bool {
 	return e.wantsNoBackstop(read) && r.AllowOpen && r.Confirm == "" && !r.DryRun
 }
 
 // reloadBackstop turns the backstop off, where drop says so; the change that was made has
 // recorded it.
-func (e *Engine) reloadBackstop(read reading, r ReloadRequest, drop bool) error {
+func (e *Engine) reloadBackstop(read reading, r api.ReloadRequest, drop bool) error {
 	if r.DryRun {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -22,21 +23,21 @@ func TestClockSteps(t *testing.T) {
 	const day = 24 * time.Hour
 	g := newGate(t, 3)
 	g.start()
-	add := func(r reconcile.AddRequest) {
+	add := func(r api.AddRequest) {
 		t.Helper()
-		labtest.Must(g.engine.Add(context.Background(), reconcile.Caller{}, r))(t)
+		labtest.Must(g.engine.Add(context.Background(), api.Caller{}, r))(t)
 	}
 	ends := func(prefix string) time.Duration {
 		t.Helper()
 		return labtest.Must(g.engine.End(netip.MustParsePrefix(prefix)))(t)
 	}
-	add(reconcile.AddRequest{Prefixes: []string{lasting}, For: "90d"})
+	add(api.AddRequest{Prefixes: []string{lasting}, For: "90d"})
 	first := ends(lasting)
-	add(reconcile.AddRequest{Prefixes: []string{lasting}, For: "180d"})
+	add(api.AddRequest{Prefixes: []string{lasting}, For: "180d"})
 	if more := ends(lasting) - first; (more - 90*day).Abs() > time.Minute {
 		t.Errorf("add again has extended an entry by %v, want 90 days", more)
 	}
-	add(reconcile.AddRequest{Prefixes: []string{dated}, Until: time.Now().Add(90 * day).UTC().Format(time.RFC3339)})
+	add(api.AddRequest{Prefixes: []string{dated}, Until: time.Now().Add(90 * day).UTC().Format(time.RFC3339)})
 	g.entries += 2
 	fixed, until := ends(lasting), ends(dated)
 
@@ -49,7 +50,7 @@ func TestClockSteps(t *testing.T) {
 			t.Errorf("%s: what was added --until ends %v later, want %v", when, got, moved)
 		}
 		status := labtest.Must(g.engine.Snapshot(context.Background()))(t)
-		if found := slices.ContainsFunc(status.Problems, func(p reconcile.Problem) bool { return p.Code == "clock_stepped" }); found != problem {
+		if found := slices.ContainsFunc(status.Problems, func(p api.Problem) bool { return p.Code == "clock_stepped" }); found != problem {
 			t.Errorf("%s: problems %+v, want clock_stepped: %v", when, status.Problems, problem)
 		}
 	}
@@ -72,7 +73,7 @@ func TestClockSteps(t *testing.T) {
 		restart()
 		expect("a huge step and a restart", -sign*30*time.Minute, true)
 		if err := g.lab.Host.Do(func() error {
-			_, err := g.engine.Reload(context.Background(), reconcile.Caller{}, reconcile.ReloadRequest{})
+			_, err := g.engine.Reload(context.Background(), api.Caller{}, api.ReloadRequest{})
 			return err
 		}); err != nil {
 			t.Fatal(err)
@@ -89,7 +90,7 @@ func TestClockSteps(t *testing.T) {
 		g.engine.FollowClock()
 		expect("a huge step while no daemon ran", -sign*210*time.Minute, true)
 		if err := g.lab.Host.Do(func() error {
-			_, err := g.engine.Reload(context.Background(), reconcile.Caller{}, reconcile.ReloadRequest{})
+			_, err := g.engine.Reload(context.Background(), api.Caller{}, api.ReloadRequest{})
 			return err
 		}); err != nil {
 			t.Fatal(err)
@@ -116,15 +117,15 @@ func TestRefusedChangesMoveNoDeadline(t *testing.T) {
 	}
 	write("")
 	g.start()
-	add := func(r reconcile.AddRequest) error {
-		_, err := g.engine.Add(context.Background(), reconcile.Caller{}, r)
+	add := func(r api.AddRequest) error {
+		_, err := g.engine.Add(context.Background(), api.Caller{}, r)
 		return err
 	}
 	ends := func(prefix string) time.Duration {
 		t.Helper()
 		return labtest.Must(g.engine.End(netip.MustParsePrefix(prefix)))(t)
 	}
-	for _, r := range []reconcile.AddRequest{
+	for _, r := range []api.AddRequest{
 		{Prefixes: []string{lasting}, For: "90d"},
 		{Prefixes: []string{dated}, Until: time.Now().Add(90 * day).UTC().Format(time.RFC3339)},
 	} {
@@ -135,7 +136,7 @@ func TestRefusedChangesMoveNoDeadline(t *testing.T) {
 	g.entries += 2
 	fixed := ends(lasting)
 
-	if err := add(reconcile.AddRequest{Prefixes: []string{lasting, wide}, For: "1h"}); err == nil {
+	if err := add(api.AddRequest{Prefixes: []string{lasting, wide}, For: "1h"}); err == nil {
 		t.Fatal("a prefix wider than /8 is added without --allow-any")
 	}
 	reconcile.StepClock(30 * time.Minute)
@@ -156,7 +157,7 @@ func TestRefusedChangesMoveNoDeadline(t *testing.T) {
 	reconcile.StepClock(3 * time.Hour)
 	t.Cleanup(func() { reconcile.StepClock(-3 * time.Hour) })
 	g.engine.FollowClock()
-	if _, err := g.engine.Reload(context.Background(), reconcile.Caller{}, reconcile.ReloadRequest{}); err == nil {
+	if _, err := g.engine.Reload(context.Background(), api.Caller{}, api.ReloadRequest{}); err == nil {
 		t.Fatal("a bad line is reloaded")
 	}
 	if got := ends(dated); got != until {

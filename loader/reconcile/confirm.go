@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -19,9 +20,9 @@ import (
 const retryEvery = 5 * time.Second
 
 // Confirm keeps the change that waits for it.
-func (e *Engine) Confirm(ctx context.Context, by Caller, _ ConfirmRequest) (Waiting, error) {
+func (e *Engine) Confirm(ctx context.Context, by api.Caller, _ api.ConfirmRequest) (api.Waiting, error) {
 	if err := e.begin(ctx); err != nil {
-		return Waiting{}, err
+		return api.Waiting{}, err
 	}
 	defer e.unlock()
 	if e.pending != nil && e.left() <= 0 {
@@ -32,12 +33,12 @@ func (e *Engine) Confirm(ctx context.Context, by Caller, _ ConfirmRequest) (Wait
 		if e.last != nil && e.last.Command == unconfirmed {
 			what += fmt.Sprintf("; the last one was rolled back at %s", e.last.Time.Format(time.RFC3339))
 		}
-		return Waiting{}, &policy.Refused{What: what, Hint: "xdpallow status" + e.options.HintFlags}
+		return api.Waiting{}, &policy.Refused{What: what, Hint: "xdpallow status" + e.options.HintFlags}
 	}
 	was := *e.waiting()
 	record := change{by: by, command: "confirm"}.logged(policy.Plan{})
 	if err := e.store.Apply(store.Change{Settle: true, Log: record}); err != nil {
-		return Waiting{}, fmt.Errorf("record in %s: %w", e.options.State, err)
+		return api.Waiting{}, fmt.Errorf("record in %s: %w", e.options.State, err)
 	}
 	record.After = e.lastGeneration()
 	e.pending, e.last = nil, query.ChangeOf(*record)
@@ -77,7 +78,7 @@ func (e *Engine) left() time.Duration {
 }
 
 // waiting reports what waits; nil when nothing does.
-func (e *Engine) waiting() *Waiting {
+func (e *Engine) waiting() *api.Waiting {
 	if e.pending == nil {
 		return nil
 	}
@@ -116,7 +117,7 @@ func (e *Engine) rollBackIfDue() {
 	}
 	if err != nil {
 		e.retry = time.Now().Add(retryEvery)
-		e.noted["rollback_failed"] = Problem{
+		e.noted["rollback_failed"] = api.Problem{
 			Code: "rollback_failed", Subject: was.Command, Text: fmt.Sprintf("nobody confirmed generation %d, and it cannot be rolled back: %v", was.Generation, err),
 			Hint: "xdpallow rollback",
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -16,47 +17,47 @@ import (
 
 // Cut ends the open connections of a subject, listed or not. The policy stays: who may
 // connect does so again.
-func (e *Engine) Cut(ctx context.Context, by Caller, r CutRequest) (CutResult, error) {
+func (e *Engine) Cut(ctx context.Context, by api.Caller, r api.CutRequest) (api.CutResult, error) {
 	subject, err := desired.SubjectOf(r.Subject)
 	if err != nil {
-		return CutResult{}, err
+		return api.CutResult{}, err
 	}
 	if r.Owner == "" && !r.AllowAny {
 		if err := policy.GuardSubject(subject.Prefix, "cut"); err != nil {
-			return CutResult{}, err
+			return api.CutResult{}, err
 		}
 	}
 	state := e.shown.Load().asked.Policy
 	if ctx.Err() != nil {
-		return CutResult{}, errGone
+		return api.CutResult{}, errGone
 	}
 	if r.Owner != "" {
 		e.mu.Lock()
 		err = e.view.Knows(r.Owner)
 		e.unlock()
 		if err != nil {
-			return CutResult{}, err
+			return api.CutResult{}, err
 		}
 	}
 	now, pick := time.Now(), impact.Of(subject)
 	for _, peer := range r.Sessions {
 		if source, protected := impact.SourceOf(state, peer, now); protected && pick(source) {
-			return CutResult{}, &policy.Refused{What: fmt.Sprintf("your own session comes from %s and would be cut", peer.Addr.Unmap()), Hint: "xdpallow check " + peer.Addr.Unmap().String()}
+			return api.CutResult{}, &policy.Refused{What: fmt.Sprintf("your own session comes from %s and would be cut", peer.Addr.Unmap()), Hint: "xdpallow check " + peer.Addr.Unmap().String()}
 		}
 	}
 	n, err := impact.Disconnect(state, now, pick)
 	if err != nil {
-		return CutResult{}, err
+		return api.CutResult{}, err
 	}
 	if err := e.logCut(by); err != nil {
-		return CutResult{Subject: subject.String(), Cut: n}, err
+		return api.CutResult{Subject: subject.String(), Cut: n}, err
 	}
 	e.options.Log.Warn(fmt.Sprintf("cut %s of %s", policy.Count(n, "connection", "connections"), subject), attributes(by)...)
-	return CutResult{Subject: subject.String(), Cut: n}, nil
+	return api.CutResult{Subject: subject.String(), Cut: n}, nil
 }
 
 // logCut notes who cut connections, and why.
-func (e *Engine) logCut(by Caller) error {
+func (e *Engine) logCut(by api.Caller) error {
 	e.mu.Lock()
 	defer e.unlock()
 	record := change{by: by, command: "cut"}.logged(policy.Plan{})

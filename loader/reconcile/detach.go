@@ -6,20 +6,21 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // Detach opens the gate on the named interfaces, on all when none is named. This
 // daemon attaches none of them again; with none left it is done.
-func (e *Engine) Detach(ctx context.Context, by Caller, r DetachRequest) (DetachResult, error) {
+func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest) (api.DetachResult, error) {
 	if err := e.begin(ctx); err != nil {
-		return DetachResult{}, err
+		return api.DetachResult{}, err
 	}
 	defer e.unlock()
 	linked, err := e.view.gate.Linked()
 	if err != nil {
-		return DetachResult{}, err
+		return api.DetachResult{}, err
 	}
 	if err := errors.Join(e.lastUse(), e.view.usage.SaveOwners(e.store)); err != nil { // the kernel's counts may end here
 		e.noteUse(err)
@@ -28,10 +29,10 @@ func (e *Engine) Detach(ctx context.Context, by Caller, r DetachRequest) (Detach
 	if len(r.Interfaces) > 0 {
 		var unguarded string
 		if names, unguarded = netdev.GuardedBy(r.Interfaces, linked); unguarded != "" {
-			return DetachResult{}, &policy.Refused{What: fmt.Sprintf("interface %s is not guarded", unguarded), Hint: "xdpallow status"}
+			return api.DetachResult{}, &policy.Refused{What: fmt.Sprintf("interface %s is not guarded", unguarded), Hint: "xdpallow status"}
 		}
 	}
-	result := DetachResult{Detached: []string{}, Left: []string{}}
+	result := api.DetachResult{Detached: []string{}, Left: []string{}}
 	for _, name := range linked {
 		if !slices.Contains(names, name) {
 			result.Left = append(result.Left, name)

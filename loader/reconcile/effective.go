@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -98,7 +99,7 @@ func (e *Engine) catchUp() {
 		e.mu.Lock()
 	}
 	if err = e.saved(list, time.Since(start), err); err != nil {
-		e.noted["list_behind"] = Problem{
+		e.noted["list_behind"] = api.Problem{
 			Code: "list_behind", Subject: e.options.State,
 			Text: fmt.Sprintf("what changes is kept, but the list cannot be written anew: %v", err), Hint: "df " + e.options.State,
 		}

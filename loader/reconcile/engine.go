@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
@@ -58,28 +59,28 @@ type Engine struct {
 	view     view
 	failing  map[policy.Origin]error // origins whose last reading was not taken over
 	list     list
-	last     *Change
-	told     time.Time          // when it was last said what ends soon
-	forgetAt time.Time          // when the next entry of add goes that has ended; zero is never
-	released map[string]bool    // interfaces that detach took: never attached again
-	wanted   map[string]Problem // interfaces that should be guarded and are not
-	unnamed  map[string]bool    // guarded, and no longer named
-	end      time.Time          // when the next claim ends beside another; zero is never
-	shut     []policy.Opening   // what the config file would open, and this start kept shut
-	torn     error              // of the effective list, at start
-	troubles []store.Trouble    // what was found wrong with the files of the state, and put right
-	stood    bool               // a gate was up when we came
-	up       bool               // Start has succeeded
-	settings *config.Settings   // of the config file, as this daemon was started with
-	problems []Problem          // as of the last probe
-	attached []string           // log lines of interfaces, until Announce
-	later    []string           // and those that follow them
-	noted    map[string]Problem // by code, of parts of the daemon that are not ours
-	pending  *store.Confirm     // what waits for its confirmation, or nil
-	retry    time.Time          // of a rollback that failed
-	held     held               // files that were rolled back
-	bootID   string             // "" where it cannot be read: then nothing is of this boot
-	poked    chan struct{}      // something else may be due next
+	last     *api.Change
+	told     time.Time              // when it was last said what ends soon
+	forgetAt time.Time              // when the next entry of add goes that has ended; zero is never
+	released map[string]bool        // interfaces that detach took: never attached again
+	wanted   map[string]api.Problem // interfaces that should be guarded and are not
+	unnamed  map[string]bool        // guarded, and no longer named
+	end      time.Time              // when the next claim ends beside another; zero is never
+	shut     []policy.Opening       // what the config file would open, and this start kept shut
+	torn     error                  // of the effective list, at start
+	troubles []store.Trouble        // what was found wrong with the files of the state, and put right
+	stood    bool                   // a gate was up when we came
+	up       bool                   // Start has succeeded
+	settings *config.Settings       // of the config file, as this daemon was started with
+	problems []api.Problem          // as of the last probe
+	attached []string               // log lines of interfaces, until Announce
+	later    []string               // and those that follow them
+	noted    map[string]api.Problem // by code, of parts of the daemon that are not ours
+	pending  *store.Confirm         // what waits for its confirmation, or nil
+	retry    time.Time              // of a rollback that failed
+	held     held                   // files that were rolled back
+	bootID   string                 // "" where it cannot be read: then nothing is of this boot
+	poked    chan struct{}          // something else may be due next
 	checker  *repair.Checker
 	done     chan struct{} // closed when detach took the last interface
 
@@ -121,9 +122,9 @@ func Open(o Options) (*Engine, error) {
 		view:     newView(gate, kept.UseOf),
 		failing:  map[policy.Origin]error{},
 		released: map[string]bool{},
-		wanted:   map[string]Problem{},
+		wanted:   map[string]api.Problem{},
 		unnamed:  map[string]bool{},
-		noted:    map[string]Problem{},
+		noted:    map[string]api.Problem{},
 		observer: newObserver(time.Now()),
 		done:     make(chan struct{}),
 	}
@@ -162,7 +163,7 @@ func (e *Engine) Done() <-chan struct{} { return e.done }
 
 // Status returns what status shows. The canary flies for it, so that the answer is of now;
 // while a change is made, the problems are those found last.
-func (e *Engine) Status(context.Context) (Status, error) {
+func (e *Engine) Status(context.Context) (api.Status, error) {
 	h := e.host()
 	if e.mu.LockUnlessChanging() {
 		e.probe(e.observe(h))
@@ -172,13 +173,13 @@ func (e *Engine) Status(context.Context) (Status, error) {
 }
 
 // Snapshot returns Status with the problems found last, for scrapes.
-func (e *Engine) Snapshot(context.Context) (Status, error) {
+func (e *Engine) Snapshot(context.Context) (api.Status, error) {
 	links, _ := netdev.Read() // of none, none is uncovered
 	return e.statusBy(links), nil
 }
 
 // statusBy is the status as shown, with how interfaces are guarded now.
-func (e *Engine) statusBy(links netdev.Interfaces) Status {
+func (e *Engine) statusBy(links netdev.Interfaces) api.Status {
 	status := e.statusOf(e.shown.Load(), repair.Inspect(e.view.gate, links))
 	status.Uncovered, status.Routed = links.Uncovered(e.view.gate.Attached())
 	return status
@@ -191,13 +192,13 @@ func (e *Engine) Alive() {
 }
 
 // Owners returns every owner. The error is that of reading what was counted for them.
-func (e *Engine) Owners(context.Context) (Owners, error) {
+func (e *Engine) Owners(context.Context) (api.Owners, error) {
 	now := e.shown.Load()
 	return now.asked.Owners(now.asked.Counts.Owners)
 }
 
 // Stats returns the counters. The error is that of reading them.
-func (e *Engine) Stats(context.Context) (Stats, error) {
+func (e *Engine) Stats(context.Context) (api.Stats, error) {
 	now := e.shown.Load()
 	s, err := now.asked.Stats(now.asked.Counts.Owners)
 	s.Owners = e.withMisses(s.Owners)
@@ -206,7 +207,7 @@ func (e *Engine) Stats(context.Context) (Stats, error) {
 }
 
 // List returns the entries that r asks for.
-func (e *Engine) List(_ context.Context, r ListRequest) (Listing, error) {
+func (e *Engine) List(_ context.Context, r api.ListRequest) (api.Listing, error) {
 	return e.shown.Load().asked.List(r)
 }
 
@@ -216,7 +217,7 @@ func (e *Engine) Export(_ context.Context, all bool, w io.Writer) error {
 }
 
 // Check returns what happens to openings from addrs, at port or at every protected one.
-func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) (results []CheckResult, err error) {
+func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) (results []api.CheckResult, err error) {
 	err = e.whenShown(func(s *snapshot) (err error) {
 		results, err = s.asked.Check(addrs, port)
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
@@ -22,13 +23,13 @@ func (e *Engine) tellExpiring(now time.Time) {
 	}
 	e.told = now
 	wall := e.view.now()
-	n := e.view.Counts.Ending(wall, Soon)
+	n := e.view.Counts.Ending(wall, api.Soon)
 	if n == 0 {
 		return
 	}
 	var next *policy.Entry
 	for entry := range e.view.Policy.Entries.All() {
-		if query.EndsWithin(&entry.Until, wall, Soon) && (next == nil || entry.Until.Before(next.Until)) {
+		if query.EndsWithin(&entry.Until, wall, api.Soon) && (next == nil || entry.Until.Before(next.Until)) {
 			next = entry
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -49,16 +50,16 @@ func newFaulty(t *testing.T) *faulty {
 	}
 	f.options.Files = []string{list}
 	f.open()
-	f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"192.0.2.1", "192.0.2.9"}, Owner: "globex"}))
-	f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"198.18.0.0/24"}, Owner: "acme"}))
+	f.must(f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{"192.0.2.1", "192.0.2.9"}, Owner: "globex"}))
+	f.must(f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{"198.18.0.0/24"}, Owner: "acme"}))
 	f.close()
 	f.older = f.files()
 	f.open()
-	f.must(f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: "acme"}}))
-	f.must(f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Prefix: netip.MustParsePrefix("198.51.100.7/32")}}))
-	f.must(f.engine.Limit(context.Background(), reconcile.Caller{}, reconcile.LimitRequest{Owner: "globex", Limit: reconcile.Limit{PerSecond: 7}}))
-	f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"192.0.2.2"}, Owner: "globex"}))
-	f.must(f.engine.Remove(context.Background(), reconcile.Caller{}, reconcile.RemoveRequest{Prefixes: []string{"192.0.2.9"}}))
+	f.must(f.engine.Suspend(context.Background(), api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Owner: "acme"}}))
+	f.must(f.engine.Suspend(context.Background(), api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Prefix: netip.MustParsePrefix("198.51.100.7/32")}}))
+	f.must(f.engine.Limit(context.Background(), api.Caller{}, api.LimitRequest{Owner: "globex", Limit: api.Limit{PerSecond: 7}}))
+	f.must(f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{"192.0.2.2"}, Owner: "globex"}))
+	f.must(f.engine.Remove(context.Background(), api.Caller{}, api.RemoveRequest{Prefixes: []string{"192.0.2.9"}}))
 	f.close()
 	f.whole = f.files()
 	return f
@@ -161,7 +162,7 @@ func (f *faulty) put(files map[string][]byte) {
 
 // boots starts the daemon of a host that was just booted and expects the last good list
 // with its suspensions and limits, and every problem with a path and a command.
-func (f *faulty) boots(what string) []reconcile.Problem {
+func (f *faulty) boots(what string) []api.Problem {
 	f.Helper()
 	if err := f.up(); err != nil {
 		f.engine = nil
@@ -170,13 +171,13 @@ func (f *faulty) boots(what string) []reconcile.Problem {
 	}
 	f.expect(what, verdicts)
 	owners := labtest.Must(f.engine.Owners(context.Background()))(f.T)
-	limited := slices.ContainsFunc(owners.Owners, func(o reconcile.Owner) bool {
+	limited := slices.ContainsFunc(owners.Owners, func(o api.Owner) bool {
 		return o.Owner == "globex" && o.Limit != nil && o.Limit.PerSecond == 7
 	})
 	if !limited {
 		f.Errorf("%s: globex has no limit: %+v", what, owners.Owners)
 	}
-	var problems []reconcile.Problem
+	var problems []api.Problem
 	for _, p := range labtest.Must(f.engine.Status(context.Background()))(f.T).Problems {
 		if strings.HasPrefix(p.Code, "state_") {
 			problems = append(problems, p)
@@ -194,7 +195,7 @@ func (f *faulty) expect(what string, want map[string]string) {
 	for text := range want {
 		addrs = append(addrs, netip.MustParseAddr(text))
 	}
-	var got []reconcile.CheckResult
+	var got []api.CheckResult
 	if err := f.lab.Host.Do(func() (err error) {
 		got, err = f.engine.Check(context.Background(), addrs, nil)
 		return err
@@ -216,11 +217,11 @@ func (f *faulty) goesOn(what string) {
 	}
 	changes := []func() error{
 		func() error {
-			_, err := f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{"192.0.2.77"}})
+			_, err := f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{"192.0.2.77"}})
 			return err
 		},
 		func() error {
-			_, err := f.engine.Suspend(context.Background(), reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: "globex"}})
+			_, err := f.engine.Suspend(context.Background(), api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Owner: "globex"}})
 			return err
 		},
 	}
@@ -371,7 +372,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 			want := maps.Clone(verdicts)
 			for n := 0; n < 200 && err == nil; n++ { // what is left of a block may hold some changes
 				address := fmt.Sprintf("100.64.0.%d", n)
-				_, err = f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{address}, Note: strings.Repeat("x", 500)})
+				_, err = f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{address}, Note: strings.Repeat("x", 500)})
 				want[address] = map[bool]string{true: "pass", false: "drop"}[err == nil]
 			}
 			if err == nil || !strings.Contains(err.Error(), f.options.State) {
@@ -379,7 +380,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 			}
 			f.expect(what+", after a change that was refused", want)
 			problems := labtest.Must(f.engine.Status(context.Background()))(t).Problems
-			if !slices.ContainsFunc(problems, func(p reconcile.Problem) bool { return p.Code == "state_unwritable" }) {
+			if !slices.ContainsFunc(problems, func(p api.Problem) bool { return p.Code == "state_unwritable" }) {
 				t.Errorf("%s: no problem says so: %+v", what, problems)
 			}
 			_ = f.engine.Close()
@@ -405,7 +406,7 @@ func TestStateOfOthers(t *testing.T) {
 		f.open()
 		said := func() bool {
 			status := labtest.Must(f.engine.Status(context.Background()))(t)
-			return slices.ContainsFunc(status.Problems, func(p reconcile.Problem) bool {
+			return slices.ContainsFunc(status.Problems, func(p api.Problem) bool {
 				return p.Code == "state_open" && p.Subject == f.options.State && strings.Contains(p.Hint, f.options.State)
 			})
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -18,8 +19,8 @@ import (
 // This file tells who changed what, when and why.
 
 // self is the daemon as one who makes changes.
-func self() Caller {
-	return Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid()), LoginUID: impact.OwnLoginUID()}
+func self() api.Caller {
+	return api.Caller{UID: uint32(os.Geteuid()), PID: int32(os.Getpid()), LoginUID: impact.OwnLoginUID()}
 }
 
 // logged is what the change log says of c, which plan is the effect of.
@@ -61,7 +62,7 @@ func listed(entries []policy.Entry) []string {
 func (e *Engine) flushLog() {
 	delete(e.noted, "change_log")
 	if err := e.store.FlushLog(); err != nil {
-		e.noted["change_log"] = Problem{
+		e.noted["change_log"] = api.Problem{
 			Code: "change_log", Subject: e.options.State,
 			Text: fmt.Sprintf("changes are made and kept, but their log cannot be written: %v", err), Hint: "df " + e.options.State,
 		}
@@ -69,16 +70,16 @@ func (e *Engine) flushLog() {
 }
 
 // History implements the question. It waits for no change: it reads what is on disk.
-func (e *Engine) History(_ context.Context, last int) (History, error) {
+func (e *Engine) History(_ context.Context, last int) (api.History, error) {
 	return query.History(e.store, last)
 }
 
 // History implements the question. It needs no pins: what was done is worth knowing
 // when the gate is open, too.
-func (o Offline) History(_ context.Context, last int) (History, error) {
+func (o Offline) History(_ context.Context, last int) (api.History, error) {
 	kept, err := store.OpenReadOnly(o.state)
 	if err != nil {
-		return History{}, err
+		return api.History{}, err
 	}
 	defer kept.Close()
 	h, err := query.History(kept, last)
@@ -93,7 +94,7 @@ func (o Offline) History(_ context.Context, last int) (History, error) {
 }
 
 // logDetach notes who opened the gate.
-func (e *Engine) logDetach(by Caller, detached []string) error {
+func (e *Engine) logDetach(by api.Caller, detached []string) error {
 	if len(detached) == 0 {
 		return nil
 	}
@@ -105,7 +106,7 @@ func (e *Engine) logDetach(by Caller, detached []string) error {
 }
 
 // logDetach notes who opened the gate, where there is a state to note it in.
-func (o Offline) logDetach(by Caller, detached []string) error {
+func (o Offline) logDetach(by api.Caller, detached []string) error {
 	if _, err := os.Stat(o.state); errors.Is(err, os.ErrNotExist) || len(detached) == 0 {
 		return nil
 	}
@@ -117,7 +118,7 @@ func (o Offline) logDetach(by Caller, detached []string) error {
 }
 
 // attributes are what the log says of a caller beside what he did.
-func attributes(by Caller) []any {
+func attributes(by api.Caller) []any {
 	who := []any{"uid", by.UID, "pid", by.PID}
 	if by.LoginUID != nil && *by.LoginUID != by.UID {
 		who = append(who, "login", *by.LoginUID)

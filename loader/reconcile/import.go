@@ -6,24 +6,25 @@ import (
 	"context"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // Import makes what commands made equal an export: claims, suspensions and limits, all or
 // none. It lets in nobody who is stopped unless AllowOpen says that it is meant.
-func (e *Engine) Import(ctx context.Context, by Caller, r ImportRequest) (Plan, error) {
+func (e *Engine) Import(ctx context.Context, by api.Caller, r api.ImportRequest) (api.Plan, error) {
 	if err := e.begin(ctx); err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	defer e.unlock()
 	x, err := desired.ReadExport(r.Name, r.Text)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	over, err := e.view.State.Import(x.Overrides, by, r.AllowAny, time.Now().UTC())
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	return e.replaced(r.ReplaceRequest, x.Claims, change{
 		by: by, command: "import", verb: policy.VerbImport, edit: desired.Edit{Overrides: over}, force: policy.Force{AllowOpen: r.AllowOpen},

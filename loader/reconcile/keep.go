@@ -11,11 +11,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
-
-// Unwritable is the code of the problem that no change can be kept.
-const Unwritable = "state_unwritable"
 
 // noteUnwritable notes that a change was refused because it could not be kept. Other
 // errors are of the change itself.
@@ -23,10 +21,10 @@ func (e *Engine) noteUnwritable(err error) {
 	if !e.isUnwritable(err) {
 		return
 	}
-	if _, known := e.noted[Unwritable]; !known {
-		e.options.Log.Error(fmt.Sprintf("a change was refused: %v", err), "problem", Unwritable)
+	if _, known := e.noted[api.Unwritable]; !known {
+		e.options.Log.Error(fmt.Sprintf("a change was refused: %v", err), "problem", api.Unwritable)
 	}
-	e.noted[Unwritable] = e.unwritableProblem(err)
+	e.noted[api.Unwritable] = e.unwritableProblem(err)
 }
 
 // isUnwritable reports whether err says that nothing can be kept.
@@ -35,9 +33,9 @@ func (e *Engine) isUnwritable(err error) bool {
 	return errors.As(err, new(*store.UnwritableError)) || errors.As(err, &errno) && strings.Contains(err.Error(), e.options.State)
 }
 
-func (e *Engine) unwritableProblem(err error) Problem {
-	return Problem{
-		Code: Unwritable, Subject: e.options.State,
+func (e *Engine) unwritableProblem(err error) api.Problem {
+	return api.Problem{
+		Code: api.Unwritable, Subject: e.options.State,
 		Text: fmt.Sprintf("the last good list is enforced, and changes are refused: %v", err), Hint: "df " + e.options.State,
 	}
 }
@@ -52,7 +50,7 @@ func (e *Engine) keepState() {
 			e.trouble(troubles...)
 			e.saveSoon()
 		} else {
-			e.noted[Unwritable] = e.unwritableProblem(err)
+			e.noted[api.Unwritable] = e.unwritableProblem(err)
 			return
 		}
 	}
@@ -69,11 +67,11 @@ func (e *Engine) keepState() {
 		}
 	}
 	if err := store.Room(e.options.State); err != nil {
-		e.noted[Unwritable] = NoRoom(e.options.State, err)
+		e.noted[api.Unwritable] = NoRoom(e.options.State, err)
 		return
 	}
-	if _, known := e.noted[Unwritable]; known && e.store.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
-		delete(e.noted, Unwritable)
+	if _, known := e.noted[api.Unwritable]; known && e.store.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
+		delete(e.noted, api.Unwritable)
 	}
 }
 
@@ -92,20 +90,20 @@ func (e *Engine) trouble(troubles ...store.Trouble) {
 
 // stateProblems are what was found wrong with the files of the state since the start, and
 // who else may write to them.
-func (e *Engine) stateProblems() (problems []Problem) {
+func (e *Engine) stateProblems() (problems []api.Problem) {
 	if who := store.Others(e.options.State); who != "" {
 		problems = append(problems, StateOfOthers(e.options.State, who, os.Geteuid()))
 	}
 	for _, t := range e.troubles {
-		problems = append(problems, Problem{Code: "state_damaged", Subject: t.Path, Text: t.Text, Hint: t.Hint})
+		problems = append(problems, api.Problem{Code: "state_damaged", Subject: t.Path, Text: t.Text, Hint: t.Hint})
 	}
 	return problems
 }
 
 // StateOfOthers is the problem of a state directory to which others than uid may write, by
 // what store.Others says of it.
-func StateOfOthers(dir, who string, uid int) Problem {
-	return Problem{
+func StateOfOthers(dir, who string, uid int) api.Problem {
+	return api.Problem{
 		Code: "state_open", Subject: dir,
 		Text: who + ": who writes there decides who may connect after the next boot",
 		Hint: fmt.Sprintf("chown %d %s; chmod 700 %s", uid, dir, dir),
@@ -113,9 +111,9 @@ func StateOfOthers(dir, who string, uid int) Problem {
 }
 
 // NoRoom is the problem of a state directory where store.Room has found none.
-func NoRoom(dir string, err error) Problem {
-	return Problem{
-		Code: Unwritable, Subject: dir,
+func NoRoom(dir string, err error) api.Problem {
+	return api.Problem{
+		Code: api.Unwritable, Subject: dir,
 		Text: fmt.Sprintf("there is no room for changes, which may be refused: %v", err), Hint: "df " + dir,
 	}
 }

@@ -6,25 +6,26 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
 
 // Limit says how many openings an owner has, or takes that back.
-func (e *Engine) Limit(ctx context.Context, by Caller, r LimitRequest) (LimitResult, error) {
+func (e *Engine) Limit(ctx context.Context, by api.Caller, r api.LimitRequest) (api.LimitResult, error) {
 	if err := e.begin(ctx); err != nil {
-		return LimitResult{}, err
+		return api.LimitResult{}, err
 	}
 	defer e.unlock()
 	over, err := e.view.State.Limit(r)
 	if err != nil {
-		return LimitResult{}, err
+		return api.LimitResult{}, err
 	}
 	if _, err := e.make(change{by: by, command: "limit", edit: desired.Edit{Overrides: over}}); err != nil {
-		return LimitResult{}, err
+		return api.LimitResult{}, err
 	}
-	result := LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: query.LimitOf(e.view.Overrides, r.Owner)}
+	result := api.LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: query.LimitOf(e.view.Overrides, r.Owner)}
 	what := "no limit"
 	if l := result.Limit; l != nil {
 		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)

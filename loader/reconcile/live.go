@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -17,18 +18,18 @@ import (
 
 // Live returns what top shows, with so many talkers. While a change is made, the status is
 // that before it.
-func (e *Engine) Live(_ context.Context, rows int) (Live, error) {
+func (e *Engine) Live(_ context.Context, rows int) (api.Live, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		return Live{}, err
+		return api.Live{}, err
 	}
 	now := time.Now().UTC()
 	shown := e.shown.Load()
 	owners, err := shown.asked.Owners(shown.asked.Counts.Owners)
 	if err != nil {
-		return Live{}, err
+		return api.Live{}, err
 	}
-	l := Live{
+	l := api.Live{
 		Time: now, Host: host, Status: e.statusOf(shown, repair.Inspect(e.view.gate, netdev.Interfaces{})), Owners: e.withMisses(owners.Owners),
 		Talkers: e.observer.sketch.Snapshot(now, rows), EventsLost: e.observer.log.Lost(),
 	}
@@ -38,7 +39,7 @@ func (e *Engine) Live(_ context.Context, rows int) (Live, error) {
 
 // withMisses adds what each of owners missed, and whoever else did: entries without an
 // owner, and owners that are gone.
-func (e *Engine) withMisses(owners []Owner) []Owner {
+func (e *Engine) withMisses(owners []api.Owner) []api.Owner {
 	misses := e.nearMisses()
 	all := slices.Clone(owners)
 	for i := range all {
@@ -46,9 +47,9 @@ func (e *Engine) withMisses(owners []Owner) []Owner {
 		delete(misses, all[i].Owner)
 	}
 	for name, n := range misses {
-		all = append(all, Owner{Owner: name, Dropped: map[string]uint64{}, NearMisses: n})
+		all = append(all, api.Owner{Owner: name, Dropped: map[string]uint64{}, NearMisses: n})
 	}
-	slices.SortFunc(all, func(a, b Owner) int { return cmp.Compare(a.Owner, b.Owner) })
+	slices.SortFunc(all, func(a, b api.Owner) int { return cmp.Compare(a.Owner, b.Owner) })
 	return all
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/repair"
 )
@@ -153,7 +154,7 @@ func (e *Engine) watch() {
 	e.tellExpiring(time.Now())
 	// Somebody took our program off, of which the kernel tells nobody: the gate is
 	// open until we attach again.
-	if slices.ContainsFunc(e.problems, func(p Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {
+	if slices.ContainsFunc(e.problems, func(p api.Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {
 		e.mend(h)
 	}
 }
@@ -184,7 +185,7 @@ const (
 func (e *Engine) followClock(huge bool) {
 	step := e.view.compiler.Clock.Step(readClock())
 	if step.Abs() > hugeStep && !huge {
-		e.noted["clock_stepped"] = Problem{
+		e.noted["clock_stepped"] = api.Problem{
 			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
 			Hint: "xdpallow reload",
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -17,17 +18,17 @@ import (
 // files say of a service, and changes nothing of that.
 
 // Mode starts or ends audits that have an end.
-func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, error) {
+func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (api.Modes, error) {
 	if err := e.begin(ctx); err != nil {
-		return Modes{}, err
+		return api.Modes{}, err
 	}
 	defer e.unlock()
 	next, named, err := e.view.State.Mode(r, compile.Boottime(), e.bootID, e.howTo)
 	if err != nil {
-		return Modes{}, err
+		return api.Modes{}, err
 	}
 	if _, err := e.make(change{by: by, command: "mode " + string(r.Mode), edit: desired.Edit{Audits: next}}); err != nil {
-		return Modes{}, err
+		return api.Modes{}, err
 	}
 	answer := e.modes()
 	if r.Mode == policy.Audit {
@@ -51,8 +52,8 @@ func (e *Engine) Mode(ctx context.Context, by Caller, r ModeRequest) (Modes, err
 	return answer, nil
 }
 
-func (e *Engine) modes() Modes {
-	return Modes{Generation: e.view.gate.Tables.Generation(), Services: e.view.query().Services()}
+func (e *Engine) modes() api.Modes {
+	return api.Modes{Generation: e.view.gate.Tables.Generation(), Services: e.view.query().Services()}
 }
 
 // howTo says how a mode is set for good.

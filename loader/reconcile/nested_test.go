@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // said is the model: what was said, without any of the kernel's ways.
@@ -56,7 +56,7 @@ func (h held) reason(source netip.Addr, service string, now time.Time) string {
 
 // answer is one answer of the twin, and between when and when it was given.
 type answer struct {
-	reconcile.CheckResult
+	api.CheckResult
 	began, ended time.Time
 }
 
@@ -136,8 +136,8 @@ func (n *nested) begin() {
 	}
 	drained := policy.Claim{Prefix: netip.MustParsePrefix("203.0.113.200/32"), Owner: "globex", Origin: policy.OriginCLI}
 	n.now.claims[drained.Prefix] = drained
-	limit := reconcile.LimitRequest{Owner: "globex", Limit: reconcile.Limit{PerSecond: 1. / 86400, Burst: 1}}
-	labtest.Must(n.engine.Limit(background, reconcile.Caller{}, limit))(n.T)
+	limit := api.LimitRequest{Owner: "globex", Limit: api.Limit{PerSecond: 1. / 86400, Burst: 1}}
+	labtest.Must(n.engine.Limit(background, api.Caller{}, limit))(n.T)
 	n.opens("203.0.113.200")
 	n.counts("globex", 1, 0)
 	n.now.drained = true
@@ -170,11 +170,11 @@ func (n *nested) change() {
 	before, began := n.now.hold(n.T, n.options.Services).State, time.Now()
 	switch n.dice.IntN(10) {
 	case 0, 1, 2:
-		r := reconcile.AddRequest{Prefixes: []string{p.String()}, Owner: owner, Whole: true}
+		r := api.AddRequest{Prefixes: []string{p.String()}, Owner: owner, Whole: true}
 		r.Services = [][]string{nil, {"api"}, {"mail"}}[n.dice.IntN(3)]
 		r.For = []string{"", "1s"}[n.dice.IntN(2)]
-		var listing reconcile.Listing
-		if listing, err = n.engine.Add(background, reconcile.Caller{}, r); err == nil {
+		var listing api.Listing
+		if listing, err = n.engine.Add(background, api.Caller{}, r); err == nil {
 			claim := policy.Claim{Prefix: p, Owner: owner, Services: r.Services, Origin: policy.OriginCLI}
 			if until := listing.Entries[0].Until; until != nil {
 				claim.Until = *until
@@ -183,21 +183,21 @@ func (n *nested) change() {
 		}
 		generation = listing.Generation
 	case 3, 4:
-		var listing reconcile.Listing
-		if listing, err = n.engine.Remove(background, reconcile.Caller{}, reconcile.RemoveRequest{Prefixes: []string{p.String()}}); err == nil {
+		var listing api.Listing
+		if listing, err = n.engine.Remove(background, api.Caller{}, api.RemoveRequest{Prefixes: []string{p.String()}}); err == nil {
 			delete(n.now.claims, p)
 		}
 		generation = listing.Generation
 	case 5, 6:
-		var result reconcile.SuspendResult
-		if result, err = n.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: subject}); err == nil {
+		var result api.SuspendResult
+		if result, err = n.engine.Suspend(background, api.Caller{}, api.SuspendRequest{Subject: subject}); err == nil {
 			n.stopped(subject, true)
 		}
 		// The engine looked at the clock in between.
 		if err == nil && subject.Owner != "" && len(before.Hold(subject.Owner, false, began).Held) != len(before.Hold(subject.Owner, false, time.Now()).Held) {
 			n.unsure[result.Generation] = true
 			n.models[result.Generation] = n.now.hold(n.T, n.options.Services)
-			result = labtest.Must(n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: subject}))(n.T)
+			result = labtest.Must(n.engine.Resume(background, api.Caller{}, api.SuspendRequest{Subject: subject}))(n.T)
 			n.stopped(subject, false)
 		}
 		generation = result.Generation
@@ -209,8 +209,8 @@ func (n *nested) change() {
 		if n.dice.IntN(2) == 0 {
 			subject = policy.Subject{Owner: owner}
 		}
-		var result reconcile.SuspendResult
-		if result, err = n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: subject}); err == nil {
+		var result api.SuspendResult
+		if result, err = n.engine.Resume(background, api.Caller{}, api.SuspendRequest{Subject: subject}); err == nil {
 			n.stopped(subject, false)
 		}
 		generation = result.Generation

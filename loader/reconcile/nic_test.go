@@ -16,9 +16,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -118,7 +118,7 @@ func TestMTUBeyondTheDriver(t *testing.T) {
 		t.Helper()
 		g.flooded(when, true)
 		status := labtest.Must(g.engine.Snapshot(context.Background()))(t)
-		problems := slices.DeleteFunc(status.Problems, func(p reconcile.Problem) bool { return p.Code != "mtu" })
+		problems := slices.DeleteFunc(status.Problems, func(p api.Problem) bool { return p.Code != "mtu" })
 		if !status.Enforcing || hint == "" && len(problems) > 0 {
 			t.Errorf("%s: enforcing %v, problems %+v", when, status.Enforcing, problems)
 		}
@@ -161,7 +161,7 @@ func (g *gate) programID() uint32 {
 	return device.Attrs().Xdp.ProgId
 }
 
-func notRun(p reconcile.Problem) bool { return p.Code == "not_run" }
+func notRun(p api.Problem) bool { return p.Code == "not_run" }
 
 // pair makes the NICs of the guest eth0 of the lab. After a test before this one they come
 // home some time later, and with other names.
@@ -191,7 +191,7 @@ func (g *gate) inHost(fn func()) {
 }
 
 // probed probes, and returns the problems that there are.
-func (g *gate) probed() []reconcile.Problem {
+func (g *gate) probed() []api.Problem {
 	g.Helper()
 	g.inHost(g.engine.Watch)
 	return labtest.Must(g.engine.Snapshot(context.Background()))(g.T).Problems

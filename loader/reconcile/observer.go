@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/talkers"
@@ -44,7 +45,7 @@ func (e *Engine) beginEvents() {
 	}
 	if err != nil {
 		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
-		e.noted["events"] = Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"}
+		e.noted["events"] = api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"}
 	}
 }
 

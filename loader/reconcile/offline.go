@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -29,7 +30,7 @@ type Offline struct{ root, state, version string }
 func NewOffline(root, state, version string) Offline { return Offline{root, state, version} }
 
 // look opens what there is. The caller closes the gate.
-func (o Offline) look() (view, *Change, error) {
+func (o Offline) look() (view, *api.Change, error) {
 	gate, err := loader.OpenReader(o.root)
 	if err != nil {
 		return view{}, nil, err
@@ -45,7 +46,7 @@ func (o Offline) look() (view, *Change, error) {
 
 // recall reads what is declared from the list, and what the CLI made from the
 // database: it was acknowledged there, and the list may be a moment older.
-func (o Offline) recall(v *view, known map[netip.Prefix]store.Use) (*Change, error) {
+func (o Offline) recall(v *view, known map[netip.Prefix]store.Use) (*api.Change, error) {
 	kept, err := store.OpenReadOnly(o.state)
 	if err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func (o Offline) recall(v *view, known map[netip.Prefix]store.Use) (*Change, err
 	if err != nil {
 		return nil, err
 	}
-	var change *Change
+	var change *api.Change
 	if last, found, err := kept.LastRecord(); err != nil {
 		return nil, err
 	} else if found {
@@ -105,48 +106,48 @@ func (o Offline) recall(v *view, known map[netip.Prefix]store.Use) (*Change, err
 }
 
 // Status implements the question.
-func (offline Offline) Status(context.Context) (Status, error) {
+func (offline Offline) Status(context.Context) (api.Status, error) {
 	v, change, err := offline.look()
 	if err != nil {
-		return Status{}, err
+		return api.Status{}, err
 	}
 	defer v.gate.Close()
 	o := repair.Observe(v.gate, repair.ReadHost(v.Policy.Services), v.want())
 	problems := repair.Problems(repair.Diagnose(o, v.want()))
 	uncovered, routed := o.Links.Uncovered(v.gate.Attached())
 	ended := v.Counts.Ended(v.now())
-	return Status{
+	return api.Status{
 		Enforcing: repair.Enforcing(problems), Problems: problems, Interfaces: o.Report(), Backstop: o.ReportBackstop(), Uncovered: uncovered, Routed: routed,
-		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(v.Counts.Owners), Expiring: v.Counts.Ending(v.now(), Soon),
+		Generation: v.gate.Tables.Generation(), Entries: v.Policy.Entries.Len() - ended, Ended: ended, Owners: len(v.Counts.Owners), Expiring: v.Counts.Ending(v.now(), api.Soon),
 		Services: v.query().Services(), Suspended: query.SuspensionsOf(v.Overrides), Limited: len(v.Limits), Origins: query.OriginsOf(v.Origins(), nil), LastChange: change, Confirm: v.waits, Version: offline.version,
 	}, nil
 }
 
 // Owners implements the question.
-func (o Offline) Owners(context.Context) (Owners, error) {
+func (o Offline) Owners(context.Context) (api.Owners, error) {
 	v, _, err := o.look()
 	if err != nil {
-		return Owners{}, err
+		return api.Owners{}, err
 	}
 	defer v.gate.Close()
 	return v.query().Owners(v.Counts.Owners)
 }
 
 // Stats implements the question.
-func (o Offline) Stats(context.Context) (Stats, error) {
+func (o Offline) Stats(context.Context) (api.Stats, error) {
 	v, _, err := o.look()
 	if err != nil {
-		return Stats{}, err
+		return api.Stats{}, err
 	}
 	defer v.gate.Close()
 	return v.query().Stats(v.Counts.Owners)
 }
 
 // List implements the question.
-func (o Offline) List(_ context.Context, r ListRequest) (Listing, error) {
+func (o Offline) List(_ context.Context, r api.ListRequest) (api.Listing, error) {
 	v, _, err := o.look()
 	if err != nil {
-		return Listing{}, err
+		return api.Listing{}, err
 	}
 	defer v.gate.Close()
 	return v.query().List(r)
@@ -163,7 +164,7 @@ func (o Offline) Export(_ context.Context, all bool, w io.Writer) error {
 }
 
 // Check implements the question.
-func (o Offline) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]CheckResult, error) {
+func (o Offline) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
 	v, _, err := o.look()
 	if err != nil {
 		return nil, err
@@ -173,8 +174,8 @@ func (o Offline) Check(_ context.Context, addrs []netip.Addr, port *policy.Port)
 }
 
 // Detach opens the gate without a daemon.
-func (o Offline) Detach(_ context.Context, by Caller, r DetachRequest) (DetachResult, error) {
+func (o Offline) Detach(_ context.Context, by api.Caller, r api.DetachRequest) (api.DetachResult, error) {
 	detached, left, err := loader.DetachRoot(o.root, r.Interfaces)
 	err = errors.Join(err, o.logDetach(by, detached))
-	return DetachResult{Detached: append([]string{}, detached...), Left: append([]string{}, left...)}, err
+	return api.DetachResult{Detached: append([]string{}, detached...), Left: append([]string{}, left...)}, err
 }

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/maps"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
@@ -70,7 +70,7 @@ func TestFilesThatLackMost(t *testing.T) {
 		many = append(many, fmt.Sprintf("100.64.0.%d", i))
 	}
 	for _, prefixes := range [][]string{many[:20], many[20:]} {
-		f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: prefixes}))
+		f.must(f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: prefixes}))
 	}
 	f.close()
 	newer := f.files()
@@ -103,7 +103,7 @@ func TestOlderFilesThatLackFew(t *testing.T) {
 	older := f.files()
 	f.open()
 	for _, prefix := range []string{"192.0.2.51", "192.0.2.52"} {
-		f.must(f.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{prefix}}))
+		f.must(f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{prefix}}))
 	}
 	f.close()
 	f.put(older)
@@ -116,7 +116,7 @@ func TestOlderFilesThatLackFew(t *testing.T) {
 // saysOlder expects the problem of older files, which names prefix.
 func (f *faulty) saysOlder(what, prefix string) {
 	f.Helper()
-	said := slices.ContainsFunc(f.stateDamaged(), func(p reconcile.Problem) bool {
+	said := slices.ContainsFunc(f.stateDamaged(), func(p api.Problem) bool {
 		return strings.Contains(p.Text, "older than") && strings.Contains(p.Text, prefix) && p.Subject == f.options.State && p.Hint != ""
 	})
 	if !said {
@@ -124,7 +124,7 @@ func (f *faulty) saysOlder(what, prefix string) {
 	}
 }
 
-func (f *faulty) stateDamaged() (found []reconcile.Problem) {
+func (f *faulty) stateDamaged() (found []api.Problem) {
 	f.Helper()
 	for _, p := range labtest.Must(f.engine.Status(context.Background()))(f.T).Problems {
 		if p.Code == "state_damaged" {

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/maps"
 )
 
@@ -27,7 +27,7 @@ func (g *gate) opens(source string) {
 }
 
 // owner is what is reported of one owner.
-func (g *gate) owner(name string) reconcile.Owner {
+func (g *gate) owner(name string) api.Owner {
 	g.Helper()
 	for _, o := range labtest.Must(g.engine.Owners(background))(g.T).Owners {
 		if o.Owner == name {
@@ -35,13 +35,13 @@ func (g *gate) owner(name string) reconcile.Owner {
 		}
 	}
 	g.Fatalf("owner %s is not there", name)
-	return reconcile.Owner{}
+	return api.Owner{}
 }
 
 // counts waits for what an owner's openings come to: a veth polls in its own time.
 func (g *gate) counts(name string, passed, dropped uint64) {
 	g.Helper()
-	var o reconcile.Owner
+	var o api.Owner
 	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if o = g.owner(name); o.Passed == passed && o.Refused() == dropped {
 			return
@@ -52,7 +52,7 @@ func (g *gate) counts(name string, passed, dropped uint64) {
 
 // owned adds lines, all or none.
 func (g *gate) owned(lines ...string) error {
-	_, err := g.engine.Add(background, reconcile.Caller{}, reconcile.AddRequest{Prefixes: lines})
+	_, err := g.engine.Add(background, api.Caller{}, api.AddRequest{Prefixes: lines})
 	if err == nil {
 		g.entries += len(lines)
 	}
@@ -81,8 +81,8 @@ func TestManyOwners(t *testing.T) {
 	last := maps.MaxOwners - 2
 	g.opens("198.18.0.7")
 	g.opens("198.18.0.8")
-	labtest.Must(g.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: fmt.Sprint("o-", last)}}))(t)
-	labtest.Must(g.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: "o-9"}}))(t)
+	labtest.Must(g.engine.Suspend(background, api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Owner: fmt.Sprint("o-", last)}}))(t)
+	labtest.Must(g.engine.Suspend(background, api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Owner: "o-9"}}))(t)
 	g.opens(fmt.Sprintf("198.18.%d.%d", last>>8, last&255))
 	g.counts("o-7", 1, 0)
 	g.counts("o-8", 1, 0)
@@ -101,7 +101,7 @@ func TestManyOwners(t *testing.T) {
 	}
 
 	for _, gone := range []string{"198.18.0.7", "198.18.0.9"} {
-		labtest.Must(g.engine.Remove(background, reconcile.Caller{}, reconcile.RemoveRequest{Prefixes: []string{gone}}))(t)
+		labtest.Must(g.engine.Remove(background, api.Caller{}, api.RemoveRequest{Prefixes: []string{gone}}))(t)
 		g.entries--
 	}
 	if err := g.owned("198.19.0.1 owner=one", "198.19.0.2 owner=two"); !errors.As(err, &refused) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
@@ -19,7 +20,7 @@ import (
 // change is one change on its way through the pipeline: parsed by who asks, then
 // linted, merged, compared, guarded, published or patched, and recorded.
 type change struct {
-	by      Caller
+	by      api.Caller
 	command string
 	verb    policy.Verb // "" is nobody's change but time's: the guard rails are not asked
 	force   policy.Force
@@ -234,7 +235,7 @@ func (e *Engine) apply(done store.Change) error {
 		e.noteUnwritable(err)
 		return err
 	}
-	delete(e.noted, Unwritable)
+	delete(e.noted, api.Unwritable)
 	return nil
 }
 

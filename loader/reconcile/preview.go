@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/lock"
@@ -18,39 +19,39 @@ import (
 // Preview is run --dry-run: what a start with o would change of the policy that was
 // enforced last, and every mistake it would stop at. It touches nothing, and works
 // beside a running daemon.
-func Preview(o Options) (Plan, error) {
+func Preview(o Options) (api.Plan, error) {
 	e := &Engine{options: o}
 	last, made, err := e.lastPolicy()
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	now := time.Now()
 	old, err := desired.New(last.Services, declared(last.Claims), slices.Clone(made), now)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	e.view.State = old
 	read, err := e.read(context.Background())
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	e.withhold(&read)
 	if len(read.failing) > 0 {
-		return Plan{}, joined(read.failing)
+		return api.Plan{}, joined(read.failing)
 	}
 	if read.services == nil { // held
 		read.services = old.Policy.Services
 	}
 	next, err := desired.New(read.services, read.declared, made, now)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	plan := policy.Diff(old.Policy, next.Policy)
 	if err := policy.Guard(old.Policy, next.Policy, plan, policy.VerbRun, o.Force, now); err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	if err := previewSessions(old.Policy, next.Policy, o.Force, now); err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	var ahead outcome
 	if len(o.Services) == 0 && !o.Force.AllowOpen { // the start itself would keep it shut
@@ -59,14 +60,14 @@ func Preview(o Options) (Plan, error) {
 	if o.losesBackstop() && last.Backstop == "on" && ahead.refused == nil {
 		ahead.refused = &policy.Refused{What: "this would open what is shut: " + backstopGoes, Hint: "--allow-open"}
 	}
-	report := func(entries []policy.Entry) []Entry {
-		out := []Entry{}
+	report := func(entries []policy.Entry) []api.Entry {
+		out := []api.Entry{}
 		for _, e := range entries {
 			out = append(out, query.EntryOf(e, store.Use{}))
 		}
 		return out
 	}
-	return Plan{
+	return api.Plan{
 		Generation: last.Generation, Total: next.Policy.Entries.Len(),
 		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: query.Formers(plan.Was),
 		Services: query.ServiceChangesOf(plan.Services), Opens: plan.Opens, Foreseen: ahead.foreseen(),

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/repair"
 )
@@ -29,7 +30,7 @@ func (e *Engine) probe(o repair.Observation) {
 	e.flushLog()
 	problems := repair.Problems(repair.Diagnose(o, e.view.want()))
 	if err := e.view.gate.NoteBackstop(); err != nil {
-		problems = append(problems, Problem{
+		problems = append(problems, api.Problem{
 			Code: "backstop", Subject: "backstop", Hint: "systemctl restart xdpallow",
 			Text: fmt.Sprintf("the programs could not be told whether it is attached: %v", err),
 		})
@@ -49,14 +50,14 @@ func (e *Engine) probe(o repair.Observation) {
 		problems = append(problems, p)
 	}
 	for name := range e.unnamed {
-		problems = append(problems, Problem{
+		problems = append(problems, api.Problem{
 			Code: "interface_not_named", Subject: name,
 			Text: "still guarded, though no --interface names it",
 			Hint: "xdpallow detach --interface " + name,
 		})
 	}
 	for origin, err := range e.failing {
-		problems = append(problems, Problem{
+		problems = append(problems, api.Problem{
 			Code: "origin_failing", Subject: string(origin),
 			Text: fmt.Sprintf("not taken over, what it said last is enforced: %v", err),
 			Hint: "xdpallow reload --dry-run",
@@ -64,14 +65,14 @@ func (e *Engine) probe(o repair.Observation) {
 	}
 	problems = append(problems, e.heldProblems()...)
 	if kept := e.keptShut(); kept != "" {
-		problems = append(problems, Problem{
+		problems = append(problems, api.Problem{
 			Code: "kept_shut", Subject: e.options.Config,
 			Text: fmt.Sprintf("it says less than is enforced, and no start opens what is shut: %s", kept),
 			Hint: "xdpallow reload --allow-open",
 		})
 	}
 	if n := len(e.view.Orphans()); n > 0 {
-		problems = append(problems, Problem{
+		problems = append(problems, api.Problem{
 			Code: "service_missing", Subject: string(policy.OriginCLI),
 			Text: policy.Count(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
 		})
@@ -79,7 +80,7 @@ func (e *Engine) probe(o repair.Observation) {
 	problems = append(problems, e.checker.Problems(o.Time)...)
 	problems = append(problems, e.stateProblems()...)
 	if e.torn != nil {
-		problems = append(problems, Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
+		problems = append(problems, api.Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
 	}
 	for i, p := range problems {
 		if strings.HasPrefix(p.Hint, "xdpallow ") && !strings.Contains(p.Hint, ";") {
@@ -107,7 +108,7 @@ func (e *Engine) keptShut() string {
 
 // Note makes p a problem until Forget is called with its code: of a part of the daemon
 // that the engine does not know.
-func (e *Engine) Note(p Problem) {
+func (e *Engine) Note(p api.Problem) {
 	e.mu.Lock()
 	defer e.unlock()
 	e.noted[p.Code] = p

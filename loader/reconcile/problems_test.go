@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
@@ -33,7 +34,7 @@ func TestProblemCodes(t *testing.T) {
 		"list_behind": true, "metrics": true, "mtu": true, "origin_failing": true, "program_kept": true, "repaired": true, "rollback_failed": true, "service_missing": true,
 		"port_shared": true, "source_routes": true, "state_torn": true, "udp_unguarded": true, "use_behind": true,
 	} {
-		if got := reconcile.Enforcing([]reconcile.Problem{{Code: code}}); got != enforces {
+		if got := reconcile.Enforcing([]api.Problem{{Code: code}}); got != enforces {
 			t.Errorf("with the problem %s, enforcing is %v, want %v", code, got, enforces)
 		}
 		if !strings.Contains(source.String(), `"`+code+`"`) {

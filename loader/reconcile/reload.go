@@ -6,20 +6,21 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // Reload reads every declared origin again. One bad line refuses the whole reload.
-func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, error) {
+func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest) (api.Plan, error) {
 	e.reading.Lock() // what is read first is taken over first
 	defer e.reading.Unlock()
 	read, err := e.read(ctx)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	if err := e.begin(ctx); err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	defer e.unlock()
 	e.took(&read)
@@ -28,16 +29,16 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		if !r.DryRun {
 			e.failing = e.stillFailing(read)
 		}
-		return Plan{}, joined(failing)
+		return api.Plan{}, joined(failing)
 	}
 	assess, err := assessed(r.Seen)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	old := e.view.Policy.Services
 	confirm, err := e.window(r.Confirm)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	drop := e.dropsBackstop(read, r)
 	if drop {
@@ -52,7 +53,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		if drop {
 			e.options.Backstop = "on"
 		}
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	if !r.DryRun {
 		e.followClock(true) // not before: what is refused changes no deadline either
@@ -65,7 +66,7 @@ func (e *Engine) Reload(ctx context.Context, by Caller, r ReloadRequest) (Plan, 
 		}
 	}
 	if err := e.reloadBackstop(read, r, drop); err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	out := e.planned(o)
 	if e.wantsNoBackstop(read) {

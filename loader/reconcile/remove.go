@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -13,7 +14,7 @@ import (
 // Remove takes CLI claims away, all or none. It refuses when a named prefix had no
 // claim, or is declared as well, and says where. What a wider entry lists still it takes
 // away, and says by which.
-func (e *Engine) Remove(ctx context.Context, by Caller, r RemoveRequest) (Listing, error) {
+func (e *Engine) Remove(ctx context.Context, by api.Caller, r api.RemoveRequest) (api.Listing, error) {
 	listing, err := e.remove(ctx, by, r)
 	if err != nil || !r.Cut {
 		return listing, err
@@ -30,14 +31,14 @@ func (e *Engine) Remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	return listing, nil
 }
 
-func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listing, error) {
+func (e *Engine) remove(ctx context.Context, by api.Caller, r api.RemoveRequest) (api.Listing, error) {
 	if err := e.begin(ctx); err != nil {
-		return Listing{}, err
+		return api.Listing{}, err
 	}
 	defer e.unlock()
 	gone, err := e.view.Remove(r, e.view.now())
 	if err != nil {
-		return Listing{}, err
+		return api.Listing{}, err
 	}
 	if len(gone) == 0 {
 		listing, changed := e.listing(nil), false
@@ -46,7 +47,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 	}
 	assess, err := assessed(r.Seen)
 	if err != nil {
-		return Listing{}, err
+		return api.Listing{}, err
 	}
 	before := e.view.query().Entries(gone)
 	o, err := e.make(change{
@@ -54,7 +55,7 @@ func (e *Engine) remove(ctx context.Context, by Caller, r RemoveRequest) (Listin
 		dryRun: r.DryRun, assess: assess,
 	})
 	if err != nil {
-		return Listing{}, err
+		return api.Listing{}, err
 	}
 	listing := e.listing(nil)
 	listing.Entries, listing.Total, listing.Foreseen = before, o.next.Entries.Len(), o.foreseen()

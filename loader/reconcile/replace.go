@@ -7,36 +7,37 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // Replace makes the claims of the CLI those of a list, all or none. What flags and
 // files declare stays, and is told.
-func (e *Engine) Replace(ctx context.Context, by Caller, r ReplaceRequest) (Plan, error) {
+func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceRequest) (api.Plan, error) {
 	if err := e.begin(ctx); err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	defer e.unlock()
 	claims, _, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	return e.replaced(r, claims, change{by: by, command: "replace", verb: policy.VerbReplace})
 }
 
 // replaced makes the claims of the CLI those, and c with it.
-func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Plan, error) {
+func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change) (api.Plan, error) {
 	edit, err := e.view.State.Replace(r, claims)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	assess, err := assessed(r.Seen)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	confirm, err := e.window(r.Confirm)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	places := map[netip.Prefix]string{} // for messages only
 	for i := range claims {
@@ -47,7 +48,7 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 	words, loosened := c.edit.Overrides.Lines(e.view.Overrides), c.edit.Overrides.Loosened(e.view.Overrides)
 	o, err := e.make(c)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	if !r.DryRun {
 		e.options.Log.Info(fmt.Sprintf("%s: %d added, %d removed, %d changed: generation %d",
@@ -66,12 +67,12 @@ func (e *Engine) replaced(r ReplaceRequest, claims []policy.Claim, c change) (Pl
 }
 
 // named are the entries of state that claims are part of.
-func (e *Engine) named(claims []policy.Claim, state policy.State) []Entry {
+func (e *Engine) named(claims []policy.Claim, state policy.State) []api.Entry {
 	return e.view.query().Entries(standing(claims, state))
 }
 
 // kept are the entries that are declared, and not among those named.
-func (e *Engine) kept(named map[netip.Prefix]string) []Entry {
+func (e *Engine) kept(named map[netip.Prefix]string) []api.Entry {
 	kept := []policy.Entry{}
 	for entry := range e.view.Policy.Entries.All() {
 		_, found := named[entry.Prefix]

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -44,18 +45,18 @@ func marshal(v any) []byte {
 }
 
 // Rollback takes the last change back; it can be taken back itself.
-func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Plan, error) {
+func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequest) (api.Plan, error) {
 	if err := e.begin(ctx); err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	defer e.unlock()
 	c, err := e.inverse()
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	assess, err := assessed(r.Seen)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	c.assess = assess
 	c.by, c.command, c.dryRun, c.peers, c.logins = by, "rollback", r.DryRun, r.Sessions, r.Logins
@@ -67,7 +68,7 @@ func (e *Engine) Rollback(ctx context.Context, by Caller, r RollbackRequest) (Pl
 	old, words := e.view.Policy.Services, c.edit.Overrides.Lines(e.view.Overrides)
 	o, err := e.make(c)
 	if err != nil {
-		return Plan{}, err
+		return api.Plan{}, err
 	}
 	if !r.DryRun {
 		delete(e.noted, "rollback_failed")
@@ -193,10 +194,10 @@ func (e *Engine) withhold(read *reading) {
 }
 
 // heldProblems name the files that are held.
-func (e *Engine) heldProblems() []Problem {
-	var problems []Problem
+func (e *Engine) heldProblems() []api.Problem {
+	var problems []api.Problem
 	for _, origin := range e.held.Origins {
-		problems = append(problems, Problem{
+		problems = append(problems, api.Problem{
 			Code: "held", Subject: string(origin),
 			Text: fmt.Sprintf("was rolled back: its content of generation %d is enforced, whatever it says now, until it is read again", e.held.Generation),
 			Hint: "xdpallow reload",

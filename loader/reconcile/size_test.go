@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -181,7 +182,7 @@ func (g *gate) read() time.Duration {
 func (g *gate) add(prefix string) time.Duration {
 	g.Helper()
 	begin := time.Now()
-	listing := labtest.Must(g.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{prefix}, Owner: "globex"}))(g.T)
+	listing := labtest.Must(g.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{prefix}, Owner: "globex"}))(g.T)
 	took := time.Since(begin)
 	if listing.Total != g.entries+1 || len(listing.Entries) != 1 {
 		g.Fatalf("after add: %+v", listing)
@@ -192,7 +193,7 @@ func (g *gate) add(prefix string) time.Duration {
 func (g *gate) remove(prefix string) time.Duration {
 	g.Helper()
 	begin := time.Now()
-	listing := labtest.Must(g.engine.Remove(context.Background(), reconcile.Caller{}, reconcile.RemoveRequest{Prefixes: []string{prefix}}))(g.T)
+	listing := labtest.Must(g.engine.Remove(context.Background(), api.Caller{}, api.RemoveRequest{Prefixes: []string{prefix}}))(g.T)
 	took := time.Since(begin)
 	if listing.Total != g.entries || len(listing.Entries) != 1 {
 		g.Fatalf("after remove: %+v", listing)
@@ -207,7 +208,7 @@ func (g *gate) knows(prefix string) {
 	addr := netip.MustParseAddr(prefix)
 	check := func(want string) {
 		g.Helper()
-		var got []reconcile.CheckResult
+		var got []api.CheckResult
 		if err := g.lab.Host.Do(func() (err error) {
 			got, err = g.engine.Check(context.Background(), []netip.Addr{addr}, nil)
 			return err

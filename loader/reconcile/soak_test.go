@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Of the 10,000 entries of a replaced list, some are in every list, and the others in
@@ -121,7 +121,7 @@ func (s *soaked) replace(side int) {
 			text += line(byPatch, 1, i)
 		}
 	}
-	plan := labtest.Must(s.engine.Replace(context.Background(), reconcile.Caller{}, reconcile.ReplaceRequest{Name: "list", Text: text, ForceShrink: true}))(s.T)
+	plan := labtest.Must(s.engine.Replace(context.Background(), api.Caller{}, api.ReplaceRequest{Name: "list", Text: text, ForceShrink: true}))(s.T)
 	if len(plan.Entries) < everyList+secondList {
 		s.Fatalf("%d entries replaced", len(plan.Entries))
 	}
@@ -134,18 +134,18 @@ func (s *soaked) reload(side int) {
 		text.WriteString(line(byReload, 2, i) + line(byReload, side, i))
 	}
 	s.write(s.T, text.String())
-	labtest.Must(s.engine.Reload(context.Background(), reconcile.Caller{}, reconcile.ReloadRequest{ForceShrink: true}))(s.T)
+	labtest.Must(s.engine.Reload(context.Background(), api.Caller{}, api.ReloadRequest{ForceShrink: true}))(s.T)
 }
 
 func (s *soaked) patch(i, side int) {
 	s.Helper()
 	if prefix := strings.Fields(line(byPatch, 1, i))[0]; side == 0 {
-		_, err := s.engine.Remove(context.Background(), reconcile.Caller{}, reconcile.RemoveRequest{Prefixes: []string{prefix}})
+		_, err := s.engine.Remove(context.Background(), api.Caller{}, api.RemoveRequest{Prefixes: []string{prefix}})
 		if err != nil && !strings.Contains(err.Error(), "is not on the list") {
 			s.Fatal(err)
 		}
 	} else {
-		labtest.Must(s.engine.Add(context.Background(), reconcile.Caller{}, reconcile.AddRequest{Prefixes: []string{prefix}}))(s.T)
+		labtest.Must(s.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{prefix}}))(s.T)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
@@ -19,7 +20,7 @@ import (
 
 // Suspend stops a prefix or an owner. One that is stopped already keeps its time, and its
 // reason and uid as long as no other reason is given.
-func (e *Engine) Suspend(ctx context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
+func (e *Engine) Suspend(ctx context.Context, by api.Caller, r api.SuspendRequest) (api.SuspendResult, error) {
 	result, err := e.suspend(ctx, by, r)
 	if err != nil || !r.Cut || r.DryRun {
 		return result, err
@@ -32,19 +33,19 @@ func (e *Engine) Suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 	return result, nil
 }
 
-func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
+func (e *Engine) suspend(ctx context.Context, by api.Caller, r api.SuspendRequest) (api.SuspendResult, error) {
 	if err := e.begin(ctx); err != nil {
-		return SuspendResult{}, err
+		return api.SuspendResult{}, err
 	}
 	defer e.unlock()
 	s, err := e.view.Suspend(r, by, time.Now().UTC())
 	if err != nil {
-		return SuspendResult{}, err
+		return api.SuspendResult{}, err
 	}
 	before, again := e.view.Suspensions[s.Subject]
 	assess, err := assessed(r.Seen)
 	if err != nil {
-		return SuspendResult{}, err
+		return api.SuspendResult{}, err
 	}
 	o, err := e.make(change{
 		by: by, command: "suspend", verb: policy.VerbSuspend, peers: r.Sessions, dryRun: r.DryRun, assess: assess,
@@ -52,7 +53,7 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 		edit:  desired.Edit{Overrides: desired.OverridesEdit{Suspend: []store.Suspension{s}}},
 	})
 	if err != nil {
-		return SuspendResult{}, err
+		return api.SuspendResult{}, err
 	}
 	result := e.suspendResult(s.Subject)
 	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
@@ -66,18 +67,18 @@ func (e *Engine) suspend(ctx context.Context, by Caller, r SuspendRequest) (Susp
 }
 
 // Resume takes a suspension back.
-func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (SuspendResult, error) {
+func (e *Engine) Resume(ctx context.Context, by api.Caller, r api.SuspendRequest) (api.SuspendResult, error) {
 	if err := e.begin(ctx); err != nil {
-		return SuspendResult{}, err
+		return api.SuspendResult{}, err
 	}
 	defer e.unlock()
 	subject, err := e.view.Resume(r)
 	if err != nil {
-		return SuspendResult{}, err
+		return api.SuspendResult{}, err
 	}
 	_, err = e.make(change{by: by, command: "resume", edit: desired.Edit{Overrides: desired.OverridesEdit{Resume: []policy.Subject{subject}}}})
 	if err != nil {
-		return SuspendResult{}, err
+		return api.SuspendResult{}, err
 	}
 	result := e.suspendResult(subject)
 	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), attributes(by)...)
@@ -85,8 +86,8 @@ func (e *Engine) Resume(ctx context.Context, by Caller, r SuspendRequest) (Suspe
 }
 
 // suspendResult tells what holds for a subject now.
-func (e *Engine) suspendResult(s policy.Subject) SuspendResult {
-	r := SuspendResult{Generation: e.view.gate.Tables.Generation(), Subject: s.String(), Still: e.view.StoppedBy(s)}
+func (e *Engine) suspendResult(s policy.Subject) api.SuspendResult {
+	r := api.SuspendResult{Generation: e.view.gate.Tables.Generation(), Subject: s.String(), Still: e.view.StoppedBy(s)}
 	if by, found := e.view.Suspensions[s]; found {
 		one := query.SuspensionOf(by)
 		r.Suspended = &one

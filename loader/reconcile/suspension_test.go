@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -46,8 +46,8 @@ func newNetwork(t *testing.T) *network {
 	if err := n.owned(spare.String() + " owner=initech"); err != nil {
 		t.Fatal(err)
 	}
-	limit := reconcile.LimitRequest{Owner: "initech", Limit: reconcile.Limit{PerSecond: 1. / 86400, Burst: 1}}
-	labtest.Must(n.engine.Limit(background, reconcile.Caller{}, limit))(t)
+	limit := api.LimitRequest{Owner: "initech", Limit: api.Limit{PerSecond: 1. / 86400, Burst: 1}}
+	labtest.Must(n.engine.Limit(background, api.Caller{}, limit))(t)
 	n.opens(spare.Addr().String())
 	n.counts("initech", 1, 0)
 	return n
@@ -94,19 +94,19 @@ func (n *network) begin() {
 	n.Helper()
 	if n.waits {
 		n.waits = false
-		labtest.Must(n.engine.Confirm(background, reconcile.Caller{}, reconcile.ConfirmRequest{}))(n.T)
+		labtest.Must(n.engine.Confirm(background, api.Caller{}, api.ConfirmRequest{}))(n.T)
 	}
 	base := labels{netip.MustParsePrefix("10.0.0.0/32"): "acme-0", spare: "initech"}
-	labtest.Must(n.engine.Replace(background, reconcile.Caller{}, reconcile.ReplaceRequest{Name: "base", Text: linesOf(base), ForceShrink: true}))(n.T)
+	labtest.Must(n.engine.Replace(background, api.Caller{}, api.ReplaceRequest{Name: "base", Text: linesOf(base), ForceShrink: true}))(n.T)
 	for _, s := range labtest.Must(n.engine.Status(background))(n.T).Suspended {
 		subject := policy.Subject{Owner: s.Subject}
 		if p, err := netip.ParsePrefix(s.Subject); err == nil {
 			subject = policy.Subject{Prefix: p}
 		}
-		labtest.Must(n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: subject}))(n.T)
+		labtest.Must(n.engine.Resume(background, api.Caller{}, api.SuspendRequest{Subject: subject}))(n.T)
 	}
 	n.write(labels{})
-	labtest.Must(n.engine.Reload(background, reconcile.Caller{}, reconcile.ReloadRequest{ForceShrink: true}))(n.T)
+	labtest.Must(n.engine.Reload(background, api.Caller{}, api.ReloadRequest{ForceShrink: true}))(n.T)
 	n.now, n.last = networkModel{made: base, file: labels{}, hosts: map[netip.Prefix]bool{}, owners: map[string]stopModel{}}, nil
 }
 
@@ -129,7 +129,7 @@ var networkLabels = rapid.Custom(func(t *rapid.T) labels {
 // step makes one change, which may be refused, and has the model follow it.
 func (n *network) step(t *rapid.T) {
 	next := n.now.clone()
-	who := reconcile.Caller{}
+	who := api.Caller{}
 	verbs := []string{"add", "add", "add", "remove", "replace", "file", "file", "wait", "suspend", "suspend", "nested", "resume", "stop", "free", "rollback", "restart"}
 	if n.waits { // most others are refused
 		verbs = []string{"add", "file", "confirm", "confirm", "rollback", "suspend", "suspend", "nested", "resume", "stop", "free", "restart"}
@@ -141,58 +141,58 @@ func (n *network) step(t *rapid.T) {
 	switch verb {
 	case "add":
 		p, owner := networkPrefix.Draw(t, "prefix"), networkOwner.Draw(t, "owner")
-		_, err = n.engine.Add(background, who, reconcile.AddRequest{Prefixes: []string{p.String()}, Owner: owner, Whole: true})
+		_, err = n.engine.Add(background, who, api.AddRequest{Prefixes: []string{p.String()}, Owner: owner, Whole: true})
 		next.made[p] = owner
 	case "remove":
 		p := oneOf(t, "prefix", next.made, spare)
-		_, err = n.engine.Remove(background, who, reconcile.RemoveRequest{Prefixes: []string{p.String()}})
+		_, err = n.engine.Remove(background, who, api.RemoveRequest{Prefixes: []string{p.String()}})
 		delete(next.made, p)
 	case "replace":
 		next.made = networkLabels.Draw(t, "list")
 		next.made[spare] = "initech"
-		_, err = n.engine.Replace(background, who, reconcile.ReplaceRequest{Name: "list", Text: linesOf(next.made), ForceShrink: true})
+		_, err = n.engine.Replace(background, who, api.ReplaceRequest{Name: "list", Text: linesOf(next.made), ForceShrink: true})
 	case "file", "wait":
-		before, request := n.disk, reconcile.ReloadRequest{ForceShrink: true}
+		before, request := n.disk, api.ReloadRequest{ForceShrink: true}
 		if verb == "wait" {
 			request.Confirm = "1h"
 		}
 		next.file = networkLabels.Draw(t, "file")
 		n.write(maps.Clone(next.file))
-		var plan reconcile.Plan
+		var plan api.Plan
 		if plan, err = n.engine.Reload(background, who, request); err != nil {
 			n.write(before)
 		} else {
 			n.waits = plan.Confirm != nil
 		}
 	case "confirm":
-		if _, err = n.engine.Confirm(background, who, reconcile.ConfirmRequest{}); err == nil {
+		if _, err = n.engine.Confirm(background, who, api.ConfirmRequest{}); err == nil {
 			n.waits = false
 		}
 	case "suspend", "nested":
 		subject := policy.Subject{Owner: rapid.SampledFrom([]string{"acme", "globex"}).Draw(t, "owner")}
-		_, err = n.engine.Suspend(background, who, reconcile.SuspendRequest{Subject: subject, Nested: verb == "nested"})
+		_, err = n.engine.Suspend(background, who, api.SuspendRequest{Subject: subject, Nested: verb == "nested"})
 		next.suspend(subject.Owner, verb == "nested")
 		aside = subject
 	case "resume":
 		owner := oneOf(t, "owner", next.owners)
 		aside = policy.Subject{Owner: owner}
-		_, err = n.engine.Resume(background, who, reconcile.SuspendRequest{Subject: policy.Subject{Owner: owner}})
+		_, err = n.engine.Resume(background, who, api.SuspendRequest{Subject: policy.Subject{Owner: owner}})
 		delete(next.owners, owner)
 	case "stop":
 		p := networkPrefix.Draw(t, "prefix")
-		_, err = n.engine.Suspend(background, who, reconcile.SuspendRequest{Subject: policy.Subject{Prefix: p}})
+		_, err = n.engine.Suspend(background, who, api.SuspendRequest{Subject: policy.Subject{Prefix: p}})
 		next.hosts[p] = true
 		aside = policy.Subject{Prefix: p}
 	case "free":
 		p := oneOf(t, "prefix", next.hosts)
 		aside = policy.Subject{Prefix: p}
-		_, err = n.engine.Resume(background, who, reconcile.SuspendRequest{Subject: policy.Subject{Prefix: p}})
+		_, err = n.engine.Resume(background, who, api.SuspendRequest{Subject: policy.Subject{Prefix: p}})
 		delete(next.hosts, p)
 	case "rollback":
 		if n.last == nil {
 			return
 		}
-		_, err = n.engine.Rollback(background, who, reconcile.RollbackRequest{ForceShrink: true})
+		_, err = n.engine.Rollback(background, who, api.RollbackRequest{ForceShrink: true})
 		next = n.last.clone()
 		n.waits = n.waits && err != nil
 	case "restart":
@@ -239,7 +239,7 @@ func (n *network) compare(t *rapid.T) {
 	for last := range 17 {
 		sources = append(sources, netip.AddrFrom4([4]byte{203, 0, 113, byte(last)}))
 	}
-	var results []reconcile.CheckResult
+	var results []api.CheckResult
 	if err := n.lab.Host.Do(func() (err error) {
 		results, err = n.engine.Check(background, sources, nil)
 		return err
@@ -298,11 +298,11 @@ func TestSuspensionOfAnOldRelease(t *testing.T) {
 	put := func(owner string) {
 		t.Helper()
 		list := linesOf(labels{network: owner, spare: "initech"})
-		labtest.Must(n.engine.Replace(background, reconcile.Caller{}, reconcile.ReplaceRequest{Name: "list", Text: list, ForceShrink: true}))(t)
+		labtest.Must(n.engine.Replace(background, api.Caller{}, api.ReplaceRequest{Name: "list", Text: list, ForceShrink: true}))(t)
 	}
 	says := func(when, want string) {
 		t.Helper()
-		var results []reconcile.CheckResult
+		var results []api.CheckResult
 		if err := n.lab.Host.Do(func() (err error) {
 			results, err = n.engine.Check(background, []netip.Addr{network.Addr()}, nil)
 			return err
@@ -338,9 +338,9 @@ func TestSuspensionOfAnOldRelease(t *testing.T) {
 		return nil
 	})
 	says("another's, and started again", "suspended")
-	labtest.Must(n.engine.Rollback(background, reconcile.Caller{}, reconcile.RollbackRequest{ForceShrink: true}))(t)
+	labtest.Must(n.engine.Rollback(background, api.Caller{}, api.RollbackRequest{ForceShrink: true}))(t)
 	says("rolled back", "suspended")
 	put("globex")
-	labtest.Must(n.engine.Resume(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Owner: "acme"}}))(t)
+	labtest.Must(n.engine.Resume(background, api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Owner: "acme"}}))(t)
 	says("resumed", "listed")
 }

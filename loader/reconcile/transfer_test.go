@@ -11,9 +11,9 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // exported is what n's commands made, as text.
@@ -32,14 +32,14 @@ func (n *network) take(t *rapid.T, stopped bool, changes int) {
 	n.begin()
 	if stopped {
 		host := netip.MustParsePrefix("10.0.0.0/32")
-		labtest.Must(n.engine.Suspend(background, reconcile.Caller{}, reconcile.SuspendRequest{Subject: policy.Subject{Prefix: host}}))(n.T)
+		labtest.Must(n.engine.Suspend(background, api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Prefix: host}}))(n.T)
 		n.now.hosts[host] = true
 	}
 	for range changes {
 		n.step(t)
 	}
 	if n.waits {
-		labtest.Must(n.engine.Confirm(background, reconcile.Caller{}, reconcile.ConfirmRequest{}))(n.T)
+		labtest.Must(n.engine.Confirm(background, api.Caller{}, api.ConfirmRequest{}))(n.T)
 		n.waits = false
 	}
 }
@@ -49,7 +49,7 @@ func (n *network) take(t *rapid.T, stopped bool, changes int) {
 func (n *network) configured(other networkModel) {
 	n.Helper()
 	reload := func() error {
-		_, err := n.engine.Reload(background, reconcile.Caller{}, reconcile.ReloadRequest{ForceShrink: true})
+		_, err := n.engine.Reload(background, api.Caller{}, api.ReloadRequest{ForceShrink: true})
 		return err
 	}
 	says := func(change func(*networkModel)) {
@@ -61,7 +61,7 @@ func (n *network) configured(other networkModel) {
 	n.write(maps.Clone(other.file))
 	if reload() != nil {
 		says(func(m *networkModel) { m.made = labels{spare: "initech"} })
-		labtest.Must(n.engine.Replace(background, reconcile.Caller{}, reconcile.ReplaceRequest{Name: "spare", Text: linesOf(n.now.made), ForceShrink: true}))(n.T)
+		labtest.Must(n.engine.Replace(background, api.Caller{}, api.ReplaceRequest{Name: "spare", Text: linesOf(n.now.made), ForceShrink: true}))(n.T)
 		if err := reload(); err != nil {
 			n.Fatal(err)
 		}
@@ -89,10 +89,10 @@ func TestImportIsTheExport(t *testing.T) {
 		was := to.now.clone()
 
 		text, before := from.exported(), to.exported()
-		request := reconcile.ImportRequest{ReplaceRequest: reconcile.ReplaceRequest{Name: "there", Text: text, ForceShrink: true, DryRun: true}}
-		would := labtest.Must(to.engine.Import(background, reconcile.Caller{}, request))(to.T)
+		request := api.ImportRequest{ReplaceRequest: api.ReplaceRequest{Name: "there", Text: text, ForceShrink: true, DryRun: true}}
+		would := labtest.Must(to.engine.Import(background, api.Caller{}, request))(to.T)
 		request.DryRun = false
-		_, err := to.engine.Import(background, reconcile.Caller{}, request)
+		_, err := to.engine.Import(background, api.Caller{}, request)
 		var refused *policy.Refused
 		if (len(would.Loosens) > 0) != errors.As(err, &refused) || (would.Refused != nil) != (refused != nil) {
 			t.Fatalf("a dry run says %q and %+v, the import %v", would.Loosens, would.Refused, err)
@@ -104,7 +104,7 @@ func TestImportIsTheExport(t *testing.T) {
 			}
 			to.compare(t)
 			request.AllowOpen = true
-			_, err = to.engine.Import(background, reconcile.Caller{}, request)
+			_, err = to.engine.Import(background, api.Caller{}, request)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -123,7 +123,7 @@ func TestImportIsTheExport(t *testing.T) {
 			to.start()
 			same("started again,")
 		}
-		again := labtest.Must(to.engine.Import(background, reconcile.Caller{}, request))(to.T)
+		again := labtest.Must(to.engine.Import(background, api.Caller{}, request))(to.T)
 		if len(again.Added)+len(again.Removed)+len(again.Changed)+len(again.Overrides) > 0 {
 			t.Fatalf("imported again: %+v", again)
 		}
@@ -131,7 +131,7 @@ func TestImportIsTheExport(t *testing.T) {
 			return
 		}
 		met["rolled back"]++
-		labtest.Must(to.engine.Rollback(background, reconcile.Caller{}, reconcile.RollbackRequest{ForceShrink: true}))(to.T)
+		labtest.Must(to.engine.Rollback(background, api.Caller{}, api.RollbackRequest{ForceShrink: true}))(to.T)
 		if got := to.exported(); got != before {
 			t.Fatalf("rolled back there is\n%s\nwant\n%s", got, before)
 		}

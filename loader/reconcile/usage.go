@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/usage"
 )
@@ -59,7 +60,7 @@ func (e *Engine) lastUse() error {
 func (e *Engine) noteUse(err error) {
 	delete(e.noted, "use_behind")
 	if err != nil {
-		e.noted["use_behind"] = Problem{
+		e.noted["use_behind"] = api.Problem{
 			Code: "use_behind", Subject: e.options.State,
 			Text: fmt.Sprintf("when entries were last seen is kept until a reboot only: %v", err), Hint: "df " + e.options.State,
 		}

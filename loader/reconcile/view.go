@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -19,7 +20,7 @@ type view struct {
 	compiler      *compile.Compiler // whose entries the kernel has
 	usage         *usage.Usage      // of the kernel's entries
 	since         *time.Time
-	waits         *Waiting // what nobody has confirmed, where no engine knows it
+	waits         *api.Waiting // what nobody has confirmed, where no engine knows it
 }
 
 // newView looks at gate, of whose entries saved tells how they were used.

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // Collector implements prometheus.Collector over a Source.
@@ -121,7 +120,7 @@ func (w writer) gauges(s Snapshot) {
 		w.gauge(originN, float64(o.Entries), string(o.Name))
 		w.gauge(originUp, truth(o.Error == ""), string(o.Name))
 	}
-	w.gauge(writable, truth(!slices.ContainsFunc(status.Problems, func(p api.Problem) bool { return p.Code == reconcile.Unwritable })))
+	w.gauge(writable, truth(!slices.ContainsFunc(status.Problems, func(p api.Problem) bool { return p.Code == api.Unwritable })))
 	w.gauge(buildInfo, 1, status.Version, runtime.Version())
 }
 
