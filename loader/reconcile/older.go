@@ -7,7 +7,6 @@ package reconcile
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -41,13 +40,20 @@ func (e *Engine) guardOlder(next desired.State, generation uint64) error {
 	if err != nil {
 		return err
 	}
-	back, gone := compareEnforced(was, next.Policy)
-	var effects []string
-	if len(back) > 0 {
-		effects = append(effects, "let in "+repair.Named(back)+", which the gate drops")
+	compiled, err := compileAnyOwner(*e.view.compiler, next)
+	if err != nil {
+		return err
 	}
-	if len(gone) > 0 {
-		effects = append(effects, "drop "+repair.Named(gone)+", which it lets in")
+	opens, shuts, narrows := compile.Difference(was, compiled, uint64(compile.Boottime()))
+	var effects []string
+	if len(opens) > 0 {
+		effects = append(effects, "let in "+repair.Named(opens)+", which the gate drops, or lets in for less time or fewer services")
+	}
+	if len(shuts) > 0 {
+		effects = append(effects, "drop "+repair.Named(shuts)+", which it lets in")
+	}
+	if len(narrows) > 0 {
+		effects = append(effects, "let in "+repair.Named(narrows)+" for less time or fewer services than the gate does")
 	}
 	if len(owners) > 0 {
 		effects = append(effects, "change the suspension or limit of "+strings.Join(owners, ", "))
@@ -61,39 +67,27 @@ func (e *Engine) guardOlder(next desired.State, generation uint64) error {
 	text := fmt.Sprintf("state.db and effective.list are older than what is enforced (generation %d, and %d), or missing: they would %s",
 		generation, tables.Generation(), strings.Join(effects, "; "))
 	what := fmt.Sprintf("%s: %s; put newer copies of them there, or say that these are meant", e.options.State, text)
-	opens := len(back)+len(owners) > 0 || !sameServices
-	if opens && !e.options.Force.AllowOpen {
+	if (len(opens)+len(owners) > 0 || !sameServices) && !e.options.Force.AllowOpen {
 		return &policy.Refused{What: what, Hint: "--allow-open"}
 	}
-	if policy.Shrinks(len(gone), len(was)) && !e.options.Force.ForceShrink {
+	if policy.Shrinks(len(shuts), len(was)) && !e.options.Force.ForceShrink {
 		return &policy.Refused{What: what, Hint: "--force-shrink"}
 	}
 	e.trouble(store.Trouble{Path: e.options.State, Text: text, Hint: "xdpallow list"})
 	return nil
 }
 
-// compareEnforced returns which prefixes next lets in and was does not, and the other way
-// round.
-func compareEnforced(was []kernel.Entry, next policy.State) (back, gone []netip.Prefix) {
-	open := map[netip.Prefix]bool{}
-	for _, entry := range was {
-		open[entry.Prefix] = !entry.Suspended
+// compileAnyOwner returns the entries of next. Its owners may have no ids yet, and need none
+// to be compared.
+func compileAnyOwner(c compile.Compiler, next desired.State) ([]kernel.Entry, error) {
+	names := map[string]bool{}
+	for entry := range next.Policy.AllEnforced() {
+		names[entry.Owner] = true
 	}
-	for entry := range next.AllEnforced() {
-		switch {
-		case entry.Suspended: // if it is open now, it is gone
-		case open[entry.Prefix]:
-			delete(open, entry.Prefix)
-		default:
-			back = append(back, entry.Prefix)
-		}
-	}
-	for prefix, isOpen := range open {
-		if isOpen {
-			gone = append(gone, prefix)
-		}
-	}
-	return back, gone
+	delete(names, "")
+	c.Owners = c.Owners.With(c.Owners.Missing(names))
+	compiled, err := c.Policy(next, 0)
+	return compiled.Entries, err
 }
 
 // ruledOtherwise are the owners whose suspension or limit is another in the kernel.

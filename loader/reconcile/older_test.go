@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
@@ -59,6 +60,37 @@ func TestOlderFilesBesideAGate(t *testing.T) {
 	f.close()
 }
 
+// Promise: older files let nobody in by what they lack, either: a stop inside a listed prefix,
+// an end, a service.
+func TestOlderFilesThatLackALimit(t *testing.T) {
+	f := newFaulty(t)
+	f.open()
+	f.must(f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{"192.0.2.51", "192.0.2.52"}}))
+	f.close()
+	older := f.files()
+	f.open()
+	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	f.must(f.engine.Suspend(context.Background(), api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Prefix: netip.MustParsePrefix("203.0.113.66/32")}}))
+	f.must(f.engine.Add(context.Background(), api.Caller{}, api.AddRequest{Prefixes: []string{"192.0.2.51"}, Until: until}))
+	f.close()
+	f.put(older)
+	err := f.up()
+	if err == nil {
+		f.close()
+		t.Fatal("a source that was suspended inside a listed prefix is let in again, and nobody is asked")
+	}
+	for _, prefix := range []string{"203.0.113.66/32", "192.0.2.51/32"} {
+		if !strings.Contains(err.Error(), prefix) {
+			t.Errorf("the refusal does not name %s: %v", prefix, err)
+		}
+	}
+	f.pinned(map[string]string{"203.0.113.66": "drop", "203.0.113.7": "pass", "192.0.2.51": "pass"})
+	f.options.Force.AllowOpen = true
+	f.open()
+	f.expect("older files that are meant", map[string]string{"203.0.113.66": "pass", "203.0.113.7": "pass"})
+	f.close()
+}
+
 // Promise: files that are gone, or older, do not cut most of the customers off beside a
 // gate that is up: the start is refused, and the gate stays as it is.
 func TestFilesThatLackMost(t *testing.T) {
@@ -79,7 +111,9 @@ func TestFilesThatLackMost(t *testing.T) {
 		f.put(files)
 		err := f.up()
 		refused, _ := errors.AsType[*policy.Refused](err)
-		if refused == nil || refused.Hint != "--force-shrink" {
+		// Without any file there is no suspension either: that is asked about first.
+		hint := map[string]string{"older": "--force-shrink", "gone": "--allow-open"}[what]
+		if refused == nil || refused.Hint != hint {
 			t.Errorf("files that are %s: %v, %+v", what, err, refused)
 		}
 		if err == nil {

@@ -68,7 +68,12 @@ func (e *Engine) whenShown(ask func(*snapshot) error) error {
 			if e.moving.Load() == nil && e.shown.Load().asked.Generation == shown.asked.Generation {
 				return err
 			}
-			continue
+			select {
+			case <-late: // one change follows another
+				return err
+			default:
+				continue
+			}
 		}
 		select {
 		case <-*moving:
