@@ -316,6 +316,36 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
+// Promise: a list that is damaged or gone beside a gate that is up is told of and written anew,
+// though the list before it and the changes since have it all: they are the last copy.
+func TestDamagedListBesideAGate(t *testing.T) {
+	for what, damaged := range map[string]func(f *faulty) map[string][]byte{
+		"garbage at the end": func(f *faulty) map[string][]byte {
+			return with(f.whole, "effective.list", append(slices.Clone(f.whole["effective.list"]), "garbage\n"...))
+		},
+		"no list": func(f *faulty) map[string][]byte { return without(f.whole, "effective.list") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			f := newFaulty(t)
+			f.put(damaged(f))
+			f.open()
+			f.expect(what, verdicts)
+			told := slices.ContainsFunc(f.stateDamaged(), func(p api.Problem) bool {
+				return p.Subject == filepath.Join(f.options.State, "effective.list") && strings.Contains(p.Text, "damaged or missing") && p.Hint != ""
+			})
+			if !told {
+				t.Errorf("nobody is told: %+v", f.stateDamaged())
+			}
+			f.close()
+			f.open()
+			if problems := f.stateDamaged(); len(problems) > 0 {
+				t.Errorf("it was not written anew: %+v", problems)
+			}
+			f.goesOn(what)
+		})
+	}
+}
+
 // Promise: on a state directory that is read-only or full the gate enforces the last good
 // list; changes are refused with the reason and a command, and go on when it is mended.
 func TestStateThatCannotBeWritten(t *testing.T) {
