@@ -136,12 +136,18 @@ func (s *Store) compare(path string) (troubles []Trouble, err error) {
 	if err := s.convert(); err != nil {
 		return nil, err
 	}
+	read := s.loaded // who read it was told of what is wrong with it
 	listed, err := s.listSerial()
 	if err != nil {
 		return nil, err
 	}
 	serial := s.serial()
+	list := filepath.Join(s.dir, effectiveName)
 	switch {
+	case listed == serial && serial > 0 && !read && !isWhole(list):
+		// The list before it and the changes since have it all, but they are the last copy.
+		s.later = true
+		troubles = append(troubles, Trouble{list, "is damaged or missing: " + previousName + " and " + journalName + " have all of it, and it is written anew", "xdpallow list"})
 	case listed > serial:
 		s.mustLoad()
 		frames, _, err := loadJournal(s.dir)
@@ -169,7 +175,6 @@ func (s *Store) compare(path string) (troubles []Trouble, err error) {
 	case listed < serial:
 		s.later = true
 		if listed > 0 && serial > listed+1 || listed == 0 && s.memory.Generation == 0 && s.wasListed() {
-			list := filepath.Join(s.dir, effectiveName)
 			troubles = append(troubles, Trouble{list, fmt.Sprintf("is older than %s (change %d, and %d), or missing: it is written anew", dbName, listed, serial), "xdpallow list"})
 		}
 	case s.loaded:
