@@ -38,8 +38,8 @@ func TestCheckFile(t *testing.T) {
 		wide = binary.LittleEndian.AppendUint16(wide, unit)
 	}
 	for _, c := range []struct{ text, says string }{
-		{string(wide), "xdpallow: error: stdin: the text is UTF-16, not UTF-8\nxdpallow: hint: iconv -f UTF-16 -t UTF-8 FILE\n"},
-		{"192.0.2.7 # caf\xe9\n", "xdpallow: error: stdin: the text is Latin-1 or another 8-bit encoding, not UTF-8\nxdpallow: hint: iconv -f LATIN1 -t UTF-8 FILE\n"},
+		{string(wide), "xdpallow: error: stdin: the text is UTF-16, not UTF-8\nxdpallow: hint: iconv -f UTF-16 -t UTF-8 FILE >FILE.utf8 && mv FILE.utf8 FILE\n"},
+		{"192.0.2.7 # caf\xe9\n", "xdpallow: error: stdin: the text is Latin-1 or another 8-bit encoding, not UTF-8\nxdpallow: hint: iconv -f LATIN1 -t UTF-8 FILE >FILE.utf8 && mv FILE.utf8 FILE\n"},
 		{"192.0.2.7/24\n", "xdpallow: error: stdin:1: 192.0.2.7/24 has host bits set\nxdpallow: hint: 192.0.2.0/24\n"},
 		{"192.0.2.0/255.255.255.0\n", "xdpallow: error: stdin:1: \"192.0.2.0/255.255.255.0\" has a netmask: write its length\nxdpallow: hint: 192.0.2.0/24\n"},
 		{"192.0.2.1-192.0.2.2\n", "xdpallow: error: stdin:1: \"192.0.2.1-192.0.2.2\" is a range: list its prefixes\nxdpallow: hint: 192.0.2.1/32 192.0.2.2/32\n"},

@@ -222,7 +222,7 @@ func TestMistakes(t *testing.T) {
 func TestEncoding(t *testing.T) {
 	_, err := Parse(path, []byte("# caf\xe9\nattach: auto\n"))
 	input, ok := errors.AsType[*policy.InputError](err)
-	if !ok || input.Error() != path+": the text is Latin-1 or another 8-bit encoding, not UTF-8" || input.Hint != "iconv -f LATIN1 -t UTF-8 "+path {
+	if !ok || input.Error() != path+": the text is Latin-1 or another 8-bit encoding, not UTF-8" || input.Hint != "iconv -f LATIN1 -t UTF-8 "+path+" >"+path+".utf8 && mv "+path+".utf8 "+path {
 		t.Errorf("error %#v", err)
 	}
 }

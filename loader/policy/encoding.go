@@ -31,7 +31,7 @@ func CheckUTF8(file string, text []byte) error {
 	if encoding == latin1 { // nobody can tell the 8-bit encodings apart
 		what = "Latin-1 or another 8-bit encoding"
 	}
-	return inputErrorf(file, "iconv -f "+encoding+" -t UTF-8 "+path, "the text is %s, not UTF-8", what)
+	return inputErrorf(file, "iconv -f "+encoding+" -t UTF-8 "+path+" >"+path+".utf8 && mv "+path+".utf8 "+path, "the text is %s, not UTF-8", what)
 }
 
 // foreign returns the encoding of text where that is not UTF-8; "" where it is, and where

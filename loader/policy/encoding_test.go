@@ -29,9 +29,9 @@ func TestParseListEncodings(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, _, err := parse(c.text)
-			wantInput(t, err, "a.list: "+c.what, "iconv -f "+c.encoding+" -t UTF-8 a.list")
+			wantInput(t, err, "a.list: "+c.what, "iconv -f "+c.encoding+" -t UTF-8 a.list >a.list.utf8 && mv a.list.utf8 a.list")
 			_, _, err = ParseList("stdin", OriginCLI, strings.NewReader(c.text))
-			wantInput(t, err, "stdin: "+c.what, "iconv -f "+c.encoding+" -t UTF-8 FILE")
+			wantInput(t, err, "stdin: "+c.what, "iconv -f "+c.encoding+" -t UTF-8 FILE >FILE.utf8 && mv FILE.utf8 FILE")
 		})
 	}
 }
