@@ -1,0 +1,125 @@
+package reconcile
+
+// This file makes a change durable, in both copies of the state, before it is acknowledged.
+
+import (
+	"fmt"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// persist makes the change durable: who knows of it finds it after a SIGKILL.
+func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generation uint64) error {
+	changed := generation != e.lastGeneration()
+	done := e.written(c, next, plan, generation)
+	if err := e.view.compiler.Deadlines.Record(c.edit.Claims, done.Meta); err != nil {
+		return err
+	}
+	if done.UndoData != nil {
+		if err := e.store.ArchiveList(generation); err != nil {
+			return err
+		}
+	}
+	// What is declared is written whole, and so is what changes much.
+	done.List = func() store.Effective { return e.effective(generation, next) }
+	done.Whole = e.view.Rebuilds(c.edit) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
+	if err := e.apply(done); err != nil {
+		return err
+	}
+	e.recorded(c, done)
+	if done.Whole {
+		e.listed(e.effective(generation, desired.State{Policy: next.Policy}))
+	} else if changed || !c.edit.Claims.Empty() || e.list.saved.Generation != generation {
+		e.saveSoon()
+	}
+	return nil
+}
+
+// many is how many claims a change may name that is appended to the list.
+const many = 10_000
+
+// apply records a change, and notes whether changes can be recorded.
+func (e *Engine) apply(done store.Change) error {
+	troubles, _, err := e.store.Watch()
+	e.trouble(troubles...)
+	if err == nil {
+		err = e.store.Apply(done)
+	}
+	if err != nil {
+		err = fmt.Errorf("record in %s: %w", e.options.State, err)
+		e.noteUnwritable(err)
+		return err
+	}
+	delete(e.noted, api.Unwritable)
+	return nil
+}
+
+// written is what is recorded of c, which leads to next.
+func (e *Engine) written(c change, next desired.State, plan policy.Plan, generation uint64) store.Change {
+	done := store.Change{
+		Put: c.edit.Claims.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
+		Resume: c.edit.Overrides.Resume, Suspend: next.SuspendedSince(e.view.State, c.edit), Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
+		Aside: c.aside || e.pending != nil && c.onlyOverrides(),
+	}
+	for _, said := range c.edit.Claims.Remove {
+		done.Delete = append(done.Delete, said.Prefix)
+	}
+	if e.view.compiler.Owners.Unsaved { // they are thousands
+		done.Meta[metaOwners] = e.view.compiler.Owners.Marshal()
+	}
+	if c.edit.Audits != nil {
+		done.Meta[metaAudits] = c.edit.Audits.Marshal()
+	}
+	if c.holds != nil {
+		done.Meta[metaHeld] = c.holds.marshal()
+	}
+	if c.undo != nil && (c.settle || e.view.Rebuilds(c.edit)) {
+		done.UndoData = marshal(undo{Kept: generation, Held: c.undo.Held})
+	}
+	if c.confirm > 0 {
+		done.Confirm = e.confirmation(c.command, c.confirm)
+	}
+	backstop := e.backstopLine()
+	if generation != e.lastGeneration() || !c.edit.Claims.Empty() || c.settle || backstop != "" {
+		done.Log = c.logged(plan)
+		if backstop != "" {
+			done.Log.Services = append(done.Log.Services, backstop)
+		}
+		if !c.onlyOverrides() { // whose command says it all
+			done.Log.Overrides = c.edit.Overrides.Lines(e.view.Overrides)
+		}
+	}
+	return done
+}
+
+// recorded takes done, which is on disk, for what was done last.
+func (e *Engine) recorded(c change, done store.Change) {
+	e.view.compiler.Owners.Unsaved = false
+	if done.Log != nil {
+		done.Log.After = done.Generation
+		e.last = query.ChangeOf(*done.Log)
+	}
+	if done.UndoData != nil {
+		e.store.PruneArchives(done.Generation)
+	}
+	if c.holds != nil {
+		e.held = *c.holds
+	}
+	if c.settle {
+		e.pending = nil
+	}
+	if done.Confirm != nil {
+		e.await(*done.Confirm, done.Generation)
+	}
+}
+
+// Keys of the store's meta that only we read.
+const (
+	metaOwners = "owners"
+	metaAudits = "audits"
+	metaHeld   = "held"
+)

@@ -1,0 +1,237 @@
+package reconcile
+
+// This file brings back what an earlier daemon knew: the last good policy, and what it counted,
+// waited for and held.
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// recover brings back the last good policy from what the store has now: what was
+// declared, and what the CLI made. It reports whether there is one.
+func (e *Engine) recover() (bool, error) {
+	if err := e.recallClock(); err != nil {
+		return false, err
+	}
+	given := map[string]uint16{}
+	if err := e.recall(metaOwners, &given); err != nil {
+		return false, err
+	}
+	deadlines, forget, err := compile.LoadDeadlines(e.store)
+	if err != nil {
+		return false, err
+	}
+	if forget != nil {
+		e.bookkeep(forget)
+	}
+	e.view.compiler.Owners, e.view.compiler.Deadlines = compile.NewOwnerIDs(given), deadlines
+	claims, err := e.store.Claims()
+	if err != nil {
+		return false, err
+	}
+	overrides, err := overridesOf(e.store)
+	if err != nil {
+		return false, err
+	}
+	last, err := e.store.Last()
+	if err != nil {
+		return false, err
+	}
+	e.keepBackstop(last)
+	if last.Generation == 0 || len(last.Services) == 0 {
+		e.view.State = desired.Waiting(claims).With(overrides)
+		return false, e.settleOwners()
+	}
+	e.lastGood(last)
+	e.list.saved = last
+	e.list.saved.Claims = nil
+	if e.view.State, err = desired.New(last.Services, declared(last.Claims), claims, time.Now()); err != nil {
+		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
+	}
+	e.view.State = e.view.With(overrides)
+	if err := e.holdUnnoted(); err != nil {
+		return false, err
+	}
+	if err := e.recallUnsettled(); err != nil {
+		return false, err
+	}
+	if err := e.guardOlder(e.view.State, last.Generation); err != nil {
+		return false, err
+	}
+	e.forgetAt = e.nextForgotten()
+	e.end = e.view.NextEnd
+	return true, e.settleConfirmed(last.Generation)
+}
+
+// settleConfirmed is settle but for a change that nobody confirmed in time: no packet is
+// judged by that after a reboot. The database, where the rollback is recorded, may not be
+// open yet.
+func (e *Engine) settleConfirmed(generation uint64) error {
+	if e.pending == nil || e.left() > 0 {
+		return e.settle(generation)
+	}
+	c, err := e.inverse()
+	if err != nil {
+		return e.settle(generation)
+	}
+	next, _, err := e.view.Apply(c.edit, time.Now(), compile.Boottime())
+	if err != nil {
+		return e.settle(generation)
+	}
+	stands := e.view.State
+	e.view.State = next
+	err = e.settle(generation)
+	e.view.State = stands
+	return err
+}
+
+// recallCounts brings back what was counted and noted, which decides on no packet.
+func (e *Engine) recallCounts() error {
+	meta, err := e.view.usage.BeginOwners(e.store)
+	if err != nil {
+		return err
+	}
+	if meta != nil {
+		e.bookkeep(meta)
+	}
+	if last, found, err := e.store.LastRecord(); err != nil {
+		return err
+	} else if found {
+		e.last = query.ChangeOf(last)
+	}
+	if err := errors.Join(e.countSince(), e.view.usage.Begin(e.store)); err != nil {
+		return err
+	}
+	return e.recall(metaMisses, &e.observer.misses)
+}
+
+// recallUnsettled brings back what is not for good.
+func (e *Engine) recallUnsettled() error {
+	if err := e.recallAudits(); err != nil {
+		return err
+	}
+	if err := e.recallUnread(); err != nil || e.pending == nil {
+		return err
+	}
+	e.await(*e.pending, e.pending.Generation)
+	return nil
+}
+
+// recallUnread brings back what keeps a start from reading files.
+func (e *Engine) recallUnread() error {
+	if err := e.recall(metaHeld, &e.held); err != nil {
+		return err
+	}
+	pending, found, err := e.store.Pending()
+	if found && err == nil {
+		e.pending = &pending
+	}
+	return err
+}
+
+// declared is what an effective list says that is not of the CLI, by origin.
+func declared(claims []*policy.Claim) map[policy.Origin][]policy.Claim {
+	byOrigin := map[policy.Origin][]policy.Claim{}
+	for _, c := range claims {
+		if c.Origin != policy.OriginCLI {
+			byOrigin[c.Origin] = append(byOrigin[c.Origin], *c)
+		}
+	}
+	return byOrigin
+}
+
+// lastGood takes from the last good policy what a config file that cannot be read
+// would have said.
+func (e *Engine) lastGood(last store.Effective) {
+	if len(e.options.Interfaces) == 0 {
+		e.options.Interfaces = last.Interfaces
+	}
+	if e.options.Attach == "" {
+		e.options.Attach = loader.Mode(last.Attach)
+	}
+	if e.options.Backstop == "" {
+		e.options.Backstop = last.Backstop
+	}
+}
+
+// settle makes the kernel have the recovered state. After a restart it has it
+// already and nothing is written; after a reboot it has nothing.
+func (e *Engine) settle(generation uint64) error {
+	if err := e.settleOwners(); err != nil {
+		return err
+	}
+	tables := e.view.gate.Tables
+	same, err := e.view.compiler.Same(tables, e.view.State)
+	if err != nil || same {
+		return err
+	}
+	generation = max(generation, e.lastGeneration(), tables.Generation())
+	if err := e.publish(generation); err != nil {
+		return fmt.Errorf("publish generation %d: %w", generation, err)
+	}
+	return nil
+}
+
+func (e *Engine) recall(key string, into any) error {
+	text, err := e.store.Meta(key)
+	if err != nil || text == nil {
+		return err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("read %s of %s: %w", key, e.options.State, err)
+	}
+	return nil
+}
+
+// countSince notes when counting began: with the first attachment of this root.
+func (e *Engine) countSince() error {
+	linked, err := e.view.gate.Linked()
+	if err != nil {
+		return err
+	}
+	if len(linked) > 0 {
+		if err := e.recall(store.MetaSince, &e.view.since); err != nil || e.view.since != nil {
+			return err
+		}
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	text, err := json.Marshal(now)
+	if err != nil {
+		return fmt.Errorf("note the start of counting: %w", err)
+	}
+	e.view.since = &now
+	e.bookkeep(map[string][]byte{store.MetaSince: text})
+	return nil
+}
+
+// holdUnnoted has suspensions that the database has from an old release hold what the
+// last good policy says of their owners, before any file is read.
+func (e *Engine) holdUnnoted() error {
+	was := e.view.State
+	e.view.State = was.HoldUnnoted(time.Now())
+	fresh := e.view.SuspendedSince(was, desired.Edit{})
+	if len(fresh) == 0 {
+		return nil
+	}
+	return e.store.Apply(store.Change{Suspend: fresh, Aside: true})
+}
+
+func (e *Engine) recallClock() (err error) {
+	if e.view.compiler.Clock, err = recallClock(e.store); err != nil {
+		return err
+	}
+	if err := keepClock(e.store, e.view.compiler.Clock); err != nil {
+		e.noteUnwritable(err)
+	}
+	return nil
+}
