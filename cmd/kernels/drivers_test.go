@@ -66,7 +66,7 @@ func TestDrivers(t *testing.T) {
 			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	build("test", "-c", "-trimpath", "-o", dir+"/", "../../loader", "../../loader/reconcile")
+	build("test", "-c", "-tags", "nic", "-trimpath", "-o", dir+"/", "../../loader", "../../loader/reconcile")
 	build("build", "-trimpath", "-o", dir+"/kernels", ".")
 	for _, c := range driverCases {
 		t.Run(c.kernel+"-"+c.driver, func(t *testing.T) {

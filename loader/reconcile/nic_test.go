@@ -1,3 +1,5 @@
+//go:build nic
+
 package reconcile_test
 
 // This file holds what the engine makes of a driver that forgets our program, or refuses
@@ -23,12 +25,12 @@ import (
 )
 
 // Promise: a NIC whose driver forgets the program, while the kernel still reports it
-// attached, is found by the frames that it received and the program never v.Counts. Then
+// attached, is found by the frames that it received and the program never counted. Then
 // nobody claims that the gate enforces; the program is linked again, and strangers are
 // refused. XDPALLOW_NIC_FORGETS says whether the driver at hand forgets.
 func TestDriverThatForgets(t *testing.T) {
 	if os.Getenv("XDPALLOW_NIC") == "" {
-		t.Skip("no NICs: kernels -nic vmxnet3 -env XDPALLOW_NIC=native -env XDPALLOW_NIC_FORGETS=yes")
+		t.Fatal("no NICs: kernels -nic vmxnet3 -env XDPALLOW_NIC=native -env XDPALLOW_NIC_FORGETS=yes")
 	}
 	forgets := os.Getenv("XDPALLOW_NIC_FORGETS") == "yes"
 	g := newGate(t, 1)
@@ -62,7 +64,7 @@ func TestDriverThatForgets(t *testing.T) {
 // refused at the socket, came in by a guarded interface, and its program saw nobody.
 func TestDriverThatForgetsBeforeTheBackstop(t *testing.T) {
 	if os.Getenv("XDPALLOW_NIC_FORGETS") != "yes" {
-		t.Skip("no NIC that forgets: kernels -nic vmxnet3 -env XDPALLOW_NIC=native -env XDPALLOW_NIC_FORGETS=yes")
+		t.Fatal("no NIC that forgets: kernels -nic vmxnet3 -env XDPALLOW_NIC=native -env XDPALLOW_NIC_FORGETS=yes")
 	}
 	g := newGate(t, 1)
 	g.options.Backstop = "on"
@@ -97,7 +99,7 @@ func TestDriverThatForgetsBeforeTheBackstop(t *testing.T) {
 func TestMTUBeyondTheDriver(t *testing.T) {
 	beyond, err := strconv.Atoi(os.Getenv("XDPALLOW_NIC_BEYOND"))
 	if err != nil {
-		t.Skip("no NIC with such a driver: kernels -nic virtio-net-pci -env XDPALLOW_NIC=native -env XDPALLOW_NIC_BEYOND=5000 6.1")
+		t.Fatal("no NIC with such a driver: kernels -nic virtio-net-pci -env XDPALLOW_NIC=native -env XDPALLOW_NIC_BEYOND=5000 6.1")
 	}
 	g := newGate(t, 1)
 	if err := g.lab.DeleteLink("eth0"); err != nil {
