@@ -12,6 +12,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
 // Promise (0 leaks): on a NIC that is attached, no stranger gets in, also after its driver
@@ -25,7 +26,7 @@ func TestNIC(t *testing.T) {
 	if err := h.lab.DeleteLink("eth0"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.lab.AddPair("eth0", "eth0", "eth1"); err != nil {
+	if _, err := labtest.AddPair(h.lab, "eth0", "eth0", "eth1"); err != nil {
 		t.Fatal(err)
 	}
 	gate := h.published()
@@ -48,7 +49,7 @@ func TestNIC(t *testing.T) {
 		what string
 		do   func() error
 	}{
-		{"new MTU", func() error { return h.lab.Host.SetMTU("eth0", 1400) }},
+		{"new MTU", func() error { return labtest.SetMTU(h.lab.Host, "eth0", 1400) }},
 		{"down and up", func() error {
 			if err := h.lab.Host.SetUp("eth0", false); err != nil {
 				return err

@@ -16,7 +16,7 @@ import (
 // jumbo sets an MTU beside which a veth takes no program of one page.
 func (h *host) jumbo(mtu int) {
 	h.Helper()
-	h.must(h.lab.Host.SetMTU("eth0", mtu), h.lab.Wire.SetMTU("eth0", mtu))
+	h.must(labtest.SetMTU(h.lab.Host, "eth0", mtu), labtest.SetMTU(h.lab.Wire, "eth0", mtu))
 }
 
 // Promise: a daemon whose program the driver refuses, as one does when the MTU has grown,

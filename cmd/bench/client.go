@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
 const (
@@ -109,7 +110,7 @@ func underFlood(lab *netlab.Lab, f *flood, listed []netip.Prefix) (off, on answe
 	for _, p := range listed {
 		args = append(args, p.Addr().String())
 	}
-	command := lab.Wire.Command(context.Background(), args...)
+	command := labtest.Command(context.Background(), lab.Wire, args...)
 	command.Stderr = os.Stderr
 	var out bytes.Buffer
 	command.Stdout = &out
@@ -186,7 +187,7 @@ func startServer(lab *netlab.Lab) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	command := lab.Host.Command(context.Background(), "taskset", "-c", fmt.Sprint(serverCPU), self, "server", fmt.Sprintf(":%d", port))
+	command := labtest.Command(context.Background(), lab.Host, "taskset", "-c", fmt.Sprint(serverCPU), self, "server", fmt.Sprintf(":%d", port))
 	command.Env = append(os.Environ(), "GOMAXPROCS=1")
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
 // remove undoes what installed a filter.
@@ -100,7 +101,7 @@ func installIPSet(lab *netlab.Lab, l *list) (remove, error) {
 
 // run runs a command on the lab's host.
 func run(lab *netlab.Lab, stdin string, argv ...string) error {
-	command := lab.Host.Command(context.Background(), argv...)
+	command := labtest.Command(context.Background(), lab.Host, argv...)
 	command.Stdin = strings.NewReader(stdin)
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %.300s", argv[0], err, bytes.TrimSpace(out))

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
 // Deadlines are for an emulated processor on a machine that has ten other things to do.
@@ -118,7 +120,7 @@ func newMachine(t *testing.T, k *kernel, disk string, hw hardware, row *row) *ma
 func (m *machine) start(argv []string) {
 	m.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := m.outside.lab.Wire.Command(ctx, argv...)
+	cmd := labtest.Command(ctx, m.outside.lab.Wire, argv...)
 	var problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &problems, &problems
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

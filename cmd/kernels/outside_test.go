@@ -94,7 +94,7 @@ func newOutside(t *testing.T, queues int) *outside {
 		if queues > 1 {
 			add = append(add, "multi_queue")
 		}
-		out, err := wire.Command(ctx, add...).CombinedOutput()
+		out, err := labtest.Command(ctx, wire, add...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("make %s: %v\n%s", k.tap, err, out)
 		}
@@ -191,9 +191,9 @@ func (o *outside) watch(ctx context.Context, i int) {
 			a.nic = 1
 		}
 		switch {
-		case flags&netlab.SYN != 0:
+		case flags&labtest.SYN != 0:
 			a.what = "SYN-ACK"
-		case flags&netlab.RST != 0:
+		case flags&labtest.RST != 0:
 			a.what = "RST"
 		default:
 			a.what = fmt.Sprintf("flags %#x", flags)
@@ -208,7 +208,7 @@ func (o *outside) watch(ctx context.Context, i int) {
 }
 
 // parseTCP returns where a segment from the API's port goes.
-func parseTCP(frame []byte) (to netip.AddrPort, flags netlab.Flags, ok bool) {
+func parseTCP(frame []byte) (to netip.AddrPort, flags labtest.Flags, ok bool) {
 	if len(frame) < 14+40 {
 		return
 	}
@@ -232,7 +232,7 @@ func parseTCP(frame []byte) (to netip.AddrPort, flags netlab.Flags, ok bool) {
 	if len(tcp) < 14 || binary.BigEndian.Uint16(tcp) != apiPort {
 		return
 	}
-	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(tcp[2:])), netlab.Flags(tcp[13]), true
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(tcp[2:])), labtest.Flags(tcp[13]), true
 }
 
 // hush stops the strangers' knocking, or lets it go on.

@@ -36,5 +36,5 @@ func TestWatchTellsWhatIsSetUpAnew(t *testing.T) {
 		}
 		return h.lab.Host.SetUp("eth0", true)
 	})
-	told("a new MTU", func() error { return h.lab.Host.SetMTU("eth0", 1400) })
+	told("a new MTU", func() error { return labtest.SetMTU(h.lab.Host, "eth0", 1400) })
 }

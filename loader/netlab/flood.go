@@ -166,20 +166,15 @@ func (f *forge) forge(frame []byte) {
 	sourcePort := uint16(1024 + f.random.Uint64()%(1<<16-1024))
 	binary.BigEndian.PutUint16(port, sourcePort)
 
-	var added uint32
-	for i := 0; i < len(source); i += 2 {
-		added += uint32(binary.BigEndian.Uint16(source[i:]))
-	}
+	added := sum(source)
 	if f.is4 {
-		f.checksum(frame, ipChecksum4, added)
+		f.add(frame, ipChecksum4, added)
 	}
-	f.checksum(frame, tcpChecksum, added+uint32(sourcePort))
+	f.add(frame, tcpChecksum, added+uint32(sourcePort))
 }
 
-func (f *forge) checksum(frame []byte, offset int, added uint32) {
-	sum := uint32(^binary.BigEndian.Uint16(f.template[offset:])) + added
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	binary.BigEndian.PutUint16(frame[offset:], ^uint16(sum))
+// add corrects the checksum at offset for words that were zero in the template.
+func (f *forge) add(frame []byte, offset int, words uint32) {
+	before := uint32(^binary.BigEndian.Uint16(f.template[offset:]))
+	binary.BigEndian.PutUint16(frame[offset:], checksum(before+words))
 }

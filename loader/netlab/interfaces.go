@@ -26,13 +26,6 @@ func (ns *Namespace) SetUp(ifname string, up bool) error {
 	})
 }
 
-// SetMTU sets the largest IP packet in bytes. Set it on both ends.
-func (ns *Namespace) SetMTU(ifname string, mtu int) error {
-	return ns.change("set the MTU of", ifname, func(link netlink.Link) error {
-		return ns.nl.LinkSetMTU(link, mtu)
-	})
-}
-
 // AddAddr gives an interface one more address, usable at once. The address
 // keeps its host bits; its prefix becomes a connected route.
 func (ns *Namespace) AddAddr(ifname string, addr netip.Prefix) error {
@@ -99,15 +92,6 @@ func (ns *Namespace) Index(ifname string) (index int, err error) {
 		return nil
 	})
 	return index, err
-}
-
-// MAC returns an interface's Ethernet address.
-func (ns *Namespace) MAC(ifname string) (mac net.HardwareAddr, err error) {
-	err = ns.change("find", ifname, func(link netlink.Link) error {
-		mac = link.Attrs().HardwareAddr
-		return nil
-	})
-	return mac, err
 }
 
 // Statistics returns an interface's own counters. TxDropped of a veth counts

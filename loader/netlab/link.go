@@ -34,7 +34,11 @@ type Link struct {
 // pass traffic, IPv6 included. The host gets default routes over every link;
 // that of the lowest number wins. A name that was deleted gets its old number
 // and so its old addresses.
-func (l *Lab) AddLink(ifname string) (*Link, error) {
+func (l *Lab) AddLink(ifname string) (*Link, error) { return l.Join(ifname, (*Link).makePair) }
+
+// Join is AddLink with ends that make puts into host and wire, up and under the
+// name of the link.
+func (l *Lab) Join(ifname string, make func(*Link) error) (*Link, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	link := l.links[ifname]
@@ -45,53 +49,17 @@ func (l *Lab) AddLink(ifname string) (*Link, error) {
 		return nil, fmt.Errorf("add link %s: it is there already", ifname)
 	}
 	l.links[ifname] = link // before it is made: Close finds it half way
-	if err := link.make(); err != nil {
+	err := make(link)
+	if err == nil {
+		err = errors.Join(l.Host.waitUp(ifname), l.Wire.waitUp(ifname))
+	}
+	if err == nil {
+		err = link.address()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("add link %s: %w", ifname, err)
 	}
 	return link, nil
-}
-
-// AddPair joins host and wire by two interfaces of the calling namespace in place of a
-// veth pair: NICs of one segment, as an emulator has them. They can be joined once.
-func (l *Lab) AddPair(ifname, hostEnd, wireEnd string) (*Link, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	link := l.links[ifname]
-	if link == nil {
-		link = newLink(l, ifname, len(l.links))
-	}
-	l.links[ifname] = link
-	var err error // a NIC keeps its address: not every model hears another
-	if link.HostMAC, err = l.Host.take(hostEnd, ifname); err == nil {
-		link.WireMAC, err = l.Wire.take(wireEnd, ifname)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("add pair %s: %w", ifname, err)
-	}
-	if err := errors.Join(l.Host.waitUp(ifname), l.Wire.waitUp(ifname)); err != nil {
-		return nil, err
-	}
-	return link, link.address()
-}
-
-// take moves an interface of the calling namespace here, under another name.
-func (ns *Namespace) take(from, to string) (net.HardwareAddr, error) {
-	device, err := netlink.LinkByName(from)
-	for deadline := time.Now().Add(10 * time.Second); err != nil; device, err = netlink.LinkByName(from) {
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("find %s: %w", from, err)
-		}
-		time.Sleep(20 * time.Millisecond) // a NIC comes home some time after its namespace has ended
-	}
-	mac := device.Attrs().HardwareAddr
-	err = errors.Join(netlink.LinkSetDown(device), netlink.LinkSetNsFd(device, int(ns.file.Fd())))
-	if err != nil {
-		return nil, fmt.Errorf("move %s: %w", from, err)
-	}
-	if device, err = ns.nl.LinkByName(from); err != nil {
-		return nil, err
-	}
-	return mac, errors.Join(ns.nl.LinkSetName(device, to), ns.nl.LinkSetUp(device))
 }
 
 // DeleteLink removes the veth pair, with its addresses, routes and programs.
@@ -148,7 +116,7 @@ func newLink(lab *Lab, ifname string, number int) *Link {
 	}
 }
 
-func (k *Link) make() error {
+func (k *Link) makePair() error {
 	host, wire := k.lab.Host, k.lab.Wire
 	// It gets its name once it is set up, as from udev, so that who waits for the name finds
 	// a complete interface.
@@ -172,13 +140,7 @@ func (k *Link) make() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(host.SetUp(k.Name, true), wire.SetUp(k.Name, true)); err != nil {
-		return err
-	}
-	if err := errors.Join(host.waitUp(k.Name), wire.waitUp(k.Name)); err != nil {
-		return err
-	}
-	return k.address()
+	return errors.Join(host.SetUp(k.Name, true), wire.SetUp(k.Name, true))
 }
 
 // address fixes the neighbours too: a flood must not be able to push the

@@ -4,7 +4,6 @@
 package netlab
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -118,13 +117,6 @@ func (ns *Namespace) Path() string { return filepath.Join(netnsDir, ns.Name) }
 // methods here do not offer. It belongs to the lab: do not close it, nor keep
 // it, for a closed handle works on the namespace of the calling thread.
 func (ns *Namespace) Netlink() *netlink.Handle { return ns.nl }
-
-// Command returns a command that runs inside the namespace, by nsenter. Unlike
-// `ip netns exec` it leaves /sys alone, so that bpffs stays visible.
-func (ns *Namespace) Command(ctx context.Context, argv ...string) *exec.Cmd {
-	args := append([]string{"--net=" + ns.Path(), "--"}, argv...)
-	return exec.CommandContext(ctx, "nsenter", args...)
-}
 
 // Start starts any command inside the namespace, without nsenter and under the
 // command's own process id. Wait for it from anywhere.

@@ -5,6 +5,7 @@
 package netlab_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
@@ -65,6 +67,26 @@ func TestDroppedAndFailed(t *testing.T) {
 		t.Errorf("knock at an address without a route: %s, %v", outcome, err)
 	}
 	labtest.Expect(t, lab.Wire, netlab.Listed4, netip.AddrPortFrom(link.Host4, closed), netlab.Refused)
+}
+
+// The SYN of a link is, byte for byte, the one that another library makes.
+func TestSYNIsASegment(t *testing.T) {
+	lab := labtest.New(t)
+	link := lab.Link("eth0")
+	for _, pair := range [][2]netip.Addr{{netlab.Listed4, link.Host4}, {netlab.Unlisted6, link.Host6}} {
+		src, dst := netip.AddrPortFrom(pair[0], 40000), netip.AddrPortFrom(pair[1], 443)
+		want := labtest.Must(labtest.Segment{
+			SrcMAC: link.WireMAC, DstMAC: link.HostMAC, Src: src, Dst: dst, Flags: labtest.SYN, Seq: 1,
+			Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{0x05, 0xb4}}},
+		}.Frame())(t)
+		if got := labtest.Must(link.SYN(src, dst))(t); !bytes.Equal(got, want) {
+			t.Errorf("from %s:\n%x, want\n%x", src, got, want)
+		}
+	}
+	src, dst := netip.AddrPortFrom(netlab.Listed4, 1), netip.AddrPortFrom(link.Host6, 2)
+	if _, err := link.SYN(src, dst); err == nil {
+		t.Error("a SYN of two families was made")
+	}
 }
 
 // The host's TCP sees each frame that was sent, checksums of both families
@@ -181,7 +203,7 @@ func TestLinksComeAndGo(t *testing.T) {
 	if again := labtest.Must(lab.Host.Index("eth0"))(t); again == index {
 		t.Errorf("the new eth0 has the old index %d", index)
 	}
-	if err := errors.Join(lab.Host.SetMTU("eth0", 9000), lab.Wire.SetMTU("eth0", 9000)); err != nil {
+	if err := errors.Join(labtest.SetMTU(lab.Host, "eth0", 9000), labtest.SetMTU(lab.Wire, "eth0", 9000)); err != nil {
 		t.Fatal(err)
 	}
 	extra := netip.MustParseAddr("192.0.2.44")

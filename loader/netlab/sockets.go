@@ -112,16 +112,3 @@ func (ns *Namespace) Listen(network, addr string) (net.Listener, error) {
 	}
 	return listener, nil
 }
-
-// ListenPacket is Listen for datagrams.
-func (ns *Namespace) ListenPacket(network, addr string) (net.PacketConn, error) {
-	var conn net.PacketConn
-	err := ns.Do(func() (err error) {
-		conn, err = net.ListenPacket(network, addr)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listen in %s: %w", ns.Name, err)
-	}
-	return conn, nil
-}

@@ -44,7 +44,7 @@ func TestDriverThatForgets(t *testing.T) {
 	if p := g.probed(); slices.ContainsFunc(p, notRun) {
 		t.Errorf("every frame was counted, and there are problems %+v", p)
 	}
-	if err := g.lab.Host.SetMTU("eth0", 1400); err != nil {
+	if err := labtest.SetMTU(g.lab.Host, "eth0", 1400); err != nil {
 		t.Fatal(err)
 	}
 	g.inHost(g.engine.Follow)
@@ -74,7 +74,7 @@ func TestDriverThatForgetsBeforeTheBackstop(t *testing.T) {
 	link := g.pair()
 	g.start()
 	g.probed()
-	if err := g.lab.Host.SetMTU("eth0", 1300); err != nil {
+	if err := labtest.SetMTU(g.lab.Host, "eth0", 1300); err != nil {
 		t.Fatal(err)
 	}
 	g.inHost(g.engine.Follow)
@@ -109,7 +109,7 @@ func TestMTUBeyondTheDriver(t *testing.T) {
 	g.start()
 	set := func(mtu int) {
 		t.Helper()
-		if err := g.lab.Host.SetMTU("eth0", mtu); err != nil {
+		if err := labtest.SetMTU(g.lab.Host, "eth0", mtu); err != nil {
 			t.Fatal(err)
 		}
 		g.inHost(g.engine.Follow)
@@ -177,7 +177,7 @@ func (g *gate) pair() *netlab.Link {
 			}
 		}
 		if len(names) == 2 {
-			return labtest.Must(g.lab.AddPair("eth0", names[0], names[1]))(g.T)
+			return labtest.Must(labtest.AddPair(g.lab, "eth0", names[0], names[1]))(g.T)
 		}
 		if time.Now().After(deadline) {
 			g.Fatalf("the guest has the NICs %q, want two", names)

@@ -18,7 +18,7 @@ import (
 func TestUDPServers(t *testing.T) {
 	h := newHost(t)
 	listen := func(addr string) net.PacketConn {
-		conn := labtest.Must(h.Host.ListenPacket("udp", addr))(t)
+		conn := labtest.Must(labtest.ListenPacket(h.Host, "udp", addr))(t)
 		t.Cleanup(func() { conn.Close() })
 		return conn
 	}

@@ -1,6 +1,7 @@
-// Package labtest makes labs for tests: what goes wrong fails the test, and
-// what was made is removed with it. It is apart from netlab, because netlab is
-// part of the shipped binary and must not import testing.
+// Package labtest has what tests and benchmarks need of labs and the demo does
+// not: labs that fail the test and go with it, frames that no client sends,
+// NICs in place of a veth pair. It is apart from netlab, because netlab is part
+// of the shipped binary.
 package labtest
 
 import (

@@ -16,6 +16,7 @@ import (
 
 	programs "github.com/xdpallow/xdpallow/bpf/bench"
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
 // Table is the size in bytes of a flood's sources: addresses of 4 bytes in network byte order,
@@ -75,7 +76,7 @@ func New(lab *netlab.Lab, port uint16, sources []byte) (*Flood, error) {
 // not attached in generic mode, which would cost time for every packet of the machine.
 func (f *Flood) hold() error {
 	const spare = "spare0"
-	add := f.lab.Wire.Command(context.Background(), "ip", "link", "add", spare, "type", "veth", "peer", "name", "spare1")
+	add := labtest.Command(context.Background(), f.lab.Wire, "ip", "link", "add", spare, "type", "veth", "peer", "name", "spare1")
 	if out, err := add.CombinedOutput(); err != nil {
 		return fmt.Errorf("add %s: %w: %s", spare, err, out)
 	}
@@ -113,9 +114,9 @@ func (f *Flood) Sent() (frames uint64, err error) {
 
 // syn is a SYN over the link with nothing in the fields that vary.
 func syn(l *netlab.Link, port uint16) ([]byte, error) {
-	frame, err := netlab.Segment{
+	frame, err := labtest.Segment{
 		SrcMAC: l.WireMAC, DstMAC: l.HostMAC,
-		Src: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), Dst: netip.AddrPortFrom(l.Host4, port), Flags: netlab.SYN,
+		Src: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), Dst: netip.AddrPortFrom(l.Host4, port), Flags: labtest.SYN,
 	}.Frame()
 	if err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ func TestStrangersOnLoopback(t *testing.T) {
 				{"tc", "qdisc", "add", "dev", "eth1", "clsact"},
 				{"tc", "filter", "add", "dev", "eth1", "ingress", "protocol", "ip", "u32", "match", "u32", "0", "0", "action", "mirred", "ingress", "redirect", "dev", "lo"},
 			} {
-				if out, err := h.lab.Host.Command(context.Background(), command...).CombinedOutput(); err != nil {
+				if out, err := labtest.Command(context.Background(), h.lab.Host, command...).CombinedOutput(); err != nil {
 					h.tb.Fatalf("%v: %v\n%s", command, err, out)
 				}
 			}
@@ -133,7 +133,7 @@ func TestStrangersToATransparentProxy(t *testing.T) {
 		chain pre { type filter hook prerouting priority mangle; iifname "eth1" tcp dport 80 tproxy to 127.0.0.1:8443 meta mark set 1 accept; }
 	}`)
 	for _, command := range []string{"ip rule add fwmark 1 lookup 100", "ip route add local default dev lo table 100"} {
-		if out, err := h.lab.Host.Command(context.Background(), "sh", "-c", command).CombinedOutput(); err != nil {
+		if out, err := labtest.Command(context.Background(), h.lab.Host, "sh", "-c", command).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", command, err, out)
 		}
 	}

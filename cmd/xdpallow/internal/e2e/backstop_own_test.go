@@ -219,7 +219,7 @@ func TestOwnAddressFromOutside(t *testing.T) {
 		fake, server netip.Addr
 		taken        bool
 	}{{second.Host6, h.link().Host6, false}, {h.link().Host6, second.Host6, true}} {
-		server := labtest.Must(h.lab.Host.ListenPacket("udp", netip.AddrPortFrom(c.server, port).String()))(t)
+		server := labtest.Must(labtest.ListenPacket(h.lab.Host, "udp", netip.AddrPortFrom(c.server, port).String()))(t)
 		defer server.Close()
 		client := labtest.Must(h.lab.Wire.DialContext(t.Context(), "udp", c.fake, server.LocalAddr().String()))(t)
 		defer client.Close()

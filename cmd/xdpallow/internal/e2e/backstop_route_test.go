@@ -61,7 +61,7 @@ func TestSourceRoutesAreAProblem(t *testing.T) {
 	if s := h.status(); !s.Enforcing {
 		t.Errorf("does not enforce: %+v", s.Problems)
 	}
-	if out, err := h.lab.Host.Command(context.Background(), "sysctl", "-w", subject+"=0").CombinedOutput(); err != nil { // the hint
+	if out, err := labtest.Command(context.Background(), h.lab.Host, "sysctl", "-w", subject+"=0").CombinedOutput(); err != nil { // the hint
 		t.Fatalf("%v\n%s", err, out)
 	}
 	taken(false)

@@ -223,7 +223,7 @@ func TestDatagramsToManyNeverMeetTheBackstop(t *testing.T) {
 		{"::", "ff02::1%" + zone("eth0"), netlab.Unlisted6, false},
 		{"::", "ff02::1%" + zone("eth1"), netlab.Unlisted6, true},
 	} {
-		server := labtest.Must(b.lab.Host.ListenPacket("udp", netip.AddrPortFrom(netip.MustParseAddr(c.server), port).String()))(t)
+		server := labtest.Must(labtest.ListenPacket(b.lab.Host, "udp", netip.AddrPortFrom(netip.MustParseAddr(c.server), port).String()))(t)
 		client := labtest.Must(b.lab.Wire.DialContext(t.Context(), "udp", c.from, netip.AddrPortFrom(netip.MustParseAddr(c.to), port).String()))(t)
 		if _, err := client.Write([]byte("hello")); err != nil {
 			t.Fatal(err)

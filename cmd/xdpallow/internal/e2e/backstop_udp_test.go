@@ -64,7 +64,7 @@ func TestGuardedUDPIsNoProblem(t *testing.T) {
 	h := newHost(t)
 	h.run("--config", h.config(threeServices+"allow: [203.0.113.0/24]\n"))
 	for _, addr := range []string{"127.0.0.1:8443", "[::1]:8443", "127.0.0.53:8444", ":8445", ":9999"} { // 8445 is strict
-		conn := labtest.Must(h.lab.Host.ListenPacket("udp", addr))(t)
+		conn := labtest.Must(labtest.ListenPacket(h.lab.Host, "udp", addr))(t)
 		defer conn.Close()
 	}
 	// A client by the number of a port.
@@ -78,7 +78,7 @@ func TestGuardedUDPIsNoProblem(t *testing.T) {
 	if found := h.udpProblems(); len(found) != 0 {
 		t.Errorf("problems %v, want none", found)
 	}
-	open := labtest.Must(h.lab.Host.ListenPacket("udp", netip.AddrPortFrom(h.link().Host6, strayPort).String()))(t)
+	open := labtest.Must(labtest.ListenPacket(h.lab.Host, "udp", netip.AddrPortFrom(h.link().Host6, strayPort).String()))(t)
 	p, found := problem(h.status(), "udp_unguarded", "udp/8444")
 	if want := "add udp/8444 to the ports of service mail in " + filepath.Join(h.dir, "config.yaml") + ", then: xdpallow reload"; !found || p.Hint != want {
 		t.Errorf("problem %+v, want the hint %q", p, want)

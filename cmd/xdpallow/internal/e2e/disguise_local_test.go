@@ -41,7 +41,7 @@ func (h *openHost) localClients() []localClient {
 		h.tb.Fatal(err)
 	}
 	for _, prefix := range []string{"10.55.0.0/16", "fd55::/64"} {
-		if out, err := h.lab.Host.Command(context.Background(), "ip", "route", "add", "local", prefix, "dev", "lo").CombinedOutput(); err != nil {
+		if out, err := labtest.Command(context.Background(), h.lab.Host, "ip", "route", "add", "local", prefix, "dev", "lo").CombinedOutput(); err != nil {
 			h.tb.Fatalf("route %s to lo: %v\n%s", prefix, err, out)
 		}
 	}
@@ -98,7 +98,7 @@ func (h *openHost) linkLocal(ifname string) netip.Addr {
 // echo answers datagrams to the protected port of an address.
 func (h *openHost) echo(addr netip.Addr) {
 	h.tb.Helper()
-	conn := labtest.Must(h.lab.Host.ListenPacket("udp", netip.AddrPortFrom(addr, port).String()))(h.tb)
+	conn := labtest.Must(labtest.ListenPacket(h.lab.Host, "udp", netip.AddrPortFrom(addr, port).String()))(h.tb)
 	h.tb.Cleanup(func() { conn.Close() })
 	go func() {
 		b := make([]byte, 64)

@@ -47,7 +47,7 @@ func TestMultipath(t *testing.T) {
 // multipath runs `ip mptcp` in a namespace.
 func (h *host) multipath(ns *netlab.Namespace, args ...string) {
 	h.tb.Helper()
-	out, err := ns.Command(context.Background(), append([]string{"ip", "mptcp"}, args...)...).CombinedOutput()
+	out, err := labtest.Command(context.Background(), ns, append([]string{"ip", "mptcp"}, args...)...).CombinedOutput()
 	if err != nil {
 		h.tb.Fatalf("ip mptcp %v: %v\n%s", args, err, out)
 	}

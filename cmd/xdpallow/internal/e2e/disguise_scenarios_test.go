@@ -162,7 +162,7 @@ func (h *openHost) opensTo(local netip.Addr, remote netip.AddrPort) bool {
 // nft loads rules in the host.
 func (h *openHost) nft(rules string) {
 	h.tb.Helper()
-	out, err := h.lab.Host.Command(context.Background(), "nft", rules).CombinedOutput()
+	out, err := labtest.Command(context.Background(), h.lab.Host, "nft", rules).CombinedOutput()
 	if err != nil {
 		h.tb.Fatalf("nft: %v\n%s", err, out)
 	}
@@ -173,8 +173,8 @@ func (h *openHost) nft(rules string) {
 func join(h *openHost) func() bool {
 	wire := listenIn(h.tb, h.lab.Wire, "eth0")
 	client := netip.AddrPortFrom(netlab.Unlisted4, 4000)
-	frame := labtest.Must(netlab.Segment{
-		SrcMAC: h.link().WireMAC, DstMAC: h.link().HostMAC, Src: client, Dst: h.api4(), Flags: netlab.SYN, Seq: 1,
+	frame := labtest.Must(labtest.Segment{
+		SrcMAC: h.link().WireMAC, DstMAC: h.link().HostMAC, Src: client, Dst: h.api4(), Flags: labtest.SYN, Seq: 1,
 		Options: []layers.TCPOption{{OptionType: 30, OptionLength: 12, OptionData: []byte{0x10, 1, 1, 2, 3, 4, 5, 6, 7, 8}}},
 	}.Frame())(h.tb)
 	return func() bool { return h.answers(wire, h.link(), frame, client) }
@@ -200,9 +200,9 @@ func cookie(h *openHost) func() bool {
 	if !h.answers(wire, h.link(), labtest.Must(h.link().SYN(client, h.api4()))(h.tb), client) {
 		h.tb.Fatal("no SYN cookie")
 	}
-	ack := labtest.Must(netlab.Segment{
+	ack := labtest.Must(labtest.Segment{
 		SrcMAC: h.link().WireMAC, DstMAC: h.link().HostMAC, Src: client, Dst: h.api4(),
-		Flags: netlab.ACK, Seq: 2, Ack: wire.answerTo(client).sequence + 1,
+		Flags: labtest.ACK, Seq: 2, Ack: wire.answerTo(client).sequence + 1,
 	}.Frame())(h.tb)
 	return func() bool {
 		if err := h.link().Send(ack); err != nil {

@@ -203,7 +203,7 @@ func TestDoctorLooksAtTheNetwork(t *testing.T) {
 	// What is typed ends it.
 	for _, line := range o.Lines {
 		if words := strings.Fields(line.Hint); len(words) > 0 && words[0] == "sysctl" && line.Code != "rp_filter" {
-			out, err := h.lab.Host.Command(t.Context(), words...).CombinedOutput()
+			out, err := labtest.Command(t.Context(), h.lab.Host, words...).CombinedOutput()
 			if err != nil {
 				t.Errorf("%s: %v\n%s", line.Hint, err, out)
 			}
@@ -227,7 +227,7 @@ func TestDoctorKnowsLinkTypes(t *testing.T) {
 		return netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tap0"}, Mode: netlink.TUNTAP_MODE_TAP})
 	}))
 	openTun(t, h.lab.Host, "radio0", 804) // ARPHRD_IEEE802154
-	h.check(h.lab.Host.SetMTU("tap0", 9000))
+	h.check(labtest.SetMTU(h.lab.Host, "tap0", 9000))
 	o := h.doctor("--interface", "eth0,tun0,radio0,eth7,lo", "--port", "8443")
 	if line := h.says(o, doctor.Problem, "interface_not_attached", "radio0"); !strings.Contains(line.Text, "link type is") {
 		t.Errorf("%+v", line)
@@ -238,8 +238,8 @@ func TestDoctorKnowsLinkTypes(t *testing.T) {
 		t.Errorf("%+v", o.of(doctor.Problem))
 	}
 	// The driver of tap devices declares no frames of more than a page, that of veth does.
-	h.check(h.lab.Host.SetMTU("eth0", 9000))
-	h.check(h.lab.Wire.SetMTU("eth0", 9000))
+	h.check(labtest.SetMTU(h.lab.Host, "eth0", 9000))
+	h.check(labtest.SetMTU(h.lab.Wire, "eth0", 9000))
 	o = h.doctor("--interface", "eth0,tap0", "--port", "8443")
 	if line := h.says(o, doctor.Note, "mtu", "tap0"); !strings.Contains(line.Text, "9000") || !strings.Contains(line.Hint, "--try --interface tap0") {
 		t.Errorf("%+v", line)
@@ -247,7 +247,7 @@ func TestDoctorKnowsLinkTypes(t *testing.T) {
 	if len(o.about("mtu", "eth0")) != 0 || o.code != 0 {
 		t.Errorf("%+v", o.Lines)
 	}
-	if err := h.lab.Host.SetMTU("tap0", 1500); err != nil {
+	if err := labtest.SetMTU(h.lab.Host, "tap0", 1500); err != nil {
 		t.Fatal(err)
 	}
 	if o := h.doctor("--interface", "eth0,tap0", "--port", "8443"); len(o.about("mtu", "tap0")) != 0 {

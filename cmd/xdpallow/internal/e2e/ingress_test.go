@@ -21,7 +21,7 @@ func TestRefusedBehindAnInterface(t *testing.T) {
 	if i := h.status().Interfaces[0]; i.BackstopRefused != 0 {
 		t.Fatalf("%+v before anybody came past the program", i)
 	}
-	out, err := h.lab.Host.Command(context.Background(), "nft",
+	out, err := labtest.Command(context.Background(), h.lab.Host, "nft",
 		"table ip nat { chain in { type nat hook prerouting priority -100; tcp dport 9443 redirect to :8443; }; }").CombinedOutput()
 	if err != nil {
 		t.Fatalf("nft: %v\n%s", err, out)

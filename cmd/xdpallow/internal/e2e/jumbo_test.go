@@ -19,7 +19,7 @@ func TestJumboFrames(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	for _, ns := range []*netlab.Namespace{h.lab.Host, h.lab.Wire} {
-		if err := ns.SetMTU("eth0", 9000); err != nil {
+		if err := labtest.SetMTU(ns, "eth0", 9000); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -97,7 +97,7 @@ func TestDetachByAnyName(t *testing.T) {
 // ip runs ip in the host's namespace.
 func (h *host) ip(args ...string) {
 	h.tb.Helper()
-	if out, err := h.lab.Host.Command(context.Background(), append([]string{"ip"}, args...)...).CombinedOutput(); err != nil {
+	if out, err := labtest.Command(context.Background(), h.lab.Host, append([]string{"ip"}, args...)...).CombinedOutput(); err != nil {
 		h.tb.Fatalf("ip %v: %v\n%s", args, err, out)
 	}
 }

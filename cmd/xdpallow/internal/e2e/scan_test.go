@@ -23,9 +23,9 @@ func TestScansAreNotAnswered(t *testing.T) {
 			h.serve()
 			wire := listenIn(t, h.lab.Wire, "eth0")
 			h.run(append([]string{"--drop", scope}, allowed...)...)
-			send := func(source, host netip.Addr, from uint16, flags netlab.Flags) netip.AddrPort {
+			send := func(source, host netip.Addr, from uint16, flags labtest.Flags) netip.AddrPort {
 				client := netip.AddrPortFrom(source, from)
-				frame := labtest.Must(netlab.Segment{
+				frame := labtest.Must(labtest.Segment{
 					SrcMAC: h.link().WireMAC, DstMAC: h.link().HostMAC, Src: client, Dst: netip.AddrPortFrom(host, port), Flags: flags,
 				}.Frame())(t)
 				if err := h.link().Send(frame); err != nil {
@@ -33,7 +33,7 @@ func TestScansAreNotAnswered(t *testing.T) {
 				}
 				return client
 			}
-			scans := []netlab.Flags{netlab.FIN, 0, netlab.FIN | netlab.PSH | netlab.URG, netlab.PSH, netlab.ECE | netlab.CWR}
+			scans := []labtest.Flags{labtest.FIN, 0, labtest.FIN | labtest.PSH | labtest.URG, labtest.PSH, labtest.ECE | labtest.CWR}
 			reason := map[string]string{"syn": "not_listed", "stray": "stray", "strict": "not_listed"}[scope]
 			for family, c := range map[string]struct{ listed, unlisted, host netip.Addr }{
 				"ipv4": {netlab.Listed4, netlab.Unlisted4, h.link().Host4},
@@ -44,7 +44,7 @@ func TestScansAreNotAnswered(t *testing.T) {
 					silent = append(silent, send(c.unlisted, c.host, uint16(40000+i), flags), send(c.listed, c.host, uint16(40000+i), flags))
 				}
 				// An ACK without a connection is answered, behind all that was sent before.
-				last := send(c.listed, c.host, 50000, netlab.ACK)
+				last := send(c.listed, c.host, 50000, labtest.ACK)
 				h.eventually(fmt.Sprintf("%s: the ACK is answered", last), func() bool { return wire.hears(last) })
 				for _, client := range silent {
 					if wire.hears(client) {

@@ -141,9 +141,9 @@ func TestScopes(t *testing.T) {
 	} {
 		words := strings.Fields(c.reason)
 		before := h.packets(append(words, "eth0")...)
-		segment := netlab.Segment{
+		segment := labtest.Segment{
 			SrcMAC: h.link().WireMAC, DstMAC: h.link().HostMAC,
-			Src: netip.AddrPortFrom(c.source, 40000), Dst: netip.AddrPortFrom(h.link().Host4, c.port), Flags: netlab.ACK,
+			Src: netip.AddrPortFrom(c.source, 40000), Dst: netip.AddrPortFrom(h.link().Host4, c.port), Flags: labtest.ACK,
 		}
 		frame, err := segment.Frame()
 		if err == nil {

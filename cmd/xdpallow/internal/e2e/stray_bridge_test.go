@@ -118,16 +118,16 @@ func TestStrayOnABridge(t *testing.T) {
 	for _, server := range []string{fmt.Sprintf("10.81.0.1:%d", port), fmt.Sprintf("10.81.0.1:%d", strayPort)} {
 		labtest.Expect(t, b.lab.Wire, netip.MustParseAddr("10.81.0.2"), netip.MustParseAddrPort(server), netlab.Dropped)
 	}
-	if err := b.link().Send(b.segment("10.81.0.3:4000", strayPort, netlab.ACK, 2, 0)); err != nil {
+	if err := b.link().Send(b.segment("10.81.0.3:4000", strayPort, labtest.ACK, 2, 0)); err != nil {
 		t.Fatal(err)
 	}
 	b.eventually("a segment of no connection is dropped as stray", func() bool { return b.packets("drop", "stray") == 1 })
 }
 
 // segment is one from the wire to an IPv4 port of the bridge.
-func (b *bridged) segment(from string, to int, flags netlab.Flags, seq, ack uint32) []byte {
+func (b *bridged) segment(from string, to int, flags labtest.Flags, seq, ack uint32) []byte {
 	b.tb.Helper()
-	return labtest.Must(netlab.Segment{
+	return labtest.Must(labtest.Segment{
 		SrcMAC: b.link().WireMAC, DstMAC: b.link().HostMAC, Src: netip.MustParseAddrPort(from),
 		Dst: netip.AddrPortFrom(netip.MustParseAddr("10.81.0.1"), uint16(to)), Flags: flags, Seq: seq, Ack: ack,
 	}.Frame())(b.tb)
@@ -147,7 +147,7 @@ func TestCookiesOnABridge(t *testing.T) {
 	cookie := map[string]uint32{}
 	clients := []string{"10.81.0.9:4001", "10.81.0.9:4002", "10.81.0.9:4003"}
 	for _, from := range clients {
-		frame := b.segment(from, port, netlab.SYN, 1, 0)
+		frame := b.segment(from, port, labtest.SYN, 1, 0)
 		b.eventually("a SYN cookie for "+from, func() bool {
 			if err := b.link().Send(frame); err != nil {
 				t.Fatal(err)
@@ -168,7 +168,7 @@ func TestCookiesOnABridge(t *testing.T) {
 	}()
 	spend := func(from string) {
 		t.Helper()
-		if err := b.link().Send(b.segment(from, port, netlab.ACK, 2, cookie[from]+1)); err != nil {
+		if err := b.link().Send(b.segment(from, port, labtest.ACK, 2, cookie[from]+1)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
 // linkTap reads the frames that an interface takes in, behind XDP.
@@ -125,7 +126,7 @@ func (s *scene) say(n saying) (seen string, err error) {
 // rawSocket has a program of the host receive a protocol: keepalived, a multicast
 // router.
 func (s *scene) rawSocket(protocol layers.IPProtocol) (seen string, err error) {
-	conn, err := s.lab.Host.ListenPacket(fmt.Sprintf("ip4:%d", protocol), "0.0.0.0")
+	conn, err := labtest.ListenPacket(s.lab.Host, fmt.Sprintf("ip4:%d", protocol), "0.0.0.0")
 	if err != nil {
 		return "", err
 	}

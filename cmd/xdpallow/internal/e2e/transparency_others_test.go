@@ -65,7 +65,7 @@ func (s *scene) echoTCP(ns *netlab.Namespace, addr string) {
 
 func (s *scene) answerUDP(ns *netlab.Namespace, addr string, answer func([]byte) []byte) {
 	s.tb.Helper()
-	conn := labtest.Must(ns.ListenPacket("udp", addr))(s.tb)
+	conn := labtest.Must(labtest.ListenPacket(ns, "udp", addr))(s.tb)
 	s.tb.Cleanup(func() { conn.Close() })
 	go func() {
 		b := make([]byte, 1<<16)
@@ -129,7 +129,7 @@ func bigPing(ns *netlab.Namespace, from, to netip.Addr) (seen string, err error)
 	if from.Is6() {
 		network, request, reply = "ip6:ipv6-icmp", layers.ICMPv6TypeEchoRequest, layers.ICMPv6TypeEchoReply
 	}
-	conn, err := ns.ListenPacket(network, from.String())
+	conn, err := labtest.ListenPacket(ns, network, from.String())
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 )
 
 func pathActions() (actions []action) {
@@ -43,7 +44,7 @@ func pathActions() (actions []action) {
 // jumbo transfers in frames of 9000 bytes.
 func (s *scene) jumbo(client netip.Addr) (seen string, err error) {
 	mtu := func(bytes int) error {
-		return errors.Join(s.lab.Host.SetMTU("eth0", bytes), s.lab.Wire.SetMTU("eth0", bytes))
+		return errors.Join(labtest.SetMTU(s.lab.Host, "eth0", bytes), labtest.SetMTU(s.lab.Wire, "eth0", bytes))
 	}
 	if err := mtu(9000); err != nil {
 		return "", err
@@ -81,8 +82,8 @@ func (s *scene) tooBig(client netip.Addr) (seen string, err error) {
 
 // syn sends a SYN as what shape makes of it, and looks for the answer on the wire.
 func (s *scene) syn(from netip.AddrPort, shape func(frame []byte) [][]byte) (seen string, err error) {
-	frame, err := netlab.Segment{
-		SrcMAC: s.link().WireMAC, DstMAC: s.link().HostMAC, Flags: netlab.SYN, Seq: 1, Payload: make([]byte, 20),
+	frame, err := labtest.Segment{
+		SrcMAC: s.link().WireMAC, DstMAC: s.link().HostMAC, Flags: labtest.SYN, Seq: 1, Payload: make([]byte, 20),
 		Src: from, Dst: s.apiOf(from.Addr()),
 	}.Frame()
 	if err != nil {

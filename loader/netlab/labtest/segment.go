@@ -1,6 +1,6 @@
 // This file builds TCP segments as frames, for what no socket would send.
 
-package netlab
+package labtest
 
 import (
 	"fmt"
@@ -75,14 +75,4 @@ func (s Segment) Frame() ([]byte, error) {
 		return nil, fmt.Errorf("build segment: %w", err)
 	}
 	return buffer.Bytes(), nil
-}
-
-// SYN returns an ordinary SYN (with an MSS option) as the wire would send it to
-// the host over this link.
-func (k *Link) SYN(src, dst netip.AddrPort) ([]byte, error) {
-	mss := layers.TCPOption{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{0x05, 0xb4}}
-	return Segment{
-		SrcMAC: k.WireMAC, DstMAC: k.HostMAC, Src: src, Dst: dst,
-		Flags: SYN, Seq: 1, Options: []layers.TCPOption{mss},
-	}.Frame()
 }
