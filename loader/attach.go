@@ -118,8 +118,7 @@ func (g *Gate) Attach(name string, mode Mode) (_ Attachment, err error) {
 
 // withName adds the name of the interface to an error that does not have it.
 func withName(name string, err error) error {
-	var framing *netdev.FramingError
-	if errors.As(err, &framing) {
+	if _, ok := errors.AsType[*netdev.FramingError](err); ok {
 		return err
 	}
 	return fmt.Errorf("%s: %w", name, err)

@@ -52,13 +52,8 @@ func (g *Gate) NoteBackstop() error { return g.Tables.SetBackstop(g.BackstopStan
 // BackstopStands reports whether the pinned link of the backstop is attached in this network
 // namespace and runs a program that is pinned for it.
 func (g *Gate) BackstopStands() bool {
-	pinned, err := link.LoadPinnedLink(g.pins.Link(backstop), nil)
-	if err != nil {
-		return false
-	}
-	defer pinned.Close()
-	info, err := pinned.Info()
-	if err != nil || !inThisNamespace(pinned) {
+	info, err := pinnedInfo(g.pins.Link(backstop))
+	if err != nil || !inThisNamespace(info) {
 		return false
 	}
 	// A program of another schema counts: its own tables have the same list.
@@ -80,19 +75,20 @@ func (g *Gate) BackstopStands() bool {
 // whose namespace has ended is replaced.
 func (g *Gate) linkBackstop(made *attachment) (link.Link, error) {
 	path := g.pins.Link(backstop)
-	pinned, err := link.LoadPinnedLink(path, nil)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return nil, fmt.Errorf("load pinned link: %w", pins.Explain(path, err))
-	case inThisNamespace(pinned):
+	info, err := pinnedInfo(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil && inThisNamespace(info) {
+		pinned, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			return nil, fmt.Errorf("load pinned link: %w", pins.Explain(path, err))
+		}
 		if err := g.swap(backstop, pinned, made.program); err != nil {
 			pinned.Close()
 			return nil, err
 		}
 		return pinned, nil
-	default:
-		pinned.Close()
 	}
 	ns, err := os.Open(netdev.NamespaceFile)
 	if err != nil {
@@ -115,9 +111,10 @@ func (g *Gate) hasBackstop() bool {
 	return err == nil
 }
 
-func inThisNamespace(l link.Link) bool {
-	inode, err := namespaceOf(l)
-	return err == nil && inode != 0 && inode == netdev.Namespace()
+// inThisNamespace reports whether a link guards the network namespace of the calling thread.
+func inThisNamespace(info *link.Info) bool {
+	inode := namespaceOf(info)
+	return inode != 0 && inode == netdev.Namespace()
 }
 
 // Backstop asks the kernel how the socket lookups are guarded now. It is the zero Backstop when
@@ -138,7 +135,7 @@ func (g *Gate) Backstop() (Backstop, error) {
 	}
 	return Backstop{
 		LinkID: uint32(info.ID), ProgramID: uint32(info.Program),
-		Attached: inThisNamespace(a.link), Ours: loaded == uint32(info.Program),
+		Attached: inThisNamespace(info), Ours: loaded == uint32(info.Program),
 	}, nil
 }
 

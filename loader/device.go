@@ -5,11 +5,9 @@ package loader
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
 	"github.com/xdpallow/xdpallow/bpf"
@@ -37,28 +35,13 @@ func Examine(root, name string) (Device, error) {
 	d := Device{Device: netdev.Describe(device), Attached: modeOf(device)}
 	if d.Attached != "" {
 		d.ProgramID = device.Attrs().Xdp.ProgId
-		d.Ours = slices.Contains((&Gate{pins: pins.Root(root)}).runs(name), d.ProgramID)
-		if !d.Ours {
+		info, err := pinnedInfo(pins.Root(root).Link(name)) // an error: no link, or not ours to open
+		if d.Ours = err == nil && uint32(info.Program) == d.ProgramID; !d.Ours {
 			return d, foreign(name, nil)
 		}
 	}
 	_, err = netdev.BeginsWithIP(device)
 	return d, err
-}
-
-// runs returns the id of the program that the pinned link of an interface runs; none when
-// there is no link, or the caller may not open it.
-func (g *Gate) runs(name string) []uint32 {
-	pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
-	if err != nil {
-		return nil
-	}
-	defer pinned.Close()
-	info, err := pinned.Info()
-	if err != nil {
-		return nil
-	}
-	return []uint32{uint32(info.Program)}
 }
 
 // TryNative finds out whether the driver takes a native program: it attaches one that passes

@@ -6,6 +6,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,40 +72,34 @@ func otherLookups(known []uint32) (others []Lookup, err error) {
 // beside ours. Without CAP_SYS_ADMIN the kernel tells only the id of a program at the lookups,
 // so pins are the only way to know whose it is.
 func (g *Gate) neighbours() (programs []uint32) {
-	parent := filepath.Dir(string(g.pins))
-	roots, _ := os.ReadDir(parent) // unreadable roots are unknown backstops
-	for _, root := range roots {
-		pinned, err := link.LoadPinnedLink(filepath.Join(parent, root.Name(), "links", filepath.Base(g.pins.Link(backstop))), nil)
-		if err != nil {
-			continue // no gate, or one without a backstop
-		}
-		if info, err := pinned.Info(); err == nil {
-			programs = append(programs, uint32(info.Program))
-		}
-		pinned.Close()
+	for _, info := range g.backstops() {
+		programs = append(programs, uint32(info.Program))
 	}
 	return programs
 }
 
 // Neighbours returns the pin roots beside ours that have a backstop in this network namespace.
 func (g *Gate) Neighbours() (roots []string) {
-	parent := filepath.Dir(string(g.pins))
-	files, _ := os.ReadDir(parent) // unreadable roots are unknown backstops
-	for _, file := range files {
-		root := pins.Root(filepath.Join(parent, file.Name()))
-		if root == g.pins {
-			continue
-		}
-		pinned, err := link.LoadPinnedLink(root.Link(backstop), nil)
-		if err != nil {
-			continue
-		}
-		if inThisNamespace(pinned) {
+	for root, info := range g.backstops() {
+		if root != g.pins && inThisNamespace(info) {
 			roots = append(roots, string(root))
 		}
-		pinned.Close()
 	}
 	return roots
+}
+
+// backstops returns the links of the backstops that are pinned under our root and beside it.
+func (g *Gate) backstops() iter.Seq2[pins.Root, *link.Info] {
+	return func(yield func(pins.Root, *link.Info) bool) {
+		parent := filepath.Dir(string(g.pins))
+		files, _ := os.ReadDir(parent) // unreadable roots are unknown backstops
+		for _, file := range files {
+			root := pins.Root(filepath.Join(parent, file.Name()))
+			if info, err := pinnedInfo(root.Link(backstop)); err == nil && !yield(root, info) {
+				return
+			}
+		}
+	}
 }
 
 // programName asks the kernel for the name of a program; "" when the caller may not ask.

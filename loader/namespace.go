@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/pins"
 )
 
 // NamespaceError says that the gate under Root guards another network namespace than that of
@@ -47,17 +48,18 @@ func (g *Gate) checkNamespace() error {
 	if err != nil {
 		return err
 	}
-	if inode, err := g.backstopNamespace(); err != nil || inode != 0 {
-		if err == nil && inode != netdev.Namespace() {
+	// Who needs a link that cannot be opened reports it.
+	if info, err := pinnedInfo(g.pins.Link(backstop)); err == nil && namespaceOf(info) != 0 {
+		if inode := namespaceOf(info); inode != netdev.Namespace() {
 			return &NamespaceError{Root: string(g.pins), Interfaces: linked, Namespace: netdev.NamespaceName(inode)}
 		}
-		return err
+		return nil
 	}
 	var away []string
 	for _, name := range linked {
 		pinned, err := link.LoadPinnedLink(g.pins.Link(name), nil)
 		if err != nil {
-			continue // who needs the link reports it
+			continue
 		}
 		device, attached, err := deviceOf(pinned)
 		pinned.Close()
@@ -89,8 +91,7 @@ func deviceOf(l link.Link) (device netlink.Link, attached bool, err error) {
 		return nil, false, nil
 	}
 	device, err = netlink.LinkByIndex(int(x.Ifindex))
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		return nil, true, nil
 	}
 	if err != nil {
@@ -102,24 +103,26 @@ func deviceOf(l link.Link) (device netlink.Link, attached bool, err error) {
 	return device, true, nil
 }
 
-// backstopNamespace returns the inode of the namespace that the pinned backstop guards; 0 when
-// there is no backstop, or when its namespace has ended.
-func (g *Gate) backstopNamespace() (inode uint64, err error) {
-	pinned, err := link.LoadPinnedLink(g.pins.Link(backstop), nil)
+// pinnedInfo asks the kernel about a pinned link. The error is os.ErrNotExist when nothing is
+// pinned there.
+func pinnedInfo(path string) (*link.Info, error) {
+	pinned, err := link.LoadPinnedLink(path, nil)
 	if err != nil {
-		return 0, nil // there is none, or who needs the link reports it
+		return nil, fmt.Errorf("load pinned link: %w", pins.Explain(path, err))
 	}
 	defer pinned.Close()
-	return namespaceOf(pinned)
+	info, err := pinned.Info()
+	if err != nil {
+		return nil, fmt.Errorf("read pinned link: %w", err)
+	}
+	return info, nil
 }
 
-func namespaceOf(l link.Link) (inode uint64, err error) {
-	info, err := l.Info()
-	if err != nil {
-		return 0, fmt.Errorf("read link of the backstop: %w", err)
+// namespaceOf returns the inode of the network namespace that a link guards; 0 when that has
+// ended, and for the link of an interface.
+func namespaceOf(info *link.Info) uint64 {
+	if ns := info.NetNs(); ns != nil {
+		return uint64(ns.NetnsInode)
 	}
-	if info.NetNs() == nil {
-		return 0, nil
-	}
-	return uint64(info.NetNs().NetnsInode), nil
+	return 0
 }

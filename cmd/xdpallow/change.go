@@ -79,8 +79,7 @@ func (c *call) warnOfPrefix(arg string, read netip.Prefix, warning string) {
 // corrected turns the hint of err, the prefixes that arg means, into a command line, which
 // write makes of them.
 func (c *call) corrected(arg string, err error, write func(prefixes []string) string) error {
-	var input *policy.InputError
-	if errors.As(err, &input) {
+	if input, ok := errors.AsType[*policy.InputError](err); ok {
 		if prefixes := prefixesIn(input.Hint); prefixes != nil {
 			return &policy.InputError{What: input.What, Hint: write(prefixes)}
 		}

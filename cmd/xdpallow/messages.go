@@ -35,8 +35,7 @@ func printError(e env, err error) {
 
 // flatten returns the errors that errors.Join joined.
 func flatten(err error) []error {
-	var check checkError
-	if errors.As(err, &check) {
+	if check, ok := errors.AsType[checkError](err); ok {
 		err = check.error
 	}
 	joined, ok := err.(interface{ Unwrap() []error })

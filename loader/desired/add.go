@@ -187,8 +187,7 @@ func (d State) servicesExist(claims []policy.Claim) error {
 
 // unplaced takes the line off a mistake in a single argument, where it says nothing.
 func unplaced(err error) error {
-	var input *policy.InputError
-	if errors.As(err, &input) && input.Where == "add:1" {
+	if input, ok := errors.AsType[*policy.InputError](err); ok && input.Where == "add:1" {
 		return &policy.InputError{What: input.What, Hint: input.Hint}
 	}
 	return err

@@ -57,16 +57,6 @@ func (i Interfaces) Device(name string) (netlink.Link, error) {
 	return nil, netlink.LinkNotFoundError{}
 }
 
-// Index returns the kernel's number of an interface, 0 when there is none of that name. An
-// interface that is made again gets another number.
-func (i Interfaces) Index(name string) int {
-	l, err := i.Device(name)
-	if err != nil {
-		return 0
-	}
-	return l.Attrs().Index
-}
-
 // Carriers returns the names of the interfaces by which all packets for name come in, sorted,
 // as far as a native program can see them: a bond instead of its slave, the lower device
 // instead of a VLAN or macvlan, all ports instead of their bridge. The error is
@@ -138,8 +128,7 @@ func (i Interfaces) carriers(l netlink.Link, depth int, names *[]string) {
 // NotFound is err of a lookup of an interface by name, with the name. It is os.ErrNotExist
 // when there is no such interface.
 func NotFound(name string, err error) error {
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		return fmt.Errorf("interface %s: %w", name, os.ErrNotExist)
 	}
 	return fmt.Errorf("look up interface %s: %w", name, err)

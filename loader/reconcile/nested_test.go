@@ -215,8 +215,7 @@ func (n *nested) change() {
 		}
 		generation = result.Generation
 	}
-	var refused *policy.Refused
-	if errors.As(err, &refused) {
+	if _, ok := errors.AsType[*policy.Refused](err); ok {
 		return
 	}
 	if err != nil {

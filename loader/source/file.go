@@ -116,8 +116,7 @@ func unreadable(path string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		hint = "chown root " + path // the unit's daemon is root, but without the capability to read files of others
 	}
-	var inner *os.PathError
-	if errors.As(err, &inner) {
+	if inner, ok := errors.AsType[*os.PathError](err); ok {
 		err = inner.Err
 	}
 	return &policy.InputError{Where: path, What: fmt.Sprintf("cannot be read: %v", err), Hint: hint}

@@ -71,8 +71,7 @@ func (s *Store) Apply(change Change) error {
 		return err
 	}
 	err = s.applied(change, batches)
-	var corrupt *CorruptError
-	if errors.As(err, &corrupt) && s.Mend() == nil { // now made again from the list
+	if _, ok := errors.AsType[*CorruptError](err); ok && s.Mend() == nil { // now made again from the list
 		err = s.applied(change, batches)
 	}
 	if err != nil {
