@@ -11,10 +11,19 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/repair"
 )
+
+// interfaces are those that are guarded, or should be.
+type interfaces struct {
+	checker  *repair.Checker
+	released map[string]bool        // detach took them: they are never attached again
+	wanted   map[string]api.Problem // they should be guarded and are not
+	unnamed  map[string]bool        // guarded, and no longer named
+}
 
 // attachAll adopts what is pinned and guards what is named. An interface that is
 // not there yet is a problem, not an error; one that somebody else holds ends the
@@ -49,7 +58,7 @@ func (e *Engine) takeOff(names []string) error {
 // that was stays up.
 func (e *Engine) leaveNothing() error {
 	linked, err := e.view.gate.Linked()
-	if err != nil || e.stood || len(linked) > 0 {
+	if err != nil || e.life.stood || len(linked) > 0 {
 		return err
 	}
 	return errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
@@ -71,7 +80,7 @@ func (e *Engine) attachEach(links netdev.Interfaces, fresh *[]string) error {
 			return err
 		}
 		if err == nil && !slices.Contains(targets, name) {
-			e.unnamed[name] = true
+			e.interfaces.unnamed[name] = true
 		}
 	}
 	for _, name := range targets {
@@ -99,22 +108,22 @@ func (e *Engine) followRenames(links netdev.Interfaces) {
 	if len(renamed) == 0 {
 		return
 	}
-	e.checker.Renamed(renamed)
+	e.interfaces.checker.Renamed(renamed)
 	targets := e.targets(links)
 	for name := range renamed {
-		delete(e.unnamed, name)
+		delete(e.interfaces.unnamed, name)
 	}
 	for name, now := range renamed {
 		e.options.Log.Info(fmt.Sprintf("%s: renamed to %s, and guarded as before", name, now))
-		e.unnamed[now] = true
+		e.interfaces.unnamed[now] = true
 	}
-	gomaps.DeleteFunc(e.unnamed, func(name string, _ bool) bool { return slices.Contains(targets, name) })
+	gomaps.DeleteFunc(e.interfaces.unnamed, func(name string, _ bool) bool { return slices.Contains(targets, name) })
 }
 
 // prepare loads what named interfaces that are not there are going to run, so that they
 // are open as short as can be when they come.
 func (e *Engine) prepare() {
-	for name, p := range e.wanted {
+	for name, p := range e.interfaces.wanted {
 		if p.Code != "interface_missing" {
 			continue
 		}
@@ -145,7 +154,7 @@ func (e *Engine) AwaitInterfaces(ctx context.Context, patience time.Duration) (m
 func (e *Engine) missing() (names []string) {
 	e.mu.Lock()
 	defer e.unlock()
-	for name, p := range e.wanted {
+	for name, p := range e.interfaces.wanted {
 		if p.Code == "interface_missing" {
 			names = append(names, name)
 		}
@@ -158,16 +167,16 @@ func (e *Engine) missing() (names []string) {
 // what detach took. A named one that is not there is noted as a problem.
 func (e *Engine) targets(links netdev.Interfaces) []string {
 	var targets []string
-	clear(e.wanted)
+	clear(e.interfaces.wanted)
 	for _, name := range e.options.Interfaces {
 		resolved, err := links.Carriers(name)
 		if err != nil {
-			e.wanted[name] = repair.NotAttached(name, err)
+			e.interfaces.wanted[name] = repair.NotAttached(name, err)
 			continue
 		}
 		targets = append(targets, resolved...)
 	}
-	targets = slices.DeleteFunc(targets, func(name string) bool { return e.released[name] })
+	targets = slices.DeleteFunc(targets, func(name string) bool { return e.interfaces.released[name] })
 	slices.Sort(targets)
 	return slices.Compact(targets)
 }
@@ -177,7 +186,7 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 	if err != nil {
 		return at, err
 	}
-	if err := e.checker.Attached(name, at); err != nil {
+	if err := e.interfaces.checker.Attached(name, at); err != nil {
 		return at, err
 	}
 	line := fmt.Sprintf("%s: attached (%s)", name, at.Mode)
@@ -190,8 +199,8 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 	if at.Mode == loader.Generic && at.Reason != "" {
 		line += fmt.Sprintf("; %s: %s", repair.GenericCost, at.Reason)
 	}
-	if !e.up {
-		e.attached = append(e.attached, line)
+	if !e.life.up {
+		e.life.attached = append(e.life.attached, line)
 	} else {
 		e.options.Log.Info(line + "; " + e.openTo())
 	}
@@ -252,7 +261,7 @@ func (e *Engine) announce(h repair.Host) {
 			how = "wait until " + s.Until.Format(time.RFC3339) + ", or: xdpallow mode enforce" + e.options.HintFlags
 		}
 	}
-	for _, p := range e.problems {
+	for _, p := range e.problems.found {
 		if p.Code != "audit" {
 			e.options.Log.Error(p.String())
 		}
@@ -264,7 +273,7 @@ func (e *Engine) announce(h repair.Host) {
 			who = " for " + strings.Join(audits, ", ")
 		}
 		e.options.Log.Info(fmt.Sprintf("audit: nothing is dropped%s, others are counted; to enforce, %s", who, how))
-	case repair.Enforcing(e.problems):
+	case repair.Enforcing(e.problems.found):
 		e.options.Log.Info("enforcing: the canary was dropped")
 	}
 }

@@ -16,7 +16,7 @@ const backstopGoes = "the backstop goes off, and what comes in beside the guarde
 // restart makes. What is typed is meant.
 func (e *Engine) keepBackstop(last store.Effective) {
 	if e.options.losesBackstop() && (last.Backstop == "on" || e.view.gate.BackstopStands()) {
-		e.options.Backstop, e.backstopKept = "on", true
+		e.options.Backstop, e.files.kept.backstop = "on", true
 	}
 }
 
@@ -45,13 +45,13 @@ func (e *Engine) reloadBackstop(read reading, r api.ReloadRequest, drop bool) er
 		return nil
 	}
 	if !drop {
-		e.backstopKept = e.wantsNoBackstop(read) || e.backstopKept && read.settings == nil
+		e.files.kept.backstop = e.wantsNoBackstop(read) || e.files.kept.backstop && read.settings == nil
 		return nil
 	}
 	if err := e.view.gate.DetachBackstop(); err != nil {
 		return fmt.Errorf("the list was reloaded, and the backstop is still on: %w", err)
 	}
-	e.backstopKept = false
+	e.files.kept.backstop = false
 	e.options.Log.Warn("the backstop is off: what comes in beside the guarded interfaces is not judged")
 	return e.view.gate.NoteBackstop()
 }
@@ -59,7 +59,7 @@ func (e *Engine) reloadBackstop(read reading, r api.ReloadRequest, drop bool) er
 // backstopLine is what the change log says of a change that turns the backstop on or off;
 // "" is of one that does not.
 func (e *Engine) backstopLine() string {
-	was, is := e.list.saved.Backstop, e.options.Backstop
+	was, is := e.disk.list.saved.Backstop, e.options.Backstop
 	switch {
 	case was == is || was == "" || is == "":
 		return ""

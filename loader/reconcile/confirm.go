@@ -19,70 +19,78 @@ import (
 // retryEvery is how soon a rollback that failed is tried again.
 const retryEvery = 5 * time.Second
 
+// unsettled is what is not for good.
+type unsettled struct {
+	pending *store.Confirm // what waits for its confirmation, or nil
+	retry   time.Time      // when a rollback that failed is tried again
+	held    held           // files that were rolled back
+	bootID  string         // "" where it cannot be read: then nothing is of this boot
+}
+
+// left is how long the confirmation of what waits may still come.
+func (u *unsettled) left() time.Duration {
+	return u.pending.Left(time.Now(), u.bootID, compile.Boottime())
+}
+
+// waiting reports what waits; nil when nothing does.
+func (u *unsettled) waiting() *api.Waiting {
+	if u.pending == nil {
+		return nil
+	}
+	return query.WaitingOf(*u.pending, u.left())
+}
+
+// confirmation is what is recorded of a change that waits for lasts.
+func (u *unsettled) confirmation(command string, lasts time.Duration) *store.Confirm {
+	now := time.Now().UTC()
+	return &store.Confirm{
+		Time: now, Deadline: now.Add(lasts).Truncate(time.Second), Command: command,
+		BootID: u.bootID, Boottime: compile.Boottime() + lasts,
+	}
+}
+
 // Confirm keeps the change that waits for it.
 func (e *Engine) Confirm(ctx context.Context, by api.Caller, _ api.ConfirmRequest) (api.Waiting, error) {
 	if err := e.begin(ctx); err != nil {
 		return api.Waiting{}, err
 	}
 	defer e.unlock()
-	if e.pending != nil && e.left() <= 0 {
+	if e.unsettled.pending != nil && e.unsettled.left() <= 0 {
 		e.rollBackIfDue()
 	}
-	if e.pending == nil {
+	if e.unsettled.pending == nil {
 		what := "no change waits for its confirmation"
-		if e.last != nil && e.last.Command == unconfirmed {
-			what += fmt.Sprintf("; the last one was rolled back at %s", e.last.Time.Format(time.RFC3339))
+		if e.disk.last != nil && e.disk.last.Command == unconfirmed {
+			what += fmt.Sprintf("; the last one was rolled back at %s", e.disk.last.Time.Format(time.RFC3339))
 		}
 		return api.Waiting{}, &policy.Refused{What: what, Hint: "xdpallow status" + e.options.HintFlags}
 	}
-	was := *e.waiting()
+	was := *e.unsettled.waiting()
 	record := change{by: by, command: "confirm"}.logged(policy.Plan{})
-	if err := e.store.Apply(store.Change{Settle: true, Log: record}); err != nil {
+	if err := e.disk.Apply(store.Change{Settle: true, Log: record}); err != nil {
 		return api.Waiting{}, fmt.Errorf("record in %s: %w", e.options.State, err)
 	}
-	record.After = e.lastGeneration()
-	e.pending, e.last = nil, query.ChangeOf(*record)
+	record.After = e.disk.lastGeneration()
+	e.unsettled.pending, e.disk.last = nil, query.ChangeOf(*record)
 	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), attributes(by)...)
 	return was, nil
 }
 
 // window is how long a change waits, in the words of a request; "" is not at all.
-func (e *Engine) window(lasts string) (time.Duration, error) {
+func window(lasts string) (time.Duration, error) {
 	if lasts == "" {
 		return 0, nil
 	}
 	return policy.ParseDuration(lasts)
 }
 
-// confirmation is what is recorded of a change that waits for lasts.
-func (e *Engine) confirmation(command string, lasts time.Duration) *store.Confirm {
-	now := time.Now().UTC()
-	return &store.Confirm{
-		Time: now, Deadline: now.Add(lasts).Truncate(time.Second), Command: command,
-		BootID: e.bootID, Boottime: compile.Boottime() + lasts,
-	}
-}
-
 // await notes that a change waits from now on.
 func (e *Engine) await(confirm store.Confirm, generation uint64) {
 	confirm.Generation = generation
-	e.pending, e.retry = &confirm, time.Time{}
+	e.unsettled.pending, e.unsettled.retry = &confirm, time.Time{}
 	e.say(fmt.Sprintf("%s: generation %d is rolled back at %s unless: xdpallow confirm%s",
 		confirm.Command, generation, confirm.Deadline.Format(time.RFC3339), e.options.HintFlags))
-	e.poke()
-}
-
-// left is how long the confirmation of what waits may still come.
-func (e *Engine) left() time.Duration {
-	return e.pending.Left(time.Now(), e.bootID, compile.Boottime())
-}
-
-// waiting reports what waits; nil when nothing does.
-func (e *Engine) waiting() *api.Waiting {
-	if e.pending == nil {
-		return nil
-	}
-	return query.WaitingOf(*e.pending, e.left())
+	e.timers.poke()
 }
 
 // notWhileWaiting refuses what people change while a change waits. It would be taken back
@@ -90,12 +98,12 @@ func (e *Engine) waiting() *api.Waiting {
 // set aside instead: stolen keys wait for nobody's confirmation, and who is stopped stays
 // so whatever becomes of the change that waits.
 func (e *Engine) notWhileWaiting(c change) error {
-	if e.pending == nil || c.settle || c.dryRun || c.verb == policy.VerbRun || c.verb == "" || c.onlyOverrides() {
+	if e.unsettled.pending == nil || c.settle || c.dryRun || c.verb == policy.VerbRun || c.verb == "" || c.onlyOverrides() {
 		return nil
 	}
 	return &policy.Refused{
 		What: fmt.Sprintf("the %s of generation %d waits for its confirmation for another %v, and a change now would be rolled back with it: confirm it, or roll it back",
-			e.pending.Command, e.pending.Generation, max(e.left(), 0).Round(time.Second)),
+			e.unsettled.pending.Command, e.unsettled.pending.Generation, max(e.unsettled.left(), 0).Round(time.Second)),
 		Hint: "xdpallow confirm" + e.options.HintFlags,
 	}
 }
@@ -106,25 +114,25 @@ const unconfirmed = "rollback (not confirmed)"
 // rollBackIfDue takes back what nobody confirmed in time. No guard rail is asked:
 // what stood a moment ago stands again, and nobody is there to be told otherwise.
 func (e *Engine) rollBackIfDue() {
-	if e.pending == nil || e.left() > 0 || time.Now().Before(e.retry) {
+	if e.unsettled.pending == nil || e.unsettled.left() > 0 || time.Now().Before(e.unsettled.retry) {
 		return
 	}
-	was := *e.pending
+	was := *e.unsettled.pending
 	c, err := e.inverse()
 	if err == nil {
 		c.by, c.command = self(), unconfirmed
 		_, err = e.make(c)
 	}
 	if err != nil {
-		e.retry = time.Now().Add(retryEvery)
-		e.noted["rollback_failed"] = api.Problem{
+		e.unsettled.retry = time.Now().Add(retryEvery)
+		e.problems.note(api.Problem{
 			Code: "rollback_failed", Subject: was.Command, Text: fmt.Sprintf("nobody confirmed generation %d, and it cannot be rolled back: %v", was.Generation, err),
 			Hint: "xdpallow rollback",
-		}
+		})
 		e.options.Log.Error(fmt.Sprintf("roll back generation %d: %v", was.Generation, err))
 		return
 	}
-	delete(e.noted, "rollback_failed")
+	e.problems.forget("rollback_failed")
 	e.say(fmt.Sprintf("%s was not confirmed: rolled back generation %d, now generation %d", was.Command, was.Generation, e.view.gate.Tables.Generation()))
 	e.sayHeld()
 }
@@ -139,14 +147,14 @@ func (e *Engine) nextDue() <-chan time.Time {
 			next = left
 		}
 	}
-	if e.pending != nil {
-		sooner(max(e.left(), time.Until(e.retry)))
+	if e.unsettled.pending != nil {
+		sooner(max(e.unsettled.left(), time.Until(e.unsettled.retry)))
 	}
 	for _, a := range e.view.Audits {
 		sooner(time.Duration(a.Boottime) - compile.Boottime())
 	}
-	if !e.forgetAt.IsZero() && e.pending == nil {
-		sooner(e.forgetAt.Sub(e.view.now()))
+	if !e.timers.forgetAt.IsZero() && e.unsettled.pending == nil {
+		sooner(e.timers.forgetAt.Sub(e.view.now()))
 	}
 	if next == 0 {
 		return nil
@@ -162,12 +170,4 @@ func (e *Engine) due() {
 	e.rollBackIfDue()
 	e.endAudits()
 	e.forgetEnded()
-}
-
-// poke has Run look at what is due next.
-func (e *Engine) poke() {
-	select {
-	case e.poked <- struct{}{}:
-	default:
-	}
 }

@@ -61,11 +61,11 @@ func (e *Engine) logCut(by api.Caller) error {
 	e.mu.Lock()
 	defer e.unlock()
 	record := change{by: by, command: "cut"}.logged(policy.Plan{})
-	if err := e.store.Apply(store.Change{Log: record}); err != nil {
+	if err := e.disk.Apply(store.Change{Log: record}); err != nil {
 		return fmt.Errorf("connections were cut, and it is not noted in the history: %w", err)
 	}
-	record.After = e.lastGeneration()
-	e.last = query.ChangeOf(*record)
+	record.After = e.disk.lastGeneration()
+	e.disk.last = query.ChangeOf(*record)
 	return nil
 }
 

@@ -22,7 +22,7 @@ func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest)
 	if err != nil {
 		return api.DetachResult{}, err
 	}
-	if err := errors.Join(e.lastUse(), e.view.usage.SaveOwners(e.store)); err != nil { // the kernel's counts may end here
+	if err := errors.Join(e.lastUse(), e.view.usage.SaveOwners(e.disk.Store)); err != nil { // the kernel's counts may end here
 		e.noteUse(err)
 	}
 	names := linked
@@ -38,11 +38,11 @@ func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest)
 			result.Left = append(result.Left, name)
 			continue
 		}
-		e.released[name] = true
+		e.interfaces.released[name] = true
 		if err := e.view.gate.Detach(name); err != nil {
 			return result, err
 		}
-		delete(e.unnamed, name)
+		delete(e.interfaces.unnamed, name)
 		result.Detached = append(result.Detached, name)
 		e.options.Log.Warn(name+": detached, everything passes", attributes(by)...)
 	}
@@ -50,10 +50,8 @@ func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest)
 		return result, err
 	}
 	result.Ended = true
-	select {
-	case <-e.done:
-	default:
-		close(e.done)
+	if !e.life.isDone() {
+		close(e.life.done)
 	}
 	return result, errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
 }

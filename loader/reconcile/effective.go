@@ -15,6 +15,22 @@ import (
 // change is on disk before it is acknowledged, appended to the list or, where much is
 // declared anew, with the list; the list itself, which is written whole, follows.
 
+// disk is the state directory, and what is known of the files in it.
+type disk struct {
+	*store.Store
+	list list
+	last *api.Change // that was recorded
+}
+
+// lastGeneration is that of the last change that was recorded, 0 where that cannot be read.
+func (d *disk) lastGeneration() uint64 {
+	generation, err := d.Generation()
+	if err != nil {
+		return 0
+	}
+	return generation
+}
+
 // list is what is known of the effective list on disk.
 type list struct {
 	writing sync.Mutex      // taken while holding the engine's: snapshots are written in their order
@@ -50,15 +66,15 @@ func (e *Engine) effective(generation uint64, d desired.State) store.Effective {
 // save writes the effective list now. The caller holds the mutex.
 func (e *Engine) save() error {
 	start := time.Now()
-	list := e.effective(e.lastGeneration(), e.view.State)
-	e.list.writing.Lock()
-	defer e.list.writing.Unlock()
-	return e.saved(list, time.Since(start), e.store.SaveEffective(list))
+	list := e.effective(e.disk.lastGeneration(), e.view.State)
+	e.disk.list.writing.Lock()
+	defer e.disk.list.writing.Unlock()
+	return e.saved(list, time.Since(start), e.disk.SaveEffective(list))
 }
 
 // saved notes what was written. The caller holds the mutex.
 func (e *Engine) saved(list store.Effective, took time.Duration, err error) error {
-	e.list.took = took
+	e.disk.list.took = took
 	if err != nil {
 		return fmt.Errorf("record in %s: %w", e.options.State, err)
 	}
@@ -69,14 +85,14 @@ func (e *Engine) saved(list store.Effective, took time.Duration, err error) erro
 // listed notes that list is on disk.
 func (e *Engine) listed(list store.Effective) {
 	list.Claims = nil
-	e.list.saved, e.list.torn = list, false
-	delete(e.noted, "list_behind")
+	e.disk.list.saved, e.disk.list.torn = list, false
+	e.problems.forget("list_behind")
 }
 
 // saveSoon has the list follow the database. The caller holds the mutex.
 func (e *Engine) saveSoon() {
-	if e.list.behind == nil && !e.list.closed {
-		e.list.behind = time.AfterFunc(max(saveAfter, saveShare*e.list.took), e.catchUp)
+	if e.disk.list.behind == nil && !e.disk.list.closed {
+		e.disk.list.behind = time.AfterFunc(max(saveAfter, saveShare*e.disk.list.took), e.catchUp)
 	}
 }
 
@@ -84,25 +100,25 @@ func (e *Engine) saveSoon() {
 func (e *Engine) catchUp() {
 	e.mu.Lock()
 	defer e.unlock()
-	if e.list.behind == nil { // Close came first
+	if e.disk.list.behind == nil { // Close came first
 		return
 	}
-	e.list.behind = nil
+	e.disk.list.behind = nil
 	start := time.Now()
-	list := e.effective(e.lastGeneration(), e.view.State)
-	snapshot, err := e.store.Snapshot(list)
+	list := e.effective(e.disk.lastGeneration(), e.view.State)
+	snapshot, err := e.disk.Snapshot(list)
 	if err == nil {
-		e.list.writing.Lock()
+		e.disk.list.writing.Lock()
 		e.unlock()
 		err = snapshot.Save()
-		e.list.writing.Unlock()
+		e.disk.list.writing.Unlock()
 		e.mu.Lock()
 	}
 	if err = e.saved(list, time.Since(start), err); err != nil {
-		e.noted["list_behind"] = api.Problem{
+		e.problems.note(api.Problem{
 			Code: "list_behind", Subject: e.options.State,
 			Text: fmt.Sprintf("what changes is kept, but the list cannot be written anew: %v", err), Hint: "df " + e.options.State,
-		}
+		})
 		e.saveSoon()
 	}
 }
@@ -110,13 +126,13 @@ func (e *Engine) catchUp() {
 // settleList ends the writing of the list, for good. The caller holds the mutex.
 func (e *Engine) settleList() error {
 	var err error
-	e.list.closed = true // the next daemon may be writing it
-	if e.list.behind != nil {
-		e.list.behind.Stop()
-		e.list.behind = nil
+	e.disk.list.closed = true // the next daemon may be writing it
+	if e.disk.list.behind != nil {
+		e.disk.list.behind.Stop()
+		e.disk.list.behind = nil
 		err = e.save()
 	}
-	e.list.writing.Lock() // nobody is at it any more
-	defer e.list.writing.Unlock()
+	e.disk.list.writing.Lock() // nobody is at it any more
+	defer e.disk.list.writing.Unlock()
 	return err
 }

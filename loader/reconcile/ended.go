@@ -40,7 +40,7 @@ func (e *Engine) nextForgotten() time.Time {
 // change waits for its confirmation nothing else changes.
 func (e *Engine) forgetEnded() {
 	now := e.view.now()
-	if e.forgetAt.IsZero() || now.Before(e.forgetAt) || e.pending != nil {
+	if e.timers.forgetAt.IsZero() || now.Before(e.timers.forgetAt) || e.unsettled.pending != nil {
 		return
 	}
 	c := change{by: self(), command: "expire", aside: true}
@@ -51,11 +51,11 @@ func (e *Engine) forgetEnded() {
 	if len(c.edit.Claims.Remove) > 0 {
 		if _, err := e.make(c); err != nil {
 			e.options.Log.Error(fmt.Sprintf("take ended entries away: %v", err))
-			e.forgetAt = now.Add(retryForgetAt)
+			e.timers.forgetAt = now.Add(retryForgetAt)
 			return
 		}
 		e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d", policy.Count(len(c.edit.Claims.Remove), "entry", "entries"),
 			policy.FormatDuration(e.options.kept()), e.view.gate.Tables.Generation()))
 	}
-	e.forgetAt = e.nextForgotten()
+	e.timers.forgetAt = e.nextForgotten()
 }

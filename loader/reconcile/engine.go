@@ -6,13 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -45,47 +42,19 @@ type Options struct {
 // it, and the store that outlives both. Its methods may be called from several
 // goroutines.
 type Engine struct {
-	options  Options
-	started  time.Time
-	store    *store.Store
+	options  Options // the settings that are in force; some change until a start has succeeded
+	life     life
 	observer *observer // has locks of its own
+	shown    shown     // what questions are answered from, see unlock
 
-	reading sync.Mutex // of files; taken before mu
-
-	shown  atomic.Pointer[snapshot]      // what questions are answered from, see unlock
-	moving atomic.Pointer[chan struct{}] // not nil while the kernel has something else, closed when that is shown
-
-	mu       turn // of everything below; a change holds it from first to last
-	view     view
-	failing  map[policy.Origin]error // origins whose last reading was not taken over
-	list     list
-	last     *api.Change
-	told     time.Time              // when it was last said what ends soon
-	forgetAt time.Time              // when the next entry of add goes that has ended; zero is never
-	released map[string]bool        // interfaces that detach took: never attached again
-	wanted   map[string]api.Problem // interfaces that should be guarded and are not
-	unnamed  map[string]bool        // guarded, and no longer named
-	end      time.Time              // when the next claim ends beside another; zero is never
-	shut     []policy.Opening       // what the config file would open, and this start kept shut
-	torn     error                  // of the effective list, at start
-	troubles []store.Trouble        // what was found wrong with the files of the state, and put right
-	stood    bool                   // a gate was up when we came
-	up       bool                   // Start has succeeded
-	settings *config.Settings       // of the config file, as this daemon was started with
-	problems []api.Problem          // as of the last probe
-	attached []string               // log lines of interfaces, until Announce
-	later    []string               // and those that follow them
-	noted    map[string]api.Problem // by code, of parts of the daemon that are not ours
-	pending  *store.Confirm         // what waits for its confirmation, or nil
-	retry    time.Time              // of a rollback that failed
-	held     held                   // files that were rolled back
-	bootID   string                 // "" where it cannot be read: then nothing is of this boot
-	poked    chan struct{}          // something else may be due next
-	checker  *repair.Checker
-	done     chan struct{} // closed when detach took the last interface
-
-	leftOut      []policy.Port // what the config file would audit beside that: not guarded meanwhile
-	backstopKept bool          // the config file turns it off, and this start kept it on
+	mu         turn // of everything below; a change holds it from first to last
+	view       view
+	disk       disk
+	files      files
+	interfaces interfaces
+	problems   problems
+	unsettled  unsettled
+	timers     timers
 }
 
 // Open takes possession of the state directory and the pin root. Nothing is touched
@@ -112,24 +81,19 @@ func Open(o Options) (*Engine, error) {
 		o.Log.Warn(err.Error())
 	}
 	e := &Engine{
-		mu:       newTurn(),
-		options:  o,
-		bootID:   bootID,
-		poked:    make(chan struct{}, 1),
-		started:  time.Now().UTC(),
-		store:    kept,
-		stood:    gate.Up(),
-		view:     newView(gate, kept.UseOf),
-		failing:  map[policy.Origin]error{},
-		released: map[string]bool{},
-		wanted:   map[string]api.Problem{},
-		unnamed:  map[string]bool{},
-		noted:    map[string]api.Problem{},
-		observer: newObserver(time.Now()),
-		done:     make(chan struct{}),
+		options:    o,
+		life:       life{started: time.Now().UTC(), stood: gate.Up(), done: make(chan struct{})},
+		observer:   newObserver(time.Now()),
+		mu:         newTurn(),
+		view:       newView(gate, kept.UseOf),
+		disk:       disk{Store: kept},
+		interfaces: interfaces{released: map[string]bool{}, wanted: map[string]api.Problem{}, unnamed: map[string]bool{}},
+		problems:   problems{noted: map[string]api.Problem{}},
+		unsettled:  unsettled{bootID: bootID},
+		timers:     timers{poked: make(chan struct{}, 1)},
 	}
-	e.checker = repair.New(gate, o.Log, e.command, e.view.usage.AddRetired)
-	gate.Tables.BeforeMove = e.move
+	e.interfaces.checker = repair.New(gate, o.Log, e.command, e.view.usage.AddRetired)
+	gate.Tables.BeforeMove = e.shown.move
 	e.Alive() // there is a state to ask for, if an empty one
 	return e, nil
 }
@@ -140,26 +104,17 @@ func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.unlock()
 	var left error
-	if !e.up {
+	if !e.life.up {
 		left = e.leaveNothing()
-	} else if left = e.saveMisses(); !e.isDone() {
-		left = errors.Join(left, e.lastUse(), e.view.usage.SaveOwners(e.store))
+	} else if left = e.saveMisses(); !e.life.isDone() {
+		left = errors.Join(left, e.lastUse(), e.view.usage.SaveOwners(e.disk.Store))
 	}
-	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.store.Close())
-}
-
-func (e *Engine) isDone() bool {
-	select {
-	case <-e.done:
-		return true
-	default:
-		return false
-	}
+	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.disk.Close())
 }
 
 // Done is closed when detach has taken the last interface: there is nothing left to
 // guard, and the daemon ends.
-func (e *Engine) Done() <-chan struct{} { return e.done }
+func (e *Engine) Done() <-chan struct{} { return e.life.done }
 
 // Status returns what status shows. The canary flies for it, so that the answer is of now;
 // while a change is made, the problems are those found last.
@@ -218,7 +173,7 @@ func (e *Engine) Export(_ context.Context, all bool, w io.Writer) error {
 
 // Check returns what happens to openings from addrs, at port or at every protected one.
 func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) (results []api.CheckResult, err error) {
-	err = e.whenShown(func(s *snapshot) (err error) {
+	err = e.shown.answer(func(s *snapshot) (err error) {
 		results, err = s.asked.Check(addrs, port)
 		return err
 	})

@@ -18,10 +18,10 @@ const tellEvery = 24 * time.Hour
 // tellExpiring logs once a day what ends within Soon, the next of it by name. The
 // caller holds the mutex.
 func (e *Engine) tellExpiring(now time.Time) {
-	if now.Sub(e.told).Abs() < tellEvery {
+	if now.Sub(e.timers.told).Abs() < tellEvery {
 		return
 	}
-	e.told = now
+	e.timers.told = now
 	wall := e.view.now()
 	n := e.view.Counts.Ending(wall, api.Soon)
 	if n == 0 {

@@ -60,18 +60,18 @@ func listed(entries []policy.Entry) []string {
 
 // flushLog writes to the change log what it misses. The caller holds the mutex.
 func (e *Engine) flushLog() {
-	delete(e.noted, "change_log")
-	if err := e.store.FlushLog(); err != nil {
-		e.noted["change_log"] = api.Problem{
+	e.problems.forget("change_log")
+	if err := e.disk.FlushLog(); err != nil {
+		e.problems.note(api.Problem{
 			Code: "change_log", Subject: e.options.State,
 			Text: fmt.Sprintf("changes are made and kept, but their log cannot be written: %v", err), Hint: "df " + e.options.State,
-		}
+		})
 	}
 }
 
 // History implements the question. It waits for no change: it reads what is on disk.
 func (e *Engine) History(_ context.Context, last int) (api.History, error) {
-	return query.History(e.store, last)
+	return query.History(e.disk.Store, last)
 }
 
 // History implements the question. It needs no pins: what was done is worth knowing
@@ -99,7 +99,7 @@ func (e *Engine) logDetach(by api.Caller, detached []string) error {
 		return nil
 	}
 	record := change{by: by, command: "detach"}.logged(policy.Plan{})
-	if err := e.store.Apply(store.Change{Log: record}); err != nil {
+	if err := e.disk.Apply(store.Change{Log: record}); err != nil {
 		return fmt.Errorf("detached, and not noted in the change log: %w", err)
 	}
 	return nil

@@ -21,10 +21,10 @@ func (e *Engine) noteUnwritable(err error) {
 	if !e.isUnwritable(err) {
 		return
 	}
-	if _, known := e.noted[api.Unwritable]; !known {
+	if _, known := e.problems.noted[api.Unwritable]; !known {
 		e.options.Log.Error(fmt.Sprintf("a change was refused: %v", err), "problem", api.Unwritable)
 	}
-	e.noted[api.Unwritable] = e.unwritableProblem(err)
+	e.problems.note(e.unwritableProblem(err))
 }
 
 // isUnwritable reports whether err says that nothing can be kept.
@@ -42,19 +42,19 @@ func (e *Engine) unwritableProblem(err error) api.Problem {
 
 // keepState looks after the files of the state, and whether there is room for changes.
 func (e *Engine) keepState() {
-	if e.isDone() || !e.up {
+	if e.life.isDone() || !e.life.up {
 		return
 	}
-	if !e.store.Writable() {
-		if troubles, err := e.store.Retry(); err == nil {
+	if !e.disk.Writable() {
+		if troubles, err := e.disk.Retry(); err == nil {
 			e.trouble(troubles...)
 			e.saveSoon()
 		} else {
-			e.noted[api.Unwritable] = e.unwritableProblem(err)
+			e.problems.note(e.unwritableProblem(err))
 			return
 		}
 	}
-	troubles, rewrite, err := e.store.Watch()
+	troubles, rewrite, err := e.disk.Watch()
 	e.trouble(troubles...)
 	if err != nil {
 		e.noteUnwritable(err)
@@ -67,11 +67,11 @@ func (e *Engine) keepState() {
 		}
 	}
 	if err := store.Room(e.options.State); err != nil {
-		e.noted[api.Unwritable] = NoRoom(e.options.State, err)
+		e.problems.note(NoRoom(e.options.State, err))
 		return
 	}
-	if _, known := e.noted[api.Unwritable]; known && e.store.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
-		delete(e.noted, api.Unwritable)
+	if _, known := e.problems.noted[api.Unwritable]; known && e.disk.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
+		e.problems.forget(api.Unwritable)
 	}
 }
 
@@ -81,9 +81,9 @@ const metaTried = "tried"
 // trouble notes what was wrong with files, and says so once.
 func (e *Engine) trouble(troubles ...store.Trouble) {
 	for _, t := range troubles {
-		if !slices.Contains(e.troubles, t) {
+		if !slices.Contains(e.problems.troubles, t) {
 			e.options.Log.Error(t.String(), "problem", "state_damaged")
-			e.troubles = append(e.troubles, t)
+			e.problems.troubles = append(e.problems.troubles, t)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (e *Engine) stateProblems() (problems []api.Problem) {
 	if who := store.Others(e.options.State); who != "" {
 		problems = append(problems, StateOfOthers(e.options.State, who, os.Geteuid()))
 	}
-	for _, t := range e.troubles {
+	for _, t := range e.problems.troubles {
 		problems = append(problems, api.Problem{Code: "state_damaged", Subject: t.Path, Text: t.Text, Hint: t.Hint})
 	}
 	return problems
@@ -120,7 +120,7 @@ func NoRoom(dir string, err error) api.Problem {
 
 // bookkeep records what only we read. Where it cannot be kept the gate goes on without.
 func (e *Engine) bookkeep(meta map[string][]byte) {
-	if err := e.store.Apply(store.Change{Meta: meta}); err != nil {
+	if err := e.disk.Apply(store.Change{Meta: meta}); err != nil {
 		e.noteUnwritable(err)
 	}
 }

@@ -20,6 +20,22 @@ const (
 	reconcileEvery = 30 * time.Second
 )
 
+// timers are when the daemon has to act by itself.
+type timers struct {
+	told     time.Time     // when it was last said what ends soon
+	forgetAt time.Time     // when the next entry of add goes that has ended; zero is never
+	end      time.Time     // when the next claim ends beside another; zero is never
+	poked    chan struct{} // something else may be due next
+}
+
+// poke has Run look at what is due next.
+func (t *timers) poke() {
+	select {
+	case t.poked <- struct{}{}:
+	default:
+	}
+}
+
 // Run keeps the gate right until ctx ends or detach has taken the last interface:
 // it follows interfaces, flies the canary, and takes ended claims out.
 func (e *Engine) Run(ctx context.Context) {
@@ -41,7 +57,7 @@ func (e *Engine) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-e.done:
+		case <-e.life.done:
 			return
 		case change := <-changed:
 			e.follow(change)
@@ -57,7 +73,7 @@ func (e *Engine) Run(ctx context.Context) {
 		case <-probe.C:
 			e.due()
 			e.watch()
-		case <-e.poked:
+		case <-e.timers.poked:
 		case <-due:
 			e.due()
 		case <-ended:
@@ -73,13 +89,13 @@ func (e *Engine) follow(change netdev.Change) {
 	e.mu.Lock()
 	defer e.unlock()
 	e.mend(h)
-	if e.isDone() {
+	if e.life.isDone() {
 		return
 	}
 	o := e.observe(h)
-	e.checker.RepairPrograms(o, e.view.want())
-	e.checker.TryMTUs(o)
-	if e.checker.LookAtSetUp(o, change.SetUp) {
+	e.interfaces.checker.RepairPrograms(o, e.view.want())
+	e.interfaces.checker.TryMTUs(o)
+	if e.interfaces.checker.LookAtSetUp(o, change.SetUp) {
 		e.judge(e.observe(h))
 	}
 }
@@ -90,16 +106,16 @@ func (e *Engine) lookOnce() {
 	h := e.host()
 	e.mu.Lock()
 	defer e.unlock()
-	if !e.isDone() {
+	if !e.life.isDone() {
 		o := e.observe(h)
-		e.checker.Look(o)
+		e.interfaces.checker.Look(o)
 		e.judge(o)
 	}
 }
 
 // mend attaches what is named and not attached. The caller holds the mutex.
 func (e *Engine) mend(h repair.Host) {
-	if e.isDone() {
+	if e.life.isDone() {
 		return
 	}
 	if h.LinksErr != nil {
@@ -113,7 +129,7 @@ func (e *Engine) mend(h repair.Host) {
 		if err := e.guardSockets(h.Links); err != nil {
 			e.options.Log.Error(fmt.Sprintf("put the backstop back: %v", err))
 		} else if at.LinkID != 0 {
-			e.checker.Note("backstop", "the link of the backstop was detached", h.Time)
+			e.interfaces.checker.Note("backstop", "the link of the backstop was detached", h.Time)
 		}
 	}
 	e.followRenames(h.Links)
@@ -122,15 +138,15 @@ func (e *Engine) mend(h repair.Host) {
 		if guarded.Attached(name) {
 			continue
 		}
-		before := e.checker.Index(name)
+		before := e.interfaces.checker.Index(name)
 		_, err := e.attach(name, e.options.Attach)
-		if err == nil && before != 0 && before == e.checker.Index(name) {
-			e.checker.Note("link", name+": our link was detached", h.Time)
+		if err == nil && before != 0 && before == e.interfaces.checker.Index(name) {
+			e.interfaces.checker.Note("link", name+": our link was detached", h.Time)
 		}
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		e.wanted[name] = repair.NotAttached(name, err)
+		e.interfaces.wanted[name] = repair.NotAttached(name, err)
 	}
 	e.prepare()
 }
@@ -146,30 +162,30 @@ func (e *Engine) watch() {
 			e.options.Log.Error(err.Error())
 		}
 	}
-	if e.isDone() {
+	if e.life.isDone() {
 		e.judge(e.observe(h))
 	} else {
-		e.judge(e.checker.Check(h, e.view.want()))
+		e.judge(e.interfaces.checker.Check(h, e.view.want()))
 	}
 	e.tellExpiring(time.Now())
 	// Somebody took our program off, of which the kernel tells nobody: the gate is
 	// open until we attach again.
-	if slices.ContainsFunc(e.problems, func(p api.Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {
+	if slices.ContainsFunc(e.problems.found, func(p api.Problem) bool { return p.Code == "detached" || p.Code == "backstop_detached" }) {
 		e.mend(h)
 	}
 }
 
 // judge collects the problems by o, and logs what became one and what ceased to be one.
 func (e *Engine) judge(o repair.Observation) {
-	before := e.problems
+	before := e.problems.found
 	e.probe(o)
-	for _, p := range e.problems {
+	for _, p := range e.problems.found {
 		if !slices.Contains(before, p) {
 			e.options.Log.Error(p.String(), "problem", p.Code)
 		}
 	}
 	for _, p := range before {
-		if !slices.Contains(e.problems, p) {
+		if !slices.Contains(e.problems.found, p) {
 			e.options.Log.Info("no longer a problem: "+p.String(), "problem", p.Code)
 		}
 	}
@@ -185,18 +201,18 @@ const (
 func (e *Engine) followClock(huge bool) {
 	step := e.view.compiler.Clock.Step(readClock())
 	if step.Abs() > hugeStep && !huge {
-		e.noted["clock_stepped"] = api.Problem{
+		e.problems.note(api.Problem{
 			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
 			Hint: "xdpallow reload",
-		}
+		})
 		return
 	}
-	delete(e.noted, "clock_stepped")
+	e.problems.forget("clock_stepped")
 	if step.Abs() < tinyStep {
 		return
 	}
 	e.view.compiler.Clock = readClock()
-	if err := keepClock(e.store, e.view.compiler.Clock); err != nil {
+	if err := keepClock(e.disk.Store, e.view.compiler.Clock); err != nil {
 		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
 	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
@@ -209,11 +225,11 @@ func (e *Engine) followClock(huge bool) {
 func (e *Engine) nextEnd() <-chan time.Time {
 	e.mu.Lock()
 	defer e.unlock()
-	if e.end.IsZero() {
+	if e.timers.end.IsZero() {
 		return nil
 	}
 	// A deadline is wall time and this timer is not: look again within the hour.
-	return time.After(min(max(time.Until(e.end), 0)+time.Millisecond, time.Hour))
+	return time.After(min(max(time.Until(e.timers.end), 0)+time.Millisecond, time.Hour))
 }
 
 // expire merges again what has a claim that has ended. The kernel alone knows
@@ -221,15 +237,15 @@ func (e *Engine) nextEnd() <-chan time.Time {
 func (e *Engine) expire() {
 	e.mu.Lock()
 	defer e.unlock()
-	if time.Now().Before(e.end) {
+	if time.Now().Before(e.timers.end) {
 		return
 	}
 	next, plan := e.view.Expire(time.Now())
-	if e.end = next.NextEnd; plan.Empty() {
+	if e.timers.end = next.NextEnd; plan.Empty() {
 		return
 	}
 	if err := e.commit(change{by: self(), command: "expire"}, next, plan); err != nil {
 		e.options.Log.Error(fmt.Sprintf("take ended claims out: %v", err))
-		e.end = time.Now().Add(time.Second) // again
+		e.timers.end = time.Now().Add(time.Second) // again
 	}
 }

@@ -23,7 +23,7 @@ func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (ap
 		return api.Modes{}, err
 	}
 	defer e.unlock()
-	next, named, err := e.view.State.Mode(r, compile.Boottime(), e.bootID, e.howTo)
+	next, named, err := e.view.State.Mode(r, compile.Boottime(), e.unsettled.bootID, e.howTo)
 	if err != nil {
 		return api.Modes{}, err
 	}
@@ -48,7 +48,7 @@ func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (ap
 		}
 		e.options.Log.Warn(line, attributes(by)...)
 	}
-	e.poke()
+	e.timers.poke()
 	return answer, nil
 }
 
@@ -91,7 +91,7 @@ func (e *Engine) recallAudits() error {
 		return err
 	}
 	for name, a := range was {
-		if a.BootID != e.bootID || e.bootID == "" {
+		if a.BootID != e.unsettled.bootID || e.unsettled.bootID == "" {
 			e.say(name + ": the reboot has ended its audit: it enforces")
 			continue
 		}

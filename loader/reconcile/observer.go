@@ -45,7 +45,7 @@ func (e *Engine) beginEvents() {
 	}
 	if err != nil {
 		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
-		e.noted["events"] = api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"}
+		e.problems.note(api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
 	}
 }
 
@@ -118,7 +118,7 @@ func (e *Engine) saveMisses() error {
 	if err != nil {
 		panic(err) // a map of strings to numbers always is JSON
 	}
-	if err := e.store.Apply(store.Change{Meta: map[string][]byte{metaMisses: text}}); err != nil {
+	if err := e.disk.Apply(store.Change{Meta: map[string][]byte{metaMisses: text}}); err != nil {
 		return fmt.Errorf("save near misses: %w", err)
 	}
 	e.observer.saved, e.observer.savedAt = misses, time.Now()

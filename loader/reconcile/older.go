@@ -25,7 +25,7 @@ import (
 // is a change that was under way when the daemon was killed, and was never acknowledged.
 func (e *Engine) guardOlder(next desired.State, generation uint64) error {
 	tables := e.view.gate.Tables
-	if enforced := tables.Generation(); !e.stood || tables.Stale() || enforced <= generation+1 {
+	if enforced := tables.Generation(); !e.life.stood || tables.Stale() || enforced <= generation+1 {
 		return nil
 	}
 	was, err := tables.Entries()

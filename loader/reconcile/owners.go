@@ -42,7 +42,7 @@ func (e *Engine) ruleOwners(by desired.OverridesEdit, next desired.Overrides, on
 		if !only(rule) {
 			continue
 		}
-		e.move()
+		e.shown.move()
 		if err := e.view.gate.Tables.SetOwner(e.view.compiler.Owners.Of(name), rule); err != nil {
 			return fmt.Errorf("owner %s: %w", name, err)
 		}
@@ -111,5 +111,5 @@ func (e *Engine) releaseNumbers(wanted map[string]bool) error {
 	if err := e.view.gate.Tables.Barrier(); err != nil {
 		return err
 	}
-	return e.view.usage.ForgetOwners(e.store, gone, map[string][]byte{metaOwners: e.view.compiler.Owners.Marshal()})
+	return e.view.usage.ForgetOwners(e.disk.Store, gone, map[string][]byte{metaOwners: e.view.compiler.Owners.Marshal()})
 }

@@ -14,26 +14,26 @@ import (
 
 // persist makes the change durable: who knows of it finds it after a SIGKILL.
 func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generation uint64) error {
-	changed := generation != e.lastGeneration()
+	changed := generation != e.disk.lastGeneration()
 	done := e.written(c, next, plan, generation)
 	if err := e.view.compiler.Deadlines.Record(c.edit.Claims, done.Meta); err != nil {
 		return err
 	}
 	if done.UndoData != nil {
-		if err := e.store.ArchiveList(generation); err != nil {
+		if err := e.disk.ArchiveList(generation); err != nil {
 			return err
 		}
 	}
 	// What is declared is written whole, and so is what changes much.
 	done.List = func() store.Effective { return e.effective(generation, next) }
-	done.Whole = e.view.Rebuilds(c.edit) || e.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
+	done.Whole = e.view.Rebuilds(c.edit) || e.disk.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
 	if err := e.apply(done); err != nil {
 		return err
 	}
 	e.recorded(c, done)
 	if done.Whole {
 		e.listed(e.effective(generation, desired.State{Policy: next.Policy}))
-	} else if changed || !c.edit.Claims.Empty() || e.list.saved.Generation != generation {
+	} else if changed || !c.edit.Claims.Empty() || e.disk.list.saved.Generation != generation {
 		e.saveSoon()
 	}
 	return nil
@@ -44,17 +44,17 @@ const many = 10_000
 
 // apply records a change, and notes whether changes can be recorded.
 func (e *Engine) apply(done store.Change) error {
-	troubles, _, err := e.store.Watch()
+	troubles, _, err := e.disk.Watch()
 	e.trouble(troubles...)
 	if err == nil {
-		err = e.store.Apply(done)
+		err = e.disk.Apply(done)
 	}
 	if err != nil {
 		err = fmt.Errorf("record in %s: %w", e.options.State, err)
 		e.noteUnwritable(err)
 		return err
 	}
-	delete(e.noted, api.Unwritable)
+	e.problems.forget(api.Unwritable)
 	return nil
 }
 
@@ -63,7 +63,7 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 	done := store.Change{
 		Put: c.edit.Claims.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
 		Resume: c.edit.Overrides.Resume, Suspend: next.SuspendedSince(e.view.State, c.edit), Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
-		Aside: c.aside || e.pending != nil && c.onlyOverrides(),
+		Aside: c.aside || e.unsettled.pending != nil && c.onlyOverrides(),
 	}
 	for _, said := range c.edit.Claims.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
@@ -81,10 +81,10 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 		done.UndoData = marshal(undo{Kept: generation, Held: c.undo.Held})
 	}
 	if c.confirm > 0 {
-		done.Confirm = e.confirmation(c.command, c.confirm)
+		done.Confirm = e.unsettled.confirmation(c.command, c.confirm)
 	}
 	backstop := e.backstopLine()
-	if generation != e.lastGeneration() || !c.edit.Claims.Empty() || c.settle || backstop != "" {
+	if generation != e.disk.lastGeneration() || !c.edit.Claims.Empty() || c.settle || backstop != "" {
 		done.Log = c.logged(plan)
 		if backstop != "" {
 			done.Log.Services = append(done.Log.Services, backstop)
@@ -101,16 +101,16 @@ func (e *Engine) recorded(c change, done store.Change) {
 	e.view.compiler.Owners.Unsaved = false
 	if done.Log != nil {
 		done.Log.After = done.Generation
-		e.last = query.ChangeOf(*done.Log)
+		e.disk.last = query.ChangeOf(*done.Log)
 	}
 	if done.UndoData != nil {
-		e.store.PruneArchives(done.Generation)
+		e.disk.PruneArchives(done.Generation)
 	}
 	if c.holds != nil {
-		e.held = *c.holds
+		e.unsettled.held = *c.holds
 	}
 	if c.settle {
-		e.pending = nil
+		e.unsettled.pending = nil
 	}
 	if done.Confirm != nil {
 		e.await(*done.Confirm, done.Generation)

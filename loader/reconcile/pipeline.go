@@ -86,7 +86,7 @@ func (e *Engine) make(c change) (outcome, error) {
 	}
 	if err := e.commit(c, next, plan); err != nil {
 		if c.confirm > 0 && c.undo != nil {
-			err = errors.Join(err, e.store.Apply(store.Change{Meta: map[string][]byte{metaHeld: e.held.marshal()}}))
+			err = errors.Join(err, e.disk.Apply(store.Change{Meta: map[string][]byte{metaHeld: e.unsettled.held.marshal()}}))
 		}
 		return o, err
 	}
@@ -127,7 +127,7 @@ func (e *Engine) enforce(c change, next desired.State, plan policy.Plan) (genera
 		e.view.usage.AddRetired(nil)
 		return generation, false, nil
 	}
-	generation = max(generation, e.lastGeneration()) + 1
+	generation = max(generation, e.disk.lastGeneration()) + 1
 	if err := e.number(c.edit.OwnersWith(plan)); err != nil {
 		return generation, false, err
 	}
@@ -149,14 +149,14 @@ func (e *Engine) enforce(c change, next desired.State, plan policy.Plan) (genera
 // adopt takes next for what is desired from now on.
 func (e *Engine) adopt(c change, next desired.State) {
 	rebuilt := e.view.Rebuilds(c.edit)
-	e.view.State, e.end = next, next.NextEnd
+	e.view.State, e.timers.end = next, next.NextEnd
 	if rebuilt {
-		e.forgetAt = e.nextForgotten()
+		e.timers.forgetAt = e.nextForgotten()
 		return
 	}
 	for _, claim := range c.edit.Claims.Put {
 		if !claim.Until.IsZero() {
-			e.forgetAt = policy.Earliest(e.forgetAt, claim.Until.Add(e.options.kept()))
+			e.timers.forgetAt = policy.Earliest(e.timers.forgetAt, claim.Until.Add(e.options.kept()))
 		}
 	}
 }
@@ -164,7 +164,7 @@ func (e *Engine) adopt(c change, next desired.State) {
 // restore puts the kernel back to the state that stands, after a change that came
 // half way.
 func (e *Engine) restore() error {
-	err := e.publish(max(e.view.gate.Tables.Generation(), e.lastGeneration()) + 1)
+	err := e.publish(max(e.view.gate.Tables.Generation(), e.disk.lastGeneration()) + 1)
 	if err = errors.Join(err, e.ruleAll()); err != nil {
 		return fmt.Errorf("put the policy back: %w", err)
 	}
@@ -182,14 +182,6 @@ func (e *Engine) publish(generation uint64) error {
 	used, err := e.view.gate.Tables.Publish(compiled)
 	e.view.usage.AddRetired(used)
 	return err
-}
-
-func (e *Engine) lastGeneration() uint64 {
-	generation, err := e.store.Generation()
-	if err != nil {
-		return 0
-	}
-	return generation
 }
 
 // onlyOverrides reports whether c suspends, resumes or limits, and does nothing else. An

@@ -99,7 +99,7 @@ func (e *Engine) lastPolicy() (last store.Effective, made []policy.Claim, err er
 	kept, err := store.OpenReadOnly(e.options.State)
 	if err == nil {
 		defer kept.Close()
-		e.store = kept
+		e.disk.Store = kept
 		made, err = kept.Claims()
 		err = errors.Join(err, e.recallUnread())
 	}

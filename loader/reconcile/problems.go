@@ -8,10 +8,24 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/repair"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // This file collects what an operator should mend, and says whether the gate enforces
 // all the same.
+
+// problems are what the operator should mend.
+type problems struct {
+	noted    map[string]api.Problem // by code: those that no probe finds
+	found    []api.Problem          // all, as of the last probe
+	torn     error                  // of the effective list, at start
+	troubles []store.Trouble        // what was found wrong with the files of the state, and put right
+}
+
+// note makes p a problem until forget is called with its code.
+func (p *problems) note(one api.Problem) { p.noted[one.Code] = one }
+
+func (p *problems) forget(code string) { delete(p.noted, code) }
 
 // host asks for what the host has beside the gate, which can be much: the caller does not
 // hold the mutex.
@@ -21,7 +35,7 @@ func (e *Engine) host() repair.Host {
 
 // observe asks the kernel how the gate is guarded.
 func (e *Engine) observe(h repair.Host) repair.Observation {
-	return e.checker.Observe(h, e.view.want())
+	return e.interfaces.checker.Observe(h, e.view.want())
 }
 
 // probe collects every problem that there is by what was observed.
@@ -43,20 +57,20 @@ func (e *Engine) probe(o repair.Observation) {
 			p.Hint = e.howToGuard(p.Subject)
 		}
 	}
-	for _, p := range e.wanted {
+	for _, p := range e.interfaces.wanted {
 		problems = append(problems, p)
 	}
-	for _, p := range e.noted {
+	for _, p := range e.problems.noted {
 		problems = append(problems, p)
 	}
-	for name := range e.unnamed {
+	for name := range e.interfaces.unnamed {
 		problems = append(problems, api.Problem{
 			Code: "interface_not_named", Subject: name,
 			Text: "still guarded, though no --interface names it",
 			Hint: "xdpallow detach --interface " + name,
 		})
 	}
-	for origin, err := range e.failing {
+	for origin, err := range e.files.failing {
 		problems = append(problems, api.Problem{
 			Code: "origin_failing", Subject: string(origin),
 			Text: fmt.Sprintf("not taken over, what it said last is enforced: %v", err),
@@ -64,7 +78,7 @@ func (e *Engine) probe(o repair.Observation) {
 		})
 	}
 	problems = append(problems, e.heldProblems()...)
-	if kept := e.keptShut(); kept != "" {
+	if kept := e.files.kept.String(); kept != "" {
 		problems = append(problems, api.Problem{
 			Code: "kept_shut", Subject: e.options.Config,
 			Text: fmt.Sprintf("it says less than is enforced, and no start opens what is shut: %s", kept),
@@ -77,10 +91,10 @@ func (e *Engine) probe(o repair.Observation) {
 			Text: policy.Count(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
 		})
 	}
-	problems = append(problems, e.checker.Problems(o.Time)...)
+	problems = append(problems, e.interfaces.checker.Problems(o.Time)...)
 	problems = append(problems, e.stateProblems()...)
-	if e.torn != nil {
-		problems = append(problems, api.Problem{Code: "state_torn", Subject: e.options.State, Text: e.torn.Error(), Hint: "xdpallow list"})
+	if e.problems.torn != nil {
+		problems = append(problems, api.Problem{Code: "state_torn", Subject: e.options.State, Text: e.problems.torn.Error(), Hint: "xdpallow list"})
 	}
 	for i, p := range problems {
 		if strings.HasPrefix(p.Hint, "xdpallow ") && !strings.Contains(p.Hint, ";") {
@@ -88,22 +102,7 @@ func (e *Engine) probe(o repair.Observation) {
 		}
 	}
 	slices.SortFunc(problems, repair.Compare)
-	e.problems = slices.Compact(problems)
-}
-
-// keptShut is what the config file would open and the start kept shut; "" is nothing.
-func (e *Engine) keptShut() string {
-	var kept []string
-	if len(e.shut) > 0 {
-		kept = append(kept, policy.JoinOpenings(e.shut))
-	}
-	if len(e.leftOut) > 0 {
-		kept = append(kept, fmt.Sprintf("meanwhile %s is not guarded, nor audited", policy.JoinPorts(e.leftOut)))
-	}
-	if e.backstopKept {
-		kept = append(kept, backstopGoes)
-	}
-	return strings.Join(kept, "; ")
+	e.problems.found = slices.Compact(problems)
 }
 
 // Note makes p a problem until Forget is called with its code: of a part of the daemon
@@ -111,14 +110,14 @@ func (e *Engine) keptShut() string {
 func (e *Engine) Note(p api.Problem) {
 	e.mu.Lock()
 	defer e.unlock()
-	e.noted[p.Code] = p
+	e.problems.note(p)
 }
 
 // Forget ends the problem that Note made.
 func (e *Engine) Forget(code string) {
 	e.mu.Lock()
 	defer e.unlock()
-	delete(e.noted, code)
+	e.problems.forget(code)
 }
 
 // howToGuard says how a port is added to the service that has its number for TCP.

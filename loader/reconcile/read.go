@@ -105,13 +105,13 @@ func (e *Engine) took(read *reading) {
 	if read.settings == nil {
 		return
 	}
-	if e.settings == nil {
-		e.settings = read.settings
+	if e.files.settings == nil {
+		e.files.settings = read.settings
 	}
 	if read.failing[policy.OriginConfig] != nil {
 		return
 	}
-	changed := read.settings.Changed(*e.settings)
+	changed := read.settings.Changed(*e.files.settings)
 	if e.wantsNoBackstop(*read) { // no restart turns it off
 		changed = slices.DeleteFunc(changed, func(key string) bool { return key == "backstop" })
 	}

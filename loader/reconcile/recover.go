@@ -27,7 +27,7 @@ func (e *Engine) recover() (bool, error) {
 	if err := e.recall(metaOwners, &given); err != nil {
 		return false, err
 	}
-	deadlines, forget, err := compile.LoadDeadlines(e.store)
+	deadlines, forget, err := compile.LoadDeadlines(e.disk.Store)
 	if err != nil {
 		return false, err
 	}
@@ -35,15 +35,15 @@ func (e *Engine) recover() (bool, error) {
 		e.bookkeep(forget)
 	}
 	e.view.compiler.Owners, e.view.compiler.Deadlines = compile.NewOwnerIDs(given), deadlines
-	claims, err := e.store.Claims()
+	claims, err := e.disk.Claims()
 	if err != nil {
 		return false, err
 	}
-	overrides, err := overridesOf(e.store)
+	overrides, err := overridesOf(e.disk.Store)
 	if err != nil {
 		return false, err
 	}
-	last, err := e.store.Last()
+	last, err := e.disk.Last()
 	if err != nil {
 		return false, err
 	}
@@ -53,8 +53,8 @@ func (e *Engine) recover() (bool, error) {
 		return false, e.settleOwners()
 	}
 	e.lastGood(last)
-	e.list.saved = last
-	e.list.saved.Claims = nil
+	e.disk.list.saved = last
+	e.disk.list.saved.Claims = nil
 	if e.view.State, err = desired.New(last.Services, declared(last.Claims), claims, time.Now()); err != nil {
 		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
 	}
@@ -68,8 +68,8 @@ func (e *Engine) recover() (bool, error) {
 	if err := e.guardOlder(e.view.State, last.Generation); err != nil {
 		return false, err
 	}
-	e.forgetAt = e.nextForgotten()
-	e.end = e.view.NextEnd
+	e.timers.forgetAt = e.nextForgotten()
+	e.timers.end = e.view.NextEnd
 	return true, e.settleConfirmed(last.Generation)
 }
 
@@ -77,7 +77,7 @@ func (e *Engine) recover() (bool, error) {
 // judged by that after a reboot. The database, where the rollback is recorded, may not be
 // open yet.
 func (e *Engine) settleConfirmed(generation uint64) error {
-	if e.pending == nil || e.left() > 0 {
+	if e.unsettled.pending == nil || e.unsettled.left() > 0 {
 		return e.settle(generation)
 	}
 	c, err := e.inverse()
@@ -97,19 +97,19 @@ func (e *Engine) settleConfirmed(generation uint64) error {
 
 // recallCounts brings back what was counted and noted, which decides on no packet.
 func (e *Engine) recallCounts() error {
-	meta, err := e.view.usage.BeginOwners(e.store)
+	meta, err := e.view.usage.BeginOwners(e.disk.Store)
 	if err != nil {
 		return err
 	}
 	if meta != nil {
 		e.bookkeep(meta)
 	}
-	if last, found, err := e.store.LastRecord(); err != nil {
+	if last, found, err := e.disk.LastRecord(); err != nil {
 		return err
 	} else if found {
-		e.last = query.ChangeOf(last)
+		e.disk.last = query.ChangeOf(last)
 	}
-	if err := errors.Join(e.countSince(), e.view.usage.Begin(e.store)); err != nil {
+	if err := errors.Join(e.countSince(), e.view.usage.Begin(e.disk.Store)); err != nil {
 		return err
 	}
 	return e.recall(metaMisses, &e.observer.misses)
@@ -120,21 +120,21 @@ func (e *Engine) recallUnsettled() error {
 	if err := e.recallAudits(); err != nil {
 		return err
 	}
-	if err := e.recallUnread(); err != nil || e.pending == nil {
+	if err := e.recallUnread(); err != nil || e.unsettled.pending == nil {
 		return err
 	}
-	e.await(*e.pending, e.pending.Generation)
+	e.await(*e.unsettled.pending, e.unsettled.pending.Generation)
 	return nil
 }
 
 // recallUnread brings back what keeps a start from reading files.
 func (e *Engine) recallUnread() error {
-	if err := e.recall(metaHeld, &e.held); err != nil {
+	if err := e.recall(metaHeld, &e.unsettled.held); err != nil {
 		return err
 	}
-	pending, found, err := e.store.Pending()
+	pending, found, err := e.disk.Pending()
 	if found && err == nil {
-		e.pending = &pending
+		e.unsettled.pending = &pending
 	}
 	return err
 }
@@ -175,7 +175,7 @@ func (e *Engine) settle(generation uint64) error {
 	if err != nil || same {
 		return err
 	}
-	generation = max(generation, e.lastGeneration(), tables.Generation())
+	generation = max(generation, e.disk.lastGeneration(), tables.Generation())
 	if err := e.publish(generation); err != nil {
 		return fmt.Errorf("publish generation %d: %w", generation, err)
 	}
@@ -183,7 +183,7 @@ func (e *Engine) settle(generation uint64) error {
 }
 
 func (e *Engine) recall(key string, into any) error {
-	text, err := e.store.Meta(key)
+	text, err := e.disk.Meta(key)
 	if err != nil || text == nil {
 		return err
 	}
@@ -223,14 +223,14 @@ func (e *Engine) holdUnnoted() error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	return e.store.Apply(store.Change{Suspend: fresh, Aside: true})
+	return e.disk.Apply(store.Change{Suspend: fresh, Aside: true})
 }
 
 func (e *Engine) recallClock() (err error) {
-	if e.view.compiler.Clock, err = recallClock(e.store); err != nil {
+	if e.view.compiler.Clock, err = recallClock(e.disk.Store); err != nil {
 		return err
 	}
-	if err := keepClock(e.store, e.view.compiler.Clock); err != nil {
+	if err := keepClock(e.disk.Store, e.view.compiler.Clock); err != nil {
 		e.noteUnwritable(err)
 	}
 	return nil

@@ -13,8 +13,8 @@ import (
 
 // Reload reads every declared origin again. One bad line refuses the whole reload.
 func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest) (api.Plan, error) {
-	e.reading.Lock() // what is read first is taken over first
-	defer e.reading.Unlock()
+	e.files.reading.Lock() // what is read first is taken over first
+	defer e.files.reading.Unlock()
 	read, err := e.read(ctx)
 	if err != nil {
 		return api.Plan{}, err
@@ -27,7 +27,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	failing := read.failing
 	if len(failing) > 0 {
 		if !r.DryRun {
-			e.failing = e.stillFailing(read)
+			e.files.failing = e.stillFailing(read)
 		}
 		return api.Plan{}, joined(failing)
 	}
@@ -36,7 +36,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		return api.Plan{}, err
 	}
 	old := e.view.Policy.Services
-	confirm, err := e.window(r.Confirm)
+	confirm, err := window(r.Confirm)
 	if err != nil {
 		return api.Plan{}, err
 	}
@@ -57,7 +57,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	}
 	if !r.DryRun {
 		e.followClock(true) // not before: what is refused changes no deadline either
-		e.failing, e.shut, e.leftOut = failing, nil, nil
+		e.files.failing, e.files.kept.openings, e.files.kept.leftOut = failing, nil, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
 			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
 		e.logServices(old, o.plan)
@@ -74,7 +74,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	}
 	out.Warnings = append(read.restart, out.Warnings...)
 	if !r.DryRun {
-		out.Confirm = e.waiting()
+		out.Confirm = e.unsettled.waiting()
 	}
 	return out, nil
 }
@@ -84,7 +84,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 // gone, whose entries are enforced all the same.
 func (e *Engine) stillFailing(read reading) map[policy.Origin]error {
 	failing := maps.Clone(read.failing)
-	for origin, err := range e.failing {
+	for origin, err := range e.files.failing {
 		if _, known := failing[origin]; !known && (read.found[origin] || !strings.HasPrefix(string(origin), "file:")) {
 			failing[origin] = err
 		}

@@ -35,7 +35,7 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	confirm, err := e.window(r.Confirm)
+	confirm, err := window(r.Confirm)
 	if err != nil {
 		return api.Plan{}, err
 	}
@@ -61,7 +61,7 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 	out := e.planned(o)
 	out.Overrides, out.Loosens = words, loosened
 	if out.Entries, out.Kept = e.named(claims, o.next), e.kept(places); !r.DryRun {
-		out.Confirm = e.waiting()
+		out.Confirm = e.unsettled.waiting()
 	}
 	return out, nil
 }

@@ -62,7 +62,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 	c.by, c.command, c.dryRun, c.peers, c.logins = by, "rollback", r.DryRun, r.Sessions, r.Logins
 	c.force = policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions}
 	// What waits is taken back anyway, in a moment, and no guard rail is asked then.
-	if e.pending == nil {
+	if e.unsettled.pending == nil {
 		c.verb = policy.VerbRollback
 	}
 	old, words := e.view.Policy.Services, c.edit.Overrides.Lines(e.view.Overrides)
@@ -71,7 +71,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 		return api.Plan{}, err
 	}
 	if !r.DryRun {
-		delete(e.noted, "rollback_failed")
+		e.problems.forget("rollback_failed")
 		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
 			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
 		e.logServices(old, o.plan)
@@ -84,7 +84,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 
 // inverse is the change that takes the last one back.
 func (e *Engine) inverse() (change, error) {
-	inverse, found, err := e.store.LoadUndo()
+	inverse, found, err := e.disk.LoadUndo()
 	if err != nil {
 		return change{}, err
 	}
@@ -120,7 +120,7 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	if err := json.Unmarshal(text, &back); err != nil {
 		return fmt.Errorf("read what takes the last change back: %w", err)
 	}
-	list, err := e.store.LoadArchived(back.Kept)
+	list, err := e.disk.LoadArchived(back.Kept)
 	if err != nil {
 		return err
 	}
@@ -133,13 +133,13 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 		c.edit.Declared[policy.OriginFlag] = flags
 	}
 	c.holds = &back.Held
-	c.undo = &undo{Held: e.held}
+	c.undo = &undo{Held: e.unsettled.held}
 	return nil
 }
 
 // undoReload is how a reload is taken back: what it changes in files is held.
 func (e *Engine) undoReload(read reading) *undo {
-	h := held{Generation: e.view.gate.Tables.Generation(), Origins: slices.Clone(e.held.Origins)}
+	h := held{Generation: e.view.gate.Tables.Generation(), Origins: slices.Clone(e.unsettled.held.Origins)}
 	hold := func(origin policy.Origin) {
 		if isFile(origin) && !slices.Contains(h.Origins, origin) {
 			h.Origins = append(h.Origins, origin)
@@ -168,7 +168,7 @@ func sameClaim(a, b policy.Claim) bool { return a.Prefix == b.Prefix && policy.S
 // holds reports whether a start must not take over what origin says: it was rolled
 // back, or may yet be.
 func (e *Engine) holds(origin policy.Origin) bool {
-	return isFile(origin) && (e.pending != nil || slices.Contains(e.held.Origins, origin))
+	return isFile(origin) && (e.unsettled.pending != nil || slices.Contains(e.unsettled.held.Origins, origin))
 }
 
 // withhold puts what is enforced in the place of what the files say that are held.
@@ -196,10 +196,10 @@ func (e *Engine) withhold(read *reading) {
 // heldProblems name the files that are held.
 func (e *Engine) heldProblems() []api.Problem {
 	var problems []api.Problem
-	for _, origin := range e.held.Origins {
+	for _, origin := range e.unsettled.held.Origins {
 		problems = append(problems, api.Problem{
 			Code: "held", Subject: string(origin),
-			Text: fmt.Sprintf("was rolled back: its content of generation %d is enforced, whatever it says now, until it is read again", e.held.Generation),
+			Text: fmt.Sprintf("was rolled back: its content of generation %d is enforced, whatever it says now, until it is read again", e.unsettled.held.Generation),
 			Hint: "xdpallow reload",
 		})
 	}
@@ -208,15 +208,15 @@ func (e *Engine) heldProblems() []api.Problem {
 
 // sayHeld logs what a rollback holds.
 func (e *Engine) sayHeld() {
-	if len(e.held.Origins) == 0 {
+	if len(e.unsettled.held.Origins) == 0 {
 		return
 	}
 	var names []string
-	for _, origin := range e.held.Origins {
+	for _, origin := range e.unsettled.held.Origins {
 		names = append(names, string(origin))
 	}
 	e.say(fmt.Sprintf("held as in generation %d: %s; to take over what is written there now: xdpallow reload%s",
-		e.held.Generation, strings.Join(names, ", "), e.options.HintFlags))
+		e.unsettled.held.Generation, strings.Join(names, ", "), e.options.HintFlags))
 }
 
 // holdFirst has a restart hold what a change that is to be confirmed is about to take
@@ -226,5 +226,5 @@ func (e *Engine) holdFirst(c change) error {
 	if c.confirm == 0 || c.undo == nil {
 		return nil
 	}
-	return e.store.Apply(store.Change{Meta: map[string][]byte{metaHeld: c.undo.Held.marshal()}})
+	return e.disk.Apply(store.Change{Meta: map[string][]byte{metaHeld: c.undo.Held.marshal()}})
 }

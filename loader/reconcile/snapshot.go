@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -26,6 +27,12 @@ type snapshot struct {
 	repairs  map[string]uint64
 }
 
+// shown is the snapshot from which questions are answered.
+type shown struct {
+	atomic.Pointer[snapshot]
+	moving atomic.Pointer[chan struct{}] // not nil while the kernel has something else, closed when that is shown
+}
+
 // unlock gives the lock back, and shows what stands now to those who ask.
 func (e *Engine) unlock() {
 	e.show()
@@ -34,22 +41,25 @@ func (e *Engine) unlock() {
 
 // show shows what stands now to those who ask. The caller holds the mutex.
 func (e *Engine) show() {
-	s := &snapshot{
-		asked: *e.view.query(), problems: e.problems, failing: e.failing, last: e.last, pending: e.pending,
-		repairs: e.checker.Counts(),
-	}
-	e.shown.Store(s)
-	if moving := e.moving.Swap(nil); moving != nil {
+	e.shown.set(&snapshot{
+		asked: *e.view.query(), problems: e.problems.found, failing: e.files.failing, last: e.disk.last, pending: e.unsettled.pending,
+		repairs: e.interfaces.checker.Counts(),
+	})
+}
+
+func (s *shown) set(now *snapshot) {
+	s.Store(now)
+	if moving := s.moving.Swap(nil); moving != nil {
 		close(*moving)
 	}
 }
 
 // move notes that from now on the kernel judges by something else than what is shown, until
-// that is shown. The caller holds the mutex.
-func (e *Engine) move() {
-	if e.moving.Load() == nil {
+// that is shown. The caller holds the engine's mutex.
+func (s *shown) move() {
+	if s.moving.Load() == nil {
 		moving := make(chan struct{})
-		e.moving.Store(&moving)
+		s.moving.Store(&moving)
 	}
 }
 
@@ -57,15 +67,15 @@ func (e *Engine) move() {
 // which takes a moment, but for an owner among very many entries who is being suspended.
 const patience = time.Second
 
-// whenShown calls ask with a snapshot that is what the kernel has before and after. Past its
+// answer calls ask with a snapshot that is what the kernel has before and after. Past its
 // patience it takes what is shown: the kernel may then have more of the change under way.
-func (e *Engine) whenShown(ask func(*snapshot) error) error {
+func (s *shown) answer(ask func(*snapshot) error) error {
 	for late := time.After(patience); ; {
-		shown := e.shown.Load()
-		moving := e.moving.Load()
+		shown := s.Load()
+		moving := s.moving.Load()
 		if moving == nil {
 			err := ask(shown)
-			if e.moving.Load() == nil && e.shown.Load().asked.Generation == shown.asked.Generation {
+			if s.moving.Load() == nil && s.Load().asked.Generation == shown.asked.Generation {
 				return err
 			}
 			select {
@@ -78,7 +88,7 @@ func (e *Engine) whenShown(ask func(*snapshot) error) error {
 		select {
 		case <-*moving:
 		case <-late:
-			return ask(e.shown.Load())
+			return ask(s.Load())
 		}
 	}
 }
@@ -102,11 +112,11 @@ func (e *Engine) statusOf(s *snapshot, guarded repair.Guarded) api.Status {
 		Suspended:  query.SuspensionsOf(v.Overrides),
 		Limited:    len(v.Limits),
 		LastChange: s.last,
-		Daemon:     &api.Daemon{PID: os.Getpid(), Since: e.started.Truncate(time.Second)},
+		Daemon:     &api.Daemon{PID: os.Getpid(), Since: e.life.started.Truncate(time.Second)},
 		Version:    e.options.Version,
 	}
 	if s.pending != nil {
-		status.Confirm = query.WaitingOf(*s.pending, s.pending.Left(time.Now(), e.bootID, compile.Boottime()))
+		status.Confirm = query.WaitingOf(*s.pending, s.pending.Left(time.Now(), e.unsettled.bootID, compile.Boottime()))
 	}
 	return status
 }

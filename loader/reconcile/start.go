@@ -5,7 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 )
+
+// life is how far this daemon has come, from its start to its end.
+type life struct {
+	started  time.Time
+	stood    bool          // a gate was up when we came
+	up       bool          // Start has succeeded
+	attached []string      // log lines of interfaces, until Announce
+	later    []string      // log lines that follow these
+	done     chan struct{} // closed when detach took the last interface
+}
+
+func (l *life) isDone() bool { return isClosed(l.done) }
 
 // Start puts the gate up. After a reboot the last good list is published and attached
 // before anything else is opened, read or believed: neither a database that is damaged
@@ -27,7 +40,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.takeOver(ctx, good); err != nil {
 		// After a reboot the last good policy stays up, whatever the flags say now;
 		// beside a gate that was up, this start leaves nothing of its own.
-		if e.stood {
+		if e.life.stood {
 			err = errors.Join(err, e.takeOff(fresh))
 		}
 		return err
@@ -40,19 +53,19 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.view.gate.Retire(); err != nil {
 		return err
 	}
-	e.up = true
+	e.life.up = true
 	e.prepare()
-	go debug.FreeOSMemory() // a start leaves behind as much again as it needs
+	go debug.FreeOSMemory() // the garbage of a start is as large as what stays
 	return ctx.Err()
 }
 
 // enforceList enforces what the list alone says. Where a gate is up already, it enforces,
 // and nothing is done here.
 func (e *Engine) enforceList() (fresh []string, err error) {
-	if e.stood {
+	if e.life.stood {
 		return nil, nil
 	}
-	e.tear(e.store.LoadList())
+	e.tear(e.disk.LoadList())
 	good, err := e.recover()
 	if err != nil { // the database may know better
 		e.options.Log.Error(fmt.Sprintf("bring back the last good list: %v", err))
@@ -67,20 +80,20 @@ func (e *Engine) enforceList() (fresh []string, err error) {
 // tear notes what was wrong with the list; nil is nothing.
 func (e *Engine) tear(err error) {
 	if err != nil {
-		e.torn, e.list.torn = err, true
+		e.problems.torn, e.disk.list.torn = err, true
 	}
 }
 
 // enforceDatabase opens the database, and enforces it where that was not done, or where
 // it knows more than the list. It reports whether there is a last good policy.
 func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
-	troubles, err := e.store.OpenDatabase(true)
+	troubles, err := e.disk.OpenDatabase(true)
 	if err != nil {
 		return false, err
 	}
 	e.trouble(troubles...)
-	if good = len(e.view.Policy.Services) > 0; !good || e.store.Later() {
-		e.list.torn = e.list.torn || e.store.Later()
+	if good = len(e.view.Policy.Services) > 0; !good || e.disk.Later() {
+		e.disk.list.torn = e.disk.list.torn || e.disk.Later()
 		if good, err = e.recover(); err != nil {
 			return false, err
 		}
@@ -101,20 +114,20 @@ func (e *Engine) Announce() {
 	e.mu.Lock()
 	defer e.unlock()
 	e.beginEvents()
-	for _, line := range e.attached {
+	for _, line := range e.life.attached {
 		e.options.Log.Info(line + "; " + e.openTo())
 	}
-	for _, line := range append(e.openEach(), e.later...) {
+	for _, line := range append(e.openEach(), e.life.later...) {
 		e.options.Log.Info(line)
 	}
-	e.attached, e.later = nil, nil
+	e.life.attached, e.life.later = nil, nil
 	e.announce(h)
 }
 
 // say logs line, after the lines of interfaces while a start is under way.
 func (e *Engine) say(line string) {
-	if !e.up {
-		e.later = append(e.later, line)
+	if !e.life.up {
+		e.life.later = append(e.life.later, line)
 		return
 	}
 	e.options.Log.Info(line)

@@ -8,13 +8,45 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
+
+// files is what this daemon knows of the flags and files that declare the policy.
+type files struct {
+	reading  sync.Mutex              // held while files are read; taken before the engine's
+	failing  map[policy.Origin]error // origins whose last reading was not taken over
+	settings *config.Settings        // of the config file, as this daemon was started with
+	kept     keptShut
+}
+
+// keptShut is what the config file would open, and this start did not.
+type keptShut struct {
+	openings []policy.Opening
+	leftOut  []policy.Port // what it would audit beside that: not guarded meanwhile
+	backstop bool          // it turns the backstop off
+}
+
+// String is for a problem; "" is nothing.
+func (k keptShut) String() string {
+	var kept []string
+	if len(k.openings) > 0 {
+		kept = append(kept, policy.JoinOpenings(k.openings))
+	}
+	if len(k.leftOut) > 0 {
+		kept = append(kept, fmt.Sprintf("meanwhile %s is not guarded, nor audited", policy.JoinPorts(k.leftOut)))
+	}
+	if k.backstop {
+		kept = append(kept, backstopGoes)
+	}
+	return strings.Join(kept, "; ")
+}
 
 // takeOver makes flags and files the declared state. A file that is bad or refused
 // keeps its last good content, is a problem, and does not stop a gate that has a
@@ -90,17 +122,17 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		o, err = e.make(c)
 	}
 	if good && e.isUnwritable(err) {
-		e.failing = failing
+		e.files.failing = failing
 		return nil // the last good policy is enforced, and nothing else can be
 	}
 	if err != nil {
 		return blame(unread, err)
 	}
-	e.failing = failing
+	e.files.failing = failing
 	// A mistake in the config file is told first. One that guard rails refuse whole, as that
 	// a service which stays has lost its prefixes, is taken over by the same reload.
 	if bad := failing[policy.OriginConfig]; bad == nil || errors.As(bad, new(*policy.Refused)) {
-		e.shut, e.leftOut = shut, leftOut
+		e.files.kept.openings, e.files.kept.leftOut = shut, leftOut
 	}
 	for _, line := range ended {
 		e.say(line)

@@ -28,13 +28,13 @@ func (e *Engine) keepUse(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-e.done:
+		case <-e.life.done:
 			return
 		case <-time.After(wait):
 		}
 		start := time.Now()
 		e.mu.Lock()
-		checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, compile.Boottime(), e.view.usage.Lacks())
+		checkpoint := e.view.usage.Checkpoint(e.disk.Store, e.view.Policy.Entries, compile.Boottime(), e.view.usage.Lacks())
 		e.unlock()
 		for more := true; more && ctx.Err() == nil; {
 			e.mu.Lock()
@@ -50,7 +50,7 @@ func (e *Engine) keepUse(ctx context.Context) {
 // lastUse makes the last checkpoint, of what has changed since the one before. The
 // caller holds the mutex.
 func (e *Engine) lastUse() error {
-	checkpoint := e.view.usage.Checkpoint(e.store, e.view.Policy.Entries, compile.Boottime(), false)
+	checkpoint := e.view.usage.Checkpoint(e.disk.Store, e.view.Policy.Entries, compile.Boottime(), false)
 	defer checkpoint.Stop()
 	for checkpoint.Next(e.view.Policy.Entries, time.Now()) {
 	}
@@ -58,12 +58,12 @@ func (e *Engine) lastUse() error {
 }
 
 func (e *Engine) noteUse(err error) {
-	delete(e.noted, "use_behind")
+	e.problems.forget("use_behind")
 	if err != nil {
-		e.noted["use_behind"] = api.Problem{
+		e.problems.note(api.Problem{
 			Code: "use_behind", Subject: e.options.State,
 			Text: fmt.Sprintf("when entries were last seen is kept until a reboot only: %v", err), Hint: "df " + e.options.State,
-		}
+		})
 	}
 }
 
@@ -71,7 +71,7 @@ func (e *Engine) noteUse(err error) {
 func (e *Engine) keepOwnerUse() {
 	e.mu.Lock()
 	defer e.unlock()
-	if err := e.view.usage.SaveOwners(e.store); err != nil {
+	if err := e.view.usage.SaveOwners(e.disk.Store); err != nil {
 		e.noteUse(err)
 	}
 }
@@ -81,7 +81,7 @@ func (e *Engine) prune() error {
 	e.mu.Lock()
 	entries := e.view.Policy.Entries
 	e.unlock()
-	gone, err := usage.Unlisted(e.store, entries)
+	gone, err := usage.Unlisted(e.disk.Store, entries)
 	e.mu.Lock()
 	defer e.unlock()
 	e.view.usage.Leave(gone, e.view.Policy.Entries)
