@@ -221,10 +221,8 @@ func (s *Store) apply(t *txn, change Change, batches []batch) error {
 			return err
 		}
 		t.frame = &frame{serial: serial + 1}
-		if serial == 0 {
-			if err := warn(t.Tx); err != nil {
-				return err
-			}
+		if err := warn(t.Tx); err != nil {
+			return err
 		}
 	}
 	if change.Generation != 0 {

@@ -62,45 +62,32 @@ func lastOfEach(writes []write) []write {
 // apply writes the batch and returns its undo, in the form and order of bucketUndo. A record that
 // does not change is not written, and is not in the undo.
 func (b batch) apply(t *txn) (undo []write, err error) {
-	bucket, err := t.CreateBucketIfNotExists(b.bucket)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range b.writes {
-		sealed := bucket.Get(w.key)
-		var old []byte
-		if sealed != nil {
-			if old, err = unseal(b.bucket, w.key, sealed); err != nil {
-				return nil, err
-			}
-			old = bytes.Clone(old) // bbolt may move its own while we write
-		}
-		back := append([]byte{b.kind}, w.key...)
+	previous := walk(t.Tx, bucketUndo)
+	return undo, t.change(b.bucket, b.writes, func(w write, old []byte) ([]byte, error) {
+		back := append(append(make([]byte, 0, 1+len(w.key)), b.kind), w.key...)
 		if b.kind == kindClaim && w.record != nil {
-			if err := keepCreated(t, w.record, old, back); err != nil {
+			if err := keepCreated(previous, w.record, old, back); err != nil {
 				return nil, err
 			}
 		}
-		if bytes.Equal(old, w.record) {
-			continue
+		if bytes.Equal(old, w.record) && (old == nil) == (w.record == nil) {
+			return old, nil
 		}
-		if err := t.replace(bucket, b.bucket, w.key, sealed, w.record); err != nil {
-			return nil, err
+		was := old
+		if was == nil {
+			was = absent
 		}
-		if old == nil {
-			old = absent
-		}
-		undo = append(undo, write{back, old})
-	}
-	return undo, nil
+		undo = append(undo, write{back, was})
+		return w.record, nil
+	})
 }
 
 // keepCreated keeps the time when a prefix was first added: for a claim that is updated, and for
 // one that the last change removed and that comes back as it was, by rollback or by hand.
-func keepCreated(t *txn, record, old, back []byte) (err error) {
+func keepCreated(previous *walker, record, old, back []byte) (err error) {
 	const createdAt = 2 + timeSize
 	if old == nil {
-		if old, err = t.get(bucketUndo, back); err != nil {
+		if old, err = previous.find(back); err != nil {
 			return err
 		}
 		if len(old) < headSize || !bytes.Equal(old[:createdAt], record[:createdAt]) || !bytes.Equal(old[headSize:], record[headSize:]) {

@@ -240,8 +240,7 @@ func TestNewerRecordNamesTheFile(t *testing.T) {
 	s := mustOpen(t, dir)
 	mustApply(t, s, Change{Put: []policy.Claim{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Origin: policy.OriginCLI}}})
 	err := s.db.Update(func(tx *bolt.Tx) error {
-		key := appendKey(nil, netip.MustParsePrefix("10.1.0.0/16"))
-		return tx.Bucket(bucketClaims).Put(key, seal(bucketClaims, key, []byte{2}))
+		return (&txn{Tx: tx}).put(bucketClaims, appendKey(nil, netip.MustParsePrefix("10.1.0.0/16")), []byte{2})
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,11 +4,9 @@
 package store
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -253,10 +251,18 @@ func dump(tb testing.TB, s *Store, only ...[]byte) map[string]string {
 	tb.Helper()
 	all := make(map[string]string)
 	err := s.db.View(func(tx *bolt.Tx) error {
-		return tx.ForEach(func(name []byte, bucket *bolt.Bucket) error {
-			if len(only) > 0 && !slices.ContainsFunc(only, func(one []byte) bool { return bytes.Equal(one, name) }) {
+		for _, name := range only {
+			if err := (reader{tx}).each(name, nil, func(key, record []byte) error {
+				all[fmt.Sprintf("%s %x", name, key)] = string(record)
 				return nil
+			}); err != nil {
+				return err
 			}
+		}
+		if len(only) > 0 {
+			return nil
+		}
+		return tx.ForEach(func(name []byte, bucket *bolt.Bucket) error {
 			return bucket.ForEach(func(key, value []byte) error {
 				all[fmt.Sprintf("%s %x", name, key)] = string(value)
 				return nil

@@ -1,5 +1,6 @@
-// This file converts the database of releases before 0.2, which had no checksums and nothing of what
-// is declared. It also keeps those releases from reading a part of the present database.
+// This file converts older databases: of releases before 0.2, which had no checksums and nothing of
+// what is declared, and of those that had a record of the database for each claim. It also keeps
+// those releases from reading a part of the present database.
 
 package store
 
@@ -20,22 +21,48 @@ var oldBuckets = map[string][]byte{
 	"facts": bucketFacts, "meta": bucketMeta, "previous": bucketUndo,
 }
 
-// warning is a claim that an older release reads first, and refuses with "written by a newer release".
-// Without it that release would find no suspensions, and let in who is suspended.
+// warnings are claims that older releases read first, and refuse with "written by a newer release".
+// Without the one a release before 0.2 would find no suspensions, and let in who is suspended;
+// without the other a release that did not pack claims would take this database for a damaged one.
 var (
-	warning       = []byte{family4, 0, 0, 0, 0, 32}
-	warningRecord = []byte{sealVersion}
+	warning  = []byte{family4, 0, 0, 0, 0, 32}
+	warnings = map[string][]byte{"claims": {sealVersion}, string(bucketClaims): {sealVersion + 1}}
 )
+
+// age is which releases wrote a database.
+type age int
+
+const (
+	present  age = iota
+	unpacked     // a record of the database for each claim
+	unsealed     // before 0.2
+)
+
+func ageOf(tx *bolt.Tx) age {
+	claims := tx.Bucket(bucketClaims)
+	switch {
+	case tx.Bucket(bucketFacts) == nil:
+		return unsealed
+	case claims != nil && bytes.Equal(claims.Get(warning), warnings[string(bucketClaims)]):
+		return present
+	case claims != nil || tx.Bucket(bucketUndo) != nil:
+		return unpacked
+	}
+	return present // without a claim
+}
 
 // convert brings an older database into the present form, with what is declared.
 func (s *Store) convert() error {
-	done := false
+	age := present
 	err := s.view(func(tx *bolt.Tx) error {
-		done = tx.Bucket(bucketFacts) != nil
+		age = ageOf(tx)
 		return nil
 	})
-	if err != nil || done {
+	switch {
+	case err != nil || age == present:
 		return err
+	case age == unpacked:
+		return s.update(repack)
 	}
 	declared := s.declaredBefore()
 	return s.update(func(tx *bolt.Tx) error {
@@ -50,12 +77,14 @@ func (s *Store) convert() error {
 				continue
 			}
 			found = true
+			var writes []write
 			if err := bucket.ForEach(func(key, record []byte) error {
-				return t.put(now, bytes.Clone(key), bytes.Clone(record))
+				writes = append(writes, write{bytes.Clone(key), bytes.Clone(record)})
+				return nil
 			}); err != nil {
 				return err
 			}
-			if err := tx.DeleteBucket([]byte(name)); err != nil {
+			if err := errors.Join(t.change(now, writes, nil), tx.DeleteBucket([]byte(name))); err != nil {
 				return err
 			}
 		}
@@ -77,13 +106,45 @@ func (s *Store) convert() error {
 	})
 }
 
-// warn puts the warning into the database.
-func warn(tx *bolt.Tx) error {
-	old, err := tx.CreateBucketIfNotExists([]byte("claims"))
+// repack packs what a release had as a record of the database each.
+func repack(tx *bolt.Tx) error {
+	t, err := begun(tx)
 	if err != nil {
 		return err
 	}
-	return old.Put(warning, warningRecord)
+	for _, name := range [][]byte{bucketClaims, bucketUndo} {
+		bucket := tx.Bucket(name)
+		if bucket == nil {
+			continue
+		}
+		var writes []write
+		if err := bucket.ForEach(func(key, value []byte) error {
+			record, err := unseal(name, key, value)
+			writes = append(writes, write{bytes.Clone(key), bytes.Clone(record)})
+			t.sum -= weight(value)
+			return err
+		}); err != nil {
+			return err
+		}
+		if err := errors.Join(t.change(name, writes, nil), tx.DeleteBucket(name)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(warn(tx), t.finish())
+}
+
+// warn puts the warnings into the database, unless they are there.
+func warn(tx *bolt.Tx) error {
+	for name, record := range warnings {
+		bucket, err := tx.CreateBucketIfNotExists([]byte(name))
+		if err == nil && !bytes.Equal(bucket.Get(warning), record) {
+			err = bucket.Put(warning, record)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // declaredBefore returns what the list declares as of the last committed change. An older release

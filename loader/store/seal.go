@@ -4,6 +4,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -102,32 +103,68 @@ func (t *txn) finish() error {
 // write.
 func (t *txn) get(name, key []byte) ([]byte, error) { return reader{t.Tx}.get(name, key) }
 
-// put writes a record; nil deletes its key.
-func (t *txn) put(name, key, record []byte) error {
-	bucket, err := t.CreateBucketIfNotExists(name)
-	if err != nil {
-		return err
-	}
-	return t.replace(bucket, name, key, bucket.Get(key), record)
-}
-
-// replace is put in an open bucket that holds old at key.
-func (t *txn) replace(bucket *bolt.Bucket, name, key, old, record []byte) error {
-	t.sum -= weight(old)
+// note has the list get a record, or know that it is deleted.
+func (t *txn) note(name, key, record []byte) {
 	if t.frame != nil {
 		t.frame.note(name, key, record)
 	}
-	if record == nil {
-		return bucket.Delete(key)
+}
+
+// put writes a record; nil deletes its key.
+func (t *txn) put(name, key, record []byte) error {
+	return t.change(name, []write{{key, record}}, nil)
+}
+
+// change makes writes, which are sorted by key, each key once. decide, where it is not nil, is given
+// the record before, nil where there was none, and returns what is written. Both keep their bytes
+// until the transaction ends.
+func (t *txn) change(name []byte, writes []write, decide func(w write, old []byte) ([]byte, error)) error {
+	in, packed := bucketIn(name)
+	bucket, err := t.CreateBucketIfNotExists(in)
+	if err != nil {
+		return err
 	}
-	value := seal(name, key, record)
-	t.sum += weight(value)
-	return bucket.Put(key, value)
+	if packed {
+		return t.changePacked(bucket, name, writes, decide)
+	}
+	for _, w := range writes {
+		sealed := bucket.Get(w.key)
+		record := w.record
+		if decide != nil {
+			var old []byte
+			if sealed != nil {
+				if old, err = unseal(name, w.key, sealed); err != nil {
+					return err
+				}
+				old = bytes.Clone(old) // bbolt may move its own while we write
+			}
+			if record, err = decide(w, old); err != nil {
+				return err
+			}
+			if bytes.Equal(old, record) && (old == nil) == (record == nil) {
+				continue
+			}
+		}
+		t.sum -= weight(sealed)
+		t.note(name, w.key, record)
+		if record == nil {
+			err = bucket.Delete(w.key)
+		} else {
+			value := seal(name, w.key, record)
+			t.sum += weight(value)
+			err = bucket.Put(w.key, value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clear deletes a bucket with all of its records.
 func (t *txn) clear(name []byte) error {
-	bucket := t.Bucket(name)
+	in, _ := bucketIn(name)
+	bucket := t.Bucket(in)
 	if bucket == nil {
 		return nil
 	}
@@ -137,14 +174,18 @@ func (t *txn) clear(name []byte) error {
 	}); err != nil {
 		return err
 	}
-	return t.DeleteBucket(name)
+	return t.DeleteBucket(in)
 }
 
 // reader reads sealed records; it implements source.
 type reader struct{ *bolt.Tx }
 
 func (r reader) get(name, key []byte) ([]byte, error) {
-	bucket := r.Bucket(name)
+	in, packed := bucketIn(name)
+	if packed {
+		return walk(r.Tx, name).find(key)
+	}
+	bucket := r.Bucket(in)
 	if bucket == nil {
 		return nil, nil
 	}
@@ -156,9 +197,13 @@ func (r reader) get(name, key []byte) ([]byte, error) {
 }
 
 func (r reader) each(name, prefix []byte, fn func(key, record []byte) error) error {
-	bucket := r.Bucket(name)
-	if bucket == nil {
+	in, packed := bucketIn(name)
+	bucket := r.Bucket(in)
+	switch {
+	case bucket == nil:
 		return nil
+	case packed:
+		return eachPacked(bucket, name, prefix, fn)
 	}
 	return eachOf(bucket, name, prefix, fn)
 }

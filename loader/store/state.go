@@ -167,14 +167,8 @@ func (state State) fill(t *txn) error {
 		}
 		made = append(made, write{appendKey(nil, c.Prefix), record})
 	}
-	bucket, err := t.CreateBucketIfNotExists(bucketClaims)
-	if err != nil {
+	if err := t.change(bucketClaims, lastOfEach(made), nil); err != nil {
 		return err
-	}
-	for _, w := range lastOfEach(made) {
-		if err := t.replace(bucket, bucketClaims, w.key, nil, w.record); err != nil {
-			return err
-		}
 	}
 	for _, name := range listed {
 		err := state.records.each(name, nil, func(key, record []byte) error { return t.put(name, key, record) })

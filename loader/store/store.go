@@ -17,6 +17,8 @@
 //	effective.list.before-N  what the change of generation N replaced, for a rollback.
 //	state.db            the database (bbolt). Buckets "NAME.2" hold records with a CRC-32C
 //	                    each, and their sum in facts.2/sum, by which a missing one is found;
+//	                    "NAME.3" likewise chunks of records, as packer makes them. The list
+//	                    knows the records of both as of NAME.2.
 //	                    declared.2 is the list without the claims of the command line, in
 //	                    pieces. The use of entries and the lines for the change log have
 //	                    no twin.
@@ -24,8 +26,8 @@
 //	changes.jsonl       the change log, a record in JSON each line.
 //
 // Both twins number the changes: facts.2/serial, and the head and the changes of the list.
-// A release before 0.2 finds a claim in its bucket of the database that it refuses with "written by
-// a newer release".
+// An older release finds a claim in its bucket of the database that it refuses with "written by a
+// newer release".
 package store
 
 import (
@@ -131,7 +133,7 @@ func OpenReadOnly(dir string) (*Store, error) {
 	}
 	old := false
 	if err := s.view(func(tx *bolt.Tx) error {
-		old = tx.Bucket(bucketFacts) == nil && tx.Bucket([]byte("facts")) != nil
+		old = ageOf(tx) != present && (tx.Bucket([]byte("facts")) != nil || tx.Bucket(bucketFacts) != nil)
 		return nil
 	}); err != nil || old {
 		_ = closeDB(s.db)
@@ -164,6 +166,9 @@ func openDB(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) 
 		Timeout:      lockTimeout,
 		ReadOnly:     readOnly,
 		FreelistType: bolt.FreelistMapType,
+		// A list of a million that was replaced leaves a hundred thousand bytes of free pages to
+		// name, with each change. What is free is found when the database is opened.
+		NoFreelistSync: true,
 		OpenFile: func(name string, flag int, mode fs.FileMode) (*os.File, error) {
 			var err error
 			file, err = os.OpenFile(name, flag, mode)

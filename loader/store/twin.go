@@ -185,11 +185,11 @@ func (s *Store) compare(path string) (troubles []Trouble, err error) {
 			}
 		}
 		claims := 0
-		err := s.view(func(tx *bolt.Tx) error {
-			if bucket := tx.Bucket(bucketClaims); bucket != nil {
-				claims = bucket.Stats().KeyN
-			}
-			return nil
+		err := s.read(func(from source) error {
+			return from.each(bucketClaims, nil, func(_, _ []byte) error {
+				claims++
+				return nil
+			})
 		})
 		if err != nil {
 			return nil, err

@@ -115,13 +115,7 @@ func putUndo(t *txn, undo []write, head undoHead) error {
 	if err := putJSON(t, bucketUndo, keyHead, head); err != nil {
 		return err
 	}
-	bucket := t.Bucket(bucketUndo)
-	for _, w := range undo {
-		if err := t.replace(bucket, bucketUndo, w.key, nil, w.record); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.change(bucketUndo, undo, nil)
 }
 
 func addToUndo(t *txn, undo []write, after uint64) error {
@@ -133,31 +127,23 @@ func addToUndo(t *txn, undo []write, after uint64) error {
 	if err := putJSON(t, bucketUndo, keyHead, head); err != nil {
 		return err
 	}
-	for _, w := range undo {
-		old, err := t.get(bucketUndo, w.key)
-		if err == nil && old == nil {
-			err = t.put(bucketUndo, w.key, w.record)
+	return t.change(bucketUndo, undo, func(w write, old []byte) ([]byte, error) {
+		if old != nil {
+			return old, nil
 		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return w.record, nil
+	})
 }
 
 // exempt takes what batches write out of the stored undo: no rollback touches it.
 func exempt(t *txn, batches []batch) error {
-	if t.Bucket(bucketUndo) == nil {
-		return nil
-	}
+	var gone []write
 	for _, b := range batches {
 		for _, w := range b.writes {
-			if err := t.put(bucketUndo, append([]byte{b.kind}, w.key...), nil); err != nil {
-				return err
-			}
+			gone = append(gone, write{key: append([]byte{b.kind}, w.key...)})
 		}
 	}
-	return nil
+	return t.change(bucketUndo, gone, nil)
 }
 
 func readHeadOf(from source) (head undoHead, err error) {

@@ -253,17 +253,13 @@ func TestSmallRecordsRefuseWhatTheyDoNotKnow(t *testing.T) {
 
 // What a newer release keeps to be taken back is not taken back in part.
 func TestNewerInverseIsRefused(t *testing.T) {
-	for name, damage := range map[string]func(*bolt.Bucket) error{
-		"head": func(b *bolt.Bucket) error {
-			return b.Put(keyHead, seal(bucketUndo, keyHead, []byte(`{"version":2}`)))
-		},
-		"kind": func(b *bolt.Bucket) error {
-			return b.Put([]byte("z1"), seal(bucketUndo, []byte("z1"), []byte{1}))
-		},
+	for name, newer := range map[string]write{
+		"head": {keyHead, []byte(`{"version":2}`)},
+		"kind": {[]byte("z1"), []byte{1}},
 	} {
 		s := mustOpen(t, t.TempDir())
 		mustApply(t, s, numbered(1))
-		if err := s.db.Update(func(tx *bolt.Tx) error { return damage(tx.Bucket(bucketUndo)) }); err != nil {
+		if err := s.db.Update(func(tx *bolt.Tx) error { return (&txn{Tx: tx}).put(bucketUndo, newer.key, newer.record) }); err != nil {
 			t.Fatal(err)
 		}
 		undo, found, err := s.LoadUndo()

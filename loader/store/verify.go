@@ -69,9 +69,13 @@ func verifyDB(db *bolt.DB) error {
 		if err != nil {
 			return err
 		}
-		sum := uint64(0)
+		sum, old := uint64(0), ageOf(tx) == unpacked
 		for _, name := range sealed {
-			bucket := tx.Bucket(name)
+			in := name
+			if !old {
+				in, _ = bucketIn(name)
+			}
+			bucket := tx.Bucket(in)
 			if bucket == nil {
 				continue
 			}
