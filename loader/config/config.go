@@ -36,6 +36,8 @@ type Settings struct {
 	Socket     string
 	Bpffs      string
 	Metrics    string // host:port
+	WebConfig  string // of Metrics: TLS and passwords, a file as exporters have it; absolute
+	Owner      Owner
 	LogFormat  string // "text", "json"
 
 	KeepEnded time.Duration // of entries of the command line
@@ -76,6 +78,8 @@ func (s Settings) Changed(before Settings) []string {
 		{"socket", s.Socket == before.Socket},
 		{"bpffs", s.Bpffs == before.Bpffs},
 		{"metrics", s.Metrics == before.Metrics},
+		{"web_config_file", s.WebConfig == before.WebConfig},
+		{"owner", s.Owner == before.Owner},
 		{"log_format", s.LogFormat == before.LogFormat},
 		{"keep_ended", s.KeepEnded == before.KeepEnded},
 	} {

@@ -60,6 +60,8 @@ state: state
 socket: /run/x.sock
 bpffs: ../bpf/
 metrics: :9100
+web_config_file: web.yml
+owner: {socket: owner.sock, group: www-data, listen: '[::1]:9464'}
 log_format: json
 `))
 	if err != nil {
@@ -72,7 +74,8 @@ log_format: json
 	want := File{
 		Settings: Settings{
 			Interfaces: []string{"eth0", "eth1"}, Attach: "native", Backstop: "off", State: "/etc/x/state", Socket: "/run/x.sock",
-			Bpffs: "/etc/bpf", Metrics: ":9100", LogFormat: "json",
+			Bpffs: "/etc/bpf", Metrics: ":9100", LogFormat: "json", WebConfig: "/etc/x/web.yml",
+			Owner: Owner{Socket: "/etc/x/owner.sock", Group: "www-data", Listen: "[::1]:9464"},
 		},
 		Services: []policy.Service{
 			{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 8443}}, Mode: policy.Audit, Scope: policy.ScopeStrict},
@@ -142,7 +145,7 @@ func TestParseNothing(t *testing.T) {
 
 // Promise: what is not understood is refused with its line, never ignored.
 func TestMistakes(t *testing.T) {
-	const keys = "interfaces, services, allow, allow_files, attach, backstop, state, socket, bpffs, metrics, log_format, keep_ended"
+	const keys = "interfaces, services, allow, allow_files, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, log_format, keep_ended"
 	for _, c := range []struct {
 		text, want, hint string
 	}{
@@ -167,6 +170,15 @@ func TestMistakes(t *testing.T) {
 		{"log_format: xml", `1: log_format "xml" is not text or json`, ""},
 		{"metrics: 9100", `1: metrics is a number, not a text: write "9100"`, ""},
 		{"metrics: localhost", `1: metrics "localhost" is not HOST:PORT, as 127.0.0.1:9100`, ""},
+		{"owner: 127.0.0.1:9464", "1: owner is a text, not keys with values", ""},
+		{"owner: {sockt: /s}", `1: unknown key "sockt": the keys of owner are socket, group, listen`, ""},
+		{"owner: {group: www-data}", "1: owner has a group, and no socket that it could be of", ""},
+		{"owner: {listen: localhost}", `1: listen "localhost" is not ADDRESS:PORT, as 127.0.0.1:9464`, ""},
+		{"owner:\n  listen: ':9464'", `2: listen ":9464" is not ADDRESS:PORT, as 127.0.0.1:9464`, ""},
+		{"owner:\n  listen: 0.0.0.0:9464", "2: listen 0.0.0.0:9464 would tell strangers who your customers are: name a loopback or private address, as 127.0.0.1:9464", ""},
+		{"owner: {listen: '[::]:9464'}", "1: listen [::]:9464 would tell strangers who your customers are: name a loopback or private address, as 127.0.0.1:9464", ""},
+		{"owner: {listen: '[::ffff:0.0.0.0]:1'}", "1: listen [::ffff:0.0.0.0]:1 would tell strangers who your customers are: name a loopback or private address, as 127.0.0.1:9464", ""},
+		{"owner: {listen: 203.0.113.1:9464}", "1: listen 203.0.113.1:9464 would tell strangers who your customers are: name a loopback or private address, as 127.0.0.1:9464", ""},
 		{"state: ''", "1: state is empty", ""},
 		{"services: [api]", "1: services is a list, not keys with values", ""},
 		{"services: {API: {ports: [1]}}", `1: service "API" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, "api"},
@@ -282,6 +294,7 @@ func TestChanged(t *testing.T) {
 		old + "allow: [192.0.2.0/24]\nservices: {api: {ports: [1]}}":                                           "",
 		"interfaces: [eth0, eth1]\nattach: native":                                                             "interfaces attach",
 		old + "backstop: off\nstate: /s\nsocket: /s\nbpffs: /b\nmetrics: :1\nlog_format: json\nkeep_ended: 1d": "backstop state socket bpffs metrics log_format keep_ended",
+		old + "web_config_file: web.yml\nowner: {socket: o.sock}":                                              "web_config_file owner",
 		"": "interfaces attach",
 	} {
 		if got := strings.Join(parse(text).Changed(parse(old)), " "); got != want {

@@ -36,6 +36,8 @@ func Parse(path string, text []byte) (File, error) {
 			{"socket", func(n *yaml.Node) { f.Socket = r.file(n, "socket") }},
 			{"bpffs", func(n *yaml.Node) { f.Bpffs = r.file(n, "bpffs") }},
 			{"metrics", func(n *yaml.Node) { f.Metrics = r.hostPort(n, "metrics") }},
+			{"web_config_file", func(n *yaml.Node) { f.WebConfig = r.file(n, "web_config_file") }},
+			{"owner", func(n *yaml.Node) { f.Owner = r.owner(n) }},
 			{"log_format", func(n *yaml.Node) { f.LogFormat = r.choice(n, "log_format", "text", "json") }},
 			{"keep_ended", func(n *yaml.Node) { f.KeepEnded = r.duration(n, "keep_ended") }},
 		})
