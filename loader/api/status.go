@@ -127,6 +127,8 @@ type Stats struct {
 	EventsLost uint64 `json:"events_lost"` // sampled refusals that nobody could read, of this daemon
 
 	Repairs map[string]uint64 `json:"repairs"` // what somebody else changed and this daemon put right
+
+	OwnerChecks []OwnerCheck `json:"owner_checks,omitempty"` // answers of the owner endpoint, where there is one
 }
 
 // Counter is one series of packets and bytes.

@@ -14,8 +14,9 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// Event is one refused packet, which stands for Weight of them. Its JSON is a contract:
-// fields may be added, never changed or removed.
+// Event is one refused packet, which stands for Weight of them, or a key that was used from
+// another customer's address. Its JSON is a contract: fields may be added, never changed or
+// removed.
 type Event struct {
 	Time      time.Time     `json:"time"`
 	Verdict   string        `json:"verdict"` // "drop", "audit"
@@ -30,6 +31,12 @@ type Event struct {
 	Near      *talkers.Near `json:"near"`   // nil when it is no near miss
 
 	Lost uint64 `json:"lost,omitempty"` // events before this one that were not passed on
+
+	// Of reason wrong_owner: the service that was asked for, whose the address is, "" for
+	// nobody's, and whose key was used.
+	Service  string `json:"service,omitempty"`
+	Owner    string `json:"owner,omitempty"`
+	Expected string `json:"expected,omitempty"`
 }
 
 // sample is e in the form that a talkers.Sketch takes.

@@ -30,6 +30,9 @@ type follower struct {
 	lost   uint64 // since the last one that it took
 }
 
+// Add remembers an event that no packet made, and passes it on.
+func (l *Log) Add(e Event) { l.add([]Event{e}) }
+
 // add remembers events and passes them on. The first one says how many were lost before it.
 func (l *Log) add(events []Event) {
 	l.mu.Lock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -36,6 +37,9 @@ type Options struct {
 	Log        *slog.Logger
 
 	BackstopTyped bool // Backstop is a flag of this start, and no key of Config
+
+	// OwnerChecks are the answers of the owner endpoint about these services; nil without one.
+	OwnerChecks func([]policy.Service) []api.OwnerCheck
 }
 
 // Engine is the running gate: the desired state, the kernel that should agree with
@@ -158,6 +162,9 @@ func (e *Engine) Stats(context.Context) (api.Stats, error) {
 	s, err := now.asked.Stats(now.asked.Counts.Owners)
 	s.Owners = e.withMisses(s.Owners)
 	s.EventsLost, s.Repairs = e.observer.log.Lost(), now.repairs
+	if e.options.OwnerChecks != nil {
+		s.OwnerChecks = e.options.OwnerChecks(now.asked.Policy.Services)
+	}
 	return s, err
 }
 
@@ -179,6 +186,15 @@ func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port)
 	})
 	return results, err
 }
+
+// Ownership returns whose addr is at a service, see query.View. It takes no lock: a proxy asks
+// it for every request.
+func (e *Engine) Ownership(addr netip.Addr, service, expected string) (api.Ownership, bool) {
+	return e.shown.Load().asked.Ownership(addr, service, expected)
+}
+
+// Tell shows an event that no packet made to those who look at events.
+func (e *Engine) Tell(event events.Event) { e.observer.log.Add(event) }
 
 // Families counts the entries of IPv4 and IPv6.
 func (e *Engine) Families() (ipv4, ipv6 int) {
