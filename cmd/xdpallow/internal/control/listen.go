@@ -4,7 +4,6 @@ package control
 // reading group even gets to connect.
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,27 +19,35 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Listen makes the unix socket at path, 0660 and of group xdpallow where that
-// group exists, else for its owner only. What a dead daemon left there is
-// replaced; a living one is a *policy.Refused that names its pid. Two daemons
-// that start in the same instant both pass the dial: the lock of the state
-// directory, which is taken first, keeps the second away.
+// Listen makes the control socket at path, 0660 and of group xdpallow where that
+// group exists, else for its owner only. Errors are those of Bind.
 func Listen(path string) (net.Listener, error) {
+	listener, err := Bind(path)
+	if err != nil {
+		return nil, err
+	}
+	// Between bind and chmod the umask alone guards the path. That opens
+	// nothing: every connection is judged by its credentials as well.
+	if err := restrict(path); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
+}
+
+// Bind makes a unix socket at path, with the mode that the umask leaves. What a
+// dead daemon left there is replaced; a living one is a *policy.Refused that
+// names its pid. Two daemons that start in the same instant both pass the dial:
+// the lock of the state directory, which is taken first, keeps the second away.
+func Bind(path string) (*net.UnixListener, error) {
 	if err := makeRoom(path); err != nil {
 		return nil, err
 	}
 	if err := makeParent(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	var config net.ListenConfig
-	listener, err := config.Listen(context.Background(), "unix", path)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
-	}
-	// Between bind and chmod the umask alone guards the path. That opens
-	// nothing: every connection is judged by its credentials as well.
-	if err := restrict(path); err != nil {
-		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil
 }
