@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // alert is a rule of rules.yml.
@@ -196,6 +197,7 @@ func TestMonitoringAsksForWhatThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	shot.Owners = []metrics.Owner{{Name: "acme"}}
+	shot.Stats.OwnerChecks = []api.OwnerCheck{{Service: "api", Reason: "wrong_owner"}}
 	var scrape strings.Builder
 	if err := metrics.Write(&scrape, shot); err != nil {
 		t.Fatal(err)

@@ -21,8 +21,10 @@ import (
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/owner"
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -68,18 +70,23 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 	if err := control.Free(o.Socket); err != nil {
 		return err
 	}
+	var answers *owner.Handler // of the owner endpoint
+	if o.Owner != (config.Owner{}) {
+		gate.OwnerChecks = func(services []policy.Service) []api.OwnerCheck { return answers.Checks(services) }
+	}
 	engine, err := reconcile.Open(gate)
 	if err != nil {
 		return err
 	}
+	answers = owner.NewHandler(engine)
 	// The pins stay and go on enforcing: the end of the daemon opens nothing.
 	defer engine.Close()
-	return serve(ctx, engine, o, log, stderr)
+	return serve(ctx, engine, answers, o, log, stderr)
 }
 
 // serve runs until ctx ends or detach has released the last interface. The gate goes up
 // first: whatever else fails must not leave the host open.
-func serve(ctx context.Context, engine *reconcile.Engine, o options, log *slog.Logger, stderr *progress) error {
+func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler, o options, log *slog.Logger, stderr *progress) error {
 	// From the start: a SIGHUP that is not handled ends the process.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
@@ -109,6 +116,7 @@ func serve(ctx context.Context, engine *reconcile.Engine, o options, log *slog.L
 	if o.Metrics != "" {
 		running.Go(func() { serveMetrics(ctx, o.Metrics, engine, log) })
 	}
+	running.Go(func() { owner.Serve(ctx, o.Owner, answers, engine) })
 	running.Go(func() { reloadOnHangup(ctx, hangups, engine, log) })
 	running.Go(func() { notifySystemd(ctx, engine, log) })
 	engine.Run(ctx)

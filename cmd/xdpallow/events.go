@@ -69,7 +69,9 @@ func (l *eventLines) show(e events.Event) error {
 	if e.Port != 0 {
 		port = or(e.Protocol, "-") + "/" + strconv.Itoa(int(e.Port))
 	}
-	if e.Near != nil {
+	if e.Expected != "" {
+		near = or(e.Owner, "nobody") + ", not " + e.Expected
+	} else if e.Near != nil {
 		near = or(e.Near.Owner, "-") + " " + e.Near.Prefix.String()
 	}
 	if e.Lost > 0 {

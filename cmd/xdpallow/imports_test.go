@@ -41,6 +41,7 @@ var layers = [][]string{
 	{"loader/reconcile"},
 	{"loader/doctor"},
 	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/top"},
+	{"cmd/xdpallow/internal/owner"},
 	{"cmd/bench", "cmd/kernels", "cmd/panel", "cmd/xdpallow"},
 }
 
@@ -176,9 +177,17 @@ var arrows = map[string]map[string]string{
 		"loader/policy":  "how ports and prefixes are written",
 		"loader/talkers": "who sends",
 	},
+	"cmd/xdpallow/internal/owner": {
+		"cmd/xdpallow/internal/control": "makes a socket where a dead daemon left one",
+		"loader/api":                    "whose an address is, and problems",
+		"loader/config":                 "where it listens",
+		"loader/events":                 "a key that is used from another's address",
+		"loader/policy":                 "reasons and services",
+	},
 	"cmd/xdpallow": {
 		"cmd/xdpallow/internal/control": "talks with the daemon",
 		"cmd/xdpallow/internal/metrics": "--metrics",
+		"cmd/xdpallow/internal/owner":   "the endpoint that proxies ask",
 		"cmd/xdpallow/internal/top":     "top",
 		"loader":                        "the errors that have a hint, and the modes of --attach",
 		"loader/api":                    "requests and what is printed",

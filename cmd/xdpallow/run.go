@@ -38,6 +38,7 @@ type options struct {
 	Bpffs      string
 	Socket     string
 	Metrics    string // host:port, "" is off
+	Owner      config.Owner
 	Force      policy.Force
 	KeepEnded  time.Duration // 0 is the usual
 	DryRun     bool
@@ -153,6 +154,7 @@ func (o *options) mergeConfig(f *cli.Context) error {
 	o.BackstopTyped = f.IsSet("backstop")
 	o.LogFormat = setting(f, "log-format", file.LogFormat)
 	o.Metrics = setting(f, "metrics", file.Metrics)
+	o.Owner = file.Owner
 	if !f.IsSet("keep-ended") {
 		o.KeepEnded = file.KeepEnded
 	}

@@ -29,26 +29,27 @@ var (
 		"interface", "layer", "verdict", "reason", "family")
 	bytes = desc("bytes_total", "Bytes of the packets by what the gate decided and why.",
 		"interface", "layer", "verdict", "reason", "family")
-	enforcing  = desc("enforcing", "Whether a SYN from an unlisted source was found to be dropped on every attached interface (1) or not (0).")
-	iface      = desc("interface_info", "An interface of the gate and how the program is attached: native, generic or none.", "interface", "attach")
-	entries    = desc("entries", "Prefixes in the policy that is enforced.", "family")
-	expiring   = desc("entries_expiring", "Prefixes in the policy that end within 14 days.")
-	policyGen  = desc("generation", "Number of the policy that is enforced.")
-	openings   = desc("owner_openings_total", "TCP openings from the prefixes of an owner by what the gate decided.", "owner", "verdict")
-	nearMisses = desc("near_misses_total", "Dropped openings from unlisted sources in the same /24 or /48 as a prefix of the owner.", "owner")
-	originN    = desc("origin_entries", "Prefixes that an origin gives.", "origin")
-	originUp   = desc("origin_up", "Whether the last reading of an origin was taken over (1) or its last good content is kept (0).", "origin")
-	eventsLost = desc("events_lost_total", "Sampled drops that were lost before anybody read them.")
-	repairs    = desc("repairs_total", "What somebody else changed in the kernel and the daemon put right.", "what")
-	writable   = desc("state_writable", "Whether changes can be kept in the state directory (1) or are refused (0).")
-	buildInfo  = desc("build_info", "The build that runs.", "version", "goversion")
+	enforcing   = desc("enforcing", "Whether a SYN from an unlisted source was found to be dropped on every attached interface (1) or not (0).")
+	iface       = desc("interface_info", "An interface of the gate and how the program is attached: native, generic or none.", "interface", "attach")
+	entries     = desc("entries", "Prefixes in the policy that is enforced.", "family")
+	expiring    = desc("entries_expiring", "Prefixes in the policy that end within 14 days.")
+	policyGen   = desc("generation", "Number of the policy that is enforced.")
+	openings    = desc("owner_openings_total", "TCP openings from the prefixes of an owner by what the gate decided.", "owner", "verdict")
+	nearMisses  = desc("near_misses_total", "Dropped openings from unlisted sources in the same /24 or /48 as a prefix of the owner.", "owner")
+	ownerChecks = desc("owner_checks_total", "Answers of the owner endpoint by service and why.", "service", "reason")
+	originN     = desc("origin_entries", "Prefixes that an origin gives.", "origin")
+	originUp    = desc("origin_up", "Whether the last reading of an origin was taken over (1) or its last good content is kept (0).", "origin")
+	eventsLost  = desc("events_lost_total", "Sampled drops that were lost before anybody read them.")
+	repairs     = desc("repairs_total", "What somebody else changed in the kernel and the daemon put right.", "what")
+	writable    = desc("state_writable", "Whether changes can be kept in the state directory (1) or are refused (0).")
+	buildInfo   = desc("build_info", "The build that runs.", "version", "goversion")
 )
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		packets, bytes, enforcing, iface, entries, expiring, policyGen, openings, nearMisses,
-		originN, originUp, eventsLost, repairs, writable, buildInfo,
+		ownerChecks, originN, originUp, eventsLost, repairs, writable, buildInfo,
 	} {
 		out <- d
 	}
@@ -90,6 +91,9 @@ func (w writer) counters(s Snapshot) {
 		w.count(openings, o.Dropped, name, "drop")
 		w.count(openings, o.Audited, name, "audit")
 		w.count(nearMisses, o.NearMisses, name)
+	}
+	for _, c := range s.Stats.OwnerChecks {
+		w.count(ownerChecks, c.Answers, c.Service, c.Reason)
 	}
 	w.count(eventsLost, s.EventsLost)
 	made := map[string]uint64{}
