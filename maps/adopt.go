@@ -13,18 +13,18 @@ func (t *Tables) adopt() error {
 	if t.live.Generation == 0 {
 		return nil
 	}
-	for family := range t.halves {
-		half := &t.halves[family]
-		half.prefilter = described(&t.live, family)
+	for family := range t.families {
+		slot := &t.families[family]
+		slot.prefilter = described(&t.live, family)
 		m, err := t.adoptInner(t.allow[family], outerNames[family])
 		if err != nil {
 			return err
 		}
-		half.trie = trie{m, family == 0}
-		if half.prefilter.CoarseBits == 0 {
+		slot.trie = trie{m, family == 0}
+		if slot.prefilter.CoarseBits == 0 {
 			continue
 		}
-		if half.fine, err = t.adoptInner(t.fine[family], fineNames[family]); err != nil {
+		if slot.fine, err = t.adoptInner(t.fine[family], fineNames[family]); err != nil {
 			return err
 		}
 	}
@@ -45,16 +45,14 @@ func (t *Tables) adoptInner(outer *ebpf.Map, name string) (*ebpf.Map, error) {
 		return nil, err
 	}
 	if m == nil {
-		t.rebuilt = true
+		t.needsPublish = true
 		return nil, nil
 	}
-	info, err := m.Info()
+	pinned, err := mapID(m)
 	if err != nil {
 		m.Close()
-		return nil, fmt.Errorf("read info of %s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if pinned, _ := info.ID(); uint32(pinned) != id {
-		t.rebuilt = true
-	}
+	t.needsPublish = t.needsPublish || pinned != id
 	return m, nil
 }

@@ -88,8 +88,13 @@ func (c Counters) totals() ([]bpf.XdpallowCounter, error) {
 	}
 	values := make([]bpf.XdpallowCounter, len(totals)*cpus)
 	for _, m := range append([]*ebpf.Map{c.Live}, c.Earlier...) {
-		if err := lookupAll(m, len(totals), values); err != nil {
+		var cursor ebpf.MapBatchCursor
+		n, err := m.BatchLookup(&cursor, make([]uint32, len(totals)), values, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil, fmt.Errorf("read counters: %w", err)
+		}
+		if n != len(totals) {
+			return nil, fmt.Errorf("read counters: %d of %d elements", n, len(totals))
 		}
 		for i, value := range values {
 			totals[i/cpus].Packets += value.Packets
@@ -97,18 +102,6 @@ func (c Counters) totals() ([]bpf.XdpallowCounter, error) {
 		}
 	}
 	return totals, nil
-}
-
-func lookupAll(m *ebpf.Map, n int, values any) error {
-	var cursor ebpf.MapBatchCursor
-	got, err := m.BatchLookup(&cursor, make([]uint32, n), values, nil)
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return err
-	}
-	if got != n {
-		return fmt.Errorf("%d of %d elements", got, n)
-	}
-	return nil
 }
 
 func spec(name string) (*ebpf.MapSpec, error) {

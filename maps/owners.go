@@ -14,8 +14,6 @@ import (
 // MaxOwners is the greatest number that an owner can have.
 const MaxOwners = int(bpf.XdpallowLimitNR_OWNERS) - 1
 
-var _ [MaxOwners + 1]struct{} = [bpf.XdpallowLimitNR_OWNERS]struct{}{} // or it does not compile
-
 // Owner is what holds for all entries of an owner.
 type Owner struct {
 	Suspended bool
@@ -50,12 +48,7 @@ func (t *Tables) SetOwner(number uint16, o Owner) error {
 	if err := t.owners.Lookup(uint32(number), &value); err != nil {
 		return fmt.Errorf("read owner %d: %w", number, err)
 	}
-	next := value
-	next.Interval, next.Burst = o.Limit.value()
-	next.Flags = 0
-	if o.Suspended {
-		next.Flags = uint64(bpf.XdpallowLimitOWNER_SUSPENDED)
-	}
+	next := o.over(value)
 	if next == value {
 		return nil
 	}
@@ -74,8 +67,17 @@ func (t *Tables) SameOwner(number uint16, o Owner) (bool, error) {
 	if err := t.owners.Lookup(uint32(number), &value); err != nil {
 		return false, fmt.Errorf("read owner %d: %w", number, err)
 	}
-	interval, burst := o.Limit.value()
-	return value.Interval == interval && value.Burst == burst && (value.Flags&uint64(bpf.XdpallowLimitOWNER_SUSPENDED) != 0) == o.Suspended, nil
+	return o.over(value) == value, nil
+}
+
+// over returns what the kernel has for an owner with o in it; what is due is kept.
+func (o Owner) over(value bpf.XdpallowOwner) bpf.XdpallowOwner {
+	value.Interval, value.Burst = o.Limit.value()
+	value.Flags = 0
+	if o.Suspended {
+		value.Flags = uint64(bpf.XdpallowLimitOWNER_SUSPENDED)
+	}
+	return value
 }
 
 // Openings are the TCP openings of one owner, by what became of them. They never go
@@ -127,14 +129,4 @@ func (t *Tables) ForgetOwner(number uint16) error {
 
 // CountersID is what the kernel calls the map that owners are counted in: with another
 // one, the counts began at zero.
-func (t *Tables) CountersID() (uint32, error) {
-	info, err := t.openings.Info()
-	if err != nil {
-		return 0, fmt.Errorf("read info of openings: %w", err)
-	}
-	id, found := info.ID()
-	if !found {
-		return 0, errors.New("the kernel does not tell the id of a map")
-	}
-	return uint32(id), nil
-}
+func (t *Tables) CountersID() (uint32, error) { return mapID(t.openings) }

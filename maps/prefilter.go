@@ -18,11 +18,11 @@ const coarseBlocks = 1 << (bpf.XdpallowLimitMAX_COARSE_BITS - bpf.XdpallowLimitB
 var fineNames = [2]string{bpf.XdpallowMapBloomFine4, bpf.XdpallowMapBloomFine6}
 
 // describe says in current how big the bitmaps of slot are.
-func describe(current *bpf.XdpallowCurrent, slot uint64, halves [2]half) {
-	for family, half := range halves {
+func describe(current *bpf.XdpallowCurrent, slot uint64, families [2]familySlot) {
+	for family, one := range families {
 		sizes := &current.Prefilter[slot][family]
 		sizes.Shift, sizes.FineBits = 0, 0
-		if f := half.prefilter; f.CoarseBits != 0 {
+		if f := one.prefilter; f.CoarseBits != 0 {
 			sizes.Shift, sizes.FineBits = uint8(64+bloom.BlockBits-f.CoarseBits), uint8(f.FineBits)
 		}
 	}
@@ -65,8 +65,8 @@ func (t *Tables) writePrefilter(f *bloom.Filter, slot uint64) (*ebpf.Map, error)
 
 // widen sets the bits of a prefix that a patch is about to insert. Bits of what a
 // patch removes stay until the next publish. ErrPatch when they would be too many.
-func (t *Tables) widen(h half, p netip.Prefix) error {
-	f := h.prefilter
+func (t *Tables) widen(s familySlot, p netip.Prefix) error {
+	f := s.prefilter
 	if f.CoarseBits == 0 {
 		return nil
 	}
@@ -77,7 +77,7 @@ func (t *Tables) widen(h half, p netip.Prefix) error {
 	f.Add(p, func(index uint32) {
 		err = errors.Join(err, setBit(t.coarse, coarseBlock(t.live.Slot, f.Family)+index>>bloom.BlockBits, index))
 	}, func(index uint32) {
-		err = errors.Join(err, setBit(h.fine, index>>bloom.BlockBits, index))
+		err = errors.Join(err, setBit(s.fine, index>>bloom.BlockBits, index))
 	})
 	return err
 }

@@ -40,35 +40,35 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 	}
 	// A daemon that died between flip and barrier left readers in our idle slot.
 	if !t.settled {
-		if err := t.wait(); err != nil {
+		if err := t.Barrier(); err != nil {
 			return nil, err
 		}
 	}
 
 	idle := (t.live.Slot + 1) % slots
 	split, _ := slices.BinarySearchFunc(entries, 1, func(e Entry, family int) int { return familyOf(e.Prefix) - family })
-	var halves [2]half
+	var families [2]familySlot
 	for family, part := range [][]Entry{entries[:split], entries[split:]} {
-		if halves[family], err = t.build(family, idle, part); err != nil {
-			return nil, errors.Join(err, t.empty(idle, halves))
+		if families[family], err = t.build(family, idle, part); err != nil {
+			return nil, errors.Join(err, t.empty(idle, families))
 		}
 	}
 	// The kernel copies current byte by byte, so what the idle slot has is said before the
 	// flip: else a packet in between takes one slot with the sizes of another.
-	if err := t.edit(func(c *bpf.XdpallowCurrent) { describe(c, idle, halves) }); err != nil {
-		return nil, errors.Join(err, t.empty(idle, halves))
+	if err := t.edit(func(c *bpf.XdpallowCurrent) { describe(c, idle, families) }); err != nil {
+		return nil, errors.Join(err, t.empty(idle, families))
 	}
 	if err := t.policy.Put(uint32(idle), value); err != nil {
-		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, halves))
+		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, families))
 	}
 
 	t.settled = false
-	old, retired, reachable := t.live.Slot, t.halves, !t.Stale()
+	old, retired, reachable := t.live.Slot, t.families, !t.Stale()
 	t.move()
-	if err := t.flip(idle, p.Generation, halves, reachable); err != nil {
-		return nil, errors.Join(fmt.Errorf("flip current: %w", err), t.empty(idle, halves))
+	if err := t.flip(idle, p.Generation, families, reachable); err != nil {
+		return nil, errors.Join(fmt.Errorf("flip current: %w", err), t.empty(idle, families))
 	}
-	if err := t.wait(); err != nil {
+	if err := t.Barrier(); err != nil {
 		return nil, err
 	}
 	if reachable {
@@ -78,40 +78,40 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 	return used, errors.Join(err, t.empty(old, retired))
 }
 
-// flip makes slot live, which has halves, and keeps the tries before them for Use where
+// flip makes slot live, which has families, and keeps the tries before them for Use where
 // they can be read.
-func (t *Tables) flip(slot, generation uint64, halves [2]half, reachable bool) error {
+func (t *Tables) flip(slot, generation uint64, families [2]familySlot, reachable bool) error {
 	if err := t.setCurrent(slot, generation); err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if reachable {
-		t.retired = [2]trie{t.halves[0].trie, t.halves[1].trie}
+		t.retired = [2]trie{t.families[0].trie, t.families[1].trie}
 	}
-	t.halves, t.rebuilt = halves, false
+	t.families, t.needsPublish = families, false
 	return nil
 }
 
 // build makes what one family has in the idle slot, proves it, and pins it before
 // anything can use it. What it returns beside an error is to be emptied.
-func (t *Tables) build(family int, slot uint64, entries []Entry) (h half, err error) {
-	if h.trie, err = newTrie(family == 0, len(entries)); err != nil {
-		return h, err
+func (t *Tables) build(family int, slot uint64, entries []Entry) (s familySlot, err error) {
+	if s.trie, err = newTrie(family == 0, len(entries)); err != nil {
+		return s, err
 	}
-	if err := h.trie.fill(entries); err != nil {
-		return h, fmt.Errorf("fill %s: %w", outerNames[family], err)
+	if err := s.trie.fill(entries); err != nil {
+		return s, fmt.Errorf("fill %s: %w", outerNames[family], err)
 	}
-	if err := h.trie.verify(entries); err != nil {
-		return h, fmt.Errorf("verify %s: %w", outerNames[family], err)
+	if err := s.trie.verify(entries); err != nil {
+		return s, fmt.Errorf("verify %s: %w", outerNames[family], err)
 	}
-	if err := t.putInner(t.allow[family], outerNames[family], slot, h.trie.m); err != nil {
-		return h, err
+	if err := t.putInner(t.allow[family], outerNames[family], slot, s.trie.m); err != nil {
+		return s, err
 	}
-	h.prefilter = bloom.New(family, prefixes(entries))
-	h.fine, err = t.writePrefilter(h.prefilter, slot)
-	h.prefilter.Coarse, h.prefilter.Fine = nil, nil // the kernel has them now
-	return h, err
+	s.prefilter = bloom.New(family, prefixes(entries))
+	s.fine, err = t.writePrefilter(s.prefilter, slot)
+	s.prefilter.Coarse, s.prefilter.Fine = nil, nil // the kernel has them now
+	return s, err
 }
 
 // putInner pins m and puts it into slot of an outer map.
@@ -125,16 +125,16 @@ func (t *Tables) putInner(outer *ebpf.Map, name string, slot uint64, m *ebpf.Map
 	return nil
 }
 
-func (t *Tables) empty(slot uint64, halves [2]half) error {
+func (t *Tables) empty(slot uint64, families [2]familySlot) error {
 	var errs []error
-	for family, half := range halves {
+	for family, one := range families {
 		for name, outer := range map[string]*ebpf.Map{outerNames[family]: t.allow[family], fineNames[family]: t.fine[family]} {
 			if err := outer.Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				errs = append(errs, fmt.Errorf("empty %s: %w", name, err))
 			}
 			errs = append(errs, t.pins.Unpin(innerName(name, slot)))
 		}
-		errs = append(errs, half.close())
+		errs = append(errs, one.close())
 	}
 	return errors.Join(errs...)
 }
@@ -151,9 +151,9 @@ func checkEntries(sorted []Entry) error {
 	return nil
 }
 
-func usedEntries(halves [2]half) (used []Entry, err error) {
-	for _, half := range halves {
-		if err := half.trie.all(func(e Entry) error {
+func usedEntries(families [2]familySlot) (used []Entry, err error) {
+	for _, slot := range families {
+		if err := slot.trie.all(func(e Entry) error {
 			if e.Hits != 0 || e.LastSeen != 0 {
 				used = append(used, e)
 			}
@@ -165,7 +165,7 @@ func usedEntries(halves [2]half) (used []Entry, err error) {
 	return used, nil
 }
 
-// newBarrier makes a map that no program sees, see wait.
+// newBarrier makes a map that no program sees, see Barrier.
 func newBarrier() (*ebpf.Map, error) {
 	m, err := ebpf.NewMap(&ebpf.MapSpec{
 		Name: "barrier", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1,
@@ -177,13 +177,11 @@ func newBarrier() (*ebpf.Map, error) {
 	return m, nil
 }
 
-// Barrier returns when every program that was running has ended.
-func (t *Tables) Barrier() error { return t.wait() }
-
-// wait puts a map into a map of maps by a single update: the kernel returns from
-// that only after an RCU grace period (maybe_wait_bpf_programs in
-// kernel/bpf/syscall.c), and XDP programs run under RCU. About 8 ms.
-func (t *Tables) wait() error {
+// Barrier returns when every program that was running has ended. It puts a map into a
+// map of maps by a single update: the kernel returns from that only after an RCU grace
+// period (maybe_wait_bpf_programs in kernel/bpf/syscall.c), and XDP programs run under
+// RCU. About 8 ms.
+func (t *Tables) Barrier() error {
 	inner, err := ebpf.NewMap(&ebpf.MapSpec{Name: "barrier", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
 	if err != nil {
 		return fmt.Errorf("make barrier: %w", err)
@@ -211,20 +209,20 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 	if t.Stale() || overlap(put, remove) {
 		return nil, ErrPatch
 	}
-	for _, p := range append(prefixesOf(put), remove...) {
+	for _, p := range slices.AppendSeq(slices.Clone(remove), prefixes(put)) {
 		if err := checkPrefix(p); err != nil {
 			return nil, err
 		}
 	}
 	// Bits before entries: an entry without its bits would be dropped unseen.
 	for _, e := range put {
-		if err := t.widen(t.halves[familyOf(e.Prefix)], e.Prefix); err != nil {
+		if err := t.widen(t.families[familyOf(e.Prefix)], e.Prefix); err != nil {
 			return nil, err
 		}
 	}
 	t.move()
 	for _, e := range put {
-		trie := t.halves[familyOf(e.Prefix)].trie
+		trie := t.families[familyOf(e.Prefix)].trie
 		old, found, err := trie.lookup(e.Prefix)
 		if err != nil {
 			return nil, fmt.Errorf("look up %v: %w", e.Prefix, err)
@@ -238,7 +236,7 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 		}
 	}
 	for _, p := range remove {
-		trie := t.halves[familyOf(p)].trie
+		trie := t.families[familyOf(p)].trie
 		old, found, err := trie.lookup(p)
 		if err != nil || !found {
 			return nil, errors.Join(fmt.Errorf("remove %v: not there", p), err)
@@ -257,20 +255,12 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 }
 
 func overlap(put []Entry, remove []netip.Prefix) bool {
-	prefixes := append(prefixesOf(put), remove...)
-	slices.SortFunc(prefixes, comparePrefix)
-	for i := 1; i < len(prefixes); i++ {
-		if prefixes[i-1].Overlaps(prefixes[i]) {
+	all := slices.AppendSeq(slices.Clone(remove), prefixes(put))
+	slices.SortFunc(all, comparePrefix)
+	for i := 1; i < len(all); i++ {
+		if all[i-1].Overlaps(all[i]) {
 			return true
 		}
 	}
 	return false
-}
-
-func prefixesOf(entries []Entry) []netip.Prefix {
-	prefixes := make([]netip.Prefix, len(entries))
-	for i, e := range entries {
-		prefixes[i] = e.Prefix
-	}
-	return prefixes
 }

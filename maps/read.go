@@ -20,7 +20,7 @@ func (t *Tables) Lookup(p netip.Prefix) (Entry, bool, error) {
 	if t.stale() {
 		return Entry{}, false, nil
 	}
-	return t.halves[familyOf(p)].trie.lookup(p)
+	return t.families[familyOf(p)].trie.lookup(p)
 }
 
 // Use returns how the entry of exactly p was used: what the live tries have counted and,
@@ -35,7 +35,7 @@ func (t *Tables) Use(p netip.Prefix) (hits uint64, lastSeen uint32, err error) {
 	family := familyOf(p)
 	tries := []trie{t.retired[family]}
 	if !t.stale() {
-		tries = append(tries, t.halves[family].trie)
+		tries = append(tries, t.families[family].trie)
 	}
 	for _, one := range tries {
 		if one.m == nil {
@@ -68,13 +68,10 @@ func (t *Tables) Tries() (ids [2]uint32, err error) {
 	if t.stale() {
 		return ids, nil
 	}
-	for family, half := range t.halves {
-		info, err := half.trie.m.Info()
-		if err != nil {
-			return ids, fmt.Errorf("read info of %s: %w", outerNames[family], err)
+	for family, slot := range t.families {
+		if ids[family], err = mapID(slot.trie.m); err != nil {
+			return ids, fmt.Errorf("%s: %w", outerNames[family], err)
 		}
-		id, _ := info.ID()
-		ids[family] = uint32(id)
 	}
 	return ids, nil
 }
@@ -85,8 +82,8 @@ func (t *Tables) Entries() ([]Entry, error) {
 	if t.Stale() {
 		return nil, nil
 	}
-	for _, half := range t.halves {
-		if err := half.trie.all(func(e Entry) error {
+	for _, slot := range t.families {
+		if err := slot.trie.all(func(e Entry) error {
 			entries = append(entries, e)
 			return nil
 		}); err != nil {

@@ -67,11 +67,11 @@ func (t *Tables) RestoreMaps() (restored []string, err error) {
 	if t.Stale() {
 		return restored, err
 	}
-	for family, half := range t.halves {
+	for family, slot := range t.families {
 		for _, inner := range []struct {
 			name     string
 			outer, m *ebpf.Map
-		}{{outerNames[family], t.allow[family], half.trie.m}, {fineNames[family], t.fine[family], half.fine}} {
+		}{{outerNames[family], t.allow[family], slot.trie.m}, {fineNames[family], t.fine[family], slot.fine}} {
 			if inner.m == nil {
 				continue
 			}
@@ -126,7 +126,10 @@ func mapID(m *ebpf.Map) (uint32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read info of a map: %w", err)
 	}
-	id, _ := info.ID()
+	id, found := info.ID()
+	if !found {
+		return 0, errors.New("the kernel does not tell the id of a map")
+	}
 	return uint32(id), nil
 }
 
@@ -138,13 +141,13 @@ func (t *Tables) Unfiltered(prefixes []netip.Prefix) (lacking []netip.Prefix, er
 	}
 	var coarse, fine [2]func(index uint32) bool
 	fail := func(e error) { err = errors.Join(err, e) }
-	for family, half := range t.halves {
+	for family, slot := range t.families {
 		coarse[family] = bitsOf(t.coarse, coarseBlock(t.live.Slot, family), fail)
-		fine[family] = bitsOf(half.fine, 0, fail)
+		fine[family] = bitsOf(slot.fine, 0, fail)
 	}
 	for _, p := range prefixes {
 		family := familyOf(p)
-		f := t.halves[family].prefilter
+		f := t.families[family].prefilter
 		if f.CoarseBits == 0 {
 			continue
 		}

@@ -30,12 +30,12 @@ func (t *Tables) Next(r *Scan, n int) (entries []Entry, complete bool, err error
 		*r = Scan{}
 		return nil, false, nil
 	}
-	tries := [2]*ebpf.Map{t.halves[0].trie.m, t.halves[1].trie.m}
+	tries := [2]*ebpf.Map{t.families[0].trie.m, t.families[1].trie.m}
 	if r.tries != tries || r.family == len(tries) {
 		*r = Scan{tries: tries}
 	}
 	for len(entries) < n && r.family < len(tries) {
-		part, last, err := t.halves[r.family].trie.slice(&r.cursor, n)
+		part, last, err := t.families[r.family].trie.slice(&r.cursor, n)
 		if err != nil {
 			*r = Scan{}
 			return nil, false, err
@@ -76,13 +76,13 @@ func (t *Tables) Count() (counts [2]int, known bool, err error) {
 	if t.Stale() {
 		return counts, false, nil
 	}
-	for family, half := range t.halves {
+	for family, slot := range t.families {
 		if t.node[family] == 0 {
 			if t.node[family], err = nodeSize(family == 0); err != nil || t.node[family] == 0 {
 				return counts, false, err
 			}
 		}
-		size, err := memory(half.trie.m)
+		size, err := memory(slot.trie.m)
 		if err != nil {
 			return counts, false, err
 		}
@@ -101,11 +101,11 @@ func nodeSize(ipv4 bool) (uint64, error) {
 	if empty, err := memory(one.m); empty != 0 || err != nil {
 		return 0, err
 	}
-	p := netip.PrefixFrom(netip.IPv6Unspecified(), 128)
+	addr := netip.IPv6Unspecified()
 	if ipv4 {
-		p = netip.PrefixFrom(netip.IPv4Unspecified(), 32)
+		addr = netip.IPv4Unspecified()
 	}
-	if err := one.put(Entry{Prefix: p}); err != nil {
+	if err := one.put(Entry{Prefix: netip.PrefixFrom(addr, addr.BitLen())}); err != nil {
 		return 0, err
 	}
 	return memory(one.m)

@@ -50,24 +50,24 @@ type Tables struct {
 	lost           *ebpf.Map    // see Lost
 	barrier        *ebpf.Map    // nil for a reader
 
-	mu      sync.RWMutex // of the next four, for those who look beside the writer; SetSampling writes live beside him
-	live    bpf.XdpallowCurrent
-	halves  [2]half // of the live slot, zero before the first publish
-	rebuilt bool    // see Stale
-	retired [2]trie // see Use
+	mu           sync.RWMutex // of the next four, for those who look beside the writer; SetSampling writes live beside him
+	live         bpf.XdpallowCurrent
+	families     [2]familySlot // of the live slot, zero before the first publish
+	needsPublish bool          // see Stale
+	retired      [2]trie       // see Use
 
 	settled bool      // no program can still be reading the idle slot
 	node    [2]uint64 // see Count
 }
 
-// half is what one family has in one slot.
-type half struct {
+// familySlot is what one family has in one slot.
+type familySlot struct {
 	trie      trie
 	prefilter *bloom.Filter // its sizes; the bitmaps are in the kernel
 	fine      *ebpf.Map     // nil when the prefilter is off
 }
 
-func (h half) close() error { return errors.Join(h.trie.m.Close(), h.fine.Close()) }
+func (s familySlot) close() error { return errors.Join(s.trie.m.Close(), s.fine.Close()) }
 
 var outerNames = [2]string{bpf.XdpallowMapAllow4, bpf.XdpallowMapAllow6}
 
@@ -152,7 +152,7 @@ func (t *Tables) Stale() bool {
 	return t.stale()
 }
 
-func (t *Tables) stale() bool { return t.rebuilt || t.live.Generation == 0 }
+func (t *Tables) stale() bool { return t.needsPublish || t.live.Generation == 0 }
 
 func (t *Tables) move() {
 	if t.BeforeMove != nil {
@@ -219,7 +219,7 @@ func (t *Tables) Close() error {
 	for _, m := range t.Replacements() {
 		errs = append(errs, m.Close())
 	}
-	return errors.Join(append(errs, t.barrier.Close(), t.halves[0].close(), t.halves[1].close(), t.Release())...)
+	return errors.Join(append(errs, t.barrier.Close(), t.families[0].close(), t.families[1].close(), t.Release())...)
 }
 
 func familyOf(p netip.Prefix) int {

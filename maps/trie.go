@@ -20,7 +20,7 @@ type trie struct {
 }
 
 // headRoom is how many entries a trie of n may grow by patches before it has to
-// be rebuilt bigger. It costs nothing: nodes are allocated one by one.
+// be needsPublish bigger. It costs nothing: nodes are allocated one by one.
 func headRoom(n int) uint32 { return uint32(n + n/4 + 1024) }
 
 func newTrie(ipv4 bool, entries int) (trie, error) {
