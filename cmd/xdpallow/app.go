@@ -114,7 +114,7 @@ func formatsOf(command string) []string {
 	formats := []string{"table", "json"}
 	switch command {
 	case "list":
-		formats = append(formats, "text")
+		formats = append(formats, "text", "nginx", "haproxy")
 	case "stats":
 		formats = append(formats, "prometheus")
 	}

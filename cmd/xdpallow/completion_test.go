@@ -40,7 +40,7 @@ func TestCompletion(t *testing.T) {
 		"doc":                       "doctor",
 		"doctor --tr":               "--try",
 		"run --interface l":         "", // nobody guards lo
-		"list -o ":                  "json table text",
+		"list -o ":                  "haproxy json nginx table text",
 		"stats --output ":           "json prometheus table",
 		"status -o ":                "json table",
 		"resume ":                   "192.0.2.0/24 umbrella",

@@ -24,11 +24,15 @@ func listCommand(e env) *cli.Command {
 		&cli.StringFlag{Name: "owner", Usage: "only the prefixes of `OWNER`; - is those of none"},
 		&cli.StringFlag{Name: "unused", Usage: "only what was not seen for `DURATION`, as 90d, counted from when it was first enforced, and has no connection open now"},
 		&cli.BoolFlag{Name: "expired", Usage: "only what has ended"},
+		&cli.StringFlag{Name: "service", Usage: "with -o nginx or haproxy: only who may connect to `NAME`"},
 		&cli.StringFlag{Name: "expiring", Usage: "only what ends within `DURATION`, as 14d"},
 	}, offlineFlags()...), list)
 }
 
 func list(ctx context.Context, c *call) error {
+	if done, err := c.listTable(ctx); done || err != nil {
+		return err
+	}
 	req, err := c.listed()
 	if err != nil {
 		return err

@@ -145,6 +145,7 @@ PREFIX            OWNER  SERVICES  UNTIL                 LAST-SEEN             O
 203.0.113.0/24 owner=acme service=api until=2027-01-31T18:00:00Z note="main \"office\""
 2001:db8:42::/48
 `},
+		{name: "list, for a proxy", line: "list -o haproxy --service api", want: "\n192.0.2.0/24 acme\n"},
 		{name: "list of nothing", line: "list acme", prepare: func(f *fakeEngine) { f.listing.Entries = nil }, want: `
 nobody listed
 `},

@@ -133,6 +133,14 @@ func (f *fakeEngine) Export(_ context.Context, all bool, w io.Writer) error {
 	return err
 }
 
+func (f *fakeEngine) Table(_ context.Context, format, service string, w io.Writer) error {
+	text, err := answer(f, fmt.Sprint("table ", format, " ", service), "192.0.2.0/24 acme\n")
+	if err == nil {
+		_, err = io.WriteString(w, text)
+	}
+	return err
+}
+
 func (f *fakeEngine) Reload(_ context.Context, _ api.Caller, r api.ReloadRequest) (api.Plan, error) {
 	return answer(f, r, f.plan)
 }

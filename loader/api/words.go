@@ -26,3 +26,6 @@ const LeadsGuests = "leads containers or VMs: guarded, it would drop their own c
 // DefaultKeepEnded is how long an entry stays on the list after its end, for who does not
 // say: until then check and list tell why its owner is dropped.
 const DefaultKeepEnded = "7d"
+
+// TableFormats are the proxies whose tables list prints.
+var TableFormats = []string{"haproxy", "nginx"}

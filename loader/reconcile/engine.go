@@ -178,6 +178,11 @@ func (e *Engine) Export(_ context.Context, all bool, w io.Writer) error {
 	return e.shown.Load().asked.Export(w, all)
 }
 
+// Table writes who is listed for service, as a proxy reads it.
+func (e *Engine) Table(_ context.Context, format, service string, w io.Writer) error {
+	return e.shown.Load().asked.Table(w, format, service)
+}
+
 // Check returns what happens to openings from addrs, at port or at every protected one.
 func (e *Engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) (results []api.CheckResult, err error) {
 	err = e.shown.answer(func(s *snapshot) (err error) {

@@ -163,6 +163,16 @@ func (o Offline) Export(_ context.Context, all bool, w io.Writer) error {
 	return v.Export(w, all)
 }
 
+// Table implements the question.
+func (o Offline) Table(_ context.Context, format, service string, w io.Writer) error {
+	v, _, err := o.look()
+	if err != nil {
+		return err
+	}
+	defer v.gate.Close()
+	return v.query().Table(w, format, service)
+}
+
 // Check implements the question.
 func (o Offline) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
 	v, _, err := o.look()

@@ -105,18 +105,6 @@ func (c *Client) List(ctx context.Context, req api.ListRequest) (listing api.Lis
 	return listing, err
 }
 
-// Export implements Reader.
-func (c *Client) Export(ctx context.Context, all bool, w io.Writer) error {
-	query := url.Values{}
-	if all {
-		query.Set("all", "")
-	}
-	return c.do(ctx, http.MethodGet, pathExport+"?"+query.Encode(), nil, func(body io.Reader) error {
-		_, err := io.Copy(w, body) // one that was cut off is an error: it has no last chunk
-		return err
-	})
-}
-
 // Check implements Reader.
 func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) (all []api.CheckResult, err error) {
 	query := url.Values{}

@@ -24,6 +24,9 @@ type Reader interface {
 	// Export writes what commands made, with all also what is declared, see reconcile.ReadExport.
 	// What was written before an error is no export.
 	Export(ctx context.Context, all bool, w io.Writer) error
+	// Table writes who is listed for service, "" for any, as a proxy reads it, see query.View.
+	// What was written before an error is no table.
+	Table(ctx context.Context, format, service string, w io.Writer) error
 	// Check returns one result an address for port, or one for every protected port when it is nil.
 	Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error)
 }
@@ -71,6 +74,7 @@ const (
 	pathStatus   = "/v1/status"
 	pathStats    = "/v1/stats"
 	pathEntries  = "/v1/entries" // ?owner=&prefix=&unused=&expiring=&expired, the durations as time.Duration has them
+	pathTable    = "/v1/table"   // ?format=&service=; the answer is the text
 	pathCheck    = "/v1/check"   // ?address=&port=
 	pathAdd      = "/v1/add"
 	pathRemove   = "/v1/remove"

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -109,12 +110,12 @@ func handler(engine Engine) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = WriteListing(w, listing) // fails only when the caller hung up
 	})
-	mux.HandleFunc("GET "+pathExport, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		if err := engine.Export(r.Context(), r.URL.Query().Has("all"), w); err != nil {
-			writeError(w, err) // before its first byte; later only because the caller hung up
-		}
-	})
+	mux.Handle("GET "+pathExport, text(func(ctx context.Context, query url.Values, w io.Writer) error {
+		return engine.Export(ctx, query.Has("all"), w)
+	}))
+	mux.Handle("GET "+pathTable, text(func(ctx context.Context, query url.Values, w io.Writer) error {
+		return engine.Table(ctx, query.Get("format"), query.Get("service"), w)
+	}))
 	mux.Handle("POST "+pathAdd, change(engine.Add))
 	mux.Handle("POST "+pathRemove, change(engine.Remove))
 	mux.Handle("POST "+pathReplace, change(engine.Replace))
