@@ -10,19 +10,6 @@ import (
 	"time"
 )
 
-// Origin is where a claim comes from: OriginFlag, OriginConfig, OriginCLI or a FileOrigin.
-type Origin string
-
-// The origins that are not files.
-const (
-	OriginFlag   Origin = "flag"   // --allow
-	OriginConfig Origin = "config" // allow: of the config file
-	OriginCLI    Origin = "cli"    // add; kept in the store
-)
-
-// FileOrigin names the origin of a list file.
-func FileOrigin(path string) Origin { return Origin("file:" + path) }
-
 // Claim is what one origin says about one prefix. An origin has at most one claim of a prefix.
 type Claim struct {
 	Prefix   netip.Prefix // canonical: host bits are zero, never IPv4-mapped

@@ -1,5 +1,5 @@
-// Package source reads list files, the origins of declared entries. It never writes them: they
-// belong to whoever manages the host's configuration.
+// Package source reads what is listed elsewhere: list files, the origins of declared entries, and
+// origins that are followed. It writes none of them: they belong to somebody else.
 package source
 
 import (
@@ -17,15 +17,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
-
-// Reading is what one origin said when it was read. With an Err there are no claims: a file
-// counts as a whole or not at all.
-type Reading struct {
-	Origin   policy.Origin
-	Claims   []policy.Claim
-	Warnings []string
-	Err      error
-}
 
 // Suffix is the end of the names of list files in a directory. Other files are ignored:
 // editors and package managers leave old copies there.
