@@ -1,0 +1,273 @@
+// This file measures what somebody waits for who types a command, beside ipset and nft, which
+// are given the same prefixes.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+const (
+	partUser    = "user"
+	partMillion = "user1m"
+
+	fewPrefixes   = 1000 // the list that a long one is compared with
+	stoppedOwner  = "stopped"
+	stoppedLength = 200 // prefixes of the owner that is suspended
+)
+
+// user measures with a list of n prefixes, and with a short one.
+func user(n int) func(rounds int) (samples, error) {
+	return func(rounds int) (s samples, err error) {
+		for round := range rounds {
+			u := &typing{list: newList(n, false), round: round}
+			for _, step := range []func() error{u.peers, u.kernel, u.short, u.long} {
+				if err := step(); err != nil {
+					return nil, err
+				}
+			}
+			s = append(s, u.samples...)
+			fmt.Fprintf(os.Stderr, "user, %d prefixes: round %d of %d\n", n, round+1, rounds)
+		}
+		return s, nil
+	}
+}
+
+// typing is one round.
+type typing struct {
+	list    *list
+	round   int
+	samples samples
+}
+
+func (u *typing) note(cell string, value float64) {
+	u.samples = append(u.samples, sample{u.round, fmt.Sprint(u.list.n), cell, value})
+}
+
+// step is one thing that is timed.
+type step struct {
+	cell string // "" is not kept
+	run  func() (time.Duration, error)
+}
+
+func (u *typing) all(steps []step) error {
+	for _, one := range steps {
+		took, err := one.run()
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.cell, err)
+		}
+		if one.cell != "" {
+			u.note(one.cell, took.Seconds())
+		}
+	}
+	return nil
+}
+
+// peers times what Linux has.
+func (u *typing) peers() error {
+	lab, err := netlab.New("bench")
+	if err != nil {
+		return err
+	}
+	command := func(stdin string, argv ...string) func() (time.Duration, error) {
+		return func() (time.Duration, error) { return timed(lab, stdin, argv...) }
+	}
+	var restore, elements strings.Builder
+	fmt.Fprintf(&restore, "create listed hash:net maxelem %d hashsize %d\n", 2*u.list.n+1024, max(1024, u.list.n))
+	elements.WriteString("add element inet bench listed {")
+	for _, p := range u.list.prefixes {
+		fmt.Fprintf(&restore, "add listed %v\n", p)
+		fmt.Fprintf(&elements, "%v,\n", p)
+	}
+	elements.WriteString("}\n")
+	err = u.all([]step{
+		{"ipset restore", command(restore.String(), "ipset", "restore")},
+		{"ipset list", command("", "ipset", "list", "listed")},
+		{"", command("table inet bench {\nset listed {\ntype ipv4_addr\nflags interval\nauto-merge\n}\n}\n", "nft", "-f", "-")},
+		{"nft add element", command(elements.String(), "nft", "-f", "-")},
+		{"nft list", command("", "nft", "list", "set", "inet", "bench", "listed")},
+	})
+	return errors.Join(err, lab.Close())
+}
+
+// kernel times what the kernel alone takes for the list.
+func (u *typing) kernel() error {
+	tables, err := maps.OpenTables(noPins{})
+	if err != nil {
+		return err
+	}
+	defer tables.Close()
+	want := policy(1, u.list)
+	return u.all([]step{
+		{"publish", func() (time.Duration, error) {
+			begin := time.Now()
+			_, err := tables.Publish(want)
+			return time.Since(begin), err
+		}},
+		{"batch read", func() (time.Duration, error) {
+			var scan maps.Scan
+			begin := time.Now()
+			for complete := false; !complete; {
+				var err error
+				if _, complete, err = tables.Next(&scan, 1<<16); err != nil {
+					return 0, err
+				}
+			}
+			return time.Since(begin), nil
+		}},
+	})
+}
+
+// short times what must not depend on the length of the list.
+func (u *typing) short() error {
+	w, err := newWorld()
+	if err != nil {
+		return err
+	}
+	few := newList(fewPrefixes, false)
+	_, err = w.start()
+	if err == nil {
+		_, err = w.feed(listText(few, 0), "replace", "-")
+	}
+	if err == nil {
+		err = u.all(w.edits(" into 1k"))
+	}
+	return errors.Join(err, w.close())
+}
+
+func (u *typing) long() (err error) {
+	w, err := newWorld()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	if _, err := w.start(); err != nil {
+		return err
+	}
+	each := func(bytes uint64) float64 { return float64(bytes) / float64(u.list.n) }
+	if err := u.all([]step{{"first load", func() (time.Duration, error) { return w.feed(listText(u.list, 0), "replace", "-") }}}); err != nil {
+		return err
+	}
+	u.note("first load: peak bytes an entry", each(w.memory.most.Load()))
+	u.note("settled bytes an entry", each(w.memory.settled()))
+	w.memory.begin()
+	if err := u.all([]step{{"replace 1 %", func() (time.Duration, error) { return w.feed(listText(u.list, 100), "replace", "-") }}}); err != nil {
+		return err
+	}
+	u.note("replace: peak bytes an entry", each(w.memory.most.Load()))
+	if err := u.all(append(w.questions(), w.edits("")...)); err != nil {
+		return err
+	}
+	return u.all([]step{
+		{"", func() (time.Duration, error) { return 0, w.stop() }},
+		{"start over pins", w.start},
+		{"", func() (time.Duration, error) { return 0, w.stop() }},
+		{"", func() (time.Duration, error) { return w.do("detach", "--yes") }},
+		{"start from the store", w.start},
+	})
+}
+
+// questions are what is asked about a long list.
+func (w *world) questions() []step {
+	command := func(args ...string) func() (time.Duration, error) {
+		return func() (time.Duration, error) { return w.do(args...) }
+	}
+	return []step{
+		{"version", command("version")},
+		{"list -o text", command("list", "-o", "text")},
+		{"list", command("list")},
+		{"list -o json", command("list", "-o", "json")},
+		{"list --expiring", command("list", "--expiring", "14d")},
+		{"list --owner", command("list", "--owner", "nobody-has-this-name")},
+		{"list --unused", command("list", "--unused", "90d")},
+		{"tab", command("completion", "complete", "--", "remove", "--socket", w.file("socket"), "203.0.")},
+	}
+}
+
+// edits are what is asked and changed about lists of two lengths.
+func (w *world) edits(suffix string) (steps []step) {
+	command := func(args ...string) func() (time.Duration, error) {
+		return func() (time.Duration, error) { return w.do(args...) }
+	}
+	var many strings.Builder
+	for i := range 10_000 { // 10.0.0.0/8 is in no list
+		fmt.Fprintf(&many, "10.2.%d.%d\n", i>>8, i&0xff)
+	}
+	for _, one := range []step{
+		{"status", command("status")},
+		{"scrape", w.scrape},
+		{"add one", command("add", "10.1.0.1")},
+		{"suspend", command("suspend", stoppedOwner)},
+		{"", command("resume", stoppedOwner)},
+		{"mode audit", command("mode", "audit", "--for", "15m")},
+		{"", command("mode", "enforce")},
+		{"add 10,000", func() (time.Duration, error) { return w.feed(many.String(), "add", "-") }},
+		{"rollback of 10,000", command("rollback", "--force-shrink")},
+	} {
+		if one.cell != "" {
+			one.cell += suffix
+		}
+		steps = append(steps, one)
+	}
+	return steps
+}
+
+// listText is l as a list with owners. With every > 0 each such prefix is another one.
+func listText(l *list, every int) string {
+	var b strings.Builder
+	for i, p := range l.prefixes {
+		owner := fmt.Sprintf("o%d", i%max(1, min(4000, l.n/stoppedLength)))
+		if i < stoppedLength {
+			owner = stoppedOwner
+		} else if every > 0 && i%every == 0 {
+			p = netip.PrefixFrom(addr4(10<<24|3<<20|uint32(i)), 32)
+		}
+		fmt.Fprintf(&b, "%v owner=%s\n", p, owner)
+	}
+	return b.String()
+}
+
+// userClaims are the promises about a list of n prefixes.
+func userClaims(part string, n int) []claim {
+	million := n >= 1_000_000
+	first := []float64{3, 2}
+	if million {
+		first = []float64{2.5, 1.5}
+	}
+	c := []claim{
+		{text: "replace over ipset restore, first load", cell: "first load", over: "ipset restore", must: first[0], goal: first[1]},
+		{text: "replace over nft -f, first load", cell: "first load", over: "nft add element", must: 0.6, goal: 0.4},
+		{text: "list -o text over ipset list", cell: "list -o text", over: "ipset list", must: 3, goal: 1.5},
+	}
+	if million {
+		c = append(c,
+			claim{text: "replace with 1 % changed over first load", cell: "replace 1 %", over: "first load", must: 0.5, goal: 0.3},
+			claim{text: "list --expiring, none, over version", cell: "list --expiring", over: "version", must: 20, goal: 5},
+			claim{text: "list --owner, none, over version", cell: "list --owner", over: "version", must: 20, goal: 5},
+			claim{text: "list --unused over one batch read of the tries", cell: "list --unused", over: "batch read", must: 2, goal: 1.5},
+			claim{text: "mode audit over the same at 1k", cell: "mode audit", over: "mode audit into 1k", must: 3, goal: 1.5},
+			claim{text: "suspend of 200 entries over the same at 1k", cell: "suspend", over: "suspend into 1k", must: 3, goal: 1.5},
+			claim{text: "add of one over the same at 1k", cell: "add one", over: "add one into 1k", must: 3, goal: 1.5},
+			claim{text: "add - of 10,000 over the same into 1k", cell: "add 10,000", over: "add 10,000 into 1k", must: 4, goal: 2},
+			claim{text: "daemon's bytes an entry, settled", cell: "settled bytes an entry", must: 400, goal: 250},
+			claim{text: "daemon's bytes an entry, peak of a replace", cell: "replace: peak bytes an entry", must: 900, goal: 500},
+			claim{text: "start to enforcing over pins, over publish", cell: "start over pins", over: "publish", must: 2, goal: 1},
+			claim{text: "start to enforcing from the store, over publish", cell: "start from the store", over: "publish", must: 4, goal: 2.5},
+			claim{text: "status over the same at 1k", cell: "status", over: "status into 1k", must: 2, goal: 1.2},
+			claim{text: "scrape over the same at 1k", cell: "scrape", over: "scrape into 1k", must: 2, goal: 1.2},
+			claim{text: "Tab, seconds", cell: "tab", must: 0.2, goal: 0.2},
+		)
+	}
+	for i := range c {
+		c[i].part, c[i].group = part, fmt.Sprint(n)
+		c[i].text += ", " + short(n)
+	}
+	return c
+}
