@@ -196,7 +196,7 @@ func TestMonitoringAsksForWhatThereIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shot.Owners = []metrics.Owner{{Name: "acme"}}
+	shot.Stats.Owners = []api.Owner{{Owner: "acme"}}
 	shot.Stats.OwnerChecks = []api.OwnerCheck{{Service: "api", Reason: "wrong_owner"}}
 	var scrape strings.Builder
 	if err := metrics.Write(&scrape, shot); err != nil {

@@ -151,14 +151,6 @@ func (c *call) printChange(listing api.Listing, row func(api.Entry) (verb, more 
 }
 
 func (c *call) printGeneration(generation uint64, total int, suffix string) error {
-	_, err := fmt.Fprintf(c.out, "generation %d, %s%s\n", generation, count(total, "prefix", "prefixes"), suffix)
+	_, err := fmt.Fprintf(c.out, "generation %d, %s%s\n", generation, policy.Count(total, "prefix", "prefixes"), suffix)
 	return err
-}
-
-// count returns "1 prefix", "2 prefixes".
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,7 @@ func (c *call) sourcesIn(path string) (addrs []netip.Addr, err error) {
 		return nil, &policy.InputError{What: name + ": no address in it"}
 	}
 	if prefixes > 0 {
-		c.note("of %s the first address is checked", count(prefixes, "prefix", "prefixes"))
+		c.note("of %s the first address is checked", policy.Count(prefixes, "prefix", "prefixes"))
 	}
 	return addrs, nil
 }
@@ -195,7 +196,7 @@ func (c *call) printCheck(results []api.CheckResult, one bool) error {
 func limited(results []api.CheckResult) string {
 	for _, r := range results {
 		if r.Limit != nil && slices.Contains([]string{policy.ReasonListed, "rate_limited"}, r.Reason) {
-			return fmt.Sprintf("%s is limited to %s", or(r.CountsFor, r.Owner), describeLimit(r.Limit))
+			return fmt.Sprintf("%s is limited to %s", cmp.Or(r.CountsFor, r.Owner), describeLimit(r.Limit))
 		}
 	}
 	return ""

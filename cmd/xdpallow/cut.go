@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 func cutCommand(e env) *cli.Command {
@@ -29,6 +30,6 @@ func cut(ctx context.Context, c *call) error {
 	if c.json {
 		return c.printJSON(result)
 	}
-	_, err = fmt.Fprintf(c.out, "cut %s of %s\n", count(result.Cut, "connection", "connections"), result.Subject)
+	_, err = fmt.Fprintf(c.out, "cut %s of %s\n", policy.Count(result.Cut, "connection", "connections"), result.Subject)
 	return err
 }

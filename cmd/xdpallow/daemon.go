@@ -204,9 +204,6 @@ func (s scrape) Snapshot(ctx context.Context) (shot metrics.Snapshot, err error)
 		return shot, err
 	}
 	shot.IPv4, shot.IPv6 = s.engine.Families()
-	shot.Expiring = shot.Status.Expiring
 	shot.Stats, err = s.engine.Stats(ctx)
-	shot.Owners = countedOwners(shot.Stats.Owners)
-	shot.EventsLost, shot.Repairs = shot.Stats.EventsLost, shot.Stats.Repairs
 	return shot, err
 }

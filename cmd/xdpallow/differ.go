@@ -3,6 +3,7 @@ package main
 // This file says what a change made of an entry, in words.
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -26,8 +27,8 @@ func difference(was api.Former, is api.Entry) string {
 		}
 		return strconv.Quote(note)
 	}
-	services := func(names []string) string { return or(strings.Join(names, ","), api.EveryService) }
-	tell("owner", or(was.Owner, "-"), or(is.Owner, "-"))
+	services := func(names []string) string { return cmp.Or(strings.Join(names, ","), api.EveryService) }
+	tell("owner", cmp.Or(was.Owner, "-"), cmp.Or(is.Owner, "-"))
 	tell("services", services(was.Services), services(is.Services))
 	tell("until", end(was.Until), end(is.Until))
 	tell("note", quoted(was.Note), quoted(is.Note))

@@ -4,6 +4,7 @@ package main
 // after. It changes nothing, except with --try.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -185,15 +186,15 @@ func (c *call) printLines(lines []doctor.Line) error {
 	var screen strings.Builder
 	fmt.Fprintf(&screen, "%-*s  %-*s%s\n", subjects, "SUBJECT", states, "STATE", "TEXT")
 	for _, line := range lines {
-		subject := printable(or(line.Subject, "-"))
+		subject := policy.Printable(cmp.Or(line.Subject, "-"))
 		if utf8.RuneCountInString(subject) > most {
 			screen.WriteString(subject + "\n")
 			subject = ""
 		}
-		fmt.Fprintf(&screen, "%-*s  %-*s%s\n", subjects, subject, states, line.State, folded(printable(line.Text), indent, helpWidth))
+		fmt.Fprintf(&screen, "%-*s  %-*s%s\n", subjects, subject, states, line.State, folded(policy.Printable(line.Text), indent, helpWidth))
 		for command := range strings.SplitSeq(line.Hint, "; ") {
 			if command != "" {
-				fmt.Fprintf(&screen, "  -> %s\n", printable(command))
+				fmt.Fprintf(&screen, "  -> %s\n", policy.Printable(command))
 			}
 		}
 	}

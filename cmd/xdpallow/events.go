@@ -3,6 +3,7 @@ package main
 // This file is `events`: refused packets as they come, of a flood one of many.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -67,12 +68,12 @@ func (l *eventLines) show(e events.Event) error {
 		source = e.Source.String()
 	}
 	if e.Port != 0 {
-		port = or(e.Protocol, "-") + "/" + strconv.Itoa(int(e.Port))
+		port = cmp.Or(e.Protocol, "-") + "/" + strconv.Itoa(int(e.Port))
 	}
 	if e.Expected != "" {
-		near = or(e.Owner, "nobody") + ", not " + e.Expected
+		near = cmp.Or(e.Owner, "nobody") + ", not " + e.Expected
 	} else if e.Near != nil {
-		near = or(e.Near.Owner, "-") + " " + e.Near.Prefix.String()
+		near = cmp.Or(e.Near.Owner, "-") + " " + e.Near.Prefix.String()
 	}
 	if e.Lost > 0 {
 		if _, err := fmt.Fprintf(l.out, "… %d events lost\n", e.Lost); err != nil {
@@ -80,7 +81,7 @@ func (l *eventLines) show(e events.Event) error {
 		}
 	}
 	_, err := fmt.Fprintf(l.out, eventLine, e.Time.UTC().Format(eventTime), e.Verdict, e.Reason, source, port,
-		printable(or(e.Interface, "-")), strconv.FormatUint(e.Weight, 10), near)
+		policy.Printable(cmp.Or(e.Interface, "-")), strconv.FormatUint(e.Weight, 10), near)
 	return err
 }
 

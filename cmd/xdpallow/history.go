@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -60,7 +61,7 @@ func (c *call) printHistory(h api.History) error {
 			continue
 		}
 		for _, line := range slices.Concat(h.Changes[at-1].Services, h.Changes[at-1].Overrides) {
-			fmt.Fprintf(out, "  %s\n", printable(line))
+			fmt.Fprintf(out, "  %s\n", policy.Printable(line))
 		}
 	}
 	return out.Flush() // carries the first error of the writes above
@@ -90,7 +91,7 @@ func historyRows(h api.History) iter.Seq[[]string] {
 			if r.LoginUID != nil {
 				login = fmt.Sprint(*r.LoginUID)
 			}
-			if !yield(row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command, roomForCommand), or(r.Reason, "-"))) {
+			if !yield(row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command, roomForCommand), cmp.Or(r.Reason, "-"))) {
 				return
 			}
 		}

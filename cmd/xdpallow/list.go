@@ -161,8 +161,8 @@ func entryRows(entries []api.Entry, first bool) iter.Seq[[]string] {
 				until = "ended " + until
 			}
 			if !yield(row(
-				moment(e.FirstEnforced), suspended, e.Prefix.String(), ownerCell(e), or(strings.Join(e.Services, ","), "all"),
-				until, moment(e.LastSeen), or(joined(e.Origins), "-"), or(e.Note, "-"),
+				moment(e.FirstEnforced), suspended, e.Prefix.String(), ownerCell(e), cmp.Or(strings.Join(e.Services, ","), "all"),
+				until, moment(e.LastSeen), cmp.Or(joined(e.Origins), "-"), cmp.Or(e.Note, "-"),
 			)) {
 				return
 			}
@@ -175,7 +175,7 @@ func ownerCell(e api.Entry) string {
 	if e.Owner == "" && e.CountsFor != "" {
 		return "(" + e.CountsFor + ")"
 	}
-	return or(e.Owner, "-")
+	return cmp.Or(e.Owner, "-")
 }
 
 func joined(origins []policy.Origin) string {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // newLogger returns the logger of run; format is "text" or "json".
@@ -45,7 +47,7 @@ func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 	case r.Level >= slog.LevelWarn:
 		line.WriteString("warning: ")
 	}
-	line.WriteString(printable(r.Message) + h.attrs)
+	line.WriteString(policy.Printable(r.Message) + h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		appendAttr(&line, h.prefix, a)
 		return true

@@ -3,13 +3,13 @@ package main
 // This file is `owners`: whose openings pass, and whose do not.
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
 	"github.com/xdpallow/xdpallow/loader/api"
 )
 
@@ -73,14 +73,5 @@ func describeDropped(o api.Owner) string {
 }
 
 func describeSuspension(s api.Suspension) string {
-	return fmt.Sprintf("since %s by uid %d: %s", moment(&s.Since), s.By, or(s.Reason, "no reason given"))
-}
-
-// countedOwners are owners as metrics has them.
-func countedOwners(owners []api.Owner) []metrics.Owner {
-	counted := make([]metrics.Owner, len(owners))
-	for i, o := range owners {
-		counted[i] = metrics.Owner{Name: o.Owner, Passed: o.Passed, Dropped: o.Refused(), Audited: o.Audited, NearMisses: o.NearMisses}
-	}
-	return counted
+	return fmt.Sprintf("since %s by uid %d: %s", moment(&s.Since), s.By, cmp.Or(s.Reason, "no reason given"))
 }

@@ -135,7 +135,7 @@ func (c *call) printWould(plan api.Plan) error {
 // with -v: they may be a million, and a replace does not change them.
 func (c *call) printKept(kept []api.Entry) error {
 	if !c.flags.Bool("verbose") && len(kept) > 0 {
-		_, err := fmt.Fprintf(c.out, "= %s, which flags and files declare (-v lists them)\n", count(len(kept), "prefix stays", "prefixes stay"))
+		_, err := fmt.Fprintf(c.out, "= %s, which flags and files declare (-v lists them)\n", policy.Count(len(kept), "prefix stays", "prefixes stay"))
 		return err
 	}
 	return table(c.out, 0, func(yield func([]string) bool) {
@@ -203,7 +203,7 @@ func cutLine(cut api.Cut) string {
 		if told := connections(cut.Peers); told < cut.Connections {
 			more = fmt.Sprintf("; and %d more", cut.Connections-told)
 		}
-		facts = append(facts, fmt.Sprintf("%s (%s%s)", count(cut.Connections, "connection", "connections"), strings.Join(peers, "; "), more))
+		facts = append(facts, fmt.Sprintf("%s (%s%s)", policy.Count(cut.Connections, "connection", "connections"), strings.Join(peers, "; "), more))
 	}
 	return fmt.Sprintf("%s is cut off from %s: %s", cut.Who(), services, strings.Join(facts, ", "))
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // rate is one row: packets and bytes a second.
@@ -124,7 +126,7 @@ func rateRows(r rates) iter.Seq[[]string] {
 			if row.Reason != "" && row.Packets == 0 {
 				continue
 			}
-			if !yield([]string{row.Layer, or(row.Interface, "-"), row.Verdict, or(row.Reason, "all"), whole(row.Packets), whole(row.Bytes)}) {
+			if !yield([]string{row.Layer, cmp.Or(row.Interface, "-"), row.Verdict, cmp.Or(row.Reason, "all"), whole(row.Packets), whole(row.Bytes)}) {
 				return
 			}
 		}
@@ -165,7 +167,7 @@ func (c *call) rateLines(r rates) error {
 		if cells[0] == "LAYER" {
 			continue
 		}
-		fmt.Fprintf(&lines, rateLine, r.Time.Format(eventTime), cells[0], printable(cells[1]), cells[2], cells[3], cells[4], cells[5])
+		fmt.Fprintf(&lines, rateLine, r.Time.Format(eventTime), cells[0], policy.Printable(cells[1]), cells[2], cells[3], cells[4], cells[5])
 	}
 	_, err := c.out.Write(lines.Bytes())
 	return err

@@ -3,6 +3,7 @@ package main
 // This file is `remove`, which takes back what add let in.
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -65,7 +66,7 @@ func remove(ctx context.Context, c *call) error {
 	if listing.Cut == nil {
 		// Only openings are filtered: open connections live on.
 		return c.printChange(listing, func(e api.Entry) (string, string) {
-			return "removed", strings.TrimSpace(e.Owner + or(still[e.Prefix], " (open connections live on)"))
+			return "removed", strings.TrimSpace(e.Owner + cmp.Or(still[e.Prefix], " (open connections live on)"))
 		})
 	}
 	err = c.printChange(listing, func(e api.Entry) (string, string) {
@@ -74,7 +75,7 @@ func remove(ctx context.Context, c *call) error {
 	if err != nil || c.json {
 		return err
 	}
-	_, err = fmt.Fprintf(c.out, "%s cut\n", count(*listing.Cut, "connection", "connections"))
+	_, err = fmt.Fprintf(c.out, "%s cut\n", policy.Count(*listing.Cut, "connection", "connections"))
 	return err
 }
 

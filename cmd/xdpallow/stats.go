@@ -68,9 +68,6 @@ func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot,
 	if shot.Stats, err = from.Stats(ctx); err != nil {
 		return shot, err
 	}
-	shot.Owners = countedOwners(shot.Stats.Owners)
-	shot.Expiring = shot.Status.Expiring
-	shot.EventsLost, shot.Repairs = shot.Stats.EventsLost, shot.Stats.Repairs
 	listing, err := from.List(ctx, api.ListRequest{})
 	for _, e := range listing.Entries {
 		if e.Prefix.Addr().Is4() {
@@ -104,7 +101,7 @@ func counterRows(counters []api.Counter) iter.Seq[[]string] {
 				continue
 			}
 			if !yield([]string{
-				r.Layer, or(r.Interface, "-"), r.Verdict, r.Reason, r.Family,
+				r.Layer, cmp.Or(r.Interface, "-"), r.Verdict, r.Reason, r.Family,
 				strconv.FormatUint(r.Packets, 10), strconv.FormatUint(r.Bytes, 10),
 			}) {
 				return

@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 func TestStatsPrometheus(t *testing.T) {
 	engine := sampleEngine()
-	soon, later := time.Now().Add(metrics.Soon-time.Hour), time.Now().Add(metrics.Soon+time.Hour)
+	soon, later := time.Now().Add(api.Soon-time.Hour), time.Now().Add(api.Soon+time.Hour)
 	engine.listing.Entries[1].Until, engine.listing.Entries[2].Until = &soon, &later
 	for _, w := range []*world{newWorld(t).serve(t, engine), {socket: t.TempDir() + "/none", pins: engine}} {
 		code, out, stderr := w.sh("stats -o prometheus")

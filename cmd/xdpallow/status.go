@@ -3,6 +3,7 @@ package main
 // This file is `status`: is this host protected? What is wrong comes first.
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -49,7 +50,7 @@ func (c *call) statusRows(s api.Status) [][]string {
 		enforcing = "yes"
 	}
 	if s.Daemon != nil {
-		daemon = fmt.Sprintf("pid %d since %s, version %s", s.Daemon.PID, moment(&s.Daemon.Since), or(s.Version, "-"))
+		daemon = fmt.Sprintf("pid %d since %s, version %s", s.Daemon.PID, moment(&s.Daemon.Since), cmp.Or(s.Version, "-"))
 	}
 	rows = append(rows, []string{"enforcing:", enforcing}, []string{"daemon:", daemon})
 	for _, i := range s.Interfaces {
@@ -65,26 +66,26 @@ func (c *call) statusRows(s api.Status) [][]string {
 	for _, service := range s.Services {
 		rows = append(rows, []string{"service:", describeService(service)})
 	}
-	policy := fmt.Sprintf("generation %d, %s, %s", s.Generation, count(s.Entries, "prefix", "prefixes"), count(s.Owners, "owner", "owners"))
+	held := fmt.Sprintf("generation %d, %s, %s", s.Generation, policy.Count(s.Entries, "prefix", "prefixes"), policy.Count(s.Owners, "owner", "owners"))
 	if s.Ended > 0 {
-		policy += fmt.Sprintf("; %s ended: %s", count(s.Ended, "has", "have"), c.withSocket("xdpallow list --expired"))
+		held += fmt.Sprintf("; %s ended: %s", policy.Count(s.Ended, "has", "have"), c.withSocket("xdpallow list --expired"))
 	}
-	rows = append(rows, []string{"policy:", policy})
+	rows = append(rows, []string{"policy:", held})
 	if s.Expiring > 0 {
-		rows = append(rows, []string{"expiring:", count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: " + c.withSocket("xdpallow list --expiring 14d")})
+		rows = append(rows, []string{"expiring:", policy.Count(s.Expiring, "prefix ends", "prefixes end") + " within 14 days: " + c.withSocket("xdpallow list --expiring 14d")})
 	}
 	for _, text := range describeOrigins(s.Origins) {
 		rows = append(rows, []string{"origin:", text})
 	}
 	for i, one := range s.Suspended {
 		if i == mostShown {
-			rows = append(rows, []string{"suspended:", count(len(s.Suspended)-i, "more", "more")})
+			rows = append(rows, []string{"suspended:", policy.Count(len(s.Suspended)-i, "more", "more")})
 			break
 		}
 		rows = append(rows, []string{"suspended:", one.Subject + " " + describeSuspension(one)})
 	}
 	if s.Limited > 0 {
-		rows = append(rows, []string{"limited:", count(s.Limited, "owner", "owners") + ": " + c.withSocket("xdpallow owners")})
+		rows = append(rows, []string{"limited:", policy.Count(s.Limited, "owner", "owners") + ": " + c.withSocket("xdpallow owners")})
 	}
 	if w := s.Confirm; w != nil {
 		rows = append(rows, []string{"confirm:", fmt.Sprintf("%s of generation %d is rolled back in %ds, at %s, unless confirmed",
@@ -115,7 +116,7 @@ func describeInterface(i api.Interface) string {
 		text += fmt.Sprintf(" (%s)", i.Reason)
 	}
 	if i.BackstopRefused > 0 {
-		text += fmt.Sprintf("; the backstop refused %s that it let by (tunnel, redirect)", count(int(i.BackstopRefused), "packet", "packets"))
+		text += fmt.Sprintf("; the backstop refused %s that it let by (tunnel, redirect)", policy.Count(int(i.BackstopRefused), "packet", "packets"))
 	}
 	return text
 }
@@ -141,13 +142,13 @@ func describeOrigins(origins []api.OriginStatus) (lines []string) {
 		all := directories[at]
 		switch {
 		case at == "" || all.files == 1:
-			text := string(o.Name) + ", " + count(o.Entries, "prefix", "prefixes")
+			text := string(o.Name) + ", " + policy.Count(o.Entries, "prefix", "prefixes")
 			if o.Error != "" {
 				text += " of its last good content: " + o.Error
 			}
 			lines = append(lines, text)
 		case all.files > 1: // the first of them
-			lines = append(lines, fmt.Sprintf("%s: %d files, %s", at, all.files, count(all.prefixes, "prefix", "prefixes")))
+			lines = append(lines, fmt.Sprintf("%s: %d files, %s", at, all.files, policy.Count(all.prefixes, "prefix", "prefixes")))
 			directories[at] = sum{}
 		}
 	}

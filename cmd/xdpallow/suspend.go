@@ -61,7 +61,7 @@ func suspend(ctx context.Context, c *call) error {
 	if result.Cut == nil {
 		return c.printSuspension(result, "suspended", " (open connections live on)")
 	}
-	return c.printSuspension(result, "suspended", " ("+count(*result.Cut, "connection", "connections")+" cut)")
+	return c.printSuspension(result, "suspended", " ("+policy.Count(*result.Cut, "connection", "connections")+" cut)")
 }
 
 // printSuspensionPlan prints the answer of a dry run.
@@ -99,7 +99,7 @@ func (c *call) printSuspension(result api.SuspendResult, verb, suffix string) er
 	}
 	what := result.Subject
 	if result.Prefixes > 0 { // else the subject is a part of one
-		what += ", " + count(result.Prefixes, "prefix", "prefixes")
+		what += ", " + policy.Count(result.Prefixes, "prefix", "prefixes")
 	}
 	line := verb + " " + what + suffix
 	if result.Already && result.Suspended != nil {
@@ -123,7 +123,7 @@ func already(result api.SuspendResult) string {
 		line += " (" + s.Reason + ")"
 	}
 	if result.Cut != nil {
-		line += ", " + count(*result.Cut, "connection", "connections") + " cut"
+		line += ", " + policy.Count(*result.Cut, "connection", "connections") + " cut"
 	}
 	return line
 }

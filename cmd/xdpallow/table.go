@@ -10,8 +10,9 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // table writes rows with two blanks between columns. It goes through rows
@@ -38,7 +39,7 @@ func tabulate(w io.Writer, right, columns int, rows iter.Seq[[]string]) error {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(printable(cell)))
+			widths[i] = max(widths[i], utf8.RuneCountInString(policy.Printable(cell)))
 		}
 	}
 	if columns > 0 {
@@ -48,7 +49,7 @@ func tabulate(w io.Writer, right, columns int, rows iter.Seq[[]string]) error {
 	for row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
-			cell = brief(printable(cell), widths[i])
+			cell = brief(policy.Printable(cell), widths[i])
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
 			if i > 0 {
 				line.WriteString("  ")
@@ -98,23 +99,4 @@ func fit(widths []int, heading []string, columns int) {
 func (c *call) nothing(what string) error {
 	_, err := fmt.Fprintln(c.out, what)
 	return err
-}
-
-// printable keeps what others wrote (a note, a kernel message) from moving
-// the cursor of whoever reads it.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-}
-
-// or is s, or a dash for nothing.
-func or(s, dash string) string {
-	if s == "" {
-		return dash
-	}
-	return s
 }

@@ -34,10 +34,7 @@ func showTop(ctx context.Context, c *call) error {
 		return &policy.InputError{What: "top needs a terminal, to show and to read keys", Hint: "xdpallow top -o json"}
 	}
 	client.Waiting = nil // it would write into the picture
-	source := func(ctx context.Context) (top.Frame, error) {
-		live, err := client.Live(ctx, topRows)
-		return frameOf(live), err
-	}
+	source := func(ctx context.Context) (api.Live, error) { return client.Live(ctx, topRows) }
 	// Nobody should have to leave the picture to learn that there is no daemon.
 	if _, err := source(ctx); err != nil {
 		return err
@@ -62,15 +59,4 @@ func showLive(ctx context.Context, c *call, watching bool, interval time.Duratio
 		}
 		return out.Encode(live)
 	})
-}
-
-func frameOf(l api.Live) top.Frame {
-	f := top.Frame{
-		Time: l.Time, Host: l.Host, Status: l.Status, Counters: l.Counters,
-		Talkers: l.Talkers, EventsLost: l.EventsLost,
-	}
-	for _, o := range l.Owners {
-		f.Owners = append(f.Owners, top.Owner{Name: o.Owner, Passed: o.Passed, Dropped: o.Refused()})
-	}
-	return f
 }

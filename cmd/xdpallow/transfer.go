@@ -83,8 +83,8 @@ func export(ctx context.Context, c *call) error {
 	if c.json {
 		return c.printJSON(out)
 	}
-	_, err = fmt.Fprintf(c.out, "exported %s, %s and %s to %s\n", count(out.Entries, "prefix", "prefixes"),
-		count(out.Suspensions, "suspension", "suspensions"), count(out.Limits, "limit", "limits"), out.File)
+	_, err = fmt.Fprintf(c.out, "exported %s, %s and %s to %s\n", policy.Count(out.Entries, "prefix", "prefixes"),
+		policy.Count(out.Suspensions, "suspension", "suspensions"), policy.Count(out.Limits, "limit", "limits"), out.File)
 	return err
 }
 

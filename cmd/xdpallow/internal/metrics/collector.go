@@ -85,22 +85,22 @@ func (w writer) counters(s Snapshot) {
 		w.count(packets, row.Packets, labels...)
 		w.count(bytes, row.Bytes, labels...)
 	}
-	for _, o := range s.Owners {
-		name := cmp.Or(o.Name, "-")
+	for _, o := range s.Stats.Owners {
+		name := cmp.Or(o.Owner, "-") // of what belongs to nobody
 		w.count(openings, o.Passed, name, "pass")
-		w.count(openings, o.Dropped, name, "drop")
+		w.count(openings, o.Refused(), name, "drop")
 		w.count(openings, o.Audited, name, "audit")
 		w.count(nearMisses, o.NearMisses, name)
 	}
 	for _, c := range s.Stats.OwnerChecks {
 		w.count(ownerChecks, c.Answers, c.Service, c.Reason)
 	}
-	w.count(eventsLost, s.EventsLost)
+	w.count(eventsLost, s.Stats.EventsLost)
 	made := map[string]uint64{}
 	for _, what := range Repaired {
 		made[what] = 0
 	}
-	maps.Copy(made, s.Repairs)
+	maps.Copy(made, s.Stats.Repairs)
 	for what, n := range made {
 		w.count(repairs, n, what)
 	}
@@ -118,7 +118,7 @@ func (w writer) gauges(s Snapshot) {
 	}
 	w.gauge(entries, float64(s.IPv4), "ipv4")
 	w.gauge(entries, float64(s.IPv6), "ipv6")
-	w.gauge(expiring, float64(s.Expiring))
+	w.gauge(expiring, float64(status.Expiring))
 	w.gauge(policyGen, float64(status.Generation))
 	for _, o := range status.Origins {
 		w.gauge(originN, float64(o.Entries), string(o.Name))

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/expfmt"
+
 	"github.com/xdpallow/xdpallow/loader/api"
 )
 
@@ -26,21 +27,6 @@ type Snapshot struct {
 	Stats  api.Stats // every series, zero rows too
 	IPv4   int       // entries
 	IPv6   int       // entries
-
-	Expiring   int               // entries that end within Soon
-	Owners     []Owner           // each once, those without traffic too
-	EventsLost uint64            // sampled drops that no reader took in time
-	Repairs    map[string]uint64 // by a word of Repaired; one that is missing is 0
-}
-
-// Soon is how long before its end an entry counts as expiring.
-const Soon = api.Soon
-
-// Owner counts the TCP openings of one owner since counting began.
-type Owner struct {
-	Name                     string // "" is what belongs to nobody, and is shown as "-"
-	Passed, Dropped, Audited uint64
-	NearMisses               uint64 // dropped openings beside the owner's prefixes
 }
 
 // Repaired are what somebody else can change behind our back and we put right. Each

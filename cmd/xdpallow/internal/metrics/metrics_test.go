@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/xdpallow/xdpallow/loader/api"
 )
 
@@ -30,10 +31,8 @@ func (s source) Snapshot(context.Context) (Snapshot, error) { return s.answer, s
 func sample() source {
 	return source{answer: Snapshot{
 		IPv4: 2, IPv6: 1,
-		Expiring: 2, EventsLost: 9, Repairs: map[string]uint64{"entry": 3, "new_word": 1},
-		Owners: []Owner{{Name: "acme", Passed: 12, Audited: 1, NearMisses: 5}, {Dropped: 4}},
 		Status: api.Status{
-			Enforcing: true, Generation: 7, Version: "v1",
+			Enforcing: true, Generation: 7, Expiring: 2, Version: "v1",
 			Interfaces: []api.Interface{
 				{Name: "eth0", Attach: "native", Attached: true},
 				{Name: "eth1", Attach: "native"}, // was native, is gone
@@ -43,6 +42,8 @@ func sample() source {
 		Stats: api.Stats{Counters: []api.Counter{
 			{Interface: "eth0", Layer: "xdp", Verdict: "pass", Reason: "listed", Family: "ipv4", Packets: 12, Bytes: 888},
 			{Interface: "eth0", Layer: "xdp", Verdict: "drop", Reason: "not_listed", Family: "ipv6"},
+		}, EventsLost: 9, Repairs: map[string]uint64{"entry": 3, "new_word": 1}, Owners: []api.Owner{
+			{Owner: "acme", Passed: 12, Audited: 1, NearMisses: 5}, {Dropped: map[string]uint64{"expired": 1, "suspended": 3}},
 		}},
 	}}
 }
@@ -168,7 +169,7 @@ func TestWrite(t *testing.T) {
 		t.Error(err)
 	}
 	broken := sample().answer
-	broken.Owners = append(broken.Owners, broken.Owners[0]) // a reading that contradicts itself
+	broken.Stats.Owners = append(broken.Stats.Owners, broken.Stats.Owners[0]) // a reading that contradicts itself
 	text.Reset()
 	if err := Write(&text, broken); err == nil || text.Len() > 0 {
 		t.Errorf("a broken reading was written: %v\n%s", err, text.String())
@@ -181,7 +182,7 @@ func TestOwnersScale(t *testing.T) {
 	scrape := func(owners int) (fastest time.Duration) {
 		s := Snapshot{}
 		for i := range owners {
-			s.Owners = append(s.Owners, Owner{Name: fmt.Sprintf("owner-%d", i)})
+			s.Stats.Owners = append(s.Stats.Owners, api.Owner{Owner: fmt.Sprintf("owner-%d", i)})
 		}
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(NewCollector(taken(s)))

@@ -54,18 +54,18 @@ func (m model) facts(place, turn int) section {
 func gateFacts(status api.Status) (wrong []fact) {
 	var right []fact
 	for _, i := range status.Interfaces {
-		name := printable(i.Name)
+		name := policy.Printable(i.Name)
 		switch {
 		case !i.Attached:
 			wrong = append(wrong, fact{name + " not attached", bad})
 		case i.Reason != "":
-			right = append(right, fact{name + " " + i.Attach + printable(" ("+i.Reason+")"), plain})
+			right = append(right, fact{name + " " + i.Attach + policy.Printable(" ("+i.Reason+")"), plain})
 		default:
 			right = append(right, fact{name + " " + i.Attach, plain})
 		}
 	}
 	for _, name := range status.Uncovered {
-		wrong = append(wrong, fact{printable(name) + " uncovered", warn})
+		wrong = append(wrong, fact{policy.Printable(name) + " uncovered", warn})
 	}
 	switch b := status.Backstop; {
 	case b == nil:
@@ -92,7 +92,7 @@ func serviceFacts(services []api.Service) (facts []fact) {
 		if s.Mode != policy.Enforce {
 			how = warn
 		}
-		facts = append(facts, fact{printable(text), how})
+		facts = append(facts, fact{policy.Printable(text), how})
 	}
 	return facts
 }

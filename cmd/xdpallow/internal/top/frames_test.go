@@ -16,7 +16,7 @@ import (
 var begin = time.Date(2026, 11, 22, 3, 12, 0, 0, time.UTC)
 
 // attack is the frame of a second: quiet until 20, then a flood that grows.
-func attack(second int) Frame {
+func attack(second int) api.Live {
 	var dropped, passed float64
 	for s := range second {
 		passed += 180 + 40*math.Sin(float64(s)/4)
@@ -29,7 +29,7 @@ func attack(second int) Frame {
 		return api.Counter{Interface: iface, Layer: layer, Verdict: verdict, Reason: reason, Family: family, Packets: uint64(packets), Bytes: uint64(packets * size)}
 	}
 	n := float64(second)
-	return Frame{
+	return api.Live{
 		Time: now, Host: "api-1.example.net",
 		Status: api.Status{
 			Enforcing: true, Generation: 42, Entries: 1204, Owners: 3, Version: "1.0.0",
@@ -61,11 +61,11 @@ func attack(second int) Frame {
 			count("eth0", "xdp", "audit", "not_listed", "ipv4", 2*n, 60),
 			count("", "backstop", "drop", "not_listed", "ipv4", n/4, 60),
 		},
-		Owners: []Owner{
-			{Name: "acme", Passed: uint64(passed * 0.7), Dropped: 3 * uint64(second)},
-			{Name: "beta-logistics-international-gmbh-and-co-kg-frankfurt-am-main-hub", Passed: uint64(passed * 0.2)},
-			{Name: "", Passed: uint64(passed * 0.1)},
-			{Name: "silent"},
+		Owners: []api.Owner{
+			{Owner: "acme", Passed: uint64(passed * 0.7), Dropped: map[string]uint64{"expired": 3 * uint64(second)}},
+			{Owner: "beta-logistics-international-gmbh-and-co-kg-frankfurt-am-main-hub", Passed: uint64(passed * 0.2)},
+			{Owner: "", Passed: uint64(passed * 0.1)},
+			{Owner: "silent"},
 		},
 		Talkers:    talking(now, second),
 		EventsLost: 12,

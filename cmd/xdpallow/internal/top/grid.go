@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 type column struct {
@@ -67,7 +69,7 @@ func (g grid) draw(p paint, width, n int) []string {
 		var parts []string
 		for i, w := range widths {
 			if w > 0 {
-				parts = append(parts, p.text(r.cells[i].tint, pad(printable(r.cells[i].text), w, g.columns[i].right)))
+				parts = append(parts, p.text(r.cells[i].tint, pad(policy.Printable(r.cells[i].text), w, g.columns[i].right)))
 			}
 		}
 		if line > 0 {
@@ -107,7 +109,7 @@ func (g grid) fit(rows []row, width, count int) ([]int, int) {
 			full[i] += count
 		}
 		for _, r := range rows {
-			full[i] = max(full[i], ansi.StringWidth(printable(r.cells[i].text)))
+			full[i] = max(full[i], ansi.StringWidth(policy.Printable(r.cells[i].text)))
 		}
 	}
 	var lines []int

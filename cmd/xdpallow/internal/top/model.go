@@ -6,11 +6,13 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 // answer is what the source said, or why it did not.
 type answer struct {
-	frame Frame
+	frame api.Live
 	err   error
 	at    time.Time
 }

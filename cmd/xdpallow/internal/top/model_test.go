@@ -15,11 +15,12 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+
 	"github.com/xdpallow/xdpallow/loader/api"
 )
 
-func counted(second float64, counters ...api.Counter) Frame {
-	return Frame{Time: begin.Add(time.Duration(second * float64(time.Second))), Counters: counters}
+func counted(second float64, counters ...api.Counter) api.Live {
+	return api.Live{Time: begin.Add(time.Duration(second * float64(time.Second))), Counters: counters}
 }
 
 func dropped(iface string, packets uint64) api.Counter {
@@ -30,7 +31,7 @@ func TestRates(t *testing.T) {
 	row := kind{"xdp", "drop", "not_listed"}
 	var r *reading
 	for i, c := range []struct {
-		frame Frame
+		frame api.Live
 		want  float64
 	}{
 		{counted(0, dropped("eth0", 1000)), unknown}, // nobody knows yet
@@ -140,12 +141,12 @@ func TestRun(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	asked := 0
 	enough := make(chan struct{})
-	source := func(context.Context) (Frame, error) {
+	source := func(context.Context) (api.Live, error) {
 		if asked++; asked == 4 {
 			close(enough)
 		}
 		if asked%2 == 0 {
-			return Frame{}, errors.New("no daemon answers")
+			return api.Live{}, errors.New("no daemon answers")
 		}
 		return attack(asked), nil
 	}
@@ -158,7 +159,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	keys, _ = io.Pipe()
-	hangs := func(ctx context.Context) (Frame, error) { <-ctx.Done(); return Frame{}, ctx.Err() }
+	hangs := func(ctx context.Context) (api.Live, error) { <-ctx.Done(); return api.Live{}, ctx.Err() }
 	if err := Run(ctx, keys, &out, hangs, Options{}); err != nil {
 		t.Errorf("cancelled: %v", err)
 	}

@@ -74,14 +74,14 @@ type openings struct{ passed, dropped meter }
 
 // reading is a frame and the rates up to it.
 type reading struct {
-	frame    Frame
+	frame    api.Live
 	counters map[api.Counter]api.Counter // by what they count: packets and bytes are 0 in the key
 	owners   map[string]openings
 	traffic  map[kind]traffic
 }
 
 // next returns the reading of frame, which came after r; r may be nil.
-func (r *reading) next(frame Frame, interval time.Duration) *reading {
+func (r *reading) next(frame api.Live, interval time.Duration) *reading {
 	after := &reading{
 		frame:    frame,
 		counters: make(map[api.Counter]api.Counter, len(frame.Counters)),
@@ -97,10 +97,10 @@ func (r *reading) next(frame Frame, interval time.Duration) *reading {
 	}
 	after.count(r, s)
 	for _, o := range frame.Owners {
-		before, known := r.owners[o.Name]
-		after.owners[o.Name] = openings{
+		before, known := r.owners[o.Owner]
+		after.owners[o.Owner] = openings{
 			before.passed.next(o.Passed, growth(before.passed.total, o.Passed, known), s),
-			before.dropped.next(o.Dropped, growth(before.dropped.total, o.Dropped, known), s),
+			before.dropped.next(o.Refused(), growth(before.dropped.total, o.Refused(), known), s),
 		}
 	}
 	return after

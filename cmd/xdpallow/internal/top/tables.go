@@ -138,7 +138,7 @@ func (m model) owners() grid {
 			how = warn
 		}
 		g.rows = append(g.rows, row{line: &o.passed.history, tint: good, cells: []cell{
-			{or(name), how}, {perSecond(o.passed.rate, ""), plain}, {perSecond(o.dropped.rate, ""), how},
+			{cmp.Or(name, "-"), how}, {perSecond(o.passed.rate, ""), plain}, {perSecond(o.dropped.rate, ""), how},
 		}})
 	}
 	return g

@@ -8,7 +8,6 @@ import (
 	"math"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/charmbracelet/x/ansi"
 )
@@ -79,25 +78,6 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%dd", d/day)
 }
 
-// plural is n and the word for it.
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
-// printable keeps what others wrote (a note, a kernel message) from moving the
-// cursor or changing the colour of whoever reads it.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-}
-
 // clip is s in at most width cells of the terminal. s may hold colours.
 func clip(s string, width int) string {
 	if width <= 0 {
@@ -114,12 +94,4 @@ func pad(s string, width int, right bool) string {
 		return blanks + s
 	}
 	return s + blanks
-}
-
-// or is s, or a dash for nothing.
-func or(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

@@ -15,28 +15,10 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/talkers"
 )
 
-// Frame is the gate at one moment. Counters and owners are totals.
-type Frame struct {
-	Time       time.Time // when it was read
-	Host       string
-	Status     api.Status
-	Counters   []api.Counter
-	Owners     []Owner
-	Talkers    talkers.Snapshot
-	EventsLost uint64
-}
-
-// Owner is how many openings of one owner were passed and dropped.
-type Owner struct {
-	Name            string // "" is no owner
-	Passed, Dropped uint64
-}
-
-// Source reads one Frame. It is never asked twice at a time.
-type Source func(ctx context.Context) (Frame, error)
+// Source reads the gate at one moment. It is never asked twice at a time.
+type Source func(ctx context.Context) (api.Live, error)
 
 // Options are how it is shown. The zero value is once a second, in colour.
 type Options struct {

@@ -10,6 +10,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 const (
@@ -61,8 +63,8 @@ func (m model) head() []string {
 			rest := fmt.Sprintf("%d more problems: xdpallow status", len(problems)-i)
 			return append(lines, m.paint.text(bad, clip(rest, m.width)))
 		}
-		text := printable("problem: " + p.String())
-		if with := text + printable(" (hint: "+p.Hint+")"); p.Hint != "" && ansi.StringWidth(with) <= m.width {
+		text := policy.Printable("problem: " + p.String())
+		if with := text + policy.Printable(" (hint: "+p.Hint+")"); p.Hint != "" && ansi.StringWidth(with) <= m.width {
 			text = with
 		}
 		lines = append(lines, m.paint.text(bad, clip(text, m.width)))
@@ -76,7 +78,7 @@ func (m model) silence() string {
 	if m.shown != nil {
 		text += fmt.Sprintf(", below is from %s", m.shown.frame.Time.UTC().Format(clock))
 	}
-	return printable(fmt.Sprintf("%s: %v", text, m.failing))
+	return policy.Printable(fmt.Sprintf("%s: %v", text, m.failing))
 }
 
 // title is who and in which state; what does not fit is left out from the end.
@@ -84,7 +86,7 @@ func (m model) title() string {
 	host, state, how, rest := "", "waiting for the daemon", plain, []string(nil)
 	if m.shown != nil {
 		frame := m.shown.frame
-		host = printable(frame.Host)
+		host = policy.Printable(frame.Host)
 		switch {
 		case m.failing != nil && frame.Status.Enforcing:
 			state, how = "was enforcing", warn
@@ -98,8 +100,8 @@ func (m model) title() string {
 			up = "up " + short(frame.Time.Sub(d.Since))
 		}
 		rest = append(rest, fmt.Sprintf("generation %d", frame.Status.Generation),
-			plural(frame.Status.Entries, "prefix", "prefixes"), up,
-			frame.Time.UTC().Format(clock)+" UTC", plural(frame.Status.Owners, "owner", "owners"))
+			policy.Count(frame.Status.Entries, "prefix", "prefixes"), up,
+			frame.Time.UTC().Format(clock)+" UTC", policy.Count(frame.Status.Owners, "owner", "owners"))
 	}
 	if m.paused {
 		rest = slices.Insert(rest, 0, "PAUSED")
@@ -134,7 +136,7 @@ func (m model) foot(hidden int) []string {
 	}
 	keys := fmt.Sprintf("q quit  %s  s sort (%s)  ? help", pause, m.order)
 	if hidden > 0 {
-		keys = fmt.Sprintf("%s hidden  ", plural(hidden, "table", "tables")) + keys
+		keys = fmt.Sprintf("%s hidden  ", policy.Count(hidden, "table", "tables")) + keys
 	}
 	lines := []string{m.paint.text(faint, clip(keys, m.width))}
 	if m.shown != nil {

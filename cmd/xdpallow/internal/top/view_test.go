@@ -19,8 +19,9 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
-	"github.com/xdpallow/xdpallow/loader/api"
 	"pgregory.net/rapid"
+
+	"github.com/xdpallow/xdpallow/loader/api"
 )
 
 var update = flag.Bool("update", false, "write the golden frames of testdata anew")
@@ -133,7 +134,7 @@ func TestNeverOverflows(t *testing.T) {
 			frame.Status.Problems = append(frame.Status.Problems, api.Problem{Subject: text.Draw(t, "subject"), Text: text.Draw(t, "text"), Hint: text.Draw(t, "hint")})
 		}
 		for i := range frame.Owners {
-			frame.Owners[i].Name = fmt.Sprint(i, text.Draw(t, "owner"))
+			frame.Owners[i].Owner = fmt.Sprint(i, text.Draw(t, "owner"))
 		}
 		for i := range frame.Talkers.NearMisses {
 			frame.Talkers.NearMisses[i].Owner = text.Draw(t, "owner")

@@ -43,7 +43,7 @@ func (m model) nearMisses() grid {
 			{whole(n.Tries), plain},
 			{m.ago(n.Last), plain},
 			{apart, plain},
-			{or(n.Owner), plain},
+			{cmp.Or(n.Owner, "-"), plain},
 			{n.Prefix.String(), plain},
 			{seen, plain},
 		}})
@@ -113,7 +113,7 @@ func (m model) talkers(name string, all []talker) grid {
 			{perSecond(t.PacketsPerSecond, ""), plain},
 			{perSecond(8*t.BytesPerSecond, "b"), plain},
 			{percent(t.Share), plain},
-			{or(t.Reason), plain},
+			{cmp.Or(t.Reason, "-"), plain},
 			{m.ago(t.Last), plain},
 		}})
 	}
