@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -75,6 +76,9 @@ func (c *call) printPlan(plan api.Plan, dry bool) error {
 	if err := table(c.out, 0, changes([3]string{"added ", "changed ", "removed "}, plan)); err != nil {
 		return err
 	}
+	if err := c.printUnnamed(plan.Unnamed); err != nil {
+		return err
+	}
 	for _, s := range plan.Services {
 		if _, err := fmt.Fprintf(c.out, "%s %s\n", verbs[s.Sign()], s); err != nil {
 			return err
@@ -85,6 +89,38 @@ func (c *call) printPlan(plan api.Plan, dry bool) error {
 	}
 	_, err := fmt.Fprintf(c.out, "rolled back at %s unless confirmed: %s\n", moment(&plan.Confirm.Deadline), c.toConfirm())
 	return err
+}
+
+// mostNamed is how many prefixes a command names of those that a change adds, as many of those
+// that it removes, and so on: nobody reads a million lines. -o json and --dry-run name all.
+const mostNamed = 1000
+
+// briefly is a client that is told no more of a change than printPlan prints.
+func (c *call) briefly(dry bool) *control.Client {
+	client := c.client()
+	if !c.json && !dry {
+		client.By.Most = mostNamed
+	}
+	return client
+}
+
+// printUnnamed counts what a plan that is too long does not name.
+func (c *call) printUnnamed(more *api.Unnamed) error {
+	if more == nil {
+		return nil
+	}
+	for _, line := range []struct {
+		verb string
+		n    int
+	}{{"added", more.Added}, {"changed", more.Changed}, {"removed", more.Removed}} {
+		if line.n == 0 {
+			continue
+		}
+		if _, err := fmt.Fprintf(c.out, "%s %d more (-o json names all)\n", line.verb, line.n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printWould is printPlan for a dry run. A change that would be refused is printed, too, and

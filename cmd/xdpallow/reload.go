@@ -31,7 +31,7 @@ func reload(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := c.client().Reload(ctx, c.self(), api.ReloadRequest{
+	plan, err := c.briefly(dry).Reload(ctx, c.self(), api.ReloadRequest{
 		DryRun:      dry,
 		ForceShrink: c.flags.Bool("force-shrink"),
 		AllowEmpty:  c.flags.Bool("allow-empty"),

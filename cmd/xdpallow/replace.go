@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -36,15 +37,12 @@ func replace(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	// The daemon parses the list again; here a mistake is found without a daemon.
-	_, warnings, err := policy.ParseList(req.Name, policy.OriginCLI, strings.NewReader(req.Text))
-	if err != nil {
-		return err
+	plan, err := c.briefly(req.DryRun).Replace(ctx, c.self(), req)
+	if errors.Is(err, control.ErrNoDaemon) { // a mistake in the list is found all the same
+		if _, _, bad := policy.ParseList(req.Name, policy.OriginCLI, strings.NewReader(req.Text)); bad != nil {
+			return bad
+		}
 	}
-	for _, warning := range warnings {
-		c.note("warning: %s", warning)
-	}
-	plan, err := c.client().Replace(ctx, c.self(), req)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func rollback(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := c.client().Rollback(ctx, c.self(), api.RollbackRequest{
+	plan, err := c.briefly(dry).Rollback(ctx, c.self(), api.RollbackRequest{
 		DryRun:      dry,
 		ForceShrink: c.flags.Bool("force-shrink"),
 		AllowEmpty:  c.flags.Bool("allow-empty"),

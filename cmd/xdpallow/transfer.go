@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -115,15 +116,12 @@ func importing(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	// The daemon parses the export again; here a mistake is found without a daemon.
-	read, err := desired.ReadExport(req.Name, req.Text)
-	if err != nil {
-		return err
+	plan, err := c.briefly(req.DryRun).Import(ctx, c.self(), api.ImportRequest{ReplaceRequest: req, AllowOpen: c.flags.Bool("allow-open")})
+	if errors.Is(err, control.ErrNoDaemon) { // a mistake in the export is found all the same
+		if _, bad := desired.ReadExport(req.Name, req.Text); bad != nil {
+			return bad
+		}
 	}
-	for _, warning := range read.Warnings {
-		c.note("warning: %s", warning)
-	}
-	plan, err := c.client().Import(ctx, c.self(), api.ImportRequest{ReplaceRequest: req, AllowOpen: c.flags.Bool("allow-open")})
 	if err != nil {
 		return err
 	}

@@ -36,17 +36,26 @@ type Plan struct {
 
 	Was []Former `json:"was,omitempty"` // those of Changed as they were
 
+	Unnamed *Unnamed `json:"unnamed,omitempty"` // nil where the lists name all, as they do unless the caller wants fewer
+
 	Services []ServiceChange  `json:"services,omitempty"` // what becomes of services
 	Opens    []policy.Opening `json:"opens,omitempty"`    // the ports that open by it, at least wider
 
-	Entries []Entry `json:"entries,omitzero"` // of a replace: those that its list names, as they are afterwards
-	Kept    []Entry `json:"kept,omitzero"`    // of a replace: those that are declared, and not in its list
+	Entries []Entry `json:"entries,omitzero"` // of a replace: those that its list names, as they are afterwards; none with Unnamed
+	Kept    []Entry `json:"kept,omitzero"`    // of a replace: those that are declared, and not in its list; likewise
 
 	Warnings  []string `json:"warnings,omitempty"`  // what was read and not taken over, and what is not known
 	Overrides []string `json:"overrides,omitempty"` // of a rollback or an import: the suspensions and limits that come and go, in words
 	Loosens   []string `json:"loosens,omitempty"`   // of an import: those by which somebody is let in who was not
 	Foreseen
 	Confirm *Waiting `json:"confirm,omitempty"` // nil when nothing is to be confirmed
+}
+
+// Unnamed counts the entries that the lists of a plan leave out.
+type Unnamed struct {
+	Added   int `json:"added"`
+	Removed int `json:"removed"`
+	Changed int `json:"changed"`
 }
 
 // Foreseen is what was found out about a change before it was made.

@@ -16,6 +16,7 @@ type Caller struct {
 	LoginUID *uint32 // who had logged in, before sudo or su; nil where that is not known
 	Command  string  // as it was typed, without the program; "" is the name of the change
 	Reason   string
+	Most     int // how many entries of each list he wants to be told; 0 is all
 }
 
 // ListRequest says which entries to list: those that meet every wish that is not zero.

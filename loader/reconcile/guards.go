@@ -4,6 +4,7 @@
 package reconcile
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -43,18 +44,23 @@ func guardSessions(old, next policy.State, c change, now time.Time) error {
 
 // placed is plan with the places that its claims had.
 func (c change) placed(plan policy.Plan) policy.Plan {
+	if c.read == nil {
+		return plan
+	}
+	places := make(map[netip.Prefix]string, len(c.read))
+	for i := range c.read {
+		places[c.read[i].Prefix] = c.read[i].Where
+	}
 	place := func(entries []policy.Entry) []policy.Entry {
 		entries = slices.Clone(entries)
 		for i := range entries {
 			entries[i].Claims = slices.Clone(entries[i].Claims)
 			if claim := desired.MadeBy(&entries[i]); claim != nil {
-				claim.Where = c.places[claim.Prefix]
+				claim.Where = places[claim.Prefix]
 			}
 		}
 		return entries
 	}
-	if c.places != nil {
-		plan.Added, plan.Changed = place(plan.Added), place(plan.Changed)
-	}
+	plan.Added, plan.Changed = place(plan.Added), place(plan.Changed)
 	return plan
 }

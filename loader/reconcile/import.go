@@ -14,19 +14,21 @@ import (
 // Import makes what commands made equal an export: claims, suspensions and limits, all or
 // none. It lets in nobody who is stopped unless AllowOpen says that it is meant.
 func (e *Engine) Import(ctx context.Context, by api.Caller, r api.ImportRequest) (api.Plan, error) {
-	if err := e.begin(ctx); err != nil {
-		return api.Plan{}, err
-	}
-	defer e.unlock()
 	x, err := desired.ReadExport(r.Name, r.Text)
 	if err != nil {
 		return api.Plan{}, err
 	}
+	if err := e.begin(ctx); err != nil {
+		return api.Plan{}, err
+	}
+	defer e.unlock()
 	over, err := e.view.State.Import(x.Overrides, by, r.AllowAny, time.Now().UTC())
 	if err != nil {
 		return api.Plan{}, err
 	}
-	return e.replaced(r.ReplaceRequest, x.Claims, change{
+	plan, err := e.replaced(r.ReplaceRequest, x.Claims, change{
 		by: by, command: "import", verb: policy.VerbImport, edit: desired.Edit{Overrides: over}, force: policy.Force{AllowOpen: r.AllowOpen},
 	})
+	plan.Warnings = append(x.Warnings, plan.Warnings...)
+	return plan, err
 }

@@ -58,13 +58,21 @@ func (o outcome) foreseen() api.Foreseen {
 	return f
 }
 
-// planned reports o, as generation.
-func (e *Engine) planned(o outcome) api.Plan {
+// planned reports o, with that many entries of each list at most; 0 is all.
+func (e *Engine) planned(o outcome, most int) api.Plan {
 	q := e.view.query()
+	added, removed, changed, was := o.plan.Added, o.plan.Removed, o.plan.Changed, o.plan.Was
+	var unnamed *api.Unnamed
+	if longest := max(len(added), len(removed), len(changed)); most > 0 && longest > most {
+		added, removed, changed, was = first(added, most), first(removed, most), first(changed, most), first(was, most)
+		unnamed = &api.Unnamed{Added: len(o.plan.Added) - len(added), Removed: len(o.plan.Removed) - len(removed), Changed: len(o.plan.Changed) - len(changed)}
+	}
 	return api.Plan{
 		Generation: q.Generation, Total: o.next.Entries.Len(),
-		Added: q.Entries(o.plan.Added), Removed: q.Entries(o.plan.Removed), Changed: q.Entries(o.plan.Changed), Was: query.Formers(o.plan.Was),
+		Added: q.Entries(added), Removed: q.Entries(removed), Changed: q.Entries(changed), Was: query.Formers(was), Unnamed: unnamed,
 		Services: query.ServiceChangesOf(o.plan.Services), Opens: o.plan.Opens,
 		Warnings: o.warnings, Foreseen: o.foreseen(),
 	}
 }
+
+func first(entries []policy.Entry, most int) []policy.Entry { return entries[:min(most, len(entries))] }

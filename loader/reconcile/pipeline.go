@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -24,10 +23,10 @@ type change struct {
 	verb    policy.Verb // "" is nobody's change but time's: the guard rails are not asked
 	force   policy.Force
 	dryRun  bool
-	peers   []policy.Peer           // the caller's own sessions
-	logins  []policy.Peer           // anybody's, see Logins
-	assess  time.Duration           // find out whom it cuts off; an entry seen so long ago or less is in use. 0: do not
-	places  map[netip.Prefix]string // file:line of the edit's claims, for the text of a refusal
+	peers   []policy.Peer  // the caller's own sessions
+	logins  []policy.Peer  // anybody's, see Logins
+	assess  time.Duration  // find out whom it cuts off; an entry seen so long ago or less is in use. 0: do not
+	read    []policy.Claim // those of the list that was read, with their places, for the text of a refusal
 
 	edit    desired.Edit
 	lasting []policy.Claim // of edit: these end so long after now, whatever the wall clock does

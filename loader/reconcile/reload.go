@@ -68,7 +68,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	if err := e.reloadBackstop(read, r, drop); err != nil {
 		return api.Plan{}, err
 	}
-	out := e.planned(o)
+	out := e.planned(o, by.Most)
 	if e.wantsNoBackstop(read) {
 		read.restart = append(read.restart, e.backstopStays())
 	}

@@ -14,15 +14,17 @@ import (
 // Replace makes the claims of the CLI those of a list, all or none. What flags and
 // files declare stays, and is told.
 func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceRequest) (api.Plan, error) {
+	claims, warnings, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
+	if err != nil {
+		return api.Plan{}, err
+	}
 	if err := e.begin(ctx); err != nil {
 		return api.Plan{}, err
 	}
 	defer e.unlock()
-	claims, _, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
-	if err != nil {
-		return api.Plan{}, err
-	}
-	return e.replaced(r, claims, change{by: by, command: "replace", verb: policy.VerbReplace})
+	plan, err := e.replaced(r, claims, change{by: by, command: "replace", verb: policy.VerbReplace})
+	plan.Warnings = append(warnings, plan.Warnings...)
+	return plan, err
 }
 
 // replaced makes the claims of the CLI those, and c with it.
@@ -39,11 +41,7 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	places := map[netip.Prefix]string{} // for messages only
-	for i := range claims {
-		places[claims[i].Prefix] = claims[i].Where
-	}
-	c.dryRun, c.edit.Claims, c.places, c.peers, c.assess, c.confirm = r.DryRun, edit, places, r.Sessions, assess, confirm
+	c.dryRun, c.edit.Claims, c.read, c.peers, c.assess, c.confirm = r.DryRun, edit, claims, r.Sessions, assess, confirm
 	c.force.AllowEmpty, c.force.AllowAny, c.force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
 	words, loosened := c.edit.Overrides.Lines(e.view.Overrides), c.edit.Overrides.Loosened(e.view.Overrides)
 	o, err := e.make(c)
@@ -58,9 +56,12 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 			e.options.Log.Warn("imported: "+line, attributes(c.by)...)
 		}
 	}
-	out := e.planned(o)
+	out := e.planned(o, c.by.Most)
 	out.Overrides, out.Loosens = words, loosened
-	if out.Entries, out.Kept = e.named(claims, o.next), e.kept(places); !r.DryRun {
+	if c.by.Most == 0 {
+		out.Entries, out.Kept = e.named(claims, o.next), e.kept(claims)
+	}
+	if !r.DryRun {
 		out.Confirm = e.unsettled.waiting()
 	}
 	return out, nil
@@ -72,11 +73,14 @@ func (e *Engine) named(claims []policy.Claim, state policy.State) []api.Entry {
 }
 
 // kept are the entries that are declared, and not among those named.
-func (e *Engine) kept(named map[netip.Prefix]string) []api.Entry {
+func (e *Engine) kept(claims []policy.Claim) []api.Entry {
+	named := make(map[netip.Prefix]bool, len(claims))
+	for i := range claims {
+		named[claims[i].Prefix] = true
+	}
 	kept := []policy.Entry{}
 	for entry := range e.view.Policy.Entries.All() {
-		_, found := named[entry.Prefix]
-		if !found && slices.ContainsFunc(entry.Claims, func(c policy.Claim) bool { return c.Origin != policy.OriginCLI }) {
+		if !named[entry.Prefix] && slices.ContainsFunc(entry.Claims, func(c policy.Claim) bool { return c.Origin != policy.OriginCLI }) {
 			kept = append(kept, *entry)
 		}
 	}

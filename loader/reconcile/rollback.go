@@ -77,7 +77,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 		e.logServices(old, o.plan)
 		e.sayHeld()
 	}
-	answer := e.planned(o)
+	answer := e.planned(o, by.Most)
 	answer.Overrides = words
 	return answer, nil
 }

@@ -222,6 +222,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	}
 	req.Header.Set(headerCommand, url.QueryEscape(c.By.Command))
 	req.Header.Set(headerReason, url.QueryEscape(c.By.Reason))
+	if c.By.Most > 0 {
+		req.Header.Set(headerMost, strconv.Itoa(c.By.Most))
+	}
 	if c.By.LoginUID != nil {
 		req.Header.Set(headerLogin, strconv.FormatUint(uint64(*c.By.LoginUID), 10))
 	}

@@ -100,6 +100,7 @@ const (
 const (
 	headerCommand = "Xdpallow-Command"
 	headerReason  = "Xdpallow-Reason"
+	headerMost    = "Xdpallow-Most"      // a decimal number; a daemon that does not know it tells all
 	headerLogin   = "Xdpallow-Login-Uid" // "" where it is not known; only root is believed
 )
 

@@ -3,6 +3,7 @@ package control
 // This file serves an Engine on a listener until the daemon ends.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -183,6 +184,10 @@ func change[Q, A any](do func(context.Context, api.Caller, Q) (A, error)) http.H
 		p, _ := r.Context().Value(peerKey{}).(peer)
 		if p.Command, p.Reason, err = said(r.Header); err != nil {
 			writeError(w, err)
+			return
+		}
+		if p.Most, err = strconv.Atoi(cmp.Or(r.Header.Get(headerMost), "0")); err != nil || p.Most < 0 {
+			writeError(w, &policy.InputError{What: fmt.Sprintf("%s %q is no number", headerMost, r.Header.Get(headerMost))})
 			return
 		}
 		if p.LoginUID == nil && p.UID == 0 {
