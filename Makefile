@@ -20,7 +20,7 @@ TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git nft:nftables \
 	prometheus:prometheus promtool:prometheus \
 	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo \
-	lintian:lintian rpm:rpm
+	lintian:lintian rpm:rpm dnsmasq:dnsmasq-base
 
 .PHONY: help build demo test test-kernels test-machines test-machines-all disguises fuzz soak tools root generate bench lint install uninstall stage packages release vuln clean
 
@@ -75,6 +75,8 @@ fuzz: root ## ten minutes of packets, and of lists, on which program and model c
 	go test -run '^$$' -fuzz FuzzDecide -fuzztime 10m ./bpf
 	go test -run '^$$' -fuzz FuzzPrefilter -fuzztime 10m -fuzzminimizetime 5x ./maps
 	go test -run '^$$' -fuzz FuzzChangeLog -fuzztime 2m ./loader/store
+	go test -run '^$$' -fuzz FuzzRule -fuzztime 1m ./loader/source
+	go test -run '^$$' -fuzz FuzzLimits -fuzztime 1m ./loader/source
 
 tools: # install with apt what the tests need and is missing
 	@missing=; for pair in $(TOOLS); do \
