@@ -23,7 +23,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -41,11 +40,11 @@ func TestExitCodes(t *testing.T) {
 		{errors.Join(input, input), 2},
 		{fmt.Errorf("read: %w", input), 2},
 		{fmt.Errorf("%w on s", control.ErrNoDaemon), 3},
-		{reconcile.ErrNoPins, 3},
+		{loader.ErrNoPins, 3},
 		{control.ErrForbidden, 4},
 		{&fs.PathError{Op: "open", Path: "x", Err: fs.ErrPermission}, 4},
 		{checkError{refused}, 2},
-		{checkError{reconcile.ErrNoPins}, 2},
+		{checkError{loader.ErrNoPins}, 2},
 		{checkError{control.ErrForbidden}, 2},
 	} {
 		if got := exitCode(test.err); got != test.want {

@@ -21,7 +21,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/doctor"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/stored"
 )
 
 // defaultConfig is the config file that the unit names.
@@ -103,7 +103,7 @@ func (c *call) doctorOptions(ctx context.Context) (o doctor.Options, err error) 
 	}
 	o.State, o.Root, o.Attach = places.State, places.Bpffs, loader.Mode(file.Attach)
 	o.Status, o.StatusErr = c.statusAt(ctx, places)
-	o.NoBackstop = file.Backstop == "off" && !reconcile.HadBackstop(o.State) // a start keeps what it had
+	o.NoBackstop = file.Backstop == "off" && !stored.HadBackstop(o.State) // a start keeps what it had
 	if o.Status != nil {
 		o.NoBackstop = o.Status.Backstop == nil
 		if len(o.Interfaces) == 0 {
@@ -162,7 +162,7 @@ func (c *call) statusAt(ctx context.Context, at options) (*api.Status, error) {
 		status, err = c.offline(at.Bpffs, at.State).Status(ctx)
 	}
 	switch {
-	case errors.Is(err, reconcile.ErrNoPins):
+	case errors.Is(err, loader.ErrNoPins):
 		return nil, nil
 	case errors.Is(err, control.ErrForbidden):
 		return nil, fmt.Errorf("%w: %w", err, fs.ErrPermission)

@@ -16,10 +16,10 @@ import (
 	"golang.org/x/term"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/doctor"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // env is everything outside the process that a command touches, so that a test can replace
@@ -123,7 +123,7 @@ func exitCode(err error) int {
 		return exitFailed
 	case errors.As(err, new(checkError)), errors.As(err, &input):
 		return exitInput
-	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, reconcile.ErrNoPins):
+	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, loader.ErrNoPins):
 		return exitNoDaemon
 	case errors.Is(err, control.ErrForbidden), errors.Is(err, fs.ErrPermission):
 		return exitForbidden

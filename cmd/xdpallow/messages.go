@@ -17,7 +17,6 @@ import (
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
 
 // printError prints err, each of several joined errors on its own, with its hint.
@@ -125,7 +124,7 @@ func (e env) hint(err error) string {
 		if e.uid != 0 { // to root a kernel or a sandbox says the same, and sudo changes nothing
 			return "sudo " + typed(e)
 		}
-	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, reconcile.ErrNoPins):
+	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, loader.ErrNoPins):
 		return "systemctl start xdpallow"
 	}
 	return ""

@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/offline"
 )
 
 // offlineEngine does what is possible without a daemon.
@@ -21,7 +22,7 @@ type offlineEngine interface {
 
 // openOffline opens the pins and the state of a host.
 func openOffline(bpffs, state string) offlineEngine {
-	return reconcile.NewOffline(bpffs, state, buildVersion())
+	return offline.New(bpffs, state, buildVersion())
 }
 
 // daemonOrPins asks the daemon, or pins and state when no daemon answers. Where the caller
@@ -35,7 +36,7 @@ func daemonOrPins[A any](ctx context.Context, c *call, ask func(context.Context,
 	done := c.progress().waiting("reading pins and state")
 	answer, err = ask(ctx, c.offline(bpffs, state))
 	done()
-	if errors.Is(err, reconcile.ErrNoPins) {
+	if errors.Is(err, loader.ErrNoPins) {
 		return answer, fmt.Errorf("no daemon answers on %s: %w", c.flags.Path("socket"), err)
 	}
 	if err == nil {

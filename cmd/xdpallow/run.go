@@ -19,7 +19,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/stored"
 )
 
 // options is what run was asked for, checked as far as possible without looking at the
@@ -174,7 +174,7 @@ func (o *options) mergeConfig(f *cli.Context) error {
 	}
 	// A bad file must not leave a gate that has a policy without its daemon: the engine
 	// keeps the last good policy and reports the file.
-	if broken != nil && (o.Config == "" || !reconcile.Recoverable(o.State)) {
+	if broken != nil && (o.Config == "" || !stored.Recoverable(o.State)) {
 		return broken
 	}
 	if broken != nil && !f.IsSet("attach") && file.Attach == "" {

@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/doctor"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -198,7 +198,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{socket: filepath.Join(t.TempDir(), "s"), pins: &fakeEngine{err: reconcile.ErrNoPins}}
+	w := &world{socket: filepath.Join(t.TempDir(), "s"), pins: &fakeEngine{err: loader.ErrNoPins}}
 	return w
 }
 

@@ -55,8 +55,8 @@ func WaitingOf(c store.Confirm, left time.Duration) *api.Waiting {
 	return &api.Waiting{Command: c.Command, Generation: c.Generation, Deadline: c.Deadline, Left: int(max(left, 0).Round(time.Second) / time.Second)}
 }
 
-// OriginsOf reports every origin of counts, with the error of its last reading, sorted.
-func OriginsOf(counts map[policy.Origin]int, failing map[policy.Origin]error) []api.OriginStatus {
+// originsOf reports every origin of counts, with the error of its last reading, sorted.
+func originsOf(counts map[policy.Origin]int, failing map[policy.Origin]error) []api.OriginStatus {
 	all := []api.OriginStatus{}
 	for _, origin := range slices.Sorted(maps.Keys(counts)) {
 		s := api.OriginStatus{Name: origin, Entries: counts[origin]}

@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/undo"
 )
 
 // This file takes a change back unless somebody confirms it: who locked himself out
@@ -23,7 +24,7 @@ const retryEvery = 5 * time.Second
 type unsettled struct {
 	pending *store.Confirm // what waits for its confirmation, or nil
 	retry   time.Time      // when a rollback that failed is tried again
-	held    held           // files that were rolled back
+	held    undo.Held      // files that were rolled back
 	bootID  string         // "" where it cannot be read: then nothing is of this boot
 }
 

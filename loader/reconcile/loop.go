@@ -12,6 +12,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/repair"
+	"github.com/xdpallow/xdpallow/loader/stored"
 )
 
 const (
@@ -191,16 +192,13 @@ func (e *Engine) judge(o repair.Observation) {
 	}
 }
 
-const (
-	tinyStep = time.Second // what NTP slews, and what two readings differ by
-	hugeStep = time.Hour
-)
+// tinyStep is what NTP slews, and what two readings differ by.
+const tinyStep = time.Second
 
-// followClock keeps --until on the wall clock. A step over an hour is more often a
-// broken clock than a mended one: it changes no deadline until reload says so.
+// followClock keeps --until on the wall clock, unless its step is huge and huge is not meant.
 func (e *Engine) followClock(huge bool) {
 	step := e.view.compiler.Clock.Step(readClock())
-	if step.Abs() > hugeStep && !huge {
+	if step.Abs() > stored.HugeStep && !huge {
 		e.problems.note(api.Problem{
 			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
 			Hint: "xdpallow reload",
@@ -212,7 +210,7 @@ func (e *Engine) followClock(huge bool) {
 		return
 	}
 	e.view.compiler.Clock = readClock()
-	if err := keepClock(e.disk.Store, e.view.compiler.Clock); err != nil {
+	if err := e.keepClock(); err != nil {
 		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
 	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))

@@ -11,6 +11,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/stored"
 )
 
 // This file is the break-glass between enforcing and detaching: an audit with an end,
@@ -83,13 +84,10 @@ func (e *Engine) endAudits() {
 	e.say(fmt.Sprintf("%s: the audit is over: enforcing again", strings.Join(over, ", ")))
 }
 
-// recallAudits brings back the audits of this boot. A reboot ends all others: who
-// reboots a host wants to know what it does afterwards.
-func (e *Engine) recallAudits() error {
-	was, kept := desired.Audits{}, desired.Audits{}
-	if err := e.recall(metaAudits, &was); err != nil {
-		return err
-	}
+// endOldAudits ends the audits of earlier boots: who reboots a host wants to know what it
+// does afterwards.
+func (e *Engine) endOldAudits() {
+	was, kept := e.view.Audits, desired.Audits{}
 	for name, a := range was {
 		if a.BootID != e.unsettled.bootID || e.unsettled.bootID == "" {
 			e.say(name + ": the reboot has ended its audit: it enforces")
@@ -97,9 +95,7 @@ func (e *Engine) recallAudits() error {
 		}
 		kept[name] = a
 	}
-	if e.view.Audits = kept; len(kept) == len(was) {
-		return nil
+	if e.view.Audits = kept; len(kept) < len(was) {
+		e.bookkeep(map[string][]byte{stored.MetaAudits: kept.Marshal()})
 	}
-	e.bookkeep(map[string][]byte{metaAudits: kept.Marshal()})
-	return nil
 }

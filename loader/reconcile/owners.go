@@ -10,19 +10,9 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/stored"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
-
-// overridesOf reads what is kept.
-func overridesOf(kept *store.Store) (o desired.Overrides, err error) {
-	suspensions, err := kept.Suspensions()
-	if err != nil {
-		return o, err
-	}
-	limits, err := kept.Limits()
-	return o.After(desired.OverridesEdit{Suspend: suspensions, Limit: limits}), err
-}
 
 // ruleAll tells the kernel what holds for every owner, who have numbers.
 func (e *Engine) ruleAll() error {
@@ -111,5 +101,5 @@ func (e *Engine) releaseNumbers(wanted map[string]bool) error {
 	if err := e.view.gate.Tables.Barrier(); err != nil {
 		return err
 	}
-	return e.view.usage.ForgetOwners(e.disk.Store, gone, map[string][]byte{metaOwners: e.view.compiler.Owners.Marshal()})
+	return e.view.usage.ForgetOwners(e.disk.Store, gone, map[string][]byte{stored.MetaOwners: e.view.compiler.Owners.Marshal()})
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/stored"
+	"github.com/xdpallow/xdpallow/loader/undo"
 )
 
 // persist makes the change durable: who knows of it finds it after a SIGKILL.
@@ -69,16 +71,16 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 		done.Delete = append(done.Delete, said.Prefix)
 	}
 	if e.view.compiler.Owners.Unsaved { // they are thousands
-		done.Meta[metaOwners] = e.view.compiler.Owners.Marshal()
+		done.Meta[stored.MetaOwners] = e.view.compiler.Owners.Marshal()
 	}
 	if c.edit.Audits != nil {
-		done.Meta[metaAudits] = c.edit.Audits.Marshal()
+		done.Meta[stored.MetaAudits] = c.edit.Audits.Marshal()
 	}
 	if c.holds != nil {
-		done.Meta[metaHeld] = c.holds.marshal()
+		done.Meta[stored.MetaHeld] = c.holds.Marshal()
 	}
 	if c.undo != nil && (c.settle || e.view.Rebuilds(c.edit)) {
-		done.UndoData = marshal(undo{Kept: generation, Held: c.undo.Held})
+		done.UndoData = undo.Back{Kept: generation, Held: c.undo.Held}.Marshal()
 	}
 	if c.confirm > 0 {
 		done.Confirm = e.unsettled.confirmation(c.command, c.confirm)
@@ -116,10 +118,3 @@ func (e *Engine) recorded(c change, done store.Change) {
 		e.await(*done.Confirm, done.Generation)
 	}
 }
-
-// Keys of the store's meta that only we read.
-const (
-	metaOwners = "owners"
-	metaAudits = "audits"
-	metaHeld   = "held"
-)

@@ -12,6 +12,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/stored"
+	"github.com/xdpallow/xdpallow/loader/undo"
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
@@ -31,8 +33,8 @@ type change struct {
 	edit    desired.Edit
 	lasting []policy.Claim // of edit: these end so long after now, whatever the wall clock does
 
-	holds   *held         // nil keeps what is held
-	undo    *undo         // how declared is taken back
+	holds   *undo.Held    // nil keeps what is held
+	undo    *undo.Back    // how declared is taken back
 	confirm time.Duration // it is taken back unless confirmed within; 0 is never
 	settle  bool          // it takes back what waits, or the last change
 	aside   bool          // no rollback takes it back
@@ -85,7 +87,7 @@ func (e *Engine) make(c change) (outcome, error) {
 	}
 	if err := e.commit(c, next, plan); err != nil {
 		if c.confirm > 0 && c.undo != nil {
-			err = errors.Join(err, e.disk.Apply(store.Change{Meta: map[string][]byte{metaHeld: e.unsettled.held.marshal()}}))
+			err = errors.Join(err, e.disk.Apply(store.Change{Meta: map[string][]byte{stored.MetaHeld: e.unsettled.held.Marshal()}}))
 		}
 		return o, err
 	}
@@ -99,13 +101,13 @@ func (e *Engine) make(c change) (outcome, error) {
 // does.
 func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
 	e.mu.Begin()
-	undo := e.view.compiler.Deadlines.Set(c.lasting, e.view.compiler.Clock)
+	unset := e.view.compiler.Deadlines.Set(c.lasting, e.view.compiler.Clock)
 	generation, touched, err := e.enforce(c, next, plan)
 	if err == nil {
 		err = e.persist(c, next, plan, generation)
 	}
 	if err != nil {
-		undo()
+		unset()
 		if touched {
 			err = errors.Join(err, e.restore())
 		}

@@ -10,10 +10,10 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
-	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/stored"
 )
 
 // Preview is run --dry-run: what a start with o would change of the policy that was
@@ -21,12 +21,14 @@ import (
 // beside a running daemon.
 func Preview(o Options) (api.Plan, error) {
 	e := &Engine{options: o}
-	last, made, err := e.lastPolicy()
+	was, err := stored.Look(o.State, readClock())
 	if err != nil {
 		return api.Plan{}, err
 	}
+	e.unsettled.held, e.unsettled.pending = was.Held, was.Pending
+	last, made := was.Last, was.Made
 	now := time.Now()
-	old, err := desired.New(last.Services, declared(last.Claims), slices.Clone(made), now)
+	old, err := desired.New(last.Services, last.Declared(), slices.Clone(made), now)
 	if err != nil {
 		return api.Plan{}, err
 	}
@@ -85,31 +87,4 @@ func previewSessions(old, next policy.State, force policy.Force, now time.Time) 
 		return err
 	}
 	return guardSessions(old, next, change{verb: policy.VerbRun, force: force, peers: peers, logins: logins}, now)
-}
-
-// lastPolicy is the policy that was enforced last, and what the CLI made of it. The
-// database knows that best, and which files are held; while a daemon has it open, the
-// list is all there is, and at most a moment older.
-func (e *Engine) lastPolicy() (last store.Effective, made []policy.Claim, err error) {
-	last, err = store.LoadEffective(e.options.State)
-	var torn *store.TornError
-	if err != nil && !errors.As(err, &torn) && !errors.Is(err, os.ErrNotExist) {
-		return last, nil, err
-	}
-	kept, err := store.OpenReadOnly(e.options.State)
-	if err == nil {
-		defer kept.Close()
-		e.disk.Store = kept
-		made, err = kept.Claims()
-		err = errors.Join(err, e.recallUnread())
-	}
-	if held := new(lock.HeldError); err == nil || !errors.As(err, &held) {
-		return last, made, err
-	}
-	for _, claim := range last.Claims {
-		if claim.Origin == policy.OriginCLI {
-			made = append(made, *claim)
-		}
-	}
-	return last, made, nil
 }

@@ -7,14 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // reading is everything declared, read once.
@@ -118,31 +116,4 @@ func (e *Engine) took(read *reading) {
 	if len(changed) > 0 {
 		read.restart = append(read.restart, fmt.Sprintf("%s: %s changed; to take that over: systemctl restart xdpallow", e.options.Config, strings.Join(changed, ", ")))
 	}
-}
-
-// HadBackstop reports whether the last good policy in the state directory has a backstop: a
-// start keeps it, whatever a config file says. Where that cannot be read, it has none.
-func HadBackstop(state string) bool {
-	last, err := store.LoadDeclared(state)
-	return (err == nil || errors.As(err, new(*store.TornError))) && last.Backstop == "on"
-}
-
-// Recoverable reports whether the state directory holds a policy to fall back on
-// when what is declared cannot be read. It changes nothing.
-func Recoverable(state string) bool {
-	last, err := store.LoadDeclared(state)
-	var torn *store.TornError
-	if err != nil && !errors.As(err, &torn) {
-		return !errors.Is(err, os.ErrNotExist)
-	}
-	if last.Generation > 0 && len(last.Services) > 0 {
-		return true
-	}
-	kept, err := store.OpenReadOnly(state)
-	if err != nil {
-		return false
-	}
-	defer kept.Close()
-	last, err = kept.Last()
-	return err == nil && last.Generation > 0 && len(last.Services) > 0
 }

@@ -70,10 +70,3 @@ func TestReadConfig(t *testing.T) {
 		}
 	}
 }
-
-// A state directory that is empty is nothing to fall back on.
-func TestRecoverable(t *testing.T) {
-	if Recoverable(t.TempDir()) || Recoverable("/nowhere/at/all") {
-		t.Error("an empty state directory holds a policy")
-	}
-}

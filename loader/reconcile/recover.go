@@ -12,65 +12,57 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
-	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/stored"
 )
 
 // recover brings back the last good policy from what the store has now: what was
 // declared, and what the CLI made. It reports whether there is one.
 func (e *Engine) recover() (bool, error) {
-	if err := e.recallClock(); err != nil {
-		return false, err
-	}
-	given := map[string]uint16{}
-	if err := e.recall(metaOwners, &given); err != nil {
-		return false, err
-	}
-	deadlines, forget, err := compile.LoadDeadlines(e.disk.Store)
+	was, err := stored.Read(e.disk.Store, readClock())
 	if err != nil {
 		return false, err
 	}
-	if forget != nil {
-		e.bookkeep(forget)
+	e.view.compiler.Clock, e.view.compiler.Owners, e.view.compiler.Deadlines = was.Clock, was.Owners, was.Deadlines
+	if err := e.keepClock(); err != nil {
+		e.noteUnwritable(err)
 	}
-	e.view.compiler.Owners, e.view.compiler.Deadlines = compile.NewOwnerIDs(given), deadlines
-	claims, err := e.disk.Claims()
-	if err != nil {
+	if was.Over != nil {
+		e.bookkeep(was.Over)
+	}
+	e.keepBackstop(was.Last)
+	if e.view.State, err = was.State(time.Now()); err != nil {
 		return false, err
 	}
-	overrides, err := overridesOf(e.disk.Store)
-	if err != nil {
-		return false, err
-	}
-	last, err := e.disk.Last()
-	if err != nil {
-		return false, err
-	}
-	e.keepBackstop(last)
-	if last.Generation == 0 || len(last.Services) == 0 {
-		e.view.State = desired.Waiting(claims).With(overrides)
+	if !was.Good() {
 		return false, e.settleOwners()
 	}
-	e.lastGood(last)
-	e.disk.list.saved = last
+	e.lastGood(was.Last)
+	e.disk.list.saved = was.Last
 	e.disk.list.saved.Claims = nil
-	if e.view.State, err = desired.New(last.Services, declared(last.Claims), claims, time.Now()); err != nil {
-		return false, fmt.Errorf("bring back generation %d: %w", last.Generation, err)
-	}
-	e.view.State = e.view.With(overrides)
 	if err := e.holdUnnoted(); err != nil {
 		return false, err
 	}
-	if err := e.recallUnsettled(); err != nil {
-		return false, err
+	e.endOldAudits()
+	if e.unsettled.held = was.Held; was.Pending != nil {
+		e.await(*was.Pending, was.Pending.Generation)
 	}
-	if err := e.guardOlder(e.view.State, last.Generation); err != nil {
+	if err := e.guardOlder(e.view.State, was.Last.Generation); err != nil {
 		return false, err
 	}
 	e.timers.forgetAt = e.nextForgotten()
 	e.timers.end = e.view.NextEnd
-	return true, e.settleConfirmed(last.Generation)
+	return true, e.settleConfirmed(was.Last.Generation)
+}
+
+// keepClock notes by which clock deadlines are set.
+func (e *Engine) keepClock() error {
+	meta, err := stored.ClockMeta(e.view.compiler.Clock)
+	if err == nil {
+		err = e.disk.Apply(store.Change{Meta: meta})
+	}
+	return err
 }
 
 // settleConfirmed is settle but for a change that nobody confirmed in time: no packet is
@@ -112,42 +104,7 @@ func (e *Engine) recallCounts() error {
 	if err := errors.Join(e.countSince(), e.view.usage.Begin(e.disk.Store)); err != nil {
 		return err
 	}
-	return e.recall(metaMisses, &e.observer.misses)
-}
-
-// recallUnsettled brings back what is not for good.
-func (e *Engine) recallUnsettled() error {
-	if err := e.recallAudits(); err != nil {
-		return err
-	}
-	if err := e.recallUnread(); err != nil || e.unsettled.pending == nil {
-		return err
-	}
-	e.await(*e.unsettled.pending, e.unsettled.pending.Generation)
-	return nil
-}
-
-// recallUnread brings back what keeps a start from reading files.
-func (e *Engine) recallUnread() error {
-	if err := e.recall(metaHeld, &e.unsettled.held); err != nil {
-		return err
-	}
-	pending, found, err := e.disk.Pending()
-	if found && err == nil {
-		e.unsettled.pending = &pending
-	}
-	return err
-}
-
-// declared is what an effective list says that is not of the CLI, by origin.
-func declared(claims []*policy.Claim) map[policy.Origin][]policy.Claim {
-	byOrigin := map[policy.Origin][]policy.Claim{}
-	for _, c := range claims {
-		if c.Origin != policy.OriginCLI {
-			byOrigin[c.Origin] = append(byOrigin[c.Origin], *c)
-		}
-	}
-	return byOrigin
+	return stored.Value(e.disk.Store, metaMisses, &e.observer.misses)
 }
 
 // lastGood takes from the last good policy what a config file that cannot be read
@@ -182,17 +139,6 @@ func (e *Engine) settle(generation uint64) error {
 	return nil
 }
 
-func (e *Engine) recall(key string, into any) error {
-	text, err := e.disk.Meta(key)
-	if err != nil || text == nil {
-		return err
-	}
-	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("read %s of %s: %w", key, e.options.State, err)
-	}
-	return nil
-}
-
 // countSince notes when counting began: with the first attachment of this root.
 func (e *Engine) countSince() error {
 	linked, err := e.view.gate.Linked()
@@ -200,7 +146,7 @@ func (e *Engine) countSince() error {
 		return err
 	}
 	if len(linked) > 0 {
-		if err := e.recall(store.MetaSince, &e.view.since); err != nil || e.view.since != nil {
+		if err := stored.Value(e.disk.Store, store.MetaSince, &e.view.since); err != nil || e.view.since != nil {
 			return err
 		}
 	}
@@ -224,14 +170,4 @@ func (e *Engine) holdUnnoted() error {
 		return nil
 	}
 	return e.disk.Apply(store.Change{Suspend: fresh, Aside: true})
-}
-
-func (e *Engine) recallClock() (err error) {
-	if e.view.compiler.Clock, err = recallClock(e.disk.Store); err != nil {
-		return err
-	}
-	if err := keepClock(e.disk.Store, e.view.compiler.Clock); err != nil {
-		e.noteUnwritable(err)
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/undo"
 )
 
 // Reload reads every declared origin again. One bad line refuses the whole reload.
@@ -46,7 +47,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	}
 	o, err := e.make(change{
 		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.services, Declared: read.declared}, peers: r.Sessions, logins: r.Logins, assess: assess,
-		holds: &held{}, undo: e.undoReload(read), confirm: confirm,
+		holds: &undo.Held{}, undo: e.undoReload(read), confirm: confirm,
 		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions},
 	})
 	if err != nil {

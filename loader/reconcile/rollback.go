@@ -11,38 +11,11 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/stored"
+	"github.com/xdpallow/xdpallow/loader/undo"
 )
 
-// This file takes the last change back. What the CLI made is in the store; what a
-// reload read is in the list that it replaced, and is held against the files, which
-// are not ours to write, until they are read again.
-
-// undo is what the store keeps of a change of what is declared.
-type undo struct {
-	Kept uint64 `json:"kept"` // the change whose predecessor's list was kept, see store.ArchiveList
-	Held held   `json:"held"` // after it was taken back
-}
-
-// held are files that say something else than what is enforced.
-type held struct {
-	Generation uint64          `json:"generation"` // whose content is enforced
-	Origins    []policy.Origin `json:"origins"`
-}
-
-func (h held) marshal() []byte {
-	if len(h.Origins) == 0 {
-		return nil
-	}
-	return marshal(h)
-}
-
-func marshal(v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // numbers, strings and lists of them always are JSON
-	}
-	return text
-}
+// This file takes the last change back.
 
 // Rollback takes the last change back; it can be taken back itself.
 func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequest) (api.Plan, error) {
@@ -116,7 +89,7 @@ func (e *Engine) inverse() (change, error) {
 // declaredBefore has c bring back what was declared. What this daemon was started with
 // stays: a rollback is not a restart.
 func (e *Engine) declaredBefore(c *change, text []byte) error {
-	var back undo
+	var back undo.Back
 	if err := json.Unmarshal(text, &back); err != nil {
 		return fmt.Errorf("read what takes the last change back: %w", err)
 	}
@@ -124,7 +97,7 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	if err != nil {
 		return err
 	}
-	c.edit.Services, c.edit.Declared = list.Services, declared(list.Claims)
+	c.edit.Services, c.edit.Declared = list.Services, list.Declared()
 	if len(e.options.Services) > 0 {
 		c.edit.Services = e.view.Policy.Services
 	}
@@ -133,13 +106,13 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 		c.edit.Declared[policy.OriginFlag] = flags
 	}
 	c.holds = &back.Held
-	c.undo = &undo{Held: e.unsettled.held}
+	c.undo = &undo.Back{Held: e.unsettled.held}
 	return nil
 }
 
 // undoReload is how a reload is taken back: what it changes in files is held.
-func (e *Engine) undoReload(read reading) *undo {
-	h := held{Generation: e.view.gate.Tables.Generation(), Origins: slices.Clone(e.unsettled.held.Origins)}
+func (e *Engine) undoReload(read reading) *undo.Back {
+	h := undo.Held{Generation: e.view.gate.Tables.Generation(), Origins: slices.Clone(e.unsettled.held.Origins)}
 	hold := func(origin policy.Origin) {
 		if isFile(origin) && !slices.Contains(h.Origins, origin) {
 			h.Origins = append(h.Origins, origin)
@@ -160,7 +133,7 @@ func (e *Engine) undoReload(read reading) *undo {
 		hold(policy.OriginConfig)
 	}
 	slices.Sort(h.Origins)
-	return &undo{Held: h}
+	return &undo.Back{Held: h}
 }
 
 func sameClaim(a, b policy.Claim) bool { return a.Prefix == b.Prefix && policy.SameWords(a, b) }
@@ -226,5 +199,5 @@ func (e *Engine) holdFirst(c change) error {
 	if c.confirm == 0 || c.undo == nil {
 		return nil
 	}
-	return e.disk.Apply(store.Change{Meta: map[string][]byte{metaHeld: c.undo.Held.marshal()}})
+	return e.disk.Apply(store.Change{Meta: map[string][]byte{stored.MetaHeld: c.undo.Held.Marshal()}})
 }

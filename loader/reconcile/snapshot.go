@@ -95,37 +95,13 @@ func (s *shown) answer(ask func(*snapshot) error) error {
 
 // statusOf is the status as of s, with how interfaces are guarded.
 func (e *Engine) statusOf(s *snapshot, guarded repair.Guarded) api.Status {
-	v, now := &s.asked, s.asked.Now()
-	ended := v.Counts.Ended(now)
-	status := api.Status{
-		Enforcing:  repair.Enforcing(s.problems),
-		Problems:   s.problems,
-		Interfaces: guarded.Report(),
-		Backstop:   guarded.ReportBackstop(),
-		Generation: v.Generation,
-		Entries:    v.Policy.Entries.Len() - ended,
-		Ended:      ended,
-		Owners:     len(v.Counts.Owners),
-		Expiring:   v.Counts.Ending(now, api.Soon),
-		Services:   v.Services(),
-		Origins:    origins(s),
-		Suspended:  query.SuspensionsOf(v.Overrides),
-		Limited:    len(v.Limits),
-		LastChange: s.last,
-		Daemon:     &api.Daemon{PID: os.Getpid(), Since: e.life.started.Truncate(time.Second)},
-		Version:    e.options.Version,
-	}
+	status := s.asked.Status(s.failing)
+	status.Enforcing, status.Problems = repair.Enforcing(s.problems), s.problems
+	status.Interfaces, status.Backstop = guarded.Report(), guarded.ReportBackstop()
+	status.LastChange, status.Version = s.last, e.options.Version
+	status.Daemon = &api.Daemon{PID: os.Getpid(), Since: e.life.started.Truncate(time.Second)}
 	if s.pending != nil {
 		status.Confirm = query.WaitingOf(*s.pending, s.pending.Left(time.Now(), e.unsettled.bootID, compile.Boottime()))
 	}
 	return status
-}
-
-// origins reports every origin that has a claim or that could not be read.
-func origins(s *snapshot) []api.OriginStatus {
-	counts := s.asked.Origins()
-	for origin := range s.failing {
-		counts[origin] += 0
-	}
-	return query.OriginsOf(counts, s.failing)
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
-	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -12,15 +11,13 @@ import (
 	"github.com/xdpallow/xdpallow/loader/usage"
 )
 
-// view answers questions from a gate and the state that it should be in, with or
-// without a daemon behind it.
+// view is the gate and the state that it should be in.
 type view struct {
 	gate          *loader.Gate
 	desired.State                   // the state is that of the kernel, or should be
 	compiler      *compile.Compiler // whose entries the kernel has
 	usage         *usage.Usage      // of the kernel's entries
 	since         *time.Time
-	waits         *api.Waiting // what nobody has confirmed, where no engine knows it
 }
 
 // newView looks at gate, of whose entries saved tells how they were used.
@@ -38,3 +35,12 @@ func (v *view) query() *query.View {
 
 // want is what the kernel should have.
 func (v *view) want() repair.Desired { return repair.Desired{State: v.State, Compiler: v.compiler} }
+
+// wallNow is a variable so that tests can step the wall clock, which belongs to
+// everybody on the host.
+var wallNow = time.Now
+
+func readClock() compile.Clock { return compile.NewClock(wallNow(), compile.Boottime()) }
+
+// now is the present on the clock by which deadlines are set.
+func (v *view) now() time.Time { return v.compiler.Clock.Time(compile.Boottime()) }

@@ -56,6 +56,17 @@ type Effective struct {
 	Claims     []*policy.Claim // of all origins; the store only reads them
 }
 
+// Declared returns the claims of flags and files, by origin.
+func (e Effective) Declared() map[policy.Origin][]policy.Claim {
+	byOrigin := map[policy.Origin][]policy.Claim{}
+	for _, c := range e.Claims {
+		if c.Origin != policy.OriginCLI {
+			byOrigin[c.Origin] = append(byOrigin[c.Origin], *c)
+		}
+	}
+	return byOrigin
+}
+
 // head is everything but the claims.
 type head struct {
 	Version    int              `json:"version"`

@@ -1,0 +1,213 @@
+// Package offline does what works without a daemon: it answers from pins and state, detaches,
+// and says what a start would change. The gate is in the kernel and its list on disk, and an
+// operator whose daemon died must still see both.
+package offline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader"
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
+	"github.com/xdpallow/xdpallow/loader/repair"
+	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/stored"
+	"github.com/xdpallow/xdpallow/loader/usage"
+)
+
+// Gate is the gate that is up, or not, without a daemon.
+type Gate struct{ root, state, version string }
+
+// New returns the gate of a pin root and a state directory, which are opened when it is asked.
+func New(root, state, version string) Gate { return Gate{root, state, version} }
+
+// seen is what there is of a gate.
+type seen struct {
+	query.View
+	compiler *compile.Compiler
+	last     *api.Change
+	waits    *api.Waiting // what nobody has confirmed
+}
+
+// look opens what there is. The caller closes the gate. Errors are loader.ErrNoPins, those of
+// store.OpenReadOnly, and *policy.Refused where there is no list of the gate that is up.
+func (g Gate) look() (seen, error) {
+	gate, err := loader.OpenReader(g.root)
+	if err != nil {
+		return seen{}, err
+	}
+	s := seen{View: query.View{Gate: gate, Generation: gate.Tables.Generation()}}
+	if err := g.read(&s); err != nil {
+		gate.Close()
+		return s, err
+	}
+	return s, nil
+}
+
+// read reads the state into s. The database is closed before anybody asks s.
+func (g Gate) read(s *seen) error {
+	kept, err := store.OpenReadOnly(g.state)
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	now := time.Now()
+	was, err := stored.Read(kept, compile.NewClock(now, compile.Boottime()))
+	if err != nil && !errors.As(err, new(*store.TornError)) {
+		return err
+	}
+	if len(was.Last.Services) == 0 {
+		return &policy.Refused{
+			What: fmt.Sprintf("a gate is up under %s, but %s holds no list of it", g.root, g.state), Hint: "--state DIR",
+		}
+	}
+	if s.State, err = was.State(now); err != nil {
+		return err
+	}
+	if last, found, err := kept.LastRecord(); err != nil {
+		return err
+	} else if found {
+		s.last = query.ChangeOf(last)
+	}
+	if was.Pending != nil {
+		bootID, _ := store.BootID()
+		s.waits = query.WaitingOf(*was.Pending, was.Pending.Left(now, bootID, compile.Boottime()))
+	}
+	s.Clock, s.compiler = was.Clock, &compile.Compiler{Clock: was.Clock, Owners: was.Owners, Deadlines: was.Deadlines}
+	known := map[netip.Prefix]store.Use{}
+	used := usage.New(s.Gate.Tables, s.compiler, func([]netip.Prefix) (map[netip.Prefix]store.Use, error) { return known, nil })
+	if _, err := used.BeginOwners(kept); err != nil {
+		return err
+	}
+	err = errors.Join(stored.Value(kept, store.MetaSince, &s.Since), used.Begin(kept),
+		kept.EachUse(func(prefix netip.Prefix, use store.Use) { known[prefix] = use }))
+	s.Usage = used.Reader()
+	return err
+}
+
+// Status says what is up, and runs the canary.
+func (g Gate) Status(context.Context) (api.Status, error) {
+	v, err := g.look()
+	if err != nil {
+		return api.Status{}, err
+	}
+	defer v.Gate.Close()
+	want := repair.Desired{State: v.State, Compiler: v.compiler}
+	o := repair.Observe(v.Gate, repair.ReadHost(v.Policy.Services), want)
+	status := v.View.Status(nil)
+	status.Problems = repair.Problems(repair.Diagnose(o, want))
+	status.Enforcing = repair.Enforcing(status.Problems)
+	status.Interfaces, status.Backstop = o.Report(), o.ReportBackstop()
+	status.Uncovered, status.Routed = o.Links.Uncovered(v.Gate.Attached())
+	status.LastChange, status.Confirm, status.Version = v.last, v.waits, g.version
+	return status, nil
+}
+
+// Owners returns every owner.
+func (g Gate) Owners(context.Context) (api.Owners, error) {
+	v, err := g.look()
+	if err != nil {
+		return api.Owners{}, err
+	}
+	defer v.Gate.Close()
+	return v.Owners(v.Counts.Owners)
+}
+
+// Stats returns the counters.
+func (g Gate) Stats(context.Context) (api.Stats, error) {
+	v, err := g.look()
+	if err != nil {
+		return api.Stats{}, err
+	}
+	defer v.Gate.Close()
+	return v.Stats(v.Counts.Owners)
+}
+
+// List returns the entries that r asks for.
+func (g Gate) List(_ context.Context, r api.ListRequest) (api.Listing, error) {
+	v, err := g.look()
+	if err != nil {
+		return api.Listing{}, err
+	}
+	defer v.Gate.Close()
+	return v.List(r)
+}
+
+// Export writes what commands made, and with all what is declared.
+func (g Gate) Export(_ context.Context, all bool, w io.Writer) error {
+	v, err := g.look()
+	if err != nil {
+		return err
+	}
+	defer v.Gate.Close()
+	return v.Export(w, all)
+}
+
+// Table writes the list in the format of a proxy.
+func (g Gate) Table(_ context.Context, format, service string, w io.Writer) error {
+	v, err := g.look()
+	if err != nil {
+		return err
+	}
+	defer v.Gate.Close()
+	return v.View.Table(w, format, service)
+}
+
+// Check returns what happens to openings from addrs, at port or at every protected one.
+func (g Gate) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
+	v, err := g.look()
+	if err != nil {
+		return nil, err
+	}
+	defer v.Gate.Close()
+	return v.Check(addrs, port)
+}
+
+// Detach opens the gate without a daemon.
+func (g Gate) Detach(_ context.Context, by api.Caller, r api.DetachRequest) (api.DetachResult, error) {
+	detached, left, err := loader.DetachRoot(g.root, r.Interfaces)
+	err = errors.Join(err, g.logDetach(by, detached))
+	return api.DetachResult{Detached: append([]string{}, detached...), Left: append([]string{}, left...)}, err
+}
+
+// logDetach notes who opened the gate, where there is a state to note it in.
+func (g Gate) logDetach(by api.Caller, detached []string) error {
+	if _, err := os.Stat(g.state); errors.Is(err, os.ErrNotExist) || len(detached) == 0 {
+		return nil
+	}
+	kept, err := store.Open(g.state)
+	if err == nil {
+		err = errors.Join(kept.Apply(store.Change{Log: query.RecordOf(by, "detach", policy.Plan{})}), kept.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("detached, and not noted in the change log: %w", err)
+	}
+	return nil
+}
+
+// History tells what was changed. It needs no pins: what was done is worth knowing when the
+// gate is open, too.
+func (g Gate) History(_ context.Context, last int) (api.History, error) {
+	kept, err := store.OpenReadOnly(g.state)
+	if err != nil {
+		return api.History{}, err
+	}
+	defer kept.Close()
+	h, err := query.History(kept, last)
+	if err != nil || len(h.Changes) > 0 {
+		return h, err
+	}
+	gate, err := loader.OpenReader(g.root) // nothing was ever done here, or this is not the place
+	if err == nil {
+		err = gate.Close()
+	}
+	return h, err
+}

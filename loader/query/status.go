@@ -1,0 +1,27 @@
+package query
+
+import (
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Status is what the state itself says: nothing of problems, interfaces and the daemon.
+// failing are the origins that could not be read, and why.
+func (v *View) Status(failing map[policy.Origin]error) api.Status {
+	now, origins := v.Now(), v.Origins()
+	for origin := range failing {
+		origins[origin] += 0 // one that has no claim is shown, too
+	}
+	ended := v.Counts.Ended(now)
+	return api.Status{
+		Generation: v.Generation,
+		Entries:    v.Policy.Entries.Len() - ended,
+		Ended:      ended,
+		Owners:     len(v.Counts.Owners),
+		Expiring:   v.Counts.Ending(now, api.Soon),
+		Services:   v.Services(),
+		Origins:    originsOf(origins, failing),
+		Suspended:  SuspensionsOf(v.Overrides),
+		Limited:    len(v.Limits),
+	}
+}
