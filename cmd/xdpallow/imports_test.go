@@ -33,8 +33,8 @@ var layers = [][]string{
 	{"maps/bloom"},
 	{"maps", "loader/netlab"},
 	{"maps/mapstest", "loader/netdev", "loader/netlab/labtest"},
-	{"loader", "loader/config", "loader/events", "loader/netlab/liveflood", "loader/sockets", "loader/source", "loader/store", "loader/undo"},
-	{"loader/api"},
+	{"loader", "loader/events", "loader/netlab/liveflood", "loader/sockets", "loader/source", "loader/store", "loader/undo"},
+	{"loader/api", "loader/config"},
 	{"loader/desired"},
 	{"loader/compile"},
 	{"loader/desired/desiredtest", "loader/impact", "loader/query", "loader/repair", "loader/stored", "loader/usage"},
@@ -71,7 +71,10 @@ var arrows = map[string]map[string]string{
 		"loader/netlab/labtest": "the frame that is sent again and again",
 	},
 
-	"loader/config":  {"loader/policy": "what a config file declares"},
+	"loader/config": {
+		"loader/policy": "what a config file declares",
+		"loader/source": "the origins that it names",
+	},
 	"loader/events":  {"maps": "the record of an event", "loader/talkers": "who is told of each event"},
 	"loader/sockets": {"loader/policy": "the ports whose connections are listed and cut"},
 	"loader/source":  {"loader/policy": "the entries that a file has"},

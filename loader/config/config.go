@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
 )
 
 // maxSize bounds a config file, in bytes. Longer lists belong in list files, which are read as
@@ -21,9 +22,10 @@ const maxSize = 16 << 20
 // File is what a config file says. A key that is not in it is zero here.
 type File struct {
 	Settings
-	Services []policy.Service // as policy.NewServices returns them
-	Claims   []policy.Claim   // allow, in the order of the file
-	Files    []string         // allow_files, absolute
+	Services []policy.Service  // as policy.NewServices returns them
+	Claims   []policy.Claim    // allow, in the order of the file
+	Files    []string          // allow_files, absolute
+	Origins  []source.Settings // in the order of the file
 	Warnings []string
 }
 

@@ -145,7 +145,7 @@ func TestParseNothing(t *testing.T) {
 
 // Promise: what is not understood is refused with its line, never ignored.
 func TestMistakes(t *testing.T) {
-	const keys = "interfaces, services, allow, allow_files, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, log_format, keep_ended"
+	const keys = "interfaces, services, allow, allow_files, origins, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, log_format, keep_ended"
 	for _, c := range []struct {
 		text, want, hint string
 	}{

@@ -19,6 +19,8 @@ func FuzzParse(f *testing.F) {
 		"", "interfaces: [eth0]\nservices: {api: {ports: [443, udp/443], mode: audit, drop: stray}}\n",
 		"allow: [192.0.2.0/24 owner=acme service=api until=2027-01-31, {prefix: '2001:db8::/32', services: [a, b], until: 2027-01-31, note: x}]\n",
 		"allow_files: [a]\nattach: auto\nbackstop: on\nstate: /s\nsocket: s\nbpffs: b\nmetrics: :1\nlog_format: text\n",
+		"origins: {a: {url: 'https://a.example/', owner: '*', every: 30s, stale: 7d}, b: {dns: [b.example], owner: b, hold: 5m, private: true}}\n",
+		"origins:\n  c: {url: 'https://c.example', owner: c, format: json, under: [x, y], where: [a=b], widest: {ipv4: /8}, max_entries: 1}\n",
 		"a: &a [*a]\n", "? [x]\n: y\n", "<<: {attach: auto}\n", "--- \n---\n", "attach: auto\n\tx", "allow: [!!binary aGk=]\n", "state: !!int 7\n",
 	} {
 		f.Add([]byte(text))
@@ -56,6 +58,12 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("claim %+v", c)
 			}
 			seen[c.Prefix.String()] = true
+		}
+		for _, o := range file.Origins {
+			if (o.URL == "") == (len(o.Names) == 0) || o.Owner == "" || o.Limits.Entries < 1 || o.Limits.Addresses < 1 || o.Limits.Widest4 < 1 ||
+				o.Limits.Widest6 < 1 || o.Every < atLeast || o.Stale < 0 || o.Stale > 0 && o.Stale < 4*o.Every {
+				t.Errorf("an origin that cannot be followed: %+v", o)
+			}
 		}
 		for _, place := range append([]string{file.State, file.Socket, file.Bpffs}, file.Files...) {
 			if place != "" && !filepath.IsAbs(place) {

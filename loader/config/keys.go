@@ -30,6 +30,7 @@ func Parse(path string, text []byte) (File, error) {
 					}
 				}
 			}},
+			{"origins", func(n *yaml.Node) { f.Origins = r.origins(n) }},
 			{"attach", func(n *yaml.Node) { f.Attach = r.choice(n, "attach", "auto", "native", "generic") }},
 			{"backstop", func(n *yaml.Node) { f.Backstop = r.choice(n, "backstop", "on", "off") }},
 			{"state", func(n *yaml.Node) { f.State = r.file(n, "state") }},
