@@ -61,10 +61,24 @@ func newApp(e env) *cli.App {
 type call struct {
 	env
 	flags *cli.Context
-	out   io.Writer // stdout, or nothing with -q
+	out   *output
 	json  bool
 	text  bool // list only
 	quiet bool
+}
+
+// output is stdout, or nothing with -q. It keeps the first error, with which the command ends:
+// who prints a line has no need to look.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+func (o *output) Write(text []byte) (n int, err error) {
+	if o.err == nil {
+		n, o.err = o.to.Write(text)
+	}
+	return n, o.err
 }
 
 // command builds one command: its flags and those of every command, the checks that every
@@ -86,7 +100,7 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 		OnUsageError:       e.usageError,
 		Flags:              all,
 		Action: func(flags *cli.Context) error {
-			c := &call{env: e, flags: flags, out: e.stdout, quiet: flags.Bool("quiet")}
+			c := &call{env: e, flags: flags, out: &output{to: e.stdout}, quiet: flags.Bool("quiet")}
 			format := flags.String("output")
 			if !slices.Contains(formats, format) {
 				return &policy.InputError{
@@ -102,9 +116,12 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 			}
 			c.json, c.text = format == "json", format == "text"
 			if c.quiet {
-				c.out = io.Discard
+				c.out.to = io.Discard
 			}
-			return act(flags.Context, c)
+			if err := act(flags.Context, c); err != nil {
+				return err
+			}
+			return c.out.err
 		},
 	}
 }

@@ -144,13 +144,11 @@ func (c *call) printChange(listing api.Listing, row func(api.Entry) (verb, more 
 			}
 		}
 	}
-	if err := table(c.out, 0, lines); err != nil {
-		return err
-	}
-	return c.printGeneration(listing.Generation, listing.Total, "")
+	_ = table(c.out, 0, lines)
+	c.printGeneration(listing.Generation, listing.Total, "")
+	return nil
 }
 
-func (c *call) printGeneration(generation uint64, total int, suffix string) error {
-	_, err := fmt.Fprintf(c.out, "generation %d, %s%s\n", generation, policy.Count(total, "prefix", "prefixes"), suffix)
-	return err
+func (c *call) printGeneration(generation uint64, total int, suffix string) {
+	fmt.Fprintf(c.out, "generation %d, %s%s\n", generation, policy.Count(total, "prefix", "prefixes"), suffix)
 }

@@ -39,24 +39,18 @@ func detach(ctx context.Context, c *call) error {
 		return c.printJSON(result)
 	}
 	if len(result.Detached)+len(result.Left) == 0 {
-		if _, err := fmt.Fprintln(c.out, "no interface was attached"); err != nil {
-			return err
-		}
+		fmt.Fprintln(c.out, "no interface was attached")
 	}
 	for _, name := range result.Detached {
-		if _, err := fmt.Fprintf(c.out, "detached %s: every source may connect through it\n", name); err != nil {
-			return err
-		}
+		fmt.Fprintf(c.out, "detached %s: every source may connect through it\n", name)
 	}
 	for _, name := range result.Left {
-		if _, err := fmt.Fprintf(c.out, "still attached: %s\n", name); err != nil {
-			return err
-		}
+		fmt.Fprintf(c.out, "still attached: %s\n", name)
 	}
 	if result.Ended {
-		_, err = fmt.Fprintln(c.out, "the daemon has ended")
+		fmt.Fprintln(c.out, "the daemon has ended")
 	}
-	return err
+	return nil
 }
 
 // agreed asks for consent on a terminal. A script that opens a host must give --yes.

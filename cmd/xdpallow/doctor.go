@@ -201,24 +201,3 @@ func (c *call) printLines(lines []doctor.Line) error {
 	_, err := fmt.Fprint(c.out, screen.String())
 	return err
 }
-
-// folded wraps text to columns; further lines are indented.
-func folded(text string, indent, columns int) string {
-	var out strings.Builder
-	column := indent
-	for i, word := range strings.Fields(text) {
-		n := utf8.RuneCountInString(word)
-		switch {
-		case i == 0:
-		case column+1+n > columns:
-			out.WriteString("\n" + strings.Repeat(" ", indent))
-			column = indent
-		default:
-			out.WriteByte(' ')
-			column++
-		}
-		out.WriteString(word)
-		column += n
-	}
-	return out.String()
-}

@@ -43,17 +43,26 @@ func wrapped(line string) string {
 	if helpWidth-indent < least {
 		flag, indent = strings.TrimRight(flag, " ")+"\n"+strings.Repeat(" ", 8), 8
 	}
-	text, column := flag, indent
-	for i, word := range strings.Fields(parts[2]) {
+	return flag + folded(parts[2], indent, helpWidth)
+}
+
+// folded wraps text to columns; further lines are indented.
+func folded(text string, indent, columns int) string {
+	var out strings.Builder
+	column := indent
+	for i, word := range strings.Fields(text) {
 		n := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
-		case column+1+n > helpWidth:
-			text, column = text+"\n"+strings.Repeat(" ", indent), indent
+		case column+1+n > columns:
+			out.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
 		default:
-			text, column = text+" ", column+1
+			out.WriteByte(' ')
+			column++
 		}
-		text, column = text+word, column+n
+		out.WriteString(word)
+		column += n
 	}
-	return text
+	return out.String()
 }

@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -50,7 +49,7 @@ func history(ctx context.Context, c *call) error {
 // printHistory prints a row a change, and below it what became of services, suspensions and limits.
 func (c *call) printHistory(h api.History) error {
 	var rows bytes.Buffer
-	if err := fitted(&rows, c.columns, historyRows(h)); err != nil {
+	if err := fitted(&rows, c.columns, slices.Values(historyRows(h))); err != nil {
 		return err
 	}
 	out := bufio.NewWriter(c.out)
@@ -68,7 +67,7 @@ func (c *call) printHistory(h api.History) error {
 }
 
 // historyRows are a row a change.
-func historyRows(h api.History) iter.Seq[[]string] {
+func historyRows(h api.History) [][]string {
 	// A column for who had logged in, where that says more than the uid.
 	logins := slices.ContainsFunc(h.Changes, func(r store.Record) bool { return r.LoginUID != nil && *r.LoginUID != r.UID })
 	row := func(login string, cells ...string) []string {
@@ -77,25 +76,20 @@ func historyRows(h api.History) iter.Seq[[]string] {
 		}
 		return cells
 	}
-	return func(yield func([]string) bool) {
-		if !yield(row("LOGIN", "TIME", "UID", "GENERATION", "ENTRIES", "COMMAND", "REASON")) {
-			return
+	rows := [][]string{row("LOGIN", "TIME", "UID", "GENERATION", "ENTRIES", "COMMAND", "REASON")}
+	for _, r := range h.Changes {
+		generation := fmt.Sprint(r.After)
+		if r.Before != r.After {
+			generation = fmt.Sprintf("%d → %d", r.Before, r.After)
 		}
-		for _, r := range h.Changes {
-			generation := fmt.Sprint(r.After)
-			if r.Before != r.After {
-				generation = fmt.Sprintf("%d → %d", r.Before, r.After)
-			}
-			entries := fmt.Sprintf("+%d -%d ~%d", r.AddedCount, r.RemovedCount, r.ChangedCount)
-			login := "-"
-			if r.LoginUID != nil {
-				login = fmt.Sprint(*r.LoginUID)
-			}
-			if !yield(row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command, roomForCommand), cmp.Or(r.Reason, "-"))) {
-				return
-			}
+		entries := fmt.Sprintf("+%d -%d ~%d", r.AddedCount, r.RemovedCount, r.ChangedCount)
+		login := "-"
+		if r.LoginUID != nil {
+			login = fmt.Sprint(*r.LoginUID)
 		}
+		rows = append(rows, row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command, roomForCommand), cmp.Or(r.Reason, "-")))
 	}
+	return rows
 }
 
 // roomForCommand is the room for a command line in a table, in characters; JSON has it whole.

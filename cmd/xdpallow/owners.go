@@ -6,7 +6,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -30,46 +31,39 @@ func owners(ctx context.Context, c *call) error {
 	if len(answer.Owners) == 0 {
 		return c.nothing("no owners")
 	}
-	return fitted(c.out, c.columns, ownerRows(answer))
+	return fitted(c.out, c.columns, slices.Values(ownerRows(answer)))
 }
 
-func ownerRows(answer api.Owners) iter.Seq[[]string] {
-	return func(yield func([]string) bool) {
-		if !yield([]string{"OWNER", "PREFIXES", "PASSED", "DROPPED", "AUDITED", "LAST-SEEN", "LIMIT", "SUSPENDED"}) {
-			return
+func ownerRows(answer api.Owners) [][]string {
+	rows := [][]string{{"OWNER", "PREFIXES", "PASSED", "DROPPED", "AUDITED", "LAST-SEEN", "LIMIT", "SUSPENDED"}}
+	for _, o := range answer.Owners {
+		limit, suspended := "-", "-"
+		if o.Limit != nil {
+			limit = describeLimit(o.Limit)
 		}
-		for _, o := range answer.Owners {
-			limit, suspended := "-", "-"
-			if o.Limit != nil {
-				limit = describeLimit(o.Limit)
-			}
-			if o.Suspended != nil {
-				suspended = describeSuspension(*o.Suspended)
-			}
-			if !yield([]string{
-				o.Owner, fmt.Sprint(o.Prefixes), fmt.Sprint(o.Passed), describeDropped(o), fmt.Sprint(o.Audited),
-				moment(o.LastSeen), limit, suspended,
-			}) {
-				return
-			}
+		if o.Suspended != nil {
+			suspended = describeSuspension(*o.Suspended)
 		}
+		rows = append(rows, []string{
+			o.Owner, fmt.Sprint(o.Prefixes), fmt.Sprint(o.Passed), describeDropped(o), fmt.Sprint(o.Audited),
+			moment(o.LastSeen), limit, suspended,
+		})
 	}
+	return rows
 }
 
 // describeDropped is "7", or "7 (4 expired, 3 suspended)" where several reasons share it.
 func describeDropped(o api.Owner) string {
-	text := fmt.Sprint(o.Refused())
-	sep := " ("
+	var reasons []string
 	for _, reason := range []string{"expired", "wrong_service", "suspended", "rate_limited"} {
 		if n := o.Dropped[reason]; n > 0 {
-			text += fmt.Sprintf("%s%d %s", sep, n, reason)
-			sep = ", "
+			reasons = append(reasons, fmt.Sprintf("%d %s", n, reason))
 		}
 	}
-	if sep == ", " {
-		text += ")"
+	if len(reasons) == 0 {
+		return fmt.Sprint(o.Refused())
 	}
-	return text
+	return fmt.Sprintf("%d (%s)", o.Refused(), strings.Join(reasons, ", "))
 }
 
 func describeSuspension(s api.Suspension) string {

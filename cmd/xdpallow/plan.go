@@ -68,27 +68,19 @@ func (c *call) printPlan(plan api.Plan, dry bool) error {
 	c.warnOfCuts(plan.Cuts)
 	c.warnOfLoosening(plan.Loosens)
 	for _, line := range plan.Overrides {
-		if _, err := fmt.Fprintf(c.out, "did %s\n", line); err != nil {
-			return err
-		}
+		fmt.Fprintf(c.out, "did %s\n", line)
 	}
 	verbs := map[string]string{"+": "added", "~": "changed", "-": "removed"}
-	if err := table(c.out, 0, changes([3]string{"added ", "changed ", "removed "}, plan)); err != nil {
-		return err
-	}
-	if err := c.printUnnamed(plan.Unnamed); err != nil {
-		return err
-	}
+	_ = table(c.out, 0, changes([3]string{"added ", "changed ", "removed "}, plan))
+	c.printUnnamed(plan.Unnamed)
 	for _, s := range plan.Services {
-		if _, err := fmt.Fprintf(c.out, "%s %s\n", verbs[s.Sign()], s); err != nil {
-			return err
-		}
+		fmt.Fprintf(c.out, "%s %s\n", verbs[s.Sign()], s)
 	}
-	if err := c.printGeneration(plan.Generation, plan.Total, ""); err != nil || plan.Confirm == nil {
-		return err
+	c.printGeneration(plan.Generation, plan.Total, "")
+	if plan.Confirm != nil {
+		fmt.Fprintf(c.out, "rolled back at %s unless confirmed: %s\n", moment(&plan.Confirm.Deadline), c.toConfirm())
 	}
-	_, err := fmt.Fprintf(c.out, "rolled back at %s unless confirmed: %s\n", moment(&plan.Confirm.Deadline), c.toConfirm())
-	return err
+	return nil
 }
 
 // mostNamed is how many prefixes a command names of those that a change adds, as many of those
@@ -105,76 +97,53 @@ func (c *call) briefly(dry bool) *control.Client {
 }
 
 // printUnnamed counts what a plan that is too long does not name.
-func (c *call) printUnnamed(more *api.Unnamed) error {
+func (c *call) printUnnamed(more *api.Unnamed) {
 	if more == nil {
-		return nil
+		return
 	}
 	for _, line := range []struct {
 		verb string
 		n    int
 	}{{"added", more.Added}, {"changed", more.Changed}, {"removed", more.Removed}} {
-		if line.n == 0 {
-			continue
-		}
-		if _, err := fmt.Fprintf(c.out, "%s %d more (-o json names all)\n", line.verb, line.n); err != nil {
-			return err
+		if line.n > 0 {
+			fmt.Fprintf(c.out, "%s %d more (-o json names all)\n", line.verb, line.n)
 		}
 	}
-	return nil
 }
 
 // printWould is printPlan for a dry run. A change that would be refused is printed, too, and
 // the command ends with that refusal.
 func (c *call) printWould(plan api.Plan) error {
-	if err := table(c.out, 0, changes([3]string{"+ ", "~ ", "- "}, plan)); err != nil {
-		return err
-	}
+	_ = table(c.out, 0, changes([3]string{"+ ", "~ ", "- "}, plan))
 	for _, s := range plan.Services {
-		if _, err := fmt.Fprintf(c.out, "%s %s\n", s.Sign(), s); err != nil {
-			return err
-		}
+		fmt.Fprintf(c.out, "%s %s\n", s.Sign(), s)
 	}
 	for _, text := range policy.OpeningTexts(plan.Opens) {
-		if _, err := fmt.Fprintf(c.out, "! %s\n", text); err != nil {
-			return err
-		}
+		fmt.Fprintf(c.out, "! %s\n", text)
 	}
 	for _, line := range plan.Overrides {
-		if slices.Contains(plan.Loosens, line) {
-			continue
-		}
-		if _, err := fmt.Fprintf(c.out, "~ %s\n", line); err != nil {
-			return err
+		if !slices.Contains(plan.Loosens, line) {
+			fmt.Fprintf(c.out, "~ %s\n", line)
 		}
 	}
 	for _, line := range plan.Loosens {
-		if _, err := fmt.Fprintf(c.out, "! %s\n", line); err != nil {
-			return err
-		}
+		fmt.Fprintf(c.out, "! %s\n", line)
 	}
-	if err := c.printKept(plan.Kept); err != nil {
-		return err
-	}
-	if err := c.printCuts(plan.Cuts); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(c.out, "%d added, %d removed, %d changed: ", len(plan.Added), len(plan.Removed), len(plan.Changed)); err != nil {
-		return err
-	}
-	if err := c.printGeneration(plan.Generation, plan.Total, " (dry run: nothing was changed)"); err != nil {
-		return err
-	}
+	c.printKept(plan.Kept)
+	c.printCuts(plan.Cuts)
+	fmt.Fprintf(c.out, "%d added, %d removed, %d changed: ", len(plan.Added), len(plan.Removed), len(plan.Changed))
+	c.printGeneration(plan.Generation, plan.Total, " (dry run: nothing was changed)")
 	return refusal(plan.Foreseen)
 }
 
 // printKept counts the entries that stay because flags and files declare them, or lists them
 // with -v: they may be a million, and a replace does not change them.
-func (c *call) printKept(kept []api.Entry) error {
+func (c *call) printKept(kept []api.Entry) {
 	if !c.flags.Bool("verbose") && len(kept) > 0 {
-		_, err := fmt.Fprintf(c.out, "= %s, which flags and files declare (-v lists them)\n", policy.Count(len(kept), "prefix stays", "prefixes stay"))
-		return err
+		fmt.Fprintf(c.out, "= %s, which flags and files declare (-v lists them)\n", policy.Count(len(kept), "prefix stays", "prefixes stay"))
+		return
 	}
-	return table(c.out, 0, func(yield func([]string) bool) {
+	_ = table(c.out, 0, func(yield func([]string) bool) {
 		for _, e := range kept {
 			if !yield([]string{"= " + e.Prefix.String(), strings.TrimSpace(e.Owner + " stays: " + joined(e.Origins))}) {
 				return
@@ -183,13 +152,10 @@ func (c *call) printKept(kept []api.Entry) error {
 	})
 }
 
-func (c *call) printCuts(cuts []api.Cut) error {
+func (c *call) printCuts(cuts []api.Cut) {
 	for _, cut := range cuts {
-		if _, err := fmt.Fprintf(c.out, "! %s\n", cutLine(cut)); err != nil {
-			return err
-		}
+		fmt.Fprintf(c.out, "! %s\n", cutLine(cut))
 	}
-	return nil
 }
 
 // refusal returns the error with which the change itself would end.

@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -109,28 +108,21 @@ func (c *call) printRates(r rates) error {
 	var picture bytes.Buffer
 	picture.WriteString("\x1b[H\x1b[2J") // top left, and nothing there
 	fmt.Fprintf(&picture, "%s, a second:\n\n", r.Time.Format(time.RFC3339))
-	if err := table(&picture, 2, rateRows(r)); err != nil {
-		return err
-	}
+	_ = table(&picture, 2, slices.Values(append([][]string{rateColumns}, rateRows(r)...)))
 	_, err := c.out.Write(picture.Bytes())
 	return err
 }
 
+var rateColumns = []string{"LAYER", "INTERFACE", "VERDICT", "REASON", "PACKETS/s", "BYTES/s"}
+
 // rateRows are the sums of the verdicts, and what they are made of.
-func rateRows(r rates) iter.Seq[[]string] {
-	return func(yield func([]string) bool) {
-		if !yield([]string{"LAYER", "INTERFACE", "VERDICT", "REASON", "PACKETS/s", "BYTES/s"}) {
-			return
-		}
-		for _, row := range append(sums(r), r.Rates...) {
-			if row.Reason != "" && row.Packets == 0 {
-				continue
-			}
-			if !yield([]string{row.Layer, cmp.Or(row.Interface, "-"), row.Verdict, cmp.Or(row.Reason, "all"), whole(row.Packets), whole(row.Bytes)}) {
-				return
-			}
+func rateRows(r rates) (rows [][]string) {
+	for _, row := range append(sums(r), r.Rates...) {
+		if row.Reason == "" || row.Packets > 0 {
+			rows = append(rows, []string{row.Layer, cmp.Or(row.Interface, "-"), row.Verdict, cmp.Or(row.Reason, "all"), whole(row.Packets), whole(row.Bytes)})
 		}
 	}
+	return rows
 }
 
 // sums are the rates of pass and drop in all, and of audit where there is any: zeros are
@@ -157,16 +149,14 @@ func whole(n float64) string { return strconv.FormatFloat(math.Round(n), 'f', 0,
 const rateLine = "%-24s  %-8s  %-15s  %-7s  %-16s  %12s  %14s\n"
 
 func (c *call) rateHead() error {
-	_, err := fmt.Fprintf(c.out, rateLine, "TIME", "LAYER", "INTERFACE", "VERDICT", "REASON", "PACKETS/s", "BYTES/s")
+	k := rateColumns
+	_, err := fmt.Fprintf(c.out, rateLine, "TIME", k[0], k[1], k[2], k[3], k[4], k[5])
 	return err
 }
 
 func (c *call) rateLines(r rates) error {
 	var lines bytes.Buffer
-	for cells := range rateRows(r) {
-		if cells[0] == "LAYER" {
-			continue
-		}
+	for _, cells := range rateRows(r) {
 		fmt.Fprintf(&lines, rateLine, r.Time.Format(eventTime), cells[0], policy.Printable(cells[1]), cells[2], cells[3], cells[4], cells[5])
 	}
 	_, err := c.out.Write(lines.Bytes())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,14 +40,7 @@ xdp  -  drop  all  0  0
 `},
 	} {
 		var out strings.Builder
-		rows := func(yield func([]string) bool) {
-			for row := range rateRows(between(c.before, c.after, 2*time.Second)) {
-				if row[0] != "LAYER" && !yield(row) {
-					return
-				}
-			}
-		}
-		if err := table(&out, 0, rows); err != nil {
+		if err := table(&out, 0, slices.Values(rateRows(between(c.before, c.after, 2*time.Second)))); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(strings.TrimPrefix(c.want, "\n"), out.String()); diff != "" {

@@ -5,9 +5,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"iter"
+	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -48,7 +47,7 @@ func stats(ctx context.Context, c *call) error {
 	if !slices.ContainsFunc(stats.Counters, func(counter api.Counter) bool { return counter.Packets > 0 }) {
 		return c.nothing("nothing counted")
 	}
-	return table(c.out, 2, counterRows(stats.Counters))
+	return table(c.out, 2, slices.Values(counterRows(stats.Counters)))
 }
 
 // prometheusStats prints what a scrape shows, for the text files of node_exporter.
@@ -91,21 +90,14 @@ func compareCounters(a, b api.Counter) int {
 	)
 }
 
-func counterRows(counters []api.Counter) iter.Seq[[]string] {
-	return func(yield func([]string) bool) {
-		if !yield([]string{"LAYER", "INTERFACE", "VERDICT", "REASON", "FAMILY", "PACKETS", "BYTES"}) {
-			return
-		}
-		for _, r := range counters {
-			if r.Packets == 0 {
-				continue
-			}
-			if !yield([]string{
-				r.Layer, cmp.Or(r.Interface, "-"), r.Verdict, r.Reason, r.Family,
-				strconv.FormatUint(r.Packets, 10), strconv.FormatUint(r.Bytes, 10),
-			}) {
-				return
-			}
+func counterRows(counters []api.Counter) [][]string {
+	rows := [][]string{{"LAYER", "INTERFACE", "VERDICT", "REASON", "FAMILY", "PACKETS", "BYTES"}}
+	for _, r := range counters {
+		if r.Packets > 0 {
+			rows = append(rows, []string{
+				r.Layer, cmp.Or(r.Interface, "-"), r.Verdict, r.Reason, r.Family, fmt.Sprint(r.Packets), fmt.Sprint(r.Bytes),
+			})
 		}
 	}
+	return rows
 }

@@ -67,9 +67,7 @@ func suspend(ctx context.Context, c *call) error {
 // printSuspensionPlan prints the answer of a dry run.
 func (c *call) printSuspensionPlan(result api.SuspendResult) error {
 	if !c.json {
-		if err := c.printCuts(result.Cuts); err != nil {
-			return err
-		}
+		c.printCuts(result.Cuts)
 	}
 	if err := c.printSuspension(result, "would suspend", " (dry run: nothing was changed)"); err != nil {
 		return err
@@ -105,14 +103,10 @@ func (c *call) printSuspension(result api.SuspendResult, verb, suffix string) er
 	if result.Already && result.Suspended != nil {
 		line = already(result)
 	}
-	if _, err := fmt.Fprintln(c.out, line); err != nil {
-		return err
-	}
-	if err := c.printOpen(result); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(c.out, "generation %d\n", result.Generation)
-	return err
+	fmt.Fprintln(c.out, line)
+	c.printOpen(result)
+	fmt.Fprintf(c.out, "generation %d\n", result.Generation)
+	return nil
 }
 
 // already says that the subject was suspended before, since when and why.
@@ -129,20 +123,17 @@ func already(result api.SuspendResult) string {
 }
 
 // printOpen names the entries of others in the suspended owner's network, which stay open.
-func (c *call) printOpen(result api.SuspendResult) error {
+func (c *call) printOpen(result api.SuspendResult) {
 	for i, e := range result.Open {
-		line := whose(e.Prefix, e.Owner) + " stays open"
 		if i == mostOpen {
-			line = fmt.Sprintf("%d more prefixes of other owners stay open", len(result.Open)-i)
+			fmt.Fprintf(c.out, "! %d more prefixes of other owners stay open\n", len(result.Open)-i)
+			return
 		}
-		if _, err := fmt.Fprintf(c.out, "! %s\n", line); err != nil || i == mostOpen {
-			return err
-		}
+		fmt.Fprintf(c.out, "! %s stays open\n", whose(e.Prefix, e.Owner))
 	}
 	if len(result.Open) > 0 {
 		c.note("hint: to stop these, too: %s --nested", typed(c.env))
 	}
-	return nil
 }
 
 // mostOpen bounds the entries that printOpen names.
