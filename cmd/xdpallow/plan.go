@@ -29,6 +29,14 @@ func cutSessionsFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "cut-sessions", Usage: "guard a port even if somebody is logged in there who is not listed, you yourself perhaps"}
 }
 
+// forced reads the flags that switch guard rails off; a command may have some of them.
+func forced(f *cli.Context) policy.Force {
+	return policy.Force{
+		AllowEmpty: f.Bool("allow-empty"), AllowAny: f.Bool("allow-any"), ForceShrink: f.Bool("force-shrink"),
+		AllowOpen: f.Bool("allow-open"), CutSessions: f.Bool("cut-sessions"),
+	}
+}
+
 func seenFlag() cli.Flag {
 	return &cli.StringFlag{Name: "seen", Value: api.DefaultSeen, Usage: "name prefixes that are cut off if they were seen in the last `DURATION`"}
 }

@@ -32,16 +32,8 @@ func reload(ctx context.Context, c *call) error {
 		return err
 	}
 	plan, err := c.briefly(dry).Reload(ctx, c.self(), api.ReloadRequest{
-		DryRun:      dry,
-		ForceShrink: c.flags.Bool("force-shrink"),
-		AllowEmpty:  c.flags.Bool("allow-empty"),
-		AllowAny:    c.flags.Bool("allow-any"),
-		AllowOpen:   c.flags.Bool("allow-open"),
-		CutSessions: c.flags.Bool("cut-sessions"),
-		Logins:      c.logins(),
-		Seen:        seen,
-		Confirm:     confirm,
-		Sessions:    c.sessions(),
+		Force: forced(c.flags), DryRun: dry, Seen: seen, Logins: c.logins(),
+		Confirm: confirm, Sessions: c.sessions(),
 	})
 	if err != nil {
 		return err

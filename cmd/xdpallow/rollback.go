@@ -27,15 +27,7 @@ func rollback(ctx context.Context, c *call) error {
 		return err
 	}
 	plan, err := c.briefly(dry).Rollback(ctx, c.self(), api.RollbackRequest{
-		DryRun:      dry,
-		ForceShrink: c.flags.Bool("force-shrink"),
-		AllowEmpty:  c.flags.Bool("allow-empty"),
-		AllowAny:    c.flags.Bool("allow-any"),
-		AllowOpen:   c.flags.Bool("allow-open"),
-		CutSessions: c.flags.Bool("cut-sessions"),
-		Logins:      c.logins(),
-		Seen:        seen,
-		Sessions:    c.sessions(),
+		Force: forced(c.flags), DryRun: dry, Seen: seen, Logins: c.logins(), Sessions: c.sessions(),
 	})
 	if err != nil {
 		return err

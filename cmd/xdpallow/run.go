@@ -103,10 +103,7 @@ func (c *call) options() (options, error) {
 		Mode:   policy.Mode(f.String("mode")),
 		Scope:  policy.Scope(f.String("drop")),
 		DryRun: f.Bool("dry-run"),
-		Force: policy.Force{
-			AllowEmpty: f.Bool("allow-empty"), AllowAny: f.Bool("allow-any"), ForceShrink: f.Bool("force-shrink"),
-			AllowOpen: f.Bool("allow-open"), CutSessions: f.Bool("cut-sessions"),
-		},
+		Force:  forced(f),
 	}
 	if err := choices(f); err != nil {
 		return o, err

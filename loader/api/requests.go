@@ -82,12 +82,8 @@ type ImportRequest struct {
 
 // ReloadRequest reads all declared origins again.
 type ReloadRequest struct {
-	DryRun      bool `json:"dry_run"`
-	ForceShrink bool `json:"force_shrink"`
-	AllowEmpty  bool `json:"allow_empty"`
-	AllowAny    bool `json:"allow_any"`
-	AllowOpen   bool `json:"allow_open,omitempty"`
-	CutSessions bool `json:"cut_sessions,omitempty"`
+	policy.Force
+	DryRun bool `json:"dry_run"`
 
 	Seen     string        `json:"seen,omitempty"`    // as of RemoveRequest
 	Confirm  string        `json:"confirm,omitempty"` // a duration: rolled back unless confirmed within
@@ -130,12 +126,8 @@ type CutRequest struct {
 
 // RollbackRequest takes the last change back.
 type RollbackRequest struct {
-	DryRun      bool `json:"dry_run"`
-	ForceShrink bool `json:"force_shrink"`
-	AllowEmpty  bool `json:"allow_empty"`
-	AllowAny    bool `json:"allow_any"`
-	AllowOpen   bool `json:"allow_open,omitempty"`
-	CutSessions bool `json:"cut_sessions,omitempty"`
+	policy.Force
+	DryRun bool `json:"dry_run"`
 
 	Seen     string        `json:"seen,omitempty"` // as of RemoveRequest
 	Sessions []policy.Peer `json:"sessions,omitempty"`

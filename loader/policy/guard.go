@@ -30,10 +30,11 @@ const (
 
 // Force is which guard rails the caller has switched off.
 type Force struct {
-	AllowEmpty, AllowAny, ForceShrink bool
-
-	AllowOpen   bool // see Openings
-	CutSessions bool // see GuardPeer and GuardLogins, which are not asked
+	AllowEmpty  bool `json:"allow_empty"`
+	AllowAny    bool `json:"allow_any"`
+	ForceShrink bool `json:"force_shrink"`
+	AllowOpen   bool `json:"allow_open,omitempty"`   // see Openings
+	CutSessions bool `json:"cut_sessions,omitempty"` // see GuardPeer and GuardLogins, which are not asked
 }
 
 // A prefix wider than these lengths needs --allow-any. From minShrink entries on, to lose more

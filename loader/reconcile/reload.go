@@ -48,7 +48,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	o, err := e.make(change{
 		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.services, Declared: read.declared}, peers: r.Sessions, logins: r.Logins, assess: assess,
 		holds: &undo.Held{}, undo: e.undoReload(read), confirm: confirm,
-		force: policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions},
+		force: r.Force,
 	})
 	if err != nil {
 		if drop {

@@ -33,7 +33,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 	}
 	c.assess = assess
 	c.by, c.command, c.dryRun, c.peers, c.logins = by, "rollback", r.DryRun, r.Sessions, r.Logins
-	c.force = policy.Force{AllowEmpty: r.AllowEmpty, AllowAny: r.AllowAny, ForceShrink: r.ForceShrink, AllowOpen: r.AllowOpen, CutSessions: r.CutSessions}
+	c.force = r.Force
 	// What waits is taken back anyway, in a moment, and no guard rail is asked then.
 	if e.unsettled.pending == nil {
 		c.verb = policy.VerbRollback

@@ -18,6 +18,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // Of the 10,000 entries of a replaced list, some are in every list, and the others in
@@ -134,7 +135,7 @@ func (s *soaked) reload(side int) {
 		text.WriteString(line(byReload, 2, i) + line(byReload, side, i))
 	}
 	s.write(s.T, text.String())
-	labtest.Must(s.engine.Reload(context.Background(), api.Caller{}, api.ReloadRequest{ForceShrink: true}))(s.T)
+	labtest.Must(s.engine.Reload(context.Background(), api.Caller{}, api.ReloadRequest{Force: policy.Force{ForceShrink: true}}))(s.T)
 }
 
 func (s *soaked) patch(i, side int) {

@@ -106,7 +106,7 @@ func (n *network) begin() {
 		labtest.Must(n.engine.Resume(background, api.Caller{}, api.SuspendRequest{Subject: subject}))(n.T)
 	}
 	n.write(labels{})
-	labtest.Must(n.engine.Reload(background, api.Caller{}, api.ReloadRequest{ForceShrink: true}))(n.T)
+	labtest.Must(n.engine.Reload(background, api.Caller{}, api.ReloadRequest{Force: policy.Force{ForceShrink: true}}))(n.T)
 	n.now, n.last = networkModel{made: base, file: labels{}, hosts: map[netip.Prefix]bool{}, owners: map[string]stopModel{}}, nil
 }
 
@@ -152,7 +152,7 @@ func (n *network) step(t *rapid.T) {
 		next.made[spare] = "initech"
 		_, err = n.engine.Replace(background, who, api.ReplaceRequest{Name: "list", Text: linesOf(next.made), ForceShrink: true})
 	case "file", "wait":
-		before, request := n.disk, api.ReloadRequest{ForceShrink: true}
+		before, request := n.disk, api.ReloadRequest{Force: policy.Force{ForceShrink: true}}
 		if verb == "wait" {
 			request.Confirm = "1h"
 		}
@@ -192,7 +192,7 @@ func (n *network) step(t *rapid.T) {
 		if n.last == nil {
 			return
 		}
-		_, err = n.engine.Rollback(background, who, api.RollbackRequest{ForceShrink: true})
+		_, err = n.engine.Rollback(background, who, api.RollbackRequest{Force: policy.Force{ForceShrink: true}})
 		next = n.last.clone()
 		n.waits = n.waits && err != nil
 	case "restart":
@@ -338,7 +338,7 @@ func TestSuspensionOfAnOldRelease(t *testing.T) {
 		return nil
 	})
 	says("another's, and started again", "suspended")
-	labtest.Must(n.engine.Rollback(background, api.Caller{}, api.RollbackRequest{ForceShrink: true}))(t)
+	labtest.Must(n.engine.Rollback(background, api.Caller{}, api.RollbackRequest{Force: policy.Force{ForceShrink: true}}))(t)
 	says("rolled back", "suspended")
 	put("globex")
 	labtest.Must(n.engine.Resume(background, api.Caller{}, api.SuspendRequest{Subject: policy.Subject{Owner: "acme"}}))(t)

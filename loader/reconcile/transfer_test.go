@@ -49,7 +49,7 @@ func (n *network) take(t *rapid.T, stopped bool, changes int) {
 func (n *network) configured(other networkModel) {
 	n.Helper()
 	reload := func() error {
-		_, err := n.engine.Reload(background, api.Caller{}, api.ReloadRequest{ForceShrink: true})
+		_, err := n.engine.Reload(background, api.Caller{}, api.ReloadRequest{Force: policy.Force{ForceShrink: true}})
 		return err
 	}
 	says := func(change func(*networkModel)) {
@@ -131,7 +131,7 @@ func TestImportIsTheExport(t *testing.T) {
 			return
 		}
 		met["rolled back"]++
-		labtest.Must(to.engine.Rollback(background, api.Caller{}, api.RollbackRequest{ForceShrink: true}))(to.T)
+		labtest.Must(to.engine.Rollback(background, api.Caller{}, api.RollbackRequest{Force: policy.Force{ForceShrink: true}}))(to.T)
 		if got := to.exported(); got != before {
 			t.Fatalf("rolled back there is\n%s\nwant\n%s", got, before)
 		}
