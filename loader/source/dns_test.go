@@ -53,7 +53,9 @@ type resolving struct {
 func newResolving(names ...string) *resolving {
 	r := &resolving{zone: zone{}}
 	r.hosts = newHosts(Settings{Name: "branch", Names: names, Owner: "acme", Limits: DNSLimits, Hold: Hold, Stale: StaleDNS})
-	r.hosts.lookup = func(ctx context.Context, network, name string) ([]netip.Addr, error) { return r.zone.lookup(ctx, network, name) }
+	r.hosts.lookup = func(ctx context.Context, network, name string) ([]netip.Addr, error) {
+		return r.zone.lookup(ctx, network, name)
+	}
 	return r
 }
 

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,11 +23,13 @@ func TestPoll(t *testing.T) {
 		steps := []step{{0, false}, {0, true}, {0, true}, {0, true}, {0, true}, {0, true}, {0, true}, {0, true}, {0, false}, {10 * time.Minute, true}, {24 * time.Hour, true}, {0, false}}
 		wants := []time.Duration{5 * time.Minute, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 5 * time.Minute, 5 * time.Minute, 10 * time.Minute, time.Hour}
 		var at []time.Time
+		var looks atomic.Int32
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			poll(ctx, 5*time.Minute, kicks, func(_ context.Context, kicked bool) (time.Duration, bool) {
 				at = append(at, time.Now())
+				defer looks.Add(1)
 				if kicked != (len(at) == len(steps)+1) {
 					t.Errorf("look %d: kicked %v", len(at), kicked)
 				}
@@ -38,7 +41,7 @@ func TestPoll(t *testing.T) {
 			})
 		}()
 		for range 6000 { // until all but the last waits are over
-			if synctest.Wait(); len(at) == len(steps) {
+			if synctest.Wait(); int(looks.Load()) == len(steps) {
 				break
 			}
 			time.Sleep(time.Second)

@@ -30,17 +30,12 @@ type Settings struct {
 	Hold  time.Duration // an address stays this long after it was last answered
 }
 
-// Followers returns a follower for each of settings.
-func Followers(settings []Settings) []Follower {
-	followers := make([]Follower, 0, len(settings))
-	for _, s := range settings {
-		if s.URL != "" {
-			followers = append(followers, &page{settings: s, kick: make(chan struct{}, 1), patience: answersWithin})
-		} else {
-			followers = append(followers, newHosts(s))
-		}
+// New returns what follows s.
+func New(s Settings) Follower {
+	if s.URL != "" {
+		return &page{settings: s, kick: make(chan struct{}, 1), patience: answersWithin}
 	}
-	return followers
+	return newHosts(s)
 }
 
 // AnyOwner is the owner of an origin that names the owners itself.

@@ -70,7 +70,7 @@ func (s *site) text(text, etag string) {
 	}
 }
 
-func pageOf(s Settings) *page { return Followers([]Settings{s})[0].(*page) }
+func pageOf(s Settings) *page { return New(s).(*page) }
 
 // look looks once, and returns what was handed on.
 func (s *site) look(t *testing.T, p *page, kicked bool) []Reading {
