@@ -64,15 +64,18 @@ func (t *Tables) writePrefilter(f *bloom.Filter, slot uint64) (*ebpf.Map, error)
 }
 
 // widen sets the bits of a prefix that a patch is about to insert. Bits of what a
-// patch removes stay until the next publish. ErrPatch when they would be too many.
-func (t *Tables) widen(s familySlot, p netip.Prefix) error {
+// patch removes stay until the next publish, so there is one when the prefilter would
+// have become too full to be of use. ErrPatch when the bits are too many, or too many were set.
+func (t *Tables) widen(p netip.Prefix) error {
+	s := t.families[familyOf(p)]
 	f := s.prefilter
 	if f.CoarseBits == 0 {
 		return nil
 	}
-	if f.Bits(p) > maxPatch {
+	if f.Bits(p) > maxPatch || t.widened[f.Family] > 2*int(s.trie.m.MaxEntries()) {
 		return ErrPatch
 	}
+	t.widened[f.Family]++
 	var err error
 	f.Add(p, func(index uint32) {
 		err = errors.Join(err, setBit(t.coarse, coarseBlock(t.live.Slot, f.Family)+index>>bloom.BlockBits, index))

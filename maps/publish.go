@@ -3,7 +3,6 @@ package maps
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -62,7 +61,7 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, families))
 	}
 
-	t.settled = false
+	t.settled, t.widened = false, [2]int{}
 	old, retired, reachable := t.live.Slot, t.families, !t.Stale()
 	t.move()
 	if err := t.flip(idle, p.Generation, families, reachable); err != nil {
@@ -192,75 +191,4 @@ func (t *Tables) Barrier() error {
 	}
 	t.settled = true
 	return nil
-}
-
-// ErrPatch says that a change is no patch: it needs a Publish.
-var ErrPatch = errors.New("not a patch")
-
-// Patch changes a few entries of the live policy in place: all puts (new or
-// changed entries), then all removes, then the generation. Between two of its
-// steps the kernel has some of them, so it takes several prefixes only when none
-// covers another: each address then sees one change, at once. Returns ErrPatch,
-// having changed nothing, when that does not hold or the tries are stale; on
-// another error the caller publishes what he wants.
-//
-// It returns the removed entries that were used.
-func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (used []Entry, err error) {
-	if t.Stale() || overlap(put, remove) {
-		return nil, ErrPatch
-	}
-	for _, p := range slices.AppendSeq(slices.Clone(remove), prefixes(put)) {
-		if err := checkPrefix(p); err != nil {
-			return nil, err
-		}
-	}
-	// Bits before entries: an entry without its bits would be dropped unseen.
-	for _, e := range put {
-		if err := t.widen(t.families[familyOf(e.Prefix)], e.Prefix); err != nil {
-			return nil, err
-		}
-	}
-	t.move()
-	for _, e := range put {
-		trie := t.families[familyOf(e.Prefix)].trie
-		old, found, err := trie.lookup(e.Prefix)
-		if err != nil {
-			return nil, fmt.Errorf("look up %v: %w", e.Prefix, err)
-		}
-		e.LastSeen, e.Hits = 0, 0
-		if found {
-			e.LastSeen, e.Hits = old.LastSeen, old.Hits
-		}
-		if err := trie.put(e); err != nil {
-			return nil, fmt.Errorf("put %v: %w", e.Prefix, err)
-		}
-	}
-	for _, p := range remove {
-		trie := t.families[familyOf(p)].trie
-		old, found, err := trie.lookup(p)
-		if err != nil || !found {
-			return nil, errors.Join(fmt.Errorf("remove %v: not there", p), err)
-		}
-		if err := trie.delete(p); err != nil {
-			return nil, fmt.Errorf("remove %v: %w", p, err)
-		}
-		if old.Hits != 0 {
-			used = append(used, old)
-		}
-	}
-	if err := t.setCurrent(t.live.Slot, generation); err != nil {
-		return used, fmt.Errorf("raise generation: %w", err)
-	}
-	return used, nil
-}
-
-func overlap(put []Entry, remove []netip.Prefix) bool {
-	all := slices.AppendSeq(slices.Clone(remove), prefixes(put))
-	slices.SortFunc(all, comparePrefix)
-	for i := 1; i < len(all); i++ {
-		if all[i-1].Overlaps(all[i]) {
-			return true
-		}
-	}
-	return false
 }

@@ -57,6 +57,7 @@ type Tables struct {
 	retired      [2]trie       // see Use
 
 	settled bool      // no program can still be reading the idle slot
+	widened [2]int    // prefixes that were added to the prefilter since a publish made it
 	node    [2]uint64 // see Count
 }
 

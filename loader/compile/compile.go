@@ -4,6 +4,7 @@ package compile
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/desired"
@@ -88,7 +89,7 @@ func (c *Compiler) Apply(tables *maps.Tables, old, next desired.State, plan poli
 		return nil, err
 	}
 	if small {
-		if used, err := tables.Patch(put, remove, generation); err == nil {
+		if used, err := patched(tables, put, remove, generation); err == nil {
 			return used, nil
 		}
 		// Whatever kept the patch from being whole, a publish makes it so.
@@ -98,6 +99,17 @@ func (c *Compiler) Apply(tables *maps.Tables, old, next desired.State, plan poli
 		return nil, err
 	}
 	return tables.Publish(compiled)
+}
+
+// patched has tables make a patch in the way that is safe for so many entries.
+func patched(tables *maps.Tables, put []maps.Entry, remove []netip.Prefix, generation uint64) ([]maps.Entry, error) {
+	switch {
+	case len(put)+len(remove) <= MaxPatch:
+		return tables.Patch(put, remove, generation)
+	case len(remove) == 0:
+		return nil, tables.Grow(put, generation)
+	}
+	return tables.Shrink(remove, generation)
 }
 
 // Same reports whether the kernel has what d says, reading all of it back.

@@ -11,14 +11,24 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// MaxPatch is how many entries a change may touch to be patched in place.
+// MaxPatch is how many entries a change may touch to be patched in place, if it may put some and
+// remove others. One that only adds entries, or only removes some, may touch an eighth of the list:
+// beyond that a publish takes no longer.
 const MaxPatch = 64
+
+func mostPatched(old policy.State, plan policy.Plan) int {
+	if len(plan.Added)+len(plan.Changed) == 0 || len(plan.Removed)+len(plan.Changed) == 0 {
+		return max(MaxPatch, old.Entries.Len()/8)
+	}
+	return MaxPatch
+}
 
 // Patch is the way of the kernel from old to next, of which plan says what entries it
 // changes: entries to put, and prefixes to remove. It reports false where that is no small
 // change. Errors are those of Entry.
 func (c *Compiler) Patch(old, next policy.State, plan policy.Plan) (put []maps.Entry, remove []netip.Prefix, small bool, err error) {
-	if plan.ServicesChanged || len(plan.Added)+len(plan.Changed)+len(plan.Removed) > MaxPatch {
+	most := mostPatched(old, plan)
+	if plan.ServicesChanged || len(plan.Added)+len(plan.Changed)+len(plan.Removed) > most {
 		return nil, nil, false, nil
 	}
 	touched := map[netip.Prefix]bool{}
@@ -36,15 +46,19 @@ func (c *Compiler) Patch(old, next policy.State, plan policy.Plan) (put []maps.E
 		if stood != stands || stood && !policy.KernelEqual(was, is) {
 			touched[p] = true
 		}
-		if len(touched) > MaxPatch {
+		if len(touched) > most {
 			return nil, nil, false, nil
 		}
 	}
+	changed := 0
 	for p := range touched {
 		_, stood := old.Enforced(p)
 		is, stands := next.Enforced(p)
 		switch {
 		case stands:
+			if stood {
+				changed++
+			}
 			entry, err := c.Entry(is, next.Services)
 			if err != nil {
 				return nil, nil, false, err
@@ -54,7 +68,9 @@ func (c *Compiler) Patch(old, next policy.State, plan policy.Plan) (put []maps.E
 			remove = append(remove, p)
 		}
 	}
-	return put, remove, true, nil
+	// What is put in the place of another entry is no addition, whatever the plan calls it.
+	small = len(touched) <= MaxPatch || len(put) == 0 || len(remove)+changed == 0
+	return put, remove, small, nil
 }
 
 // affected yields the prefixes that plan does not name and of which the kernel may have

@@ -157,7 +157,7 @@ func (u *Usage) Follow(plan policy.Plan, back bool, now time.Time) {
 		switch {
 		case use != nil:
 			u.fresh[e.Prefix] = *use
-		case left || back || len(plan.Added) > compile.MaxPatch:
+		case left || back || len(plan.Added) > mostLeft:
 			u.full = true
 		default:
 			u.fresh[e.Prefix] = store.Use{FirstEnforced: now.UTC().Truncate(time.Second)}
@@ -166,7 +166,7 @@ func (u *Usage) Follow(plan policy.Plan, back bool, now time.Time) {
 	u.leave(plan.Removed)
 }
 
-// mostLeft is of how many entries that were removed together the use is kept in memory.
+// mostLeft is of how many entries that were added or removed together the use is kept in memory.
 const mostLeft = 10_000
 
 // leave keeps how entries that were removed had been used. Of very many it keeps what the
