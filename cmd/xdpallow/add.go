@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -43,7 +44,7 @@ func add(ctx context.Context, c *call) error {
 	for _, claim := range claims {
 		req.Prefixes = append(req.Prefixes, policy.FormatLine(claim))
 	}
-	listing, err := c.client().Add(ctx, c.self(), req)
+	listing, err := control.Add.Ask(ctx, c.client(), req)
 	if err != nil {
 		return c.existing(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -17,7 +18,7 @@ func confirmCommand(e env) *cli.Command {
 }
 
 func confirm(ctx context.Context, c *call) error {
-	kept, err := c.client().Confirm(ctx, c.self(), api.ConfirmRequest{})
+	kept, err := control.Confirm.Ask(ctx, c.client(), api.ConfirmRequest{})
 	if err != nil {
 		return err
 	}

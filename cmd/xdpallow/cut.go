@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -23,7 +24,7 @@ func cut(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.client().Cut(ctx, c.self(), api.CutRequest{Subject: subject, AllowAny: c.flags.Bool("allow-any"), Sessions: c.sessions()})
+	result, err := control.Cut.Ask(ctx, c.client(), api.CutRequest{Subject: subject, AllowAny: c.flags.Bool("allow-any"), Sessions: c.sessions()})
 	if err != nil {
 		return err
 	}

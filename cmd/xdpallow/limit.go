@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -43,7 +44,7 @@ func limit(ctx context.Context, c *call) error {
 		}
 		req.Limit = api.Limit{PerSecond: perSecond, Burst: uint32(burst)}
 	}
-	result, err := c.client().Limit(ctx, c.self(), req)
+	result, err := control.Limit.Ask(ctx, c.client(), req)
 	if err != nil {
 		return err
 	}

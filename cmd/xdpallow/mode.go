@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -33,7 +34,7 @@ func mode(ctx context.Context, c *call) error {
 		status, err = c.client().Status(ctx)
 		modes = api.Modes{Generation: status.Generation, Services: status.Services}
 	} else {
-		modes, err = c.client().Mode(ctx, c.self(), req)
+		modes, err = control.Mode.Ask(ctx, c.client(), req)
 	}
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 )
 
@@ -31,7 +32,7 @@ func reload(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := c.briefly(dry).Reload(ctx, c.self(), api.ReloadRequest{
+	plan, err := control.Reload.Ask(ctx, c.briefly(dry), api.ReloadRequest{
 		Force: forced(c.flags), DryRun: dry, Seen: seen, Logins: c.logins(),
 		Confirm: confirm, Sessions: c.sessions(),
 	})

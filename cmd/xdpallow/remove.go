@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -51,7 +52,7 @@ func remove(ctx context.Context, c *call) error {
 			req.Prefixes = append(req.Prefixes, claim.Prefix.String())
 		}
 	}
-	listing, err := c.client().Remove(ctx, c.self(), req)
+	listing, err := control.Remove.Ask(ctx, c.client(), req)
 	if err != nil {
 		return err
 	}

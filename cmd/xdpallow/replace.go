@@ -37,7 +37,7 @@ func replace(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := c.briefly(req.DryRun).Replace(ctx, c.self(), req)
+	plan, err := control.Replace.Ask(ctx, c.briefly(req.DryRun), req)
 	if errors.Is(err, control.ErrNoDaemon) { // a mistake in the list is found all the same
 		if _, _, bad := policy.ParseList(req.Name, policy.OriginCLI, strings.NewReader(req.Text)); bad != nil {
 			return bad

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 )
 
@@ -26,7 +27,7 @@ func rollback(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := c.briefly(dry).Rollback(ctx, c.self(), api.RollbackRequest{
+	plan, err := control.Rollback.Ask(ctx, c.briefly(dry), api.RollbackRequest{
 		Force: forced(c.flags), DryRun: dry, Seen: seen, Logins: c.logins(), Sessions: c.sessions(),
 	})
 	if err != nil {

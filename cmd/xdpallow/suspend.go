@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -41,7 +42,7 @@ func suspend(ctx context.Context, c *call) error {
 		return err
 	}
 	dry := c.flags.Bool("dry-run")
-	result, err := c.client().Suspend(ctx, c.self(), api.SuspendRequest{
+	result, err := control.Suspend.Ask(ctx, c.client(), api.SuspendRequest{
 		Subject: subject, Cut: c.flags.Bool("cut"), DryRun: dry, Seen: seen, Sessions: c.sessions(),
 		Nested: c.flags.Bool("nested"), AllowAny: c.flags.Bool("allow-any"),
 	})
@@ -80,7 +81,7 @@ func resume(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.client().Resume(ctx, c.self(), api.SuspendRequest{Subject: subject})
+	result, err := control.Resume.Ask(ctx, c.client(), api.SuspendRequest{Subject: subject})
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func importing(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := c.briefly(req.DryRun).Import(ctx, c.self(), api.ImportRequest{ReplaceRequest: req, AllowOpen: c.flags.Bool("allow-open")})
+	plan, err := control.Import.Ask(ctx, c.briefly(req.DryRun), api.ImportRequest{ReplaceRequest: req, AllowOpen: c.flags.Bool("allow-open")})
 	if errors.Is(err, control.ErrNoDaemon) { // a mistake in the export is found all the same
 		if _, bad := desired.ReadExport(req.Name, req.Text); bad != nil {
 			return bad

@@ -1,7 +1,6 @@
 package control
 
-// This file is the daemon as a command sees it: the same Engine, across the
-// socket.
+// This file is the daemon as a command sees it, across the socket.
 
 import (
 	"bytes"
@@ -30,9 +29,9 @@ import (
 // publish of a million prefixes takes seconds, a stopped process for ever.
 const answerTimeout = 2 * time.Minute
 
-// Client is the Engine behind a socket. Its errors are the daemon's
-// *policy.InputError, *policy.Refused and ErrForbidden, or ErrNoDaemon. The
-// Caller arguments are ignored: the daemon asks the kernel who calls.
+// Client asks the daemon behind a socket; what it is to change, a [Change] asks
+// of it. Its errors are the daemon's *policy.InputError, *policy.Refused and
+// ErrForbidden, or ErrNoDaemon.
 type Client struct {
 	Waiting func() (done func()) // called as each request begins, and done at its end; nil is nobody
 	By      api.Caller           // whose Command, Reason and LoginUID go into the change log
@@ -41,7 +40,11 @@ type Client struct {
 	http   http.Client
 }
 
-var _ Engine = (*Client)(nil)
+var _ interface {
+	Reader
+	Watcher
+	Detacher
+} = (*Client)(nil)
 
 // NewClient returns a client of the daemon on socket; it connects when asked.
 func NewClient(socket string) *Client {
@@ -126,90 +129,13 @@ func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Por
 	return all, nil
 }
 
-// Add implements Writer.
-func (c *Client) Add(ctx context.Context, _ api.Caller, req api.AddRequest) (api.Listing, error) {
-	return post[api.Listing](ctx, c, pathAdd, req)
-}
-
-// Remove implements Writer.
-func (c *Client) Remove(ctx context.Context, _ api.Caller, req api.RemoveRequest) (api.Listing, error) {
-	return post[api.Listing](ctx, c, pathRemove, req)
-}
-
-// Replace implements Writer.
-func (c *Client) Replace(ctx context.Context, _ api.Caller, req api.ReplaceRequest) (api.Plan, error) {
-	return post[api.Plan](ctx, c, pathReplace, req)
-}
-
-// Import implements Writer.
-func (c *Client) Import(ctx context.Context, _ api.Caller, req api.ImportRequest) (api.Plan, error) {
-	return post[api.Plan](ctx, c, pathImport, req)
-}
-
-// Reload implements Writer.
-func (c *Client) Reload(ctx context.Context, _ api.Caller, req api.ReloadRequest) (api.Plan, error) {
-	return post[api.Plan](ctx, c, pathReload, req)
-}
-
-// Confirm implements Writer.
-func (c *Client) Confirm(ctx context.Context, _ api.Caller, req api.ConfirmRequest) (api.Waiting, error) {
-	return post[api.Waiting](ctx, c, pathConfirm, req)
-}
-
-// Rollback implements Writer.
-func (c *Client) Rollback(ctx context.Context, _ api.Caller, req api.RollbackRequest) (api.Plan, error) {
-	return post[api.Plan](ctx, c, pathRollback, req)
-}
-
-// Mode implements Writer.
-func (c *Client) Mode(ctx context.Context, _ api.Caller, req api.ModeRequest) (api.Modes, error) {
-	return post[api.Modes](ctx, c, pathMode, req)
-}
-
-// Suspend implements Writer.
-func (c *Client) Suspend(ctx context.Context, _ api.Caller, req api.SuspendRequest) (api.SuspendResult, error) {
-	return post[api.SuspendResult](ctx, c, pathSuspend, req)
-}
-
-// Resume implements Writer.
-func (c *Client) Resume(ctx context.Context, _ api.Caller, req api.SuspendRequest) (api.SuspendResult, error) {
-	return post[api.SuspendResult](ctx, c, pathResume, req)
-}
-
-// Limit implements Writer.
-func (c *Client) Limit(ctx context.Context, _ api.Caller, req api.LimitRequest) (api.LimitResult, error) {
-	return post[api.LimitResult](ctx, c, pathLimit, req)
-}
-
-// Cut implements Writer.
-func (c *Client) Cut(ctx context.Context, _ api.Caller, req api.CutRequest) (api.CutResult, error) {
-	return post[api.CutResult](ctx, c, pathCut, req)
-}
-
-// Detach implements Detacher.
+// Detach implements Detacher. The daemon asks the kernel who calls.
 func (c *Client) Detach(ctx context.Context, _ api.Caller, req api.DetachRequest) (api.DetachResult, error) {
-	return post[api.DetachResult](ctx, c, pathDetach, req)
+	return Detach.Ask(ctx, c, req)
 }
 
 func get[A any](ctx context.Context, c *Client, path string, query url.Values) (answer A, err error) {
 	err = c.do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, func(body io.Reader) error {
-		return json.NewDecoder(body).Decode(&answer)
-	})
-	return answer, err
-}
-
-func post[A any](ctx context.Context, c *Client, path string, request any) (answer A, err error) {
-	text, err := json.Marshal(request)
-	if err != nil {
-		return answer, fmt.Errorf("write the request: %w", err)
-	}
-	if len(text) > maxBody {
-		return answer, &policy.InputError{
-			What: fmt.Sprintf("a change of %d MiB is over the limit of %d MiB", len(text)>>20, maxBody>>20),
-			Hint: "xdpallow run --allow-file FILE",
-		}
-	}
-	err = c.do(ctx, http.MethodPost, path, text, func(body io.Reader) error {
 		return json.NewDecoder(body).Decode(&answer)
 	})
 	return answer, err

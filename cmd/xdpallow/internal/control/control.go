@@ -69,31 +69,18 @@ type Engine interface {
 	Writer
 }
 
-// The paths of the API, below the socket.
+// The paths of questions, below the socket.
 const (
-	pathStatus   = "/v1/status"
-	pathStats    = "/v1/stats"
-	pathEntries  = "/v1/entries" // ?owner=&prefix=&unused=&expiring=&expired, the durations as time.Duration has them
-	pathTable    = "/v1/table"   // ?format=&service=; the answer is the text
-	pathCheck    = "/v1/check"   // ?address=&port=
-	pathAdd      = "/v1/add"
-	pathRemove   = "/v1/remove"
-	pathReload   = "/v1/reload"
-	pathConfirm  = "/v1/confirm"
-	pathRollback = "/v1/rollback"
-	pathMode     = "/v1/mode"
-	pathDetach   = "/v1/detach"
-	pathHistory  = "/v1/history" // ?last=
-	pathReplace  = "/v1/replace"
-	pathExport   = "/v1/export" // ?all=; the answer is the text
-	pathImport   = "/v1/import"
-	pathOwners   = "/v1/owners"
-	pathSuspend  = "/v1/suspend"
-	pathResume   = "/v1/resume"
-	pathLimit    = "/v1/limit"
-	pathCut      = "/v1/cut"
-	pathLive     = "/v1/live"   // ?rows=
-	pathEvents   = "/v1/events" // ?last=&follow=
+	pathStatus  = "/v1/status"
+	pathStats   = "/v1/stats"
+	pathEntries = "/v1/entries" // ?owner=&prefix=&unused=&expiring=&expired, the durations as time.Duration has them
+	pathTable   = "/v1/table"   // ?format=&service=; the answer is the text
+	pathCheck   = "/v1/check"   // ?address=&port=
+	pathHistory = "/v1/history" // ?last=
+	pathExport  = "/v1/export"  // ?all=; the answer is the text
+	pathOwners  = "/v1/owners"
+	pathLive    = "/v1/live"   // ?rows=
+	pathEvents  = "/v1/events" // ?last=&follow=
 )
 
 // What the caller says of a change himself, escaped as in a query.

@@ -137,7 +137,7 @@ func TestMain(m *testing.M) {
 		client := NewClient(socket)
 		client.By.LoginUID = new(uint32(4711)) // of somebody else
 		_, read := client.Status(context.Background())
-		_, write := client.Add(context.Background(), api.Caller{}, api.AddRequest{Note: "from nobody"})
+		_, write := Add.Ask(context.Background(), client, api.AddRequest{Note: "from nobody"})
 		fmt.Printf("%v %v\n", verdict(read), verdict(write))
 		os.Exit(0)
 	}

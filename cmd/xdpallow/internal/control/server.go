@@ -3,7 +3,6 @@ package control
 // This file serves an Engine on a listener until the daemon ends.
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -117,19 +116,9 @@ func handler(engine Engine) http.Handler {
 	mux.Handle("GET "+pathTable, text(func(ctx context.Context, query url.Values, w io.Writer) error {
 		return engine.Table(ctx, query.Get("format"), query.Get("service"), w)
 	}))
-	mux.Handle("POST "+pathAdd, change(engine.Add))
-	mux.Handle("POST "+pathRemove, change(engine.Remove))
-	mux.Handle("POST "+pathReplace, change(engine.Replace))
-	mux.Handle("POST "+pathImport, change(engine.Import))
-	mux.Handle("POST "+pathReload, change(engine.Reload))
-	mux.Handle("POST "+pathConfirm, change(engine.Confirm))
-	mux.Handle("POST "+pathRollback, change(engine.Rollback))
-	mux.Handle("POST "+pathMode, change(engine.Mode))
-	mux.Handle("POST "+pathSuspend, change(engine.Suspend))
-	mux.Handle("POST "+pathResume, change(engine.Resume))
-	mux.Handle("POST "+pathLimit, change(engine.Limit))
-	mux.Handle("POST "+pathCut, change(engine.Cut))
-	mux.Handle("POST "+pathDetach, change(engine.Detach))
+	for _, c := range changes {
+		c.serve(mux, engine)
+	}
 	return permitted(mux)
 }
 
@@ -165,37 +154,6 @@ func permitted(next http.Handler) http.Handler {
 func question[A any](ask func(context.Context, *http.Request) (A, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, err := ask(r.Context(), r)
-		reply(w, answer, err)
-	})
-}
-
-// change decodes the request for do. An unknown field is an error: it would be
-// a wish (a narrower scope, an end date) that this daemon silently ignores.
-func change[Q, A any](do func(context.Context, api.Caller, Q) (A, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var request Q
-		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		body.DisallowUnknownFields()
-		err := body.Decode(&request)
-		if err != nil {
-			writeError(w, &policy.InputError{What: fmt.Sprintf("read the request: %v", err)})
-			return
-		}
-		p, _ := r.Context().Value(peerKey{}).(peer)
-		if p.Command, p.Reason, err = said(r.Header); err != nil {
-			writeError(w, err)
-			return
-		}
-		if p.Most, err = strconv.Atoi(cmp.Or(r.Header.Get(headerMost), "0")); err != nil || p.Most < 0 {
-			writeError(w, &policy.InputError{What: fmt.Sprintf("%s %q is no number", headerMost, r.Header.Get(headerMost))})
-			return
-		}
-		if p.LoginUID == nil && p.UID == 0 {
-			p.LoginUID = saidLogin(r.Header)
-		}
-		// The engine asks once, before it begins: a change is not left half way because its
-		// caller pressed ^C.
-		answer, err := do(attended{context.WithoutCancel(r.Context()), p.conn}, p.Caller, request)
 		reply(w, answer, err)
 	})
 }

@@ -75,7 +75,7 @@ func TestRoot(t *testing.T) {
 	req := api.AddRequest{Prefixes: []string{"192.0.2.0/24"}, Owner: "acme", Note: "n", AllowAny: true}
 	client := NewClient(socket)
 	client.By = api.Caller{UID: 2, PID: 2, Command: "add 192.0.2.0/24 --note 'ü\n%'", Reason: "OPS-1: \"é\""}
-	listing, err := client.Add(t.Context(), api.Caller{UID: 1, PID: 1}, req)
+	listing, err := Add.Ask(t.Context(), client, req)
 	if err != nil || listing.Generation != 8 {
 		t.Fatalf("add: %v, %v", listing, err)
 	}
@@ -151,7 +151,7 @@ func TestErrorsCross(t *testing.T) {
 		client := NewClient(socket)
 		_, status := client.Status(t.Context())
 		_, list := client.List(t.Context(), api.ListRequest{})
-		_, add := client.Add(t.Context(), api.Caller{}, api.AddRequest{})
+		_, add := Add.Ask(t.Context(), client, api.AddRequest{})
 		for _, got := range []error{status, list, add} {
 			if fmt.Sprintf("%#v", toWire(got)) != fmt.Sprintf("%#v", toWire(want)) || errors.Is(got, ErrForbidden) != errors.Is(want, ErrForbidden) {
 				t.Errorf("%#v came as %#v", want, got)
@@ -167,7 +167,7 @@ func TestNobodyThere(t *testing.T) {
 	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNoDaemon) || !strings.Contains(err.Error(), socket) {
 		t.Errorf("status: %v", err)
 	}
-	if _, err := client.Add(t.Context(), api.Caller{}, api.AddRequest{}); !errors.Is(err, ErrNoDaemon) {
+	if _, err := Add.Ask(t.Context(), client, api.AddRequest{}); !errors.Is(err, ErrNoDaemon) {
 		t.Errorf("add: %v", err)
 	}
 }
@@ -178,10 +178,10 @@ func TestBadRequests(t *testing.T) {
 	socket, _ := start(t, e, system)
 	client := NewClient(socket)
 	for _, test := range []struct{ method, path, body, want string }{
-		{"POST", pathAdd, `{"prefixes":["192.0.2.0/24"],"for_ever":true}`, "400"}, // a later flag
-		{"POST", pathAdd, `{`, "400"},
-		{"POST", pathAdd, `{"note":"` + strings.Repeat("x", maxBody) + `"}`, "400"},
-		{"GET", pathAdd, ``, "405"},
+		{"POST", Add.path, `{"prefixes":["192.0.2.0/24"],"for_ever":true}`, "400"}, // a later flag
+		{"POST", Add.path, `{`, "400"},
+		{"POST", Add.path, `{"note":"` + strings.Repeat("x", maxBody) + `"}`, "400"},
+		{"GET", Add.path, ``, "405"},
 		{"GET", "/v1/nonsense", ``, "404"},
 		{"GET", pathCheck + "?address=x", ``, "400"},
 		{"GET", pathCheck + "?address=192.0.2.1&port=x", ``, "400"},
@@ -214,13 +214,13 @@ func TestShutdownIsGraceful(t *testing.T) {
 	socket, end := start(t, e, system)
 	answered, left := make(chan error, 1), make(chan error, 1)
 	go func() {
-		_, err := NewClient(socket).Add(context.Background(), api.Caller{}, api.AddRequest{Note: "stays"})
+		_, err := Add.Ask(context.Background(), NewClient(socket), api.AddRequest{Note: "stays"})
 		answered <- err
 	}()
 	ctx, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer leave()
 	go func() {
-		_, err := NewClient(socket).Add(ctx, api.Caller{}, api.AddRequest{Note: "leaves"})
+		_, err := Add.Ask(ctx, NewClient(socket), api.AddRequest{Note: "leaves"})
 		left <- err
 	}()
 	if err := <-left; !errors.Is(err, context.DeadlineExceeded) {
