@@ -26,7 +26,7 @@ func Preview(o Options) (api.Plan, error) {
 		return api.Plan{}, err
 	}
 	e.unsettled.held, e.unsettled.pending = was.Held, was.Pending
-	last, made := was.Last, was.Made
+	last, made := was.Last, was.Kept
 	now := time.Now()
 	old, err := desired.New(last.Services, last.Declared(), slices.Clone(made), now)
 	if err != nil {

@@ -173,7 +173,7 @@ func (g *gate) read() time.Duration {
 	begin := time.Now()
 	kept := labtest.Must(store.OpenReadOnly(g.options.State))(g.T)
 	defer kept.Close()
-	if claims := labtest.Must(kept.Claims())(g.T); len(claims) != g.entries {
+	if claims := labtest.Must(kept.Claims(policy.OriginCLI))(g.T); len(claims) != g.entries {
 		g.Fatalf("%d claims are stored, want %d", len(claims), g.entries)
 	}
 	return time.Since(begin)

@@ -26,7 +26,9 @@ type Change struct {
 	Suspend    []Suspension     // as Put
 	Unlimit    []string         // owners; as Delete
 	Limit      []Limit          // as Put
-	Generation uint64           // 0 leaves it
+	Forget     []policy.Origin  // followed origins, with their claims; before Follow
+	Follow     []Followed
+	Generation uint64 // 0 leaves it
 
 	Log     *Record  // for the change log; nil where nobody asked for the change
 	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
@@ -49,7 +51,7 @@ type Change struct {
 // noted reports whether c is only a note of the caller in Meta: that is in the database alone,
 // and lost with it.
 func (c Change) noted() bool {
-	return len(c.Delete)+len(c.Put)+len(c.Resume)+len(c.Suspend)+len(c.Unlimit)+len(c.Limit) == 0 &&
+	return len(c.Delete)+len(c.Put)+len(c.Resume)+len(c.Suspend)+len(c.Unlimit)+len(c.Limit)+len(c.Follow)+len(c.Forget) == 0 &&
 		c.Generation == 0 && c.Log == nil && c.UndoData == nil && !c.Settle && c.Confirm == nil && !c.Whole
 }
 
@@ -70,9 +72,13 @@ func (s *Store) Apply(change Change) error {
 	if err != nil {
 		return err
 	}
-	err = s.applied(change, batches)
+	followed, err := encodeFollow(change)
+	if err != nil {
+		return err
+	}
+	err = s.applied(change, batches, followed)
 	if _, ok := errors.AsType[*CorruptError](err); ok && s.Mend() == nil { // now made again from the list
-		err = s.applied(change, batches)
+		err = s.applied(change, batches, followed)
 	}
 	if err != nil {
 		return err
@@ -84,7 +90,7 @@ func (s *Store) Apply(change Change) error {
 }
 
 // applied makes the change completely or not at all.
-func (s *Store) applied(change Change, batches []batch) (err error) {
+func (s *Store) applied(change Change, batches, followed []batch) (err error) {
 	if !s.isOpen() {
 		if !change.noted() {
 			return s.refusal()
@@ -103,7 +109,7 @@ func (s *Store) applied(change Change, batches []batch) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := s.apply(t, change, batches); err != nil {
+		if err := s.apply(t, change, batches, followed); err != nil {
 			return err
 		}
 		if change.noted() {
@@ -207,7 +213,7 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 	return nil
 }
 
-func (s *Store) apply(t *txn, change Change, batches []batch) error {
+func (s *Store) apply(t *txn, change Change, batches, followed []batch) error {
 	before, err := readNumber(reader{t.Tx}, keyGeneration)
 	if err != nil {
 		return err
@@ -236,6 +242,9 @@ func (s *Store) apply(t *txn, change Change, batches []batch) error {
 		}
 	}
 	if err := applyBatches(t, change, batches, before); err != nil {
+		return err
+	}
+	if err := follow(t, change, followed); err != nil {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(change.Meta)) {

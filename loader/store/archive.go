@@ -38,7 +38,7 @@ func (s *Store) ArchiveList(generation uint64) error {
 // fs.ErrNotExist where there is none, and where its checksum does not match.
 func (s *Store) LoadArchived(generation uint64) (Effective, error) {
 	name := archiveName(generation)
-	e, err := loadFile(filepath.Join(s.dir, name), policy.OriginCLI)
+	e, err := loadFile(filepath.Join(s.dir, name), policy.Origin.Kept)
 	if err != nil {
 		return Effective{}, fmt.Errorf("read %s of %s: %w", name, s.dir, err)
 	}

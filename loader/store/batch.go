@@ -5,6 +5,8 @@ package store
 import (
 	"bytes"
 	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // write sets the record of one key, or deletes the key where record is nil.
@@ -27,7 +29,7 @@ const (
 // encodeAll returns the writes of change for each bucket. It comes before the transaction, which
 // is not begun for a change that cannot be encoded.
 func encodeAll(change Change) ([]batch, error) {
-	claims, err := encodeClaims(change)
+	claims, err := encodeClaims(policy.OriginCLI, change.Delete, change.Put, change.created())
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +87,6 @@ func (b batch) apply(t *txn) (undo []write, err error) {
 // keepCreated keeps the time when a prefix was first added: for a claim that is updated, and for
 // one that the last change removed and that comes back as it was, by rollback or by hand.
 func keepCreated(previous *walker, record, old, back []byte) (err error) {
-	const createdAt = 2 + timeSize
 	if old == nil {
 		if old, err = previous.find(back); err != nil {
 			return err
@@ -94,8 +95,16 @@ func keepCreated(previous *walker, record, old, back []byte) (err error) {
 			return nil
 		}
 	}
-	if len(old) >= headSize && old[0] == recordVersion {
+	copyCreated(record, old)
+	return nil
+}
+
+// createdAt is where the time when a prefix was first added begins in a record.
+const createdAt = 2 + timeSize
+
+// copyCreated gives record the time of old, unless there was none.
+func copyCreated(record, old []byte) {
+	if record != nil && len(old) >= headSize && old[0] == recordVersion {
 		copy(record[createdAt:headSize], old[createdAt:headSize])
 	}
-	return nil
 }

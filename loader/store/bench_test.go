@@ -36,7 +36,7 @@ func BenchmarkMillion(b *testing.B) {
 	})
 	b.Run("claims", func(b *testing.B) {
 		for b.Loop() {
-			if got, err := s.Claims(); err != nil || len(got) != million {
+			if got, err := s.Claims(policy.OriginCLI); err != nil || len(got) != million {
 				b.Fatal(len(got), err)
 			}
 		}

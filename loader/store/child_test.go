@@ -22,6 +22,7 @@ import (
 const (
 	childEnv   = "XDPALLOW_STORE_TEST_CHILD"
 	confirmEnv = "XDPALLOW_STORE_TEST_CONFIRM"
+	followEnv  = "XDPALLOW_STORE_TEST_FOLLOW"
 )
 
 // metaTest is a key of Store.Meta that no daemon uses.
@@ -34,6 +35,10 @@ func TestMain(m *testing.M) {
 	}
 	if dir := os.Getenv(confirmEnv); dir != "" {
 		runChild(dir, applyConfirmed)
+		return
+	}
+	if dir := os.Getenv(followEnv); dir != "" {
+		runChild(dir, applyFollowed)
 		return
 	}
 	os.Exit(m.Run())

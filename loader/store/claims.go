@@ -1,4 +1,4 @@
-// This file stores the claims of the command line in the database, and single facts.
+// This file stores claims in the database, and single facts.
 
 package store
 
@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	bucketClaims   = []byte("claims.2")   // key of a prefix: record
+	bucketClaims   = []byte("claims.2")   // key of a prefix: record; of other kept origins see claimsOf
 	bucketFacts    = []byte("facts.2")    // the keys below
 	bucketMeta     = []byte("meta.2")     // the caller's
 	bucketDeclared = []byte("declared.2") // number: a piece of the list of what is declared
@@ -29,22 +29,26 @@ var (
 // MetaSince is the key of Store.Meta at which it stands since when counters count.
 const MetaSince = "since"
 
-// encodeClaims returns the writes for change.Delete and change.Put.
-func encodeClaims(change Change) ([]write, error) {
-	created := time.Now()
-	if change.Log != nil {
-		created = change.Log.Time
+// created is when the claims that c puts were made.
+func (c Change) created() time.Time {
+	if c.Log != nil {
+		return c.Log.Time
 	}
-	writes := make([]write, 0, len(change.Delete)+len(change.Put))
-	for _, prefix := range change.Delete {
+	return time.Now()
+}
+
+// encodeClaims returns the writes that delete and put claims of a kept origin.
+func encodeClaims(origin policy.Origin, remove []netip.Prefix, put []policy.Claim, created time.Time) ([]write, error) {
+	writes := make([]write, 0, len(remove)+len(put))
+	for _, prefix := range remove {
 		if err := checkPrefix(prefix); err != nil {
 			return nil, err
 		}
 		writes = append(writes, write{key: appendKey(nil, prefix)})
 	}
-	for _, c := range change.Put {
-		if c.Origin != policy.OriginCLI {
-			return nil, fmt.Errorf("put %s: origin %s is declared, not kept", c.Prefix, c.Origin)
+	for _, c := range put {
+		if c.Origin != origin {
+			return nil, fmt.Errorf("put %s of %s: it is of origin %s", c.Prefix, origin, c.Origin)
 		}
 		if err := checkPrefix(c.Prefix); err != nil {
 			return nil, err
@@ -74,14 +78,14 @@ func putJSON(t *txn, bucket, key []byte, value any) error {
 	return t.put(bucket, key, text)
 }
 
-// Claims returns the claims of the command line, sorted by policy.ComparePrefix. They share their
+// Claims returns the claims of a kept origin, sorted by policy.ComparePrefix. They share their
 // Services slices, which must not be written to. It fails with ErrNewer where a newer release
 // wrote a claim, and with a *CorruptError where the database is damaged.
-func (s *Store) Claims() ([]policy.Claim, error) {
+func (s *Store) Claims(origin policy.Origin) ([]policy.Claim, error) {
 	if !s.isOpen() {
 		var claims []policy.Claim
 		for _, c := range s.memory.Claims {
-			if c.Origin == policy.OriginCLI {
+			if c.Origin == origin {
 				claims = append(claims, *c)
 			}
 		}
@@ -89,8 +93,8 @@ func (s *Store) Claims() ([]policy.Claim, error) {
 	}
 	var claims []policy.Claim
 	err := s.read(func(from source) error {
-		d := newDecoder()
-		return from.each(bucketClaims, nil, func(key, record []byte) error {
+		d := newDecoder(origin)
+		return from.each(claimsOf(origin), nil, func(key, record []byte) error {
 			c, _, err := d.decode(key, record)
 			if len(claims) == cap(claims) { // append grows by a quarter, and would copy a million five times
 				claims = slices.Grow(claims, max(64, len(claims)))

@@ -36,7 +36,7 @@ func TestRecordKeepsEveryField(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, gotCreated, err := newDecoder().decode(key, record)
+		got, gotCreated, err := newDecoder(policy.OriginCLI).decode(key, record)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,14 +60,14 @@ func TestRecordRefusesWhatItDoesNotKnow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range record { // there is no note: every byte is needed
-		if _, _, err := newDecoder().decode(key, record[:n]); !errors.Is(err, errShort) {
+		if _, _, err := newDecoder(policy.OriginCLI).decode(key, record[:n]); !errors.Is(err, errShort) {
 			t.Errorf("the first %d bytes: %v, want %v", n, err, errShort)
 		}
 	}
 	for i, name := range []string{"version", "flags"} {
 		newer := bytes.Clone(record)
 		newer[i] = 0x80
-		if _, _, err := newDecoder().decode(key, newer); !errors.Is(err, ErrNewer) {
+		if _, _, err := newDecoder(policy.OriginCLI).decode(key, newer); !errors.Is(err, ErrNewer) {
 			t.Errorf("unknown %s: %v, want %v", name, err, ErrNewer)
 		}
 	}
@@ -126,7 +126,7 @@ func TestApplyAgainstMap(t *testing.T) {
 			for _, c := range model {
 				want = append(want, c)
 			}
-			got, err := s.Claims()
+			got, err := s.Claims(policy.OriginCLI)
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -192,7 +192,7 @@ func TestUpdateKeepsCreated(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			got, created, err := newDecoder().decode(key, record)
+			got, created, err := newDecoder(policy.OriginCLI).decode(key, record)
 			if got.Note != note || !created.Equal(want) {
 				t.Errorf("note %q created %v, want %s, %v", got.Note, created, note, want)
 			}
@@ -226,7 +226,7 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		if err := s.Apply(bad); err == nil {
 			t.Errorf("%s: was applied", name)
 		}
-		claims, err := s.Claims()
+		claims, err := s.Claims(policy.OriginCLI)
 		generation, _ := s.Generation()
 		if err != nil || len(claims) != 1 || generation != 1 {
 			t.Errorf("%s: left %v at generation %d, %v", name, claims, generation, err)
@@ -245,7 +245,7 @@ func TestNewerRecordNamesTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims, err := s.Claims()
+	claims, err := s.Claims(policy.OriginCLI)
 	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), filepath.Join(dir, dbName)) || claims != nil {
 		t.Errorf("claims %v, error %v", claims, err)
 	}

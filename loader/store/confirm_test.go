@@ -148,7 +148,7 @@ func checkRound(t *testing.T, s *Store, generation uint64) {
 	if added {
 		want = append(want, roundClaim(round, 9))
 	}
-	claims, err := s.Claims()
+	claims, err := s.Claims(policy.OriginCLI)
 	gotSuspended, suspendedErr := s.Suspensions()
 	gotLimits, limitsErr := s.Limits()
 	if err := errors.Join(err, suspendedErr, limitsErr); err != nil {

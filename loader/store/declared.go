@@ -1,5 +1,5 @@
-// This file stores in the database what is declared: the settings, and the claims of all origins but
-// the command line. So a damaged list loses none of it.
+// This file stores in the database what is declared: the settings, and the claims of the origins that
+// are not kept. So a damaged list loses none of it.
 
 package store
 
@@ -53,7 +53,7 @@ func (s *Store) Declared() (Effective, error) {
 	if err != nil || committed == 0 || list.Generation <= committed {
 		return list, err
 	}
-	previous, err := loadFile(filepath.Join(s.dir, previousName), policy.OriginCLI)
+	previous, err := loadFile(filepath.Join(s.dir, previousName), policy.Origin.Kept)
 	if err != nil || previous.Generation > committed { // an older database was put back by hand
 		return list, nil
 	}
@@ -72,10 +72,10 @@ func (s *Store) Declared() (Effective, error) {
 // pieceSize is how much of what is declared one record of the database holds, in bytes.
 const pieceSize = 32 << 10
 
-// putDeclared stores the settings and the claims of list but those of the command line, which have
+// putDeclared stores the settings and the claims of list but those of kept origins, which have
 // records of their own.
 func putDeclared(t *txn, list Effective) error {
-	list.Claims = slices.DeleteFunc(slices.Clone(list.Claims), func(c *policy.Claim) bool { return c.Origin == policy.OriginCLI })
+	list.Claims = slices.DeleteFunc(slices.Clone(list.Claims), func(c *policy.Claim) bool { return c.Origin.Kept() })
 	pieces := &pieces{t: t}
 	out := bufio.NewWriterSize(pieces, pieceSize)
 	err := writeBody(out, list, 0, nil)
@@ -126,7 +126,7 @@ func readDeclared(from source) (Effective, error) {
 	if err != nil || len(all) == 0 {
 		return Effective{}, err
 	}
-	e, err := readEffective(io.MultiReader(all...), "")
+	e, err := readEffective(io.MultiReader(all...), nil)
 	if err != nil {
 		return Effective{}, fmt.Errorf("read what is declared: %w", err)
 	}

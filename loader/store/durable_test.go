@@ -71,7 +71,7 @@ func checkGeneration(t *testing.T, dir string, acked uint64) uint64 {
 		want = append(want, numbered(n + 1).Put[0])
 	}
 	want = append(want, numbered(generation).Put[1])
-	got, err := s.Claims()
+	got, err := s.Claims(policy.OriginCLI)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ type Effective struct {
 func (e Effective) Declared() map[policy.Origin][]policy.Claim {
 	byOrigin := map[policy.Origin][]policy.Claim{}
 	for _, c := range e.Claims {
-		if c.Origin != policy.OriginCLI {
+		if !c.Origin.Kept() {
 			byOrigin[c.Origin] = append(byOrigin[c.Origin], *c)
 		}
 	}

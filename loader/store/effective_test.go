@@ -190,7 +190,7 @@ func TestSaveKeepsTheLastWholeFile(t *testing.T) {
 		}
 		s = mustOpen(t, dir)
 		mustSave(t, s, generation(uint64(n+3)))
-		previous, err := loadFile(filepath.Join(dir, previousName), "")
+		previous, err := loadFile(filepath.Join(dir, previousName), nil)
 		if err != nil || previous.Generation != 1 {
 			t.Fatalf("damage %d: previous is generation %d, %v; want 1", n, previous.Generation, err)
 		}
@@ -199,7 +199,7 @@ func TestSaveKeepsTheLastWholeFile(t *testing.T) {
 		}
 	}
 	mustSave(t, s, generation(5)) // and from here on as ever
-	if previous, err := loadFile(filepath.Join(dir, previousName), ""); err != nil || previous.Generation != 4 {
+	if previous, err := loadFile(filepath.Join(dir, previousName), nil); err != nil || previous.Generation != 4 {
 		t.Errorf("previous is generation %d, %v; want 4", previous.Generation, err)
 	}
 }
@@ -213,7 +213,7 @@ func TestSaveAfterCrashBetweenLinkAndRename(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustSave(t, s, generation(2))
-	previous, err := loadFile(filepath.Join(dir, previousName), "")
+	previous, err := loadFile(filepath.Join(dir, previousName), nil)
 	e, loadErr := LoadEffective(dir)
 	if err != nil || loadErr != nil || previous.Generation != 1 || e.Generation != 2 {
 		t.Errorf("generations %d and %d, %v, %v; want 1 and 2", previous.Generation, e.Generation, err, loadErr)
@@ -300,11 +300,11 @@ func TestReadEffectiveRefuses(t *testing.T) {
 		"cut line":         goodHead + originMark + "\"cli\"\n10.0.0.0/8",
 		"long line":        goodHead + originMark + "\"cli\"\n10.0.0.0/8 #" + strings.Repeat("x", bufferSize) + "\n",
 	} {
-		if e, err := readEffective(strings.NewReader(text), ""); err == nil || len(e.Claims) > 0 {
+		if e, err := readEffective(strings.NewReader(text), nil); err == nil || len(e.Claims) > 0 {
 			t.Errorf("%s: %+v, %v", name, e, err)
 		}
 	}
-	e, err := readEffective(strings.NewReader(goodHead+originMark+"\"cli\"\n10.0.0.0/8\n"), "")
+	e, err := readEffective(strings.NewReader(goodHead+originMark+"\"cli\"\n10.0.0.0/8\n"), nil)
 	if err != nil || len(e.Claims) != 1 {
 		t.Errorf("good: %+v, %v", e, err)
 	}

@@ -39,20 +39,20 @@ func (e *TornError) Unwrap() error { return e.Err }
 // origin. It needs no open Store. Where no daemon ever wrote a list it returns a zero Effective and
 // no error. With a *TornError the Effective is that of the generation before; with any other error
 // there is none.
-func LoadEffective(dir string) (Effective, error) { return load(dir, "") }
+func LoadEffective(dir string) (Effective, error) { return load(dir, nil) }
 
-// LoadDeclared is LoadEffective without the claims of the command line. A caller that opens the
+// LoadDeclared is LoadEffective without the claims of kept origins. A caller that opens the
 // Store gets these from Claims, and need not parse a million lines twice.
-func LoadDeclared(dir string) (Effective, error) { return load(dir, policy.OriginCLI) }
+func LoadDeclared(dir string) (Effective, error) { return load(dir, policy.Origin.Kept) }
 
-// load loads the list without the claims of one origin.
-func load(dir string, without policy.Origin) (Effective, error) {
+// load loads the list, where without is not nil without the claims of origins for which it holds.
+func load(dir string, without func(policy.Origin) bool) (Effective, error) {
 	state, err := loadEither(dir, without)
 	return state.Effective, err
 }
 
 // loadEither loads the list, or the one before it. See LoadEffective.
-func loadEither(dir string, without policy.Origin) (State, error) {
+func loadEither(dir string, without func(policy.Origin) bool) (State, error) {
 	path := filepath.Join(dir, effectiveName)
 	state, err := loadState(path, without)
 	if err == nil {
@@ -72,12 +72,12 @@ func loadEither(dir string, without policy.Origin) (State, error) {
 	return State{}, errors.Join(fmt.Errorf("read %s: %w", path, err), fmt.Errorf("read %s: %w", previous, previousErr))
 }
 
-func loadFile(path string, without policy.Origin) (Effective, error) {
+func loadFile(path string, without func(policy.Origin) bool) (Effective, error) {
 	state, err := loadState(path, without)
 	return state.Effective, err
 }
 
-func loadState(path string, without policy.Origin) (State, error) {
+func loadState(path string, without func(policy.Origin) bool) (State, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return State{}, err
@@ -100,15 +100,14 @@ func readListHead(path string) (head, error) {
 	return readHead(bufio.NewReaderSize(file, bufferSize), records{})
 }
 
-// readEffective reads what writeEffective wrote, without the checksum and without the claims of one
-// origin.
-func readEffective(r io.Reader, without policy.Origin) (Effective, error) {
+// readEffective reads what writeEffective wrote, without the checksum. without is that of load.
+func readEffective(r io.Reader, without func(policy.Origin) bool) (Effective, error) {
 	state, err := readState(r, without)
 	return state.Effective, err
 }
 
 // readState is readEffective with the records beside the claims.
-func readState(r io.Reader, without policy.Origin) (State, error) {
+func readState(r io.Reader, without func(policy.Origin) bool) (State, error) {
 	state := State{records: records{}}
 	var err error
 	state.Effective, err = state.read(bufio.NewReaderSize(r, bufferSize), without)
@@ -118,7 +117,7 @@ func readState(r io.Reader, without policy.Origin) (State, error) {
 	return state, nil
 }
 
-func (state *State) read(lines *bufio.Reader, without policy.Origin) (Effective, error) {
+func (state *State) read(lines *bufio.Reader, without func(policy.Origin) bool) (Effective, error) {
 	h, err := readHead(lines, state.records)
 	if err != nil {
 		return Effective{}, err
@@ -128,11 +127,15 @@ func (state *State) read(lines *bufio.Reader, without policy.Origin) (Effective,
 	s := &section{lines: lines}
 	skipped := 0
 	for s.next() {
-		if without != "" && s.title == originMark+strconv.Quote(string(without)) {
+		origin, err := s.origin()
+		if err != nil {
+			return Effective{}, err
+		}
+		if without != nil && without(origin) {
 			skipped += s.skip()
 			continue
 		}
-		claims, err := s.claims()
+		claims, err := s.claims(origin)
 		if err != nil {
 			return Effective{}, err
 		}
@@ -199,15 +202,20 @@ func (s *section) next() bool {
 	return s.err == nil && s.title != ""
 }
 
-// claims reads the claims of the section, with their origin and places.
-func (s *section) claims() ([]policy.Claim, error) {
+// origin is that of the section.
+func (s *section) origin() (policy.Origin, error) {
 	quoted := strings.TrimPrefix(s.title, originMark)
 	origin, err := strconv.Unquote(quoted)
 	if err != nil {
-		return nil, fmt.Errorf("origin %s: %w", quoted, err)
+		return "", fmt.Errorf("origin %s: %w", quoted, err)
 	}
+	return policy.Origin(origin), nil
+}
+
+// claims reads the claims of the section, with their places.
+func (s *section) claims(origin policy.Origin) ([]policy.Claim, error) {
 	s.title, s.wheres = "", nil
-	claims, _, err := policy.ParseStored(effectiveName, policy.Origin(origin), s)
+	claims, _, err := policy.ParseStored(effectiveName, origin, s)
 	if err != nil {
 		return nil, fmt.Errorf("entries of origin %s: %w", origin, err)
 	}

@@ -167,7 +167,7 @@ func (s *Store) declaredBefore() Effective {
 	if committed == 0 || list.Generation <= committed {
 		return list
 	}
-	previous, err := loadFile(filepath.Join(s.dir, previousName), policy.OriginCLI)
+	previous, err := loadFile(filepath.Join(s.dir, previousName), policy.Origin.Kept)
 	if err != nil || previous.Generation > committed || errors.Is(err, ErrNewer) {
 		return list
 	}

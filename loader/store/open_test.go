@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/xdpallow/xdpallow/loader/lock"
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // Promise: the second daemon names pid and path and touches nothing; the first
@@ -117,7 +118,7 @@ func TestOpenReadOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims, err := s.Claims()
+	claims, err := s.Claims(policy.OriginCLI)
 	if generation, _ := s.Generation(); err != nil || len(claims) != 0 || generation != 0 {
 		t.Errorf("missing directory: %v at %d, %v", claims, generation, err)
 	}
@@ -141,7 +142,7 @@ func TestOpenReadOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		if claims, err := s.Claims(); err != nil || len(claims) != 2 {
+		if claims, err := s.Claims(policy.OriginCLI); err != nil || len(claims) != 2 {
 			t.Errorf("claims %v, %v", claims, err)
 		}
 		if err := s.Apply(numbered(2)); !errors.Is(err, ErrReadOnly) {
@@ -188,7 +189,7 @@ func TestDamagedDatabase(t *testing.T) {
 			}
 			s, err := Open(dir)
 			if err == nil {
-				_, err = s.Claims()
+				_, err = s.Claims(policy.OriginCLI)
 				_ = s.Close()
 			}
 			var corrupt *CorruptError
@@ -199,7 +200,7 @@ func TestDamagedDatabase(t *testing.T) {
 				t.Fatal(err)
 			}
 			s = mustOpen(t, dir)
-			if claims, err := s.Claims(); err != nil || len(claims) != 0 {
+			if claims, err := s.Claims(policy.OriginCLI); err != nil || len(claims) != 0 {
 				t.Errorf("after moving it aside: %v, %v", claims, err)
 			}
 		})
@@ -225,7 +226,7 @@ func TestClosedIsNotCorrupt(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Claims()
+	_, err := s.Claims(policy.OriginCLI)
 	var corrupt *CorruptError
 	if err == nil || errors.As(err, &corrupt) || s.Apply(numbered(1)) == nil {
 		t.Errorf("error %v", err)

@@ -94,15 +94,16 @@ func encode(c policy.Claim, created time.Time) ([]byte, error) {
 	return append(record, c.Note...), nil
 }
 
-// decoder turns records into claims. Claims share one string for each owner, and one slice for each
+// decoder turns records into claims of one origin. Claims share one string for each owner, and one slice for each
 // list of services: there are few of both.
 type decoder struct {
+	origin   policy.Origin
 	owners   map[string]string
 	services map[string][]string
 }
 
-func newDecoder() *decoder {
-	return &decoder{make(map[string]string), make(map[string][]string)}
+func newDecoder(origin policy.Origin) *decoder {
+	return &decoder{origin, make(map[string]string), make(map[string][]string)}
 }
 
 // decode returns the claim at a key, and when its prefix was first added. The claim does not refer to
@@ -123,7 +124,7 @@ func (d *decoder) decode(key, record []byte) (c policy.Claim, created time.Time,
 	if record[1] != 0 {
 		return c, created, fmt.Errorf("record of %s has flags %#x: %w", c.Prefix, record[1], ErrNewer)
 	}
-	c.Origin = policy.OriginCLI
+	c.Origin = d.origin
 	c.Until = parseTime(record[2:])
 	created = parseTime(record[2+timeSize:])
 	rest := record[headSize:]

@@ -66,8 +66,9 @@ func weight(value []byte) uint64 {
 // keySum is the key of the sum in bucketFacts. It counts for nothing in the sum itself.
 var keySum = []byte("sum")
 
-// sealed are the buckets that are kept twice: in the database and in the list.
-var sealed = [][]byte{bucketClaims, bucketSuspended, bucketLimits, bucketFacts, bucketMeta, bucketUndo, bucketDeclared}
+// sealed are the buckets that are kept twice: in the database and in the list. With those of
+// followed origins see sealedIn.
+var sealed = [][]byte{bucketClaims, bucketSuspended, bucketLimits, bucketFacts, bucketMeta, bucketUndo, bucketDeclared, bucketOrigins}
 
 // txn is a transaction that writes sealed records, keeps their sum, and collects in frame what the
 // list must have.

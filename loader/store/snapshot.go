@@ -90,7 +90,7 @@ func recordLines(from source) (serial uint64, lines []byte, err error) {
 }
 
 // listed are the buckets whose records the list has as they are. Claims have lines of their own.
-var listed = [][]byte{bucketFacts, bucketLimits, bucketMeta, bucketUndo, bucketSuspended}
+var listed = [][]byte{bucketFacts, bucketLimits, bucketMeta, bucketUndo, bucketSuspended, bucketOrigins}
 
 // pendingList is a list that is on disk under a temporary name.
 type pendingList struct {

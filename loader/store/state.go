@@ -9,7 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
+	"maps"
 	"slices"
 	"time"
 
@@ -28,7 +28,7 @@ type State struct {
 // Store. Errors are those of LoadEffective: with a *TornError the state is that of the list before,
 // with the changes after that one. That is the same state, unless what is declared has changed.
 func LoadState(dir string) (State, error) {
-	state, err := loadEither(dir, "")
+	state, err := loadEither(dir, nil)
 	var torn *TornError
 	if err != nil && !errors.As(err, &torn) {
 		return State{}, err
@@ -54,24 +54,33 @@ func (state *State) apply(frames []frame) error {
 	if len(frames) == 0 {
 		return nil
 	}
-	claims := map[netip.Prefix]*policy.Claim{} // nil: taken away
-	decoder := newDecoder()
+	claims := map[policy.ClaimKey]*policy.Claim{} // nil: taken away
+	emptied := map[policy.Origin]bool{}           // of all that it had before
+	decoders := map[policy.Origin]*decoder{}
 	for _, f := range frames {
 		err := f.each(func(bucket string, key, record []byte) error {
+			origin, isClaim := originOf(bucket)
 			switch {
+			case isClaim && key == nil:
+				emptied[origin] = true
+				maps.DeleteFunc(claims, func(k policy.ClaimKey, _ *policy.Claim) bool { return k.Origin == origin })
+				return nil
 			case key == nil:
 				delete(state.records, bucket)
 				return nil
-			case bucket != string(bucketClaims):
+			case !isClaim:
 				state.records.put(bucket, string(key), record)
 				return nil
 			case record == nil:
 				prefix, err := parseKey(key)
-				claims[prefix] = nil
+				claims[policy.ClaimKey{Origin: origin, Prefix: prefix}] = nil
 				return err
 			}
-			c, _, err := decoder.decode(key, record)
-			claims[c.Prefix] = &c
+			if decoders[origin] == nil {
+				decoders[origin] = newDecoder(origin)
+			}
+			c, _, err := decoders[origin].decode(key, record)
+			claims[policy.ClaimKey{Origin: origin, Prefix: c.Prefix}] = &c
 			return err
 		})
 		if err != nil {
@@ -82,20 +91,24 @@ func (state *State) apply(frames []frame) error {
 	if generation, err := readNumber(state.records, keyGeneration); err == nil && generation > 0 {
 		state.Generation = generation
 	}
-	state.merge(claims)
+	state.merge(claims, emptied)
 	return nil
 }
 
-// merge replaces claims of the command line by claims; nil removes one.
-func (state *State) merge(claims map[netip.Prefix]*policy.Claim) {
+// merge replaces claims of kept origins by claims, nil of which removes one, after those of
+// emptied origins are gone.
+func (state *State) merge(claims map[policy.ClaimKey]*policy.Claim, emptied map[policy.Origin]bool) {
 	merged := state.Claims[:0]
 	for _, c := range state.Claims {
-		now, changed := claims[c.Prefix]
-		if !changed || c.Origin != policy.OriginCLI {
-			merged = append(merged, c)
+		key := policy.ClaimKey{Origin: c.Origin, Prefix: c.Prefix}
+		now, changed := claims[key]
+		if !changed {
+			if !emptied[c.Origin] {
+				merged = append(merged, c)
+			}
 			continue
 		}
-		delete(claims, c.Prefix)
+		delete(claims, key)
 		if now != nil {
 			merged = append(merged, now)
 		}
@@ -115,7 +128,7 @@ func (s *Store) State() (state State, err error) {
 	if !s.isOpen() {
 		return s.memory, nil
 	}
-	claims, err := s.Claims()
+	claims, err := s.KeptClaims()
 	if err != nil {
 		return State{}, err
 	}
@@ -150,25 +163,27 @@ func (s *Store) State() (state State, err error) {
 
 // fill replaces everything in the database that is stored twice by state.
 func (state State) fill(t *txn) error {
-	for _, bucket := range sealed {
+	for _, bucket := range sealedIn(t.Tx) {
 		if err := t.clear(bucket); err != nil {
 			return err
 		}
 	}
 	t.sum = 0
-	var made []write
+	kept := map[policy.Origin][]write{}
 	for _, c := range state.Claims {
-		if c.Origin != policy.OriginCLI {
+		if !c.Origin.Kept() {
 			continue
 		}
 		record, err := encode(*c, time.Now())
 		if err != nil {
 			return err
 		}
-		made = append(made, write{appendKey(nil, c.Prefix), record})
+		kept[c.Origin] = append(kept[c.Origin], write{appendKey(nil, c.Prefix), record})
 	}
-	if err := t.change(bucketClaims, lastOfEach(made), nil); err != nil {
-		return err
+	for _, origin := range slices.Sorted(maps.Keys(kept)) {
+		if err := t.change(claimsOf(origin), lastOfEach(kept[origin]), nil); err != nil {
+			return err
+		}
 	}
 	for _, name := range listed {
 		err := state.records.each(name, nil, func(key, record []byte) error { return t.put(name, key, record) })

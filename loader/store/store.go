@@ -19,7 +19,8 @@
 //	                    each, and their sum in facts.2/sum, by which a missing one is found;
 //	                    "NAME.3" likewise chunks of records, as packer makes them. The list
 //	                    knows the records of both as of NAME.2.
-//	                    declared.2 is the list without the claims of the command line, in
+//	                    claims.2/ORIGIN has the claims of a followed origin. declared.2 is
+//	                    the list without the claims of these and of the command line, in
 //	                    pieces. The use of entries and the lines for the change log have
 //	                    no twin.
 //	state.db.damaged    the last damaged database.

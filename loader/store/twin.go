@@ -14,7 +14,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/xdpallow/xdpallow/loader/lock"
-	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // UnwritableError refuses a change while nothing can be written.
@@ -180,16 +179,19 @@ func (s *Store) compare(path string) (troubles []Trouble, err error) {
 	case s.loaded:
 		made := 0
 		for _, c := range s.memory.Claims {
-			if c.Origin == policy.OriginCLI {
+			if c.Origin.Kept() {
 				made++
 			}
 		}
 		claims := 0
-		err := s.read(func(from source) error {
-			return from.each(bucketClaims, nil, func(_, _ []byte) error {
-				claims++
-				return nil
-			})
+		err := s.view(func(tx *bolt.Tx) (err error) {
+			for _, origin := range originsIn(tx) {
+				err = errors.Join(err, reader{tx}.each(claimsOf(origin), nil, func(_, _ []byte) error {
+					claims++
+					return nil
+				}))
+			}
+			return err
 		})
 		if err != nil {
 			return nil, err

@@ -45,6 +45,8 @@ func twins(t *testing.T, dir string) (files map[string][]byte, said string) {
 	mustApply(t, s, Change{Put: []policy.Claim{roundClaim(2, 1), roundClaim(2, 2)}, Generation: 3, Log: &Record{Command: "add"}, Meta: map[string][]byte{"for/10.0.0.0/8": []byte("x")}})
 	mustSave(t, s, declaredBy(3, roundClaim(1, 1), roundClaim(2, 1), roundClaim(2, 2))())
 	mustApply(t, s, Change{Limit: []Limit{{Owner: "acme", PerSecond: 7, Burst: 9}}, Generation: 4})
+	mustApply(t, s, Change{Follow: []Followed{followed("url:a", 1, 2, 3), followed("dns:b", 4)}, Generation: 4})
+	mustApply(t, s, Change{Forget: []policy.Origin{"dns:b"}, Follow: []Followed{{Origin: "url:a", Delete: []netip.Prefix{roundClaim(3, 2).Prefix}, Put: followed("url:a", 1).Put}}})
 	mustApply(t, s, Change{Delete: []netip.Prefix{roundClaim(2, 2).Prefix}, Generation: 5, Log: &Record{Command: "remove"}})
 	mustApply(t, s, Change{Suspend: []Suspension{{Subject: policy.Subject{Prefix: netip.MustParsePrefix("10.0.0.0/8")}}}, Generation: 6, Confirm: &Confirm{Command: "replace"}})
 	said = says(t, s)
@@ -85,7 +87,7 @@ func stateWords(state State) string {
 		fmt.Fprintln(&b, c.Origin, c.Where, policy.FormatLine(*c))
 	}
 	confirm, _ := state.records.get(bucketFacts, keyConfirm)
-	for _, bucket := range [][]byte{bucketLimits, bucketSuspended, bucketMeta, bucketUndo} {
+	for _, bucket := range [][]byte{bucketLimits, bucketSuspended, bucketMeta, bucketUndo, bucketOrigins} {
 		if confirm == nil && bytes.Equal(bucket, bucketUndo) {
 			continue
 		}
@@ -241,7 +243,8 @@ func TestFilesAreTakenAway(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "state")
 		twins(t, dir)
 		s := mustOpen(t, dir)
-		list := declaredBy(6, roundClaim(1, 1), roundClaim(2, 1))
+		left := append([]policy.Claim{roundClaim(1, 1), roundClaim(2, 1)}, followed("url:a", 1, 3).Put...)
+		list := declaredBy(6, left...)
 		if err := take(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +255,7 @@ func TestFilesAreTakenAway(t *testing.T) {
 		if rewrite {
 			mustSave(t, s, list())
 		}
-		mustApply(t, s, Change{Settle: true, Generation: 7, List: declaredBy(7, roundClaim(1, 1), roundClaim(2, 1))})
+		mustApply(t, s, Change{Settle: true, Generation: 7, List: declaredBy(7, left...)})
 		said := says(t, s)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -370,7 +373,7 @@ func TestOldDatabase(t *testing.T) {
 	}
 	mustWrite(t, filepath.Join(dir, effectiveName), []byte(list.String()))
 	s = mustOpen(t, dir)
-	claims, err := s.Claims()
+	claims, err := s.Claims(policy.OriginCLI)
 	suspended, suspendedErr := s.Suspensions()
 	limits, limitsErr := s.Limits()
 	last, lastErr := s.Last()
@@ -380,7 +383,7 @@ func TestOldDatabase(t *testing.T) {
 	}
 	err = s.db.View(func(tx *bolt.Tx) error { // as that release reads
 		return tx.Bucket([]byte("claims")).ForEach(func(key, record []byte) error {
-			_, _, err := newDecoder().decode(key, record)
+			_, _, err := newDecoder(policy.OriginCLI).decode(key, record)
 			return err
 		})
 	})

@@ -177,7 +177,7 @@ func (s *Store) LoadUndo() (undo Undo, found bool, err error) {
 		}
 		found = true
 		undo = Undo{Before: head.Before, After: head.After, Time: head.Time, Command: head.Command, Data: head.Data}
-		d := newDecoder()
+		d := newDecoder(policy.OriginCLI)
 		return from.each(bucketUndo, nil, func(key, record []byte) error {
 			if bytes.Equal(key, keyHead) {
 				return nil

@@ -70,7 +70,7 @@ func verifyDB(db *bolt.DB) error {
 			return err
 		}
 		sum, old := uint64(0), ageOf(tx) == unpacked
-		for _, name := range sealed {
+		for _, name := range sealedIn(tx) {
 			in := name
 			if !old {
 				in, _ = bucketIn(name)

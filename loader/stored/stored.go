@@ -27,7 +27,8 @@ const (
 // Stored is what the last daemon enforced, and what it waited for.
 type Stored struct {
 	Last      store.Effective // services, settings, and the claims of flags and files
-	Made      []policy.Claim  // the claims of the CLI
+	Kept      []policy.Claim  // the claims of the CLI, then those of followed origins
+	Origins   map[policy.Origin]store.OriginState
 	Overrides desired.Overrides
 	Audits    desired.Audits // those of earlier boots as well, which are over
 	Clock     compile.Clock  // by which deadlines are set
@@ -53,7 +54,10 @@ func Read(kept *store.Store, now compile.Clock) (s Stored, err error) {
 	if s.Deadlines, s.Over, err = compile.LoadDeadlines(kept); err != nil {
 		return s, err
 	}
-	if s.Made, err = kept.Claims(); err != nil {
+	if s.Kept, err = kept.KeptClaims(); err != nil {
+		return s, err
+	}
+	if s.Origins, err = kept.KeptOrigins(); err != nil {
 		return s, err
 	}
 	suspensions, err := kept.Suspensions()
@@ -97,8 +101,8 @@ func Look(dir string, now compile.Clock) (s Stored, err error) {
 	} else if errors.As(err, new(*lock.HeldError)) {
 		s.Last, err = store.LoadEffective(dir)
 		for _, claim := range s.Last.Claims {
-			if claim.Origin == policy.OriginCLI {
-				s.Made = append(s.Made, *claim)
+			if claim.Origin.Kept() {
+				s.Kept = append(s.Kept, *claim)
 			}
 		}
 	}
@@ -122,9 +126,9 @@ func good(last store.Effective) bool { return last.Generation > 0 && len(last.Se
 // services. The claims of s belong to it from then on. Errors are those of desired.New.
 func (s *Stored) State(now time.Time) (state desired.State, err error) {
 	if !s.Good() {
-		return desired.Waiting(s.Made).With(s.Overrides), nil
+		return desired.Waiting(s.Kept).With(s.Overrides), nil
 	}
-	if state, err = desired.New(s.Last.Services, s.Last.Declared(), s.Made, now); err != nil {
+	if state, err = desired.New(s.Last.Services, s.Last.Declared(), s.Kept, now); err != nil {
 		return state, fmt.Errorf("bring back generation %d: %w", s.Last.Generation, err)
 	}
 	state = state.With(s.Overrides)

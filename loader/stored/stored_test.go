@@ -86,7 +86,7 @@ func TestLookBesideADaemon(t *testing.T) {
 	}
 	defer daemon.Close()
 	s, err := Look(dir, host)
-	if err != nil || !s.Good() || len(s.Made) != 1 || s.Made[0].Prefix != made.Prefix || len(s.Last.Declared()[fileOne.Origin]) != 1 {
+	if err != nil || !s.Good() || len(s.Kept) != 1 || s.Kept[0].Prefix != made.Prefix || len(s.Last.Declared()[fileOne.Origin]) != 1 {
 		t.Errorf("read %+v, %v", s, err)
 	}
 }
