@@ -37,7 +37,11 @@ func TestUnit(t *testing.T) {
 		"Environment":              "GOTRACEBACK=crash", // or a crash would be taken for wrong input
 		"ExecStop":                 "",                  // stopping must not open the gate
 		"ExecStopPost":             "",
-		"PrivateNetwork":           "",
+		"PrivateNetwork":           "", // nor does it keep the daemon from the lists that it follows
+		"IPAddressDeny":            "",
+		"RestrictAddressFamilies":  "AF_UNIX AF_NETLINK AF_INET AF_INET6",
+		"InaccessiblePaths":        "", // /etc/resolv.conf and what it points to, certificates
+		"RootDirectory":            "",
 		"PrivateUsers":             "",
 		"MountFlags":               "",
 		"Before":                   "network-pre.target shutdown.target",
