@@ -20,7 +20,8 @@ TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	$(CLANG):$(CLANG) llvm-strip-14:llvm-14 git:git nft:nftables \
 	prometheus:prometheus promtool:prometheus \
 	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo \
-	lintian:lintian rpm:rpm dnsmasq:dnsmasq-base
+	lintian:lintian rpm:rpm dnsmasq:dnsmasq-base \
+	nginx:nginx-light caddy:caddy haproxy:haproxy socat:socat
 
 .PHONY: help build demo test test-kernels test-machines test-machines-all disguises fuzz soak tools root generate bench lint install uninstall stage packages release vuln clean
 
@@ -89,12 +90,11 @@ tools: # install with apt what the tests need and is missing
 	if [ -n "$$missing" ]; then \
 		echo "the tests need, and apt-get now installs:$$missing" >&2; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing || exit; \
-		case "$$missing" in *prometheus*) \
-			[ ! -d /run/systemd/system ] || systemctl disable --now prometheus; \
-		esac; \
-		case "$$missing" in *openssh-server*) \
-			[ ! -d /run/systemd/system ] || systemctl disable --now ssh; \
-		esac; \
+		for pair in prometheus:prometheus openssh-server:ssh nginx-light:nginx caddy:caddy haproxy:haproxy; do \
+			case "$$missing" in *$${pair%%:*}*) \
+				[ ! -d /run/systemd/system ] || systemctl disable --now $${pair##*:}; \
+			esac; \
+		done; \
 	fi
 
 root:

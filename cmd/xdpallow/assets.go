@@ -31,6 +31,24 @@ var (
 
 	//go:embed assets/rules.yml
 	rules string
+
+	//go:embed assets/owner-dropin.conf
+	ownerDropin string
+
+	//go:embed assets/proxies/nginx.conf
+	nginx string
+
+	//go:embed assets/proxies/Caddyfile
+	caddy string
+
+	//go:embed assets/proxies/envoy.yaml
+	envoy string
+
+	//go:embed assets/proxies/traefik.yaml
+	traefik string
+
+	//go:embed assets/proxies/haproxy.cfg
+	haproxy string
 )
 
 // defaultPath is where `make install` puts the command, and what the unit names.
@@ -51,7 +69,7 @@ func installedPath(asked string) string {
 }
 
 func assetsCommand(e env) *cli.Command {
-	return e.command("assets", "Print a file that belongs to an installation", "unit|config|api-dropin|dashboard|rules|man", []cli.Flag{
+	return e.command("assets", "Print a file that belongs to an installation", "unit|config|api-dropin|owner-dropin|dashboard|rules|man|nginx|caddy|envoy|traefik|haproxy", []cli.Flag{
 		&cli.PathFlag{Name: "path", Usage: "where `FILE`, the command, is installed, for unit (default: this one)"},
 	}, assets)
 }
@@ -59,7 +77,8 @@ func assetsCommand(e env) *cli.Command {
 func assets(_ context.Context, c *call) error {
 	files := map[string]string{
 		"unit": strings.ReplaceAll(unit, defaultPath, installedPath(c.flags.Path("path"))), "config": exampleConfig,
-		"api-dropin": apiDropin, "dashboard": dashboard, "rules": rules,
+		"api-dropin": apiDropin, "owner-dropin": ownerDropin, "dashboard": dashboard, "rules": rules,
+		"nginx": nginx, "caddy": caddy, "envoy": envoy, "traefik": traefik, "haproxy": haproxy,
 	}
 	name := c.flags.Args().First()
 	text, found := files[name]
@@ -72,7 +91,7 @@ func assets(_ context.Context, c *call) error {
 	}
 	if !found || c.flags.NArg() != 1 {
 		return &policy.InputError{
-			What: fmt.Sprintf("assets has no file %q: there are api-dropin, config, dashboard, man, rules and unit", name),
+			What: fmt.Sprintf("assets has no file %q: there are api-dropin, caddy, config, dashboard, envoy, haproxy, man, nginx, owner-dropin, rules, traefik and unit", name),
 			Hint: "xdpallow assets unit >/etc/systemd/system/xdpallow.service",
 		}
 	}

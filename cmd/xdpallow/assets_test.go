@@ -34,6 +34,8 @@ func TestUnit(t *testing.T) {
 		"ReadWritePaths":           "-/sys/fs/bpf/xdpallow -/var/lib/xdpallow", // not there after a boot
 		"StateDirectory":           "",                                         // would end the unit on a file system that is read-only
 		"RequiresMountsFor":        "/sys/fs/bpf",
+		"FileDescriptorStoreMax":   "2", // the sockets of the owner endpoint, over a restart
+		"RuntimeDirectoryPreserve": "restart",
 		"Environment":              "GOTRACEBACK=crash", // or a crash would be taken for wrong input
 		"ExecStop":                 "",                  // stopping must not open the gate
 		"ExecStopPost":             "",

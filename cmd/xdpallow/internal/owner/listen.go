@@ -182,20 +182,25 @@ func store(name string, listener syscall.Conn) bool {
 	if path == "" {
 		return false
 	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	var sent error
+	raw, err := listener.SyscallConn()
 	if err == nil {
-		defer conn.Close()
-		var raw syscall.RawConn
-		if raw, err = listener.SyscallConn(); err == nil {
-			var sent error
-			err = raw.Control(func(fd uintptr) {
-				_, _, sent = conn.WriteMsgUnix([]byte("FDSTORE=1\nFDNAME="+name), unix.UnixRights(int(fd)), nil)
-			})
-			err = errors.Join(err, sent)
-		}
+		err = raw.Control(func(fd uintptr) { sent = notify(path, "FDSTORE=1\nFDNAME="+name, int(fd)) })
 	}
+	err = errors.Join(err, sent)
 	if err != nil {
 		slog.Warn(fmt.Sprintf("owner endpoint: systemd does not keep its socket over a restart: %v", err))
 	}
 	return err == nil
+}
+
+// notify sends state to the service manager at path with a descriptor. Package daemon can send
+// none, and a UnixConn sends none to a socket that it is connected to.
+func notify(path, state string, descriptor int) error {
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(socket)
+	return os.NewSyscallError("sendmsg", unix.Sendmsg(socket, []byte(state), unix.UnixRights(descriptor), &unix.SockaddrUnix{Name: path}, 0))
 }
