@@ -25,6 +25,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/config"
+	"github.com/xdpallow/xdpallow/loader/declared"
+	"github.com/xdpallow/xdpallow/loader/offline"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 )
@@ -44,9 +46,12 @@ func (c *call) gateOptions(o options, log *slog.Logger) (reconcile.Options, erro
 	}
 	return reconcile.Options{
 		Command: c.words(), HintFlags: flags,
-		Interfaces: o.Interfaces, Services: services, Allow: o.Allow, Files: o.AllowFiles, Config: o.Config,
-		Attach: loader.Mode(o.Attach), Backstop: o.Backstop, BackstopTyped: o.BackstopTyped, State: o.State, Root: o.Bpffs, Force: o.Force,
-		KeepEnded: o.KeepEnded, Version: buildVersion(), Log: log,
+		Sources: declared.Sources{
+			Services: services, Allow: o.Allow, Files: o.AllowFiles, Config: o.Config,
+			Backstop: o.Backstop, BackstopTyped: o.BackstopTyped, Force: o.Force, Log: log,
+		},
+		Interfaces: o.Interfaces, Attach: loader.Mode(o.Attach), State: o.State, Root: o.Bpffs,
+		KeepEnded: o.KeepEnded, Version: buildVersion(),
 	}, err
 }
 
@@ -60,7 +65,7 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 		return err
 	}
 	if o.DryRun {
-		plan, err := reconcile.Preview(gate)
+		plan, err := offline.Preview(gate.Sources, gate.State)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/sockets"
@@ -68,4 +69,15 @@ func logsIn(server, pid int, processes map[int]process, children map[int][]int) 
 // isSSH knows the processes of OpenSSH (sshd, sshd-session, sshd-auth) and of dropbear.
 func isSSH(name string) bool {
 	return strings.HasPrefix(name, "sshd") || strings.HasPrefix(name, "dropbear")
+}
+
+// Guard refuses, as policy.GuardPeer and policy.GuardLogins do, a change from old to next that
+// shuts out who makes it, unless he could not come in again before either, or who is logged in.
+func Guard(old, next policy.State, peers, logins []policy.Peer, verb policy.Verb, now time.Time) error {
+	if policy.GuardPeer(old, peers, verb, now) == nil {
+		if err := policy.GuardPeer(next, peers, verb, now); err != nil {
+			return err
+		}
+	}
+	return policy.GuardLogins(old, next, logins, now)
 }

@@ -31,6 +31,15 @@ const (
 // FileOrigin names the origin of a list file.
 func FileOrigin(path string) Origin { return Origin(filePrefix + path) }
 
+// Path is the path of a list file; isList is false of every other origin.
+func (o Origin) Path() (path string, isList bool) { return strings.CutPrefix(string(o), filePrefix) }
+
+// IsFile reports whether o is a file that somebody edits: the config file or a list file.
+func (o Origin) IsFile() bool {
+	_, isList := o.Path()
+	return isList || o == OriginConfig
+}
+
 // EtcdOrigin names a list of a fleet. The list "main" has the fleet's name alone.
 func EtcdOrigin(name, list string) Origin {
 	if list == "main" {

@@ -81,3 +81,12 @@ func ServiceChangesOf(changes []policy.ServiceChange) []api.ServiceChange {
 	}
 	return out
 }
+
+// ForeseenOf reports whom a change cuts off, and what refuses it or nil.
+func ForeseenOf(cuts []api.Cut, refused *policy.Refused) api.Foreseen {
+	f := api.Foreseen{Cuts: cuts}
+	if refused != nil {
+		f.Refused = &api.Refusal{What: refused.What, Hint: refused.Hint}
+	}
+	return f
+}

@@ -40,7 +40,7 @@ func (e *Engine) Add(ctx context.Context, by api.Caller, r api.AddRequest) (api.
 	if r.DryRun {
 		entries := standing(add.Claims, o.next)
 		listing := e.listing(entries)
-		listing.Total, listing.Changed, listing.Was, listing.Foreseen = o.next.Entries.Len(), &changed, query.FormersOf(entries, o.plan), o.foreseen()
+		listing.Total, listing.Changed, listing.Was, listing.Foreseen = o.next.Entries.Len(), &changed, query.FormersOf(entries, o.plan), query.ForeseenOf(o.cuts, o.refused)
 		listing.Warnings = o.warnings
 		return listing, nil
 	}

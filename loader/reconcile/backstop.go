@@ -4,54 +4,40 @@ import (
 	"fmt"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
-
-// backstopGoes is what opens without a backstop.
-const backstopGoes = "the backstop goes off, and what comes in beside the guarded interfaces is not judged"
 
 // keepBackstop has this start keep a backstop that stands, or that the last good policy
 // had, where only the config file turns it off: nobody watches a start that a boot or a
 // restart makes. What is typed is meant.
 func (e *Engine) keepBackstop(last store.Effective) {
-	if e.options.losesBackstop() && (last.Backstop == "on" || e.view.gate.BackstopStands()) {
-		e.options.Backstop, e.files.kept.backstop = "on", true
+	if e.options.LosesBackstop() && (last.Backstop == "on" || e.view.gate.BackstopStands()) {
+		e.options.Backstop, e.files.kept.Backstop = "on", true
 	}
-}
-
-// losesBackstop reports whether the config file turns the backstop off, and nobody typed
-// that this is meant.
-func (o *Options) losesBackstop() bool {
-	return o.Backstop == "off" && !o.BackstopTyped && !o.Force.AllowOpen
-}
-
-// wantsNoBackstop reports whether what was read turns a backstop off that is on, and that
-// nobody typed.
-func (e *Engine) wantsNoBackstop(read reading) bool {
-	return e.options.Backstop != "off" && !e.options.BackstopTyped && read.settings != nil && read.settings.Backstop == "off"
 }
 
 // dropsBackstop reports whether a reload turns the backstop off. One that waits for its
 // confirmation does not: the rollback could not bring the backstop back.
-func (e *Engine) dropsBackstop(read reading, r api.ReloadRequest) bool {
-	return e.wantsNoBackstop(read) && r.AllowOpen && r.Confirm == "" && !r.DryRun
+func (e *Engine) dropsBackstop(read declared.Reading, r api.ReloadRequest) bool {
+	return e.options.EndsBackstop(read) && r.AllowOpen && r.Confirm == "" && !r.DryRun
 }
 
 // reloadBackstop turns the backstop off, where drop says so; the change that was made has
 // recorded it.
-func (e *Engine) reloadBackstop(read reading, r api.ReloadRequest, drop bool) error {
+func (e *Engine) reloadBackstop(read declared.Reading, r api.ReloadRequest, drop bool) error {
 	if r.DryRun {
 		return nil
 	}
 	if !drop {
-		e.files.kept.backstop = e.wantsNoBackstop(read) || e.files.kept.backstop && read.settings == nil
+		e.files.kept.Backstop = e.options.EndsBackstop(read) || e.files.kept.Backstop && read.Settings == nil
 		return nil
 	}
 	if err := e.view.gate.DetachBackstop(); err != nil {
 		return fmt.Errorf("the list was reloaded, and the backstop is still on: %w", err)
 	}
-	e.files.kept.backstop = false
+	e.files.kept.Backstop = false
 	e.options.Log.Warn("the backstop is off: what comes in beside the guarded interfaces is not judged")
 	return e.view.gate.NoteBackstop()
 }

@@ -28,6 +28,10 @@ type unsettled struct {
 	bootID  string         // "" where it cannot be read: then nothing is of this boot
 }
 
+// holds reports whether a start must not take over what origin says: it was rolled
+// back, or may yet be.
+func (u *unsettled) holds(origin policy.Origin) bool { return u.held.Holds(origin, u.pending != nil) }
+
 // left is how long the confirmation of what waits may still come.
 func (u *unsettled) left() time.Duration {
 	return u.pending.Left(time.Now(), u.bootID, compile.Boottime())

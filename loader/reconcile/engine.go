@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/netip"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
@@ -20,23 +20,15 @@ import (
 
 // Options are what a daemon is started with.
 type Options struct {
+	declared.Sources
 	Interfaces []string
-	Services   []policy.Service // sorted by name; nil leaves them to Config
-	Allow      []string         // prefixes
-	Files      []string         // list files and directories of them
-	Config     string           // config file, read at start and on reload; "" is none
-	Attach     loader.Mode      // "" is that of the last good policy
-	Backstop   string           // "on", "off", "" as it was in the last good policy
-	State      string           // directory
-	Root       string           // of the pins
-	Force      policy.Force
+	Attach     loader.Mode   // "" is that of the last good policy
+	State      string        // directory
+	Root       string        // of the pins
 	KeepEnded  time.Duration // how long an entry of add stays after its end; 0 is DefaultKeepEnded
 	Version    string
 	Command    string // as it was typed, for the change log
 	HintFlags  string // what a command needs to reach this daemon, " --socket PATH", or ""
-	Log        *slog.Logger
-
-	BackstopTyped bool // Backstop is a flag of this start, and no key of Config
 
 	// OwnerChecks are the answers of the owner endpoint about these services; nil without one.
 	OwnerChecks func([]policy.Service) []api.OwnerCheck

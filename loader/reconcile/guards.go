@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -25,21 +26,10 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 	if err := policy.Guard(e.view.Policy, next, plan, c.verb, c.force, now); err != nil {
 		return policy.Guard(e.view.Policy, next, c.placed(plan), c.verb, c.force, now)
 	}
-	return guardSessions(e.view.Policy, next, c, now)
-}
-
-// guardSessions asks those that look after who is logged in: the caller himself, unless
-// he could not come in again before either, and everybody else.
-func guardSessions(old, next policy.State, c change, now time.Time) error {
 	if c.force.CutSessions {
 		return nil
 	}
-	if policy.GuardPeer(old, c.peers, c.verb, now) == nil {
-		if err := policy.GuardPeer(next, c.peers, c.verb, now); err != nil {
-			return err
-		}
-	}
-	return policy.GuardLogins(old, next, c.logins, now)
+	return impact.Guard(e.view.Policy, next, c.peers, c.logins, c.verb, now)
 }
 
 // placed is plan with the places that its claims had.

@@ -49,15 +49,6 @@ func (o *outcome) assess(e *Engine, c change, next desired.State, now time.Time)
 	}, now)
 }
 
-// foreseen reports whom o cuts off, and what refuses it.
-func (o outcome) foreseen() api.Foreseen {
-	f := api.Foreseen{Cuts: o.cuts}
-	if o.refused != nil {
-		f.Refused = &api.Refusal{What: o.refused.What, Hint: o.refused.Hint}
-	}
-	return f
-}
-
 // planned reports o, with that many entries of each list at most; 0 is all.
 func (e *Engine) planned(o outcome, most int) api.Plan {
 	q := e.view.query()
@@ -71,7 +62,7 @@ func (e *Engine) planned(o outcome, most int) api.Plan {
 		Generation: q.Generation, Total: o.next.Entries.Len(),
 		Added: q.Entries(added), Removed: q.Entries(removed), Changed: q.Entries(changed), Was: query.Formers(was), Unnamed: unnamed,
 		Services: query.ServiceChangesOf(o.plan.Services), Opens: o.plan.Opens,
-		Warnings: o.warnings, Foreseen: o.foreseen(),
+		Warnings: o.warnings, Foreseen: query.ForeseenOf(o.cuts, o.refused),
 	}
 }
 

@@ -77,7 +77,7 @@ func (e *Engine) probe(o repair.Observation) {
 			Hint: "xdpallow reload --dry-run",
 		})
 	}
-	problems = append(problems, e.heldProblems()...)
+	problems = append(problems, e.unsettled.held.Problems()...)
 	if kept := e.files.kept.String(); kept != "" {
 		problems = append(problems, api.Problem{
 			Code: "kept_shut", Subject: e.options.Config,

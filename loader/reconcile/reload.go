@@ -3,8 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"maps"
-	"strings"
+	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
@@ -16,7 +15,7 @@ import (
 func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest) (api.Plan, error) {
 	e.files.reading.Lock() // what is read first is taken over first
 	defer e.files.reading.Unlock()
-	read, err := e.read(ctx)
+	read, err := e.options.Read(ctx)
 	if err != nil {
 		return api.Plan{}, err
 	}
@@ -24,13 +23,16 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		return api.Plan{}, err
 	}
 	defer e.unlock()
-	e.took(&read)
-	failing := read.failing
-	if len(failing) > 0 {
+	e.files.began(read)
+	if len(read.Failing) > 0 {
 		if !r.DryRun {
-			e.files.failing = e.stillFailing(read)
+			e.files.failing = read.StillFailing(e.files.failing, e.view.Declared())
 		}
-		return api.Plan{}, joined(failing)
+		return api.Plan{}, read.Failing.Err()
+	}
+	var warnings []string
+	if e.files.settings != nil {
+		warnings = e.options.Restart(read, *e.files.settings)
 	}
 	assess, err := assessed(r.Seen)
 	if err != nil {
@@ -46,8 +48,11 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		e.options.Backstop = "off" // the change records it
 	}
 	o, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.services, Declared: read.declared}, peers: r.Sessions, logins: r.Logins, assess: assess,
-		holds: &undo.Held{}, undo: e.undoReload(read), confirm: confirm,
+		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims}, peers: r.Sessions, logins: r.Logins, assess: assess,
+		holds: &undo.Held{}, undo: &undo.Back{Held: undo.Reload{
+			Held: e.unsettled.held, Generation: e.view.gate.Tables.Generation(), Was: e.view.Declared(), Now: read.Claims,
+			Services: len(e.options.Services) == 0 && read.Services != nil && !slices.EqualFunc(read.Services, old, policy.Service.Equal),
+		}.Holds()}, confirm: confirm,
 		force: r.Force,
 	})
 	if err != nil {
@@ -58,11 +63,11 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	}
 	if !r.DryRun {
 		e.followClock(true) // not before: what is refused changes no deadline either
-		e.files.failing, e.files.kept.openings, e.files.kept.leftOut = failing, nil, nil
+		e.files.failing, e.files.kept.Openings, e.files.kept.LeftOut = nil, nil, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
 			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
 		e.logServices(old, o.plan)
-		for _, warning := range read.restart {
+		for _, warning := range warnings {
 			e.options.Log.Warn(warning)
 		}
 	}
@@ -70,33 +75,12 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		return api.Plan{}, err
 	}
 	out := e.planned(o, by.Most)
-	if e.wantsNoBackstop(read) {
-		read.restart = append(read.restart, e.backstopStays())
+	if e.options.EndsBackstop(read) {
+		warnings = append(warnings, e.backstopStays())
 	}
-	out.Warnings = append(read.restart, out.Warnings...)
+	out.Warnings = append(warnings, out.Warnings...)
 	if !r.DryRun {
 		out.Confirm = e.unsettled.waiting()
 	}
 	return out, nil
-}
-
-// stillFailing is what fails after a reading that was not taken over: what it met, what
-// failed before for another reason than that it could not be read, and files that are
-// gone, whose entries are enforced all the same.
-func (e *Engine) stillFailing(read reading) map[policy.Origin]error {
-	failing := maps.Clone(read.failing)
-	for origin, err := range e.files.failing {
-		if _, known := failing[origin]; !known && (read.found[origin] || !strings.HasPrefix(string(origin), "file:")) {
-			failing[origin] = err
-		}
-	}
-	if failing[policy.OriginConfig] != nil { // which files there are is not known
-		return failing
-	}
-	for origin := range e.view.Declared() {
-		if path, isList := strings.CutPrefix(string(origin), "file:"); isList && !read.found[origin] && !fails(read.failing, origin) {
-			failing[origin] = &policy.InputError{Where: path, What: "is gone"}
-		}
-	}
-	return failing
 }

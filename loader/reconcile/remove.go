@@ -9,6 +9,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/query"
 )
 
 // Remove takes CLI claims away, all or none. It refuses when a named prefix had no
@@ -58,7 +59,7 @@ func (e *Engine) remove(ctx context.Context, by api.Caller, r api.RemoveRequest)
 		return api.Listing{}, err
 	}
 	listing := e.listing(nil)
-	listing.Entries, listing.Total, listing.Foreseen = before, o.next.Entries.Len(), o.foreseen()
+	listing.Entries, listing.Total, listing.Foreseen = before, o.next.Entries.Len(), query.ForeseenOf(o.cuts, o.refused)
 	listing.Still = desired.StillListed(o.next, gone, e.view.now())
 	if r.DryRun {
 		return listing, nil

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
@@ -64,16 +63,7 @@ func (e *Engine) inverse() (change, error) {
 	if !found {
 		return change{}, &policy.Refused{What: "there is no change to roll back", Hint: "xdpallow list" + e.options.HintFlags}
 	}
-	c := change{
-		settle: true,
-		edit: desired.Edit{
-			Claims:    policy.Edit{Put: inverse.Put},
-			Overrides: desired.OverridesEdit{Resume: inverse.Resume, Suspend: inverse.Suspend, Unlimit: inverse.Unlimit, Limit: inverse.Limit},
-		},
-	}
-	for _, prefix := range inverse.Delete {
-		c.edit.Claims.Remove = append(c.edit.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
-	}
+	c := change{settle: true, edit: undo.Edit(inverse)}
 	services := e.view.Policy.Services
 	if inverse.Data != nil {
 		if err := e.declaredBefore(&c, inverse.Data); err != nil {
@@ -110,86 +100,11 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	return nil
 }
 
-// undoReload is how a reload is taken back: what it changes in files is held.
-func (e *Engine) undoReload(read reading) *undo.Back {
-	h := undo.Held{Generation: e.view.gate.Tables.Generation(), Origins: slices.Clone(e.unsettled.held.Origins)}
-	hold := func(origin policy.Origin) {
-		if isFile(origin) && !slices.Contains(h.Origins, origin) {
-			h.Origins = append(h.Origins, origin)
-		}
-	}
-	now := e.view.Declared()
-	for origin, claims := range read.declared {
-		if !slices.EqualFunc(claims, now[origin], sameClaim) {
-			hold(origin)
-		}
-	}
-	for origin := range now {
-		if _, stays := read.declared[origin]; !stays {
-			hold(origin)
-		}
-	}
-	if read.services != nil && len(e.options.Services) == 0 && !slices.EqualFunc(read.services, e.view.Policy.Services, policy.Service.Equal) {
-		hold(policy.OriginConfig)
-	}
-	slices.Sort(h.Origins)
-	return &undo.Back{Held: h}
-}
-
-func sameClaim(a, b policy.Claim) bool { return a.Prefix == b.Prefix && policy.SameWords(a, b) }
-
-// holds reports whether a start must not take over what origin says: it was rolled
-// back, or may yet be.
-func (e *Engine) holds(origin policy.Origin) bool {
-	return isFile(origin) && (e.unsettled.pending != nil || slices.Contains(e.unsettled.held.Origins, origin))
-}
-
-// withhold puts what is enforced in the place of what the files say that are held.
-func (e *Engine) withhold(read *reading) {
-	for origin := range read.declared {
-		if e.holds(origin) {
-			delete(read.declared, origin)
-		}
-	}
-	for origin := range read.failing {
-		if e.holds(origin) {
-			delete(read.failing, origin)
-		}
-	}
-	for origin, claims := range e.view.Declared() {
-		if e.holds(origin) {
-			read.declared[origin] = claims
-		}
-	}
-	if e.holds(policy.OriginConfig) && len(e.options.Services) == 0 {
-		read.services = nil
-	}
-}
-
-// heldProblems name the files that are held.
-func (e *Engine) heldProblems() []api.Problem {
-	var problems []api.Problem
-	for _, origin := range e.unsettled.held.Origins {
-		problems = append(problems, api.Problem{
-			Code: "held", Subject: string(origin),
-			Text: fmt.Sprintf("was rolled back: its content of generation %d is enforced, whatever it says now, until it is read again", e.unsettled.held.Generation),
-			Hint: "xdpallow reload",
-		})
-	}
-	return problems
-}
-
 // sayHeld logs what a rollback holds.
 func (e *Engine) sayHeld() {
-	if len(e.unsettled.held.Origins) == 0 {
-		return
+	if text := e.unsettled.held.String(); text != "" {
+		e.say(text + e.options.HintFlags)
 	}
-	var names []string
-	for _, origin := range e.unsettled.held.Origins {
-		names = append(names, string(origin))
-	}
-	e.say(fmt.Sprintf("held as in generation %d: %s; to take over what is written there now: xdpallow reload%s",
-		e.unsettled.held.Generation, strings.Join(names, ", "), e.options.HintFlags))
 }
 
 // holdFirst has a restart hold what a change that is to be confirmed is about to take

@@ -16,6 +16,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -94,8 +95,9 @@ func newGate(t *testing.T, entries int) *gate {
 		Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 8443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN,
 	}}))(t)
 	g := &gate{T: t, entries: entries, lab: labtest.New(t), options: reconcile.Options{
-		Interfaces: []string{"eth0"}, Services: services, Attach: loader.Auto, Backstop: "off",
-		State: t.TempDir(), Root: filepath.Join(dir, "root"), Log: slog.New(slog.DiscardHandler),
+		Sources:    declared.Sources{Services: services, Backstop: "off", Log: slog.New(slog.DiscardHandler)},
+		Interfaces: []string{"eth0"}, Attach: loader.Auto,
+		State: t.TempDir(), Root: filepath.Join(dir, "root"),
 	}}
 	claims := make([]policy.Claim, entries)
 	for i := range uint32(entries) {

@@ -59,7 +59,7 @@ func (e *Engine) suspend(ctx context.Context, by api.Caller, r api.SuspendReques
 	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
 	result.Open = desired.OpenWithin(o.next, r.Owner)
 	result.Warnings = e.view.Passing(s.Subject.String(), compile.Boottime())
-	if result.Foreseen = o.foreseen(); r.DryRun {
+	if result.Foreseen = query.ForeseenOf(o.cuts, o.refused); r.DryRun {
 		return result, nil
 	}
 	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", s.Subject, cmp.Or(s.Reason, "no reason given"), result.Generation), attributes(by)...)

@@ -5,7 +5,11 @@ package undo
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -21,6 +25,36 @@ func (h Held) Marshal() []byte {
 		return nil
 	}
 	return marshal(h)
+}
+
+// Holds reports whether a start must not take over what origin says: it was rolled back, or,
+// while a change waits for its confirmation, it may yet be.
+func (h Held) Holds(origin policy.Origin, waits bool) bool {
+	return origin.IsFile() && (waits || slices.Contains(h.Origins, origin))
+}
+
+// Problems name the files that are held.
+func (h Held) Problems() (problems []api.Problem) {
+	for _, origin := range h.Origins {
+		problems = append(problems, api.Problem{
+			Code: "held", Subject: string(origin),
+			Text: fmt.Sprintf("was rolled back: its content of generation %d is enforced, whatever it says now, until it is read again", h.Generation),
+			Hint: "xdpallow reload",
+		})
+	}
+	return problems
+}
+
+// String is for the log, and ends with the command that ends it; "" is nothing held.
+func (h Held) String() string {
+	if len(h.Origins) == 0 {
+		return ""
+	}
+	var names []string
+	for _, origin := range h.Origins {
+		names = append(names, string(origin))
+	}
+	return fmt.Sprintf("held as in generation %d: %s; to take over what is written there now: xdpallow reload", h.Generation, strings.Join(names, ", "))
 }
 
 // Back is what the store keeps of a change of what is declared.

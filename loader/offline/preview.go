@@ -1,4 +1,4 @@
-package reconcile
+package offline
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -16,35 +18,32 @@ import (
 	"github.com/xdpallow/xdpallow/loader/stored"
 )
 
-// Preview is run --dry-run: what a start with o would change of the policy that was
-// enforced last, and every mistake it would stop at. It touches nothing, and works
-// beside a running daemon.
-func Preview(o Options) (api.Plan, error) {
-	e := &Engine{options: o}
-	was, err := stored.Look(o.State, readClock())
+// Preview is run --dry-run: what a start with o would change of the policy that was enforced
+// last and that the state directory has, and every mistake it would stop at. It touches nothing,
+// and works beside a running daemon.
+func Preview(o declared.Sources, state string) (api.Plan, error) {
+	was, err := stored.Look(state, compile.NewClock(time.Now(), compile.Boottime()))
 	if err != nil {
 		return api.Plan{}, err
 	}
-	e.unsettled.held, e.unsettled.pending = was.Held, was.Pending
 	last, made := was.Last, was.Kept
 	now := time.Now()
 	old, err := desired.New(last.Services, last.Declared(), slices.Clone(made), now)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	e.view.State = old
-	read, err := e.read(context.Background())
+	read, err := o.Read(context.Background())
 	if err != nil {
 		return api.Plan{}, err
 	}
-	e.withhold(&read)
-	if len(read.failing) > 0 {
-		return api.Plan{}, joined(read.failing)
+	read.Withhold(func(origin policy.Origin) bool { return was.Held.Holds(origin, was.Pending != nil) }, old.Declared())
+	if len(read.Failing) > 0 {
+		return api.Plan{}, read.Failing.Err()
 	}
-	if read.services == nil { // held
-		read.services = old.Policy.Services
+	if read.Services == nil { // held
+		read.Services = old.Policy.Services
 	}
-	next, err := desired.New(read.services, read.declared, made, now)
+	next, err := desired.New(read.Services, read.Claims, made, now)
 	if err != nil {
 		return api.Plan{}, err
 	}
@@ -55,12 +54,12 @@ func Preview(o Options) (api.Plan, error) {
 	if err := previewSessions(old.Policy, next.Policy, o.Force, now); err != nil {
 		return api.Plan{}, err
 	}
-	var ahead outcome
+	var refused *policy.Refused
 	if len(o.Services) == 0 && !o.Force.AllowOpen { // the start itself would keep it shut
-		ahead.refused, _ = errors.AsType[*policy.Refused](policy.GuardOpen(plan))
+		refused, _ = errors.AsType[*policy.Refused](policy.GuardOpen(plan))
 	}
-	if o.losesBackstop() && last.Backstop == "on" && ahead.refused == nil {
-		ahead.refused = &policy.Refused{What: "this would open what is shut: " + backstopGoes, Hint: "--allow-open"}
+	if o.LosesBackstop() && last.Backstop == "on" && refused == nil {
+		refused = &policy.Refused{What: "this would open what is shut: " + declared.BackstopGoes, Hint: "--allow-open"}
 	}
 	report := func(entries []policy.Entry) []api.Entry {
 		out := []api.Entry{}
@@ -72,7 +71,7 @@ func Preview(o Options) (api.Plan, error) {
 	return api.Plan{
 		Generation: last.Generation, Total: next.Policy.Entries.Len(),
 		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: query.Formers(plan.Was),
-		Services: query.ServiceChangesOf(plan.Services), Opens: plan.Opens, Foreseen: ahead.foreseen(),
+		Services: query.ServiceChangesOf(plan.Services), Opens: plan.Opens, Foreseen: query.ForeseenOf(nil, refused),
 	}, nil
 }
 
@@ -83,8 +82,8 @@ func previewSessions(old, next policy.State, force policy.Force, now time.Time) 
 		return err
 	}
 	logins, err := impact.Logins()
-	if err != nil {
+	if err != nil || force.CutSessions {
 		return err
 	}
-	return guardSessions(old, next, change{verb: policy.VerbRun, force: force, peers: peers, logins: logins}, now)
+	return impact.Guard(old, next, peers, logins, policy.VerbRun, now)
 }

@@ -1,4 +1,4 @@
-package reconcile
+package declared
 
 import (
 	"log/slog"
@@ -38,35 +38,38 @@ func TestReadConfig(t *testing.T) {
 		{services + "allow: [192.0.2.0/24, 10.0.0.5/8]\nallow_files: [a.list]\n", nil, "file:a.list flag", "FILE:2: 10.0.0.5/8 has host bits set"},
 	} {
 		write(path, c.text)
-		e := &Engine{options: Options{Config: path, Services: c.services, Allow: []string{"203.0.113.7"}, Log: slog.New(slog.DiscardHandler)}}
-		read, err := e.read(t.Context())
+		sources := Sources{Config: path, Services: c.services, Allow: []string{"203.0.113.7"}, Log: slog.New(slog.DiscardHandler)}
+		read, err := sources.Read(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, s := range read.services {
+		for _, s := range read.Services {
 			got = append(got, s.Name)
 		}
 		for _, origin := range []policy.Origin{policy.OriginConfig, policy.FileOrigin(list), policy.OriginFlag} {
-			if len(read.declared[origin]) > 0 {
+			if len(read.Claims[origin]) > 0 {
 				got = append(got, strings.ReplaceAll(string(origin), dir+"/", ""))
 			}
 		}
 		failing := ""
-		if err := read.failing[policy.OriginConfig]; err != nil {
+		if err := read.Failing[policy.OriginConfig]; err != nil {
 			failing = strings.ReplaceAll(err.Error(), path, "FILE")
 		}
-		if strings.Join(got, " ") != c.want || failing != c.failing || len(read.restart) > 0 {
+		if strings.Join(got, " ") != c.want || failing != c.failing || read.Settings == nil {
 			t.Errorf("%q: %v, failing %q, want %s, %q", c.text, got, failing, c.want, c.failing)
 		}
 		if c.failing != "" {
 			continue
 		}
 		write(path, c.text+"attach: native\n")
-		e.took(&read)
-		read, err = e.read(t.Context())
-		if e.took(&read); err != nil || len(read.restart) != 1 || !strings.Contains(read.restart[0], ": attach changed;") {
-			t.Errorf("another attach: %q, %v", read.restart, err)
+		began := *read.Settings
+		if warnings := sources.Restart(read, began); len(warnings) > 0 {
+			t.Errorf("nothing has changed: %q", warnings)
+		}
+		read, err = sources.Read(t.Context())
+		if warnings := sources.Restart(read, began); err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], ": attach changed;") {
+			t.Errorf("another attach: %q, %v", warnings, err)
 		}
 	}
 }
