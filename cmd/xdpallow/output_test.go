@@ -127,6 +127,15 @@ generation 2, 3 prefixes
 removed 198.51.100.0/28  acme (open connections live on)
 generation 4, 1 prefix
 `},
+		{name: "remove, and a wider entry stays", line: "remove 198.51.100.0/28", prepare: func(f *fakeEngine) {
+			f.listing = api.Listing{
+				Generation: 4, Total: 1, Entries: []api.Entry{entry("198.51.100.0/28", "acme")},
+				Still: []api.Still{{Prefix: netip.MustParsePrefix("198.51.100.0/28"), By: netip.MustParsePrefix("198.51.100.0/24"), Owner: "globex"}},
+			}
+		}, want: `
+removed 198.51.100.0/28  acme (198.51.100.0/24 (globex) still lists it)
+generation 4, 1 prefix
+`},
 		{name: "remove, json", line: "remove 198.51.100.0/28 -o json", prepare: func(f *fakeEngine) {
 			f.listing = api.Listing{Generation: 4, Total: 2, Entries: []api.Entry{entry("198.51.100.0/28", "acme", "cli")}}
 		}, want: `

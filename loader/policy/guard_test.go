@@ -65,6 +65,7 @@ func TestGuard(t *testing.T) {
 		{"empty by remove", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{AllowAny: true, ForceShrink: true}, empty, "--allow-empty"},
 		{"empty and meant", listing(t, Enforce, "10.0.0.0/8"), listing(t, Enforce), VerbRemove, Force{AllowEmpty: true}, "", ""},
 		{"ended", listing(t, Enforce, "10.0.0.0/8"), endedListing(t, Enforce, past, now), VerbReload, Force{}, ended, "--allow-empty"},
+		{"ended by replace", listing(t, Enforce, "10.0.0.0/8"), endedListing(t, Enforce, past), VerbReplace, Force{ForceShrink: true}, ended, "--allow-empty"},
 		{"ended at a start", State{}, endedListing(t, Enforce, past), VerbRun, Force{AllowAny: true, ForceShrink: true}, ended, "--allow-empty"},
 		{"ended and meant", State{}, endedListing(t, Enforce, past), VerbRun, Force{AllowEmpty: true}, "", ""},
 		{"ended in audit", State{}, endedListing(t, Audit, past), VerbReload, Force{}, "", ""},

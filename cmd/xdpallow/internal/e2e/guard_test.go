@@ -57,52 +57,6 @@ func TestEmptyListIsRefused(t *testing.T) {
 	h.knock(netlab.Dropped, netlab.Dropped)
 }
 
-// Promise: a prefix wider than /8, or /19 for IPv6, is a mistyped one.
-func TestWidePrefixIsRefused(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	d := h.start(binary, "--allow", "10.0.0.0/7")
-	if code := d.ends(); code != 1 || !strings.Contains(d.logged(), "10.0.0.0/7 (--allow) is wider than /8") && !strings.Contains(d.logged(), "10.0.0.0/7 (flag) is wider than /8") {
-		t.Errorf("exit %d, want 1:\n%s", code, d.logged())
-	}
-	list := h.file("acme.list", netlab.ListedPrefix4.String()+"\n")
-	h.run("--allow-file", list)
-	h.must("add", "10.0.0.0/8", "2001:c000::/19")
-	h.refusedUntil("--allow-any", "12.0.0.0/7", "add", "12.0.0.0/7")
-	h.refusedUntil("--allow-any", "2002:8000::/18", "add", "2002:8000::/18")
-	h.file("acme.list", netlab.ListedPrefix4.String()+"\n16.0.0.0/7\n")
-	h.refusedUntil("--allow-any", list+":2", "reload")
-	// What is there does not stop later changes.
-	h.must("add", "192.0.2.0/24")
-}
-
-// Promise: a reload that takes away more than half of at least ten prefixes is refused;
-// half, or fewer than ten, is not, nor is remove, which names each.
-func TestShrinkIsRefused(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	list := h.file("acme.list", prefixes(20))
-	h.run("--allow-file", list)
-	h.file("acme.list", prefixes(9))
-	h.refused(1, "11 of 20 prefixes would be removed", "reload", "--dry-run")
-	h.refusedUntil("--force-shrink", "11 of 20 prefixes would be removed", "reload")
-	h.file("acme.list", prefixes(1))
-	h.must("reload") // there were nine
-	h.file("acme.list", prefixes(10))
-	h.must("reload")
-	h.file("acme.list", prefixes(5))
-	h.must("reload") // half is not more than half
-	var names []string
-	for i := range 20 {
-		names = append(names, fmt.Sprintf("192.0.2.%d", i))
-	}
-	h.must(append([]string{"add"}, names...)...)
-	h.must(append([]string{"remove"}, names...)...)
-	if entries := h.status().Entries; entries != 5 {
-		t.Errorf("%d prefixes, want 5", entries)
-	}
-}
-
 // operator is somebody who works on the host over the protected port: an established
 // connection that is held by an ancestor of what he types, as sshd does.
 type operator struct {
@@ -220,19 +174,6 @@ func TestReplaceIsGuarded(t *testing.T) {
 	}
 	h.must("replace", ten)
 	h.must("replace", five) // half is not more than half
-}
-
-// Promise: an enforced list that only replace fills does not become empty by it.
-func TestReplaceByAnEmptyOrEndedList(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	h.serve()
-	h.run("--allow-empty")
-	h.must("add", netlab.Listed4.String())
-	h.shut()
-	ended := h.file("ended.list", netlab.Listed4.String()+" until=2020-01-01\n")
-	h.refusedUntil("--allow-empty", "every prefix has ended and service api enforces", "replace", ended)
-	h.knock(netlab.Dropped, netlab.Dropped)
 }
 
 // Promise: a start is guarded as a reload is: what a file would take away stays, is a

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -20,35 +19,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// randomList is a list of n lines or fewer, with all that a line can hold.
-func randomList(random *rand.Rand, n int) string {
-	words := []rune("ab #=\"\\,'éß–😀")
-	pick := func(most int) int { return random.IntN(most + 1) }
-	var list strings.Builder
-	seen := map[netip.Prefix]bool{}
-	for range n {
-		claim := policy.Claim{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(pick(255)), byte(pick(255)), byte(pick(255))}), 12+pick(20)).Masked()}
-		if pick(2) == 0 {
-			claim.Prefix = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(pick(255)), byte(pick(255)), 15: byte(pick(255))}), 32+pick(96)).Masked()
-		}
-		claim.Owner = []string{"", "acme", "globex-2.eu"}[pick(2)]
-		claim.Services = [][]string{nil, {"api"}, {"mail"}, {"api", "mail"}}[pick(3)]
-		if pick(1) == 0 {
-			claim.Until = time.Unix(random.Int64N(4e9), []int64{0, 1, 5e8}[pick(2)])
-		}
-		note := make([]rune, pick(20))
-		for i := range note {
-			note[i] = words[pick(len(words)-1)]
-		}
-		claim.Note = strings.TrimSpace(string(note))
-		if !seen[claim.Prefix] {
-			seen[claim.Prefix] = true
-			fmt.Fprintln(&list, policy.FormatLine(claim))
-		}
-	}
-	return list.String()
-}
-
 // fed is feed that has to exit with 0.
 func (h *host) fed(stdin string, args ...string) string {
 	h.tb.Helper()
@@ -57,38 +27,6 @@ func (h *host) fed(stdin string, args ...string) string {
 		h.tb.Fatalf("xdpallow %q: exit %d\n%s%s", args, r.code, r.stderr, stdin)
 	}
 	return r.stdout
-}
-
-// Promise: what list -o text writes, replace - and add - read: another host then has the
-// same list, byte for byte, whatever its own was.
-func TestTextMovesToAnotherHost(t *testing.T) {
-	t.Parallel()
-	random := rand.New(rand.NewPCG(seed(t), 0))
-	var hosts [3]*host
-	for i := range hosts {
-		hosts[i] = newHost(t)
-		// Among random times some are long past. A daemon takes those away in its own time,
-		// and each of the three at another.
-		path := hosts[i].config("interfaces: [eth0]\nservices:\n  api: {ports: [8443]}\n  mail: {ports: [25]}\n")
-		hosts[i].run("--config", path, "--allow-empty", "--keep-ended", "36500d")
-	}
-	from, replaced, added := hosts[0], hosts[1], hosts[2]
-	for _, n := range []int{1, 500, 3, 80, 500} {
-		from.fed(randomList(random, n), "replace", "-", "--force-shrink", "--allow-empty")
-		listed := from.must("list", "-o", "text")
-		replaced.fed(listed, "replace", "-", "--force-shrink", "--allow-empty")
-		added.fed("", "replace", "-", "--force-shrink", "--allow-empty")
-		added.fed(listed, "add", "-")
-		for name, h := range map[string]*host{"replace -": replaced, "add -": added} {
-			if diff := gocmp.Diff(listed, h.must("list", "-o", "text")); diff != "" || listed == "" {
-				t.Fatalf("list -o text | %s (-from +to)\n%s", name, diff)
-			}
-		}
-		again := decode[api.Plan](from, replaced.fed(listed, "replace", "-", "--allow-empty", "-o", "json"))
-		if len(again.Added)+len(again.Removed)+len(again.Changed) > 0 || len(again.Entries) != again.Total {
-			t.Fatalf("the same list changes something: %+v", again)
-		}
-	}
 }
 
 // decode reads what -o json printed.

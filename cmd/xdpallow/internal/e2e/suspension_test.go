@@ -128,24 +128,6 @@ func TestHostWithoutOwnerIsTheNetworks(t *testing.T) {
 	}
 }
 
-// Promise: remove takes away a host that a network of the list covers as well, keeps the
-// network, and says that it lists the host still.
-func TestRemoveOfWhatIsCovered(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	h.serve()
-	h.run("--allow-file", h.file("acme.list", "203.0.113.0/29 owner=acme\n"))
-	h.must("add", "203.0.113.7")
-	r := h.cli("remove", "203.0.113.7")
-	if r.code != 0 || !strings.Contains(r.stdout, "removed 203.0.113.7/32") || !strings.Contains(r.stdout, "203.0.113.0/29 (acme) still lists it") {
-		t.Errorf("%+v", r)
-	}
-	if list := ask[api.Listing](h, "list"); len(list.Entries) != 1 {
-		t.Errorf("listed: %+v", list.Entries)
-	}
-	h.meets("removed", map[netip.Addr]netlab.Outcome{netlab.Listed4: netlab.Connected})
-}
-
 // Promise: a change that waits for its confirmation keeps nobody from suspending, limiting
 // or cutting; what was done stays when the change is rolled back, and when it is confirmed.
 func TestSuspendWhileAChangeWaits(t *testing.T) {
