@@ -42,8 +42,7 @@ type Event struct {
 // sample is e in the form that a talkers.Sketch takes.
 func (e Event) sample() talkers.Sample {
 	return talkers.Sample{
-		Time: e.Time, Source: e.Source, Port: e.Port, Protocol: e.Protocol, Interface: e.Interface,
-		Verdict: e.Verdict, Reason: e.Reason, Weight: e.Weight, Bytes: e.Bytes, Near: e.Near,
+		Time: e.Time, Source: e.Source, Reason: e.Reason, Weight: e.Weight, Bytes: e.Bytes, Near: e.Near,
 	}
 }
 

@@ -70,8 +70,7 @@ func flood(s *Sketch, random *rand.Rand, from, to float64, every uint64) {
 	step := float64(every) / 1e6
 	for now := from; now < to; now += step {
 		s.Add(Sample{
-			Time: at(now), Source: floodSource(random), Port: 443, Protocol: "tcp", Interface: "eth0",
-			Verdict: "drop", Reason: "not_listed", Weight: every, Bytes: 60,
+			Time: at(now), Source: floodSource(random), Reason: "not_listed", Weight: every, Bytes: 60,
 		})
 	}
 }

@@ -13,16 +13,12 @@ import (
 
 // Sample is one packet that was looked at, and the packets it stands for.
 type Sample struct {
-	Time      time.Time // one before that of the last sample is read as that
-	Source    netip.Addr
-	Port      uint16 // that it went to
-	Protocol  string
-	Interface string
-	Verdict   string
-	Reason    string
-	Weight    uint64 // how many packets it stands for, itself among them; 0 is read as 1
-	Bytes     uint32 // of this packet
-	Near      *Near  // nil when it is no near miss
+	Time   time.Time // one before that of the last sample is read as that
+	Source netip.Addr
+	Reason string
+	Weight uint64 // how many packets it stands for, itself among them; 0 is read as 1
+	Bytes  uint32 // of this packet
+	Near   *Near  // nil when it is no near miss
 }
 
 // Near is the listed prefix that a near miss is nearest to.
