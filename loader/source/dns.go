@@ -80,6 +80,9 @@ func (h *hosts) Follow(ctx context.Context, have Have, take func(context.Context
 // recall begins with what an earlier daemon knew: else a restart would cut off whom a rotating
 // answer leaves out. The note of a claim is its name.
 func (h *hosts) recall(claims []policy.Claim, now time.Time) {
+	if len(claims) > 0 {
+		h.sum = sumOf(claims)
+	}
 	for _, c := range claims {
 		if !c.Prefix.IsSingleIP() || !c.Until.IsZero() && !c.Until.After(now) {
 			continue

@@ -249,6 +249,12 @@ func TestNamesAfterRestart(t *testing.T) {
 		if got := again.readings[0].Claims[0]; !got.Until.Equal(kept[0].Until) {
 			t.Errorf("the end moved from %v to %v", kept[0].Until, got.Until)
 		}
+		same := newResolving(branch, "gone.example")
+		same.zone = zone{"ip4 " + branch + ".": servfail, "ip6 " + branch + ".": servfail, "ip6 gone.example.": servfail}
+		same.recall(kept, time.Now())
+		same.expect(t, "", branch+": A: server misbehaving (server 192.0.2.53:53) (and 2 more)") // no success
+		same.zone = zone{"ip4 " + branch + ".": "198.51.100.1 198.51.100.2", "ip6 gone.example.": "2001:db8::1"}
+		same.expect(t, "=", "")
 		late := newResolving(branch)
 		time.Sleep(24 * time.Hour)
 		late.recall(kept, time.Now())
