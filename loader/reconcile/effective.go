@@ -36,13 +36,15 @@ type list struct {
 	writing sync.Mutex      // taken while holding the engine's: snapshots are written in their order
 	saved   store.Effective // without claims
 	torn    bool
-	behind  *time.Timer   // runs when the list is older than the database, else nil
+	older   bool          // than the database
+	behind  *time.Timer   // runs when the list is older and is about to be written, else nil
 	took    time.Duration // the last writing
 	closed  bool
 }
 
 // A list is written a little later than it could be, and so seldom that it takes a
-// tenth of the time: a million lines take a second.
+// tenth of the time: a million lines take a second. A long one is not written before the
+// changes that are appended to it have grown, see store.Outgrown.
 const (
 	saveAfter = time.Second
 	saveShare = 10
@@ -85,13 +87,14 @@ func (e *Engine) saved(list store.Effective, took time.Duration, err error) erro
 // listed notes that list is on disk.
 func (e *Engine) listed(list store.Effective) {
 	list.Claims = nil
-	e.disk.list.saved, e.disk.list.torn = list, false
+	e.disk.list.saved, e.disk.list.torn, e.disk.list.older = list, false, list.Generation != e.disk.lastGeneration()
 	e.problems.forget("list_behind")
 }
 
 // saveSoon has the list follow the database. The caller holds the mutex.
 func (e *Engine) saveSoon() {
-	if e.disk.list.behind == nil && !e.disk.list.closed {
+	e.disk.list.older = true
+	if e.disk.list.behind == nil && !e.disk.list.closed && e.disk.Outgrown() {
 		e.disk.list.behind = time.AfterFunc(max(saveAfter, saveShare*e.disk.list.took), e.catchUp)
 	}
 }
@@ -129,6 +132,8 @@ func (e *Engine) settleList() error {
 	e.disk.list.closed = true // the next daemon may be writing it
 	if e.disk.list.behind != nil {
 		e.disk.list.behind.Stop()
+	}
+	if e.disk.list.behind != nil || e.disk.list.older {
 		e.disk.list.behind = nil
 		err = e.save()
 	}

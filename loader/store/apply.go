@@ -129,7 +129,7 @@ type listHalf struct {
 }
 
 func (h *listHalf) write(s *Store, t *txn, change Change) error {
-	h.serial = t.frame.serial
+	h.serial = t.serial
 	if change.Whole && change.List == nil {
 		return errors.New("the change needs the whole list, and has none")
 	}
@@ -226,7 +226,10 @@ func (s *Store) apply(t *txn, change Change, batches, followed []batch) error {
 		if err := t.put(bucketFacts, keySerial, binary.BigEndian.AppendUint64(nil, serial+1)); err != nil {
 			return err
 		}
-		t.frame = &frame{serial: serial + 1}
+		t.serial = serial + 1
+		if !change.Whole { // of a million changes it would be as long as the list
+			t.frame = &frame{serial: t.serial}
+		}
 		if err := warn(t.Tx); err != nil {
 			return err
 		}

@@ -203,7 +203,7 @@ func (s *Store) append(f *frame) (err error) {
 func (s *Store) begin() {
 	s.journaling.Lock()
 	defer s.journaling.Unlock()
-	s.appended = 0
+	s.appended, s.covered = 0, 0
 }
 
 // takeBack cuts off the last frame, whose change failed to commit. Where it fails the next append cuts it

@@ -74,8 +74,9 @@ var sealed = [][]byte{bucketClaims, bucketSuspended, bucketLimits, bucketFacts, 
 // list must have.
 type txn struct {
 	*bolt.Tx
-	sum   uint64
-	frame *frame // nil: the list is written whole, or not concerned
+	sum    uint64
+	serial uint64 // of the change; 0 is a note
+	frame  *frame // nil: the list is written whole, or not concerned
 }
 
 // begun returns tx as a txn. Call finish in the end.

@@ -6,6 +6,7 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
@@ -57,6 +58,18 @@ func (n *Snapshot) Save() error {
 		return fmt.Errorf("write %s: %w", filepath.Join(s.dir, effectiveName), err)
 	}
 	return nil
+}
+
+// shortList is a list that is written as soon as it is behind, in bytes.
+const shortList = 256 << 10
+
+// Outgrown reports whether the changes since the list take half as much as the list, so that it is
+// time to write that anew. To write it after each change would cost the length of the list.
+func (s *Store) Outgrown() bool {
+	info, err := os.Stat(filepath.Join(s.dir, effectiveName))
+	s.journaling.Lock()
+	defer s.journaling.Unlock()
+	return err != nil || info.Size() <= shortList || s.appended-s.covered >= info.Size()/2
 }
 
 // recordLines are the records that the list has beside the claims, and the serial number
@@ -144,5 +157,8 @@ func (p *pendingList) commit() error {
 	previous := s.saved
 	s.whole, s.saved = true, p.serial
 	_ = s.compact(min(previous, p.serial)) // failure costs space only
+	s.journaling.Lock()
+	defer s.journaling.Unlock()
+	s.covered = s.appended
 	return nil
 }

@@ -99,6 +99,7 @@ type Store struct {
 	list       inode      // of effective.list as it was written last
 	journaling sync.Mutex
 	appended   int64 // bytes of effective.changes
+	covered    int64 // of them, those that the list was written after
 
 	logging sync.Mutex    // one append to the change log at a time
 	matched bool          // logged counts what an earlier process appended too
