@@ -115,7 +115,7 @@ func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler
 		}
 	})
 	if o.Metrics != "" {
-		running.Go(func() { serveMetrics(ctx, o.Metrics, engine, log) })
+		running.Go(func() { serveMetrics(ctx, o.Metrics, o.WebConfig, engine, log) })
 	}
 	running.Go(func() { owner.Serve(ctx, o.Owner, answers, engine) })
 	running.Go(func() { reloadOnHangup(ctx, hangups, engine, log) })

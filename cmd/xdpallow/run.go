@@ -38,6 +38,7 @@ type options struct {
 	Bpffs      string
 	Socket     string
 	Metrics    string // host:port, "" is off
+	WebConfig  string // of Metrics, absolute; "" is plain HTTP for everybody
 	Owner      config.Owner
 	Force      policy.Force
 	KeepEnded  time.Duration // 0 is the usual
@@ -61,6 +62,7 @@ func runCommand(e env) *cli.Command {
 		&cli.PathFlag{Name: "state", Value: defaultState, Usage: "state `DIR`"},
 		&cli.PathFlag{Name: "bpffs", Value: defaultBpffs, Usage: "pin root `DIR`"},
 		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDR`, as 127.0.0.1:9463; off without it"},
+		&cli.PathFlag{Name: "web.config.file", Usage: "serve metrics with the TLS and passwords in `FILE`, as Prometheus exporters have it"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "enforce a list that lets nobody connect"},
 		allowOpenFlag(), cutSessionsFlag(),
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
@@ -239,6 +241,9 @@ func choices(f *cli.Context) error {
 // places makes the paths absolute: answers name them to commands that run in other
 // directories.
 func (o *options) places(f *cli.Context, file config.File) (err error) {
+	if o.WebConfig, err = webConfig(f, file); err != nil {
+		return err
+	}
 	if o.State, err = absolute("state", setting(f, "state", file.State)); err != nil {
 		return err
 	}
