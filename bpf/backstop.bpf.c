@@ -110,7 +110,7 @@ int backstop(struct bpf_sk_lookup *ctx)
 	union answer answer;
 	enum reason reason;
 
-	if (!rules || (busy && *busy))
+	if (!rules || (busy && READ_ONCE(*busy)))
 		return SK_PASS;
 	service = ctx->protocol == IPPROTO_TCP ? rules->tcp[port] : rules->udp[port];
 	service &= NR_SERVICES - 1;

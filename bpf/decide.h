@@ -96,7 +96,7 @@ static __always_inline enum reason decide_segment(struct xdp_md *ctx, struct pac
 				     bpf_htons(p->port));
 	/* Cutting connections off is worse than a stray segment that the stack answers with a
 	 * reset; one that could open a connection is the worst, and the backstop's. */
-	if (socket == FOUND_OPEN || (socket == FOUND_UNKNOWN && current.backstop))
+	if (socket == FOUND_OPEN || (socket == FOUND_UNKNOWN && READ_ONCE(current.backstop)))
 		return REASON_NOT_OPENING;
 	return REASON_STRAY;
 }
@@ -136,7 +136,7 @@ static __always_inline enum reason decide(struct xdp_md *ctx, struct packet *p, 
 		routed = 0;
 	}
 	/* From every source: the outer one may be faked, for nothing is sent back to it. */
-	if (tunneled && !current.backstop)
+	if (tunneled && !READ_ONCE(current.backstop))
 		return REASON_TUNNEL;
 	/* From every source. Where no port was read it could be ours. */
 	if (routed && p->options_length && is_source_routed(ctx, p->options, p->options_length))

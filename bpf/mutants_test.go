@@ -46,8 +46,8 @@ var mutants = []struct{ name, file, old, new string }{
 	{"the length of AH in units of 8", "extensions.h", "(header[1] + 2) * 4", "(header[1] + 1) * 8"},
 	{"AH not walked", "extensions.h", " || next == NEXT_FRAGMENT ||\n\t       next == NEXT_AUTHENTICATION ||", " || next == NEXT_FRAGMENT ||"},
 	{"SRv6 not seen", "extensions.h", "routed && is_ip(c.next)", "0"},
-	{"tunnels of listed sources without the backstop", "decide.h", "if (tunneled && !current.backstop)", "if (0)"},
-	{"tunnels of listed sources with the backstop", "decide.h", "if (tunneled && !current.backstop)", "if (tunneled)"},
+	{"tunnels of listed sources without the backstop", "decide.h", "if (tunneled && !READ_ONCE(current.backstop))", "if (0)"},
+	{"tunnels of listed sources with the backstop", "decide.h", "if (tunneled && !READ_ONCE(current.backstop))", "if (tunneled)"},
 	{"a family forgotten", "parse.h", "p->family = FAMILY_IPV6;", "p->family = FAMILY_IPV4;"},
 	{"more than the ports asked for", "parse.h", "&p->cursor, 4);\n\tif (!ports)", "&p->cursor, 8);\n\tif (!ports)"},
 	{"more than the flags asked for", "parse.h", "&p->cursor, TCP_FLAGS + 1)", "&p->cursor, 20)"},
@@ -88,7 +88,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"VRRP forgotten", "strict.h", "\tcase PROTOCOL_VRRP:", "\tcase 200:"},
 	{"datagrams to the same number", "decide.h", "if (guarded && policy->services[guarded].scope == SCOPE_STRICT)", "if (0)"},
 	{"stray segments pass", "decide.h", "REASON_STRAY;", "REASON_NOT_OPENING;"},
-	{"segments without a socket to be seen pass without the backstop", "decide.h", " && current.backstop))", "))"},
+	{"segments without a socket to be seen pass without the backstop", "decide.h", " && READ_ONCE(current.backstop)))", "))"},
 	{"a broken packet of a listed source is dropped", "decide.h", "reason == REASON_LISTED || finding == UNDECIDED", "finding == UNDECIDED"},
 }
 

@@ -13,11 +13,17 @@
 
 #define WEYL 0x9e3779b1u /* 2^32 by the golden ratio, made odd */
 
+/* How many of 2^32 refused packets are sampled. The daemon and other CPUs write it meanwhile. */
+static __always_inline __u32 share(int near)
+{
+	return near ? READ_ONCE(current.sample_near) : READ_ONCE(current.sample);
+}
+
 /* Whether the packet with so many of its kind before it on this CPU is sampled. Spread
  * evenly, and with no period that a sender could step in with. */
 static __always_inline int is_sampled(__u64 before, int near)
 {
-	return (__u32)before * WEYL < (near ? current.sample_near : current.sample);
+	return (__u32)before * WEYL < share(near);
 }
 
 /* A ring that is full has a reader who is late or dead: half as many from here on, or
@@ -25,7 +31,7 @@ static __always_inline int is_sampled(__u64 before, int near)
 static __always_inline struct event *next_event(int near)
 {
 	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	__u32 zero = 0;
+	__u32 zero = 0, now;
 	__u64 *missed;
 
 	if (event)
@@ -33,10 +39,11 @@ static __always_inline struct event *next_event(int near)
 	missed = bpf_map_lookup_elem(&lost, &zero);
 	if (missed)
 		++*missed;
-	if (near && current.sample_near > MIN_SAMPLED)
-		current.sample_near >>= 1;
-	if (!near && current.sample > MIN_SAMPLED)
-		current.sample >>= 1;
+	now = share(near);
+	if (near && now > MIN_SAMPLED)
+		WRITE_ONCE(current.sample_near, now >> 1);
+	if (!near && now > MIN_SAMPLED)
+		WRITE_ONCE(current.sample, now >> 1);
 	return NULL;
 }
 
@@ -46,7 +53,7 @@ static __noinline void fill_event(struct event *event, enum verdict verdict, enu
 {
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time = bpf_ktime_get_boot_ns();
-	event->weight = (1ull << 32) / (near ? current.sample_near : current.sample);
+	event->weight = (1ull << 32) / share(near);
 	event->verdict = verdict;
 	event->reason = reason;
 	event->near = near;

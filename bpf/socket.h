@@ -57,9 +57,9 @@ __noinline enum found find_socket(struct xdp_md *ctx, __u32 network, enum family
 	busy = bpf_map_lookup_elem(&in_socket_lookup, &zero);
 	if (err || !busy)
 		return FOUND_NONE;
-	*busy = 1;
+	WRITE_ONCE(*busy, 1);
 	socket = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	*busy = 0;
+	WRITE_ONCE(*busy, 0);
 	if (!socket)
 		return FOUND_UNKNOWN;
 	open = socket->state != BPF_TCP_LISTEN;
