@@ -72,7 +72,7 @@ func add(ctx context.Context, c *call) error {
 // printAddition prints what a dry run found, without the entries that would stay as they are.
 func (c *call) printAddition(listing api.Listing) error {
 	if c.json {
-		if err := c.printListing(listing); err != nil {
+		if err := writeListing(c.out, listing); err != nil {
 			return err
 		}
 		return refusal(listing.Foreseen)

@@ -134,7 +134,7 @@ func (c *call) stdinClaims() ([]policy.Claim, error) {
 func (c *call) printChange(listing api.Listing, row func(api.Entry) (verb, more string)) error {
 	slices.SortStableFunc(listing.Entries, func(a, b api.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	if c.json {
-		return c.printListing(listing)
+		return writeListing(c.out, listing)
 	}
 	var lines iter.Seq[[]string] = func(yield func([]string) bool) {
 		for _, e := range listing.Entries {

@@ -121,7 +121,7 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 	}
 	switch command.Name {
 	case "remove":
-		return known.prefixes(ctx, last, madeByAdd)
+		return known.prefixes(ctx, last, true)
 	case "list":
 		return known.owners(ctx)
 	case "limit":
@@ -130,7 +130,7 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 		}
 		return known.owners(ctx)
 	case "suspend", "cut":
-		return slices.Concat(known.owners(ctx), known.prefixes(ctx, last, anyEntry))
+		return slices.Concat(known.owners(ctx), known.prefixes(ctx, last, false))
 	case "resume":
 		return known.suspended(ctx)
 	case "completion", "assets":
@@ -241,28 +241,11 @@ func (k known) status(ctx context.Context) api.Status {
 	return status
 }
 
-// prefixes returns those of the entries that begin with last.
-func (k known) prefixes(ctx context.Context, last string, fits func(api.Entry) bool) (prefixes []string) {
-	if strings.Trim(last, "0123456789abcdef.:/") != "" {
-		return nil
-	}
+// prefixes returns those on the list that begin with last, or how these go on where they are
+// many; with made only those that remove can take away.
+func (k known) prefixes(ctx context.Context, last string, made bool) []string {
 	ctx, cancel := context.WithTimeout(ctx, tabPatience)
 	defer cancel()
-	listing, err := k.daemon.List(ctx, api.ListRequest{})
-	if err != nil {
-		return nil
-	}
-	for _, e := range listing.Entries {
-		if fits(e) {
-			prefixes = append(prefixes, e.Prefix.String())
-		}
-	}
+	prefixes, _ := k.daemon.Complete(ctx, last, made) // without an answer nothing is offered
 	return prefixes
-}
-
-func anyEntry(api.Entry) bool { return true }
-
-// madeByAdd reports whether remove can take e away.
-func madeByAdd(e api.Entry) bool {
-	return slices.Equal(e.Origins, []policy.Origin{policy.OriginCLI})
 }

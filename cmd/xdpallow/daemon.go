@@ -110,7 +110,7 @@ func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler
 	defer running.Wait()
 	defer stop()
 	running.Go(func() {
-		if err := control.Serve(ctx, listener, engine); err != nil {
+		if err := control.Serve(ctx, listener, served{engine}); err != nil {
 			log.Error(fmt.Sprintf("control socket: %v", err))
 		}
 	})

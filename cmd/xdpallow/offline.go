@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader"
@@ -22,7 +23,7 @@ type offlineEngine interface {
 
 // openOffline opens the pins and the state of a host.
 func openOffline(bpffs, state string) offlineEngine {
-	return offline.New(bpffs, state, buildVersion())
+	return pinned{offline.New(bpffs, state, buildVersion())}
 }
 
 // daemonOrPins asks the daemon, or pins and state when no daemon answers. Where the caller
@@ -33,8 +34,13 @@ func daemonOrPins[A any](ctx context.Context, c *call, ask func(context.Context,
 		return answer, err
 	}
 	bpffs, state := filepath.Clean(c.flags.Path("bpffs")), filepath.Clean(c.flags.Path("state"))
-	done := c.progress().waiting("reading pins and state")
+	done, out := sync.OnceFunc(c.progress().waiting("reading pins and state")), c.out.to
+	c.out.to = writerFunc(func(text []byte) (int, error) { // which some answers are written to as they come
+		done()
+		return out.Write(text)
+	})
 	answer, err = ask(ctx, c.offline(bpffs, state))
+	c.out.to = out
 	done()
 	if errors.Is(err, loader.ErrNoPins) {
 		return answer, fmt.Errorf("no daemon answers on %s: %w", c.flags.Path("socket"), err)
@@ -44,6 +50,10 @@ func daemonOrPins[A any](ctx context.Context, c *call, ask func(context.Context,
 	}
 	return answer, err
 }
+
+type writerFunc func([]byte) (int, error)
+
+func (w writerFunc) Write(text []byte) (int, error) { return w(text) }
 
 // client returns a client of the daemon, which shows on a terminal that it waits.
 func (c *call) client() *control.Client {

@@ -83,7 +83,7 @@ func remove(ctx context.Context, c *call) error {
 // printRemoval prints the answer of a dry run.
 func (c *call) printRemoval(listing api.Listing) error {
 	if c.json {
-		if err := c.printListing(listing); err != nil {
+		if err := writeListing(c.out, listing); err != nil {
 			return err
 		}
 		return refusal(listing.Foreseen)

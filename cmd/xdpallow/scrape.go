@@ -90,7 +90,6 @@ func (s scrape) Snapshot(ctx context.Context) (shot metrics.Snapshot, err error)
 	if shot.Status, err = s.engine.Snapshot(ctx); err != nil {
 		return shot, err
 	}
-	shot.IPv4, shot.IPv6 = s.engine.Families()
 	shot.Stats, err = s.engine.Stats(ctx)
 	return shot, err
 }

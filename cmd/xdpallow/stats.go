@@ -64,17 +64,7 @@ func snapshotOf(ctx context.Context, from offlineEngine) (shot metrics.Snapshot,
 	if shot.Status, err = from.Status(ctx); err != nil {
 		return shot, err
 	}
-	if shot.Stats, err = from.Stats(ctx); err != nil {
-		return shot, err
-	}
-	listing, err := from.List(ctx, api.ListRequest{})
-	for _, e := range listing.Entries {
-		if e.Prefix.Addr().Is4() {
-			shot.IPv4++
-		} else {
-			shot.IPv6++
-		}
-	}
+	shot.Stats, err = from.Stats(ctx)
 	return shot, err
 }
 

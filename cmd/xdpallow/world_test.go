@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +86,7 @@ func (f *fakeEngine) Events(_ context.Context, n int, follow bool, fn func(event
 	return err
 }
 
-func (f *fakeEngine) List(_ context.Context, r api.ListRequest) (api.Listing, error) {
+func (f *fakeEngine) List(_ context.Context, r api.ListRequest, w io.Writer) (api.LeftOut, error) {
 	question := "list " + r.Owner
 	if r.Unused != 0 {
 		question += " unused " + r.Unused.String()
@@ -95,7 +97,37 @@ func (f *fakeEngine) List(_ context.Context, r api.ListRequest) (api.Listing, er
 	if r.Prefix.IsValid() {
 		question += " prefix " + r.Prefix.String()
 	}
-	return answer(f, question, f.listing)
+	listing, err := answer(f, question, f.listing)
+	if err != nil {
+		return api.LeftOut{}, err
+	}
+	entries := slices.Clone(listing.Entries) // sorted, as the engine has them
+	slices.SortStableFunc(entries, func(a, b api.Entry) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	l := api.Listed{Generation: listing.Generation, Total: listing.Total, Connected: listing.Connected}
+	l.Entries = func(func() bool) iter.Seq2[*api.Entry, error] { return each(entries) }
+	l.Claims = func(yield func(policy.Claim, error) bool) {
+		for _, e := range entries {
+			claim := policy.Claim{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Note: e.Note}
+			if e.Until != nil {
+				claim.Until = *e.Until
+			}
+			if !yield(claim, nil) {
+				return
+			}
+		}
+	}
+	return l.LeftOut(), writeListed(w, r, l)
+}
+
+// Complete finds the entries as query.View does.
+func (f *fakeEngine) Complete(_ context.Context, begin string, made bool) (found []string, err error) {
+	listing, err := answer(f, "complete "+begin, f.listing)
+	for _, e := range listing.Entries {
+		if strings.HasPrefix(e.Prefix.String(), begin) && (!made || slices.Equal(e.Origins, []policy.Origin{policy.OriginCLI})) {
+			found = append(found, e.Prefix.String())
+		}
+	}
+	return found, err
 }
 
 func (f *fakeEngine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
@@ -286,7 +318,7 @@ func sampleEngine() *fakeEngine {
 			Interfaces: []api.Interface{{Name: "eth0", Attach: "generic", Reason: "driver has no XDP", LinkID: 3, ProgramID: 4, Attached: true}, {Name: "eth1"}},
 			Backstop:   &api.Backstop{LinkID: 5, ProgramID: 6, Attached: true},
 			Uncovered:  []string{"eth2"},
-			Generation: 2, Entries: 3, Owners: 1, Expiring: 1,
+			Generation: 2, Entries: 3, Families: api.Families{IPv4: 2, IPv6: 1}, Owners: 1, Expiring: 1,
 			Services:   []api.Service{{Service: policy.Service{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}, {Protocol: policy.UDP, Number: 443}}, Mode: policy.Enforce, Scope: policy.ScopeSYN}}},
 			Origins:    []api.OriginStatus{{Name: "cli", Entries: 2}, {Name: "file:/etc/a.list", Entries: 1, Error: "/etc/a.list:3: 10.0.0.5/8 has host bits set"}},
 			LastChange: &api.Change{Time: since, Generation: 2, Command: "add", UID: 0, PID: 7},

@@ -26,7 +26,16 @@ type ListRequest struct {
 	Unused   time.Duration // not seen for so long, counted from when they were first enforced
 	Expiring time.Duration // that end within so long
 	Expired  bool          // that have ended
+
+	Format  string // how they are written, one of ListFormats; "" is json
+	Columns int    // of the terminal that a table is for; 0 is none
 }
+
+// ListFormats are how a listing can be written.
+var ListFormats = []string{"json", "table", "text"}
+
+// NothingListed is what a table without a row is written as.
+const NothingListed = "nobody listed"
 
 // AddRequest asks for CLI claims. All prefixes are taken or none.
 type AddRequest struct {

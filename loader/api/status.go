@@ -26,6 +26,7 @@ type Status struct {
 	Generation uint64         `json:"generation"`
 	Entries    int            `json:"entries"` // that have not ended
 	Ended      int            `json:"ended"`   // still on the list, and let nobody in any more
+	Families   Families       `json:"families"`
 	Owners     int            `json:"owners"`
 	Expiring   int            `json:"expiring"` // entries that end within Soon
 	Services   []Service      `json:"services"`
@@ -36,6 +37,12 @@ type Status struct {
 	Confirm    *Waiting       `json:"confirm"`     // nil when nothing waits for its confirmation
 	Daemon     *Daemon        `json:"daemon"`      // nil when no daemon runs
 	Version    string         `json:"version"`
+}
+
+// Families counts the entries, those that have ended too.
+type Families struct {
+	IPv4 int `json:"ipv4"`
+	IPv6 int `json:"ipv6"`
 }
 
 // Service is a service as it is now.

@@ -131,14 +131,18 @@ func (g Gate) Stats(context.Context) (api.Stats, error) {
 	return v.Stats(v.Counts.Owners)
 }
 
-// List returns the entries that r asks for.
-func (g Gate) List(_ context.Context, r api.ListRequest) (api.Listing, error) {
+// List gives write the entries that r asks for.
+func (g Gate) List(_ context.Context, r api.ListRequest, write func(api.Listed) error) error {
 	v, err := g.look()
 	if err != nil {
-		return api.Listing{}, err
+		return err
 	}
 	defer v.Gate.Close()
-	return v.List(r)
+	listed, err := v.List(r)
+	if err != nil {
+		return err
+	}
+	return write(listed)
 }
 
 // Export writes what commands made, and with all what is declared.

@@ -13,10 +13,12 @@ func (v *View) Status(failing map[policy.Origin]error) api.Status {
 		origins[origin] += 0 // one that has no claim is shown, too
 	}
 	ended := v.Counts.Ended(now)
+	ipv4, ipv6 := v.Policy.Entries.Families()
 	return api.Status{
 		Generation: v.Generation,
 		Entries:    v.Policy.Entries.Len() - ended,
 		Ended:      ended,
+		Families:   api.Families{IPv4: ipv4, IPv6: ipv6},
 		Owners:     len(v.Counts.Owners),
 		Expiring:   v.Counts.Ending(now, api.Soon),
 		Services:   v.Services(),

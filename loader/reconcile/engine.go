@@ -160,9 +160,19 @@ func (e *Engine) Stats(context.Context) (api.Stats, error) {
 	return s, err
 }
 
-// List returns the entries that r asks for.
-func (e *Engine) List(_ context.Context, r api.ListRequest) (api.Listing, error) {
-	return e.shown.Load().asked.List(r)
+// List gives write the entries that r asks for, as they stand when it is called. It waits for no
+// change, and no change for it, however long write takes.
+func (e *Engine) List(_ context.Context, r api.ListRequest, write func(api.Listed) error) error {
+	listed, err := e.shown.Load().asked.List(r)
+	if err != nil {
+		return err
+	}
+	return write(listed)
+}
+
+// Complete returns the prefixes that begin so, see query.View.
+func (e *Engine) Complete(_ context.Context, begin string, made bool) ([]string, error) {
+	return e.shown.Load().asked.Complete(begin, made), nil
 }
 
 // Export writes what commands made, and with all what is declared.
@@ -192,8 +202,3 @@ func (e *Engine) Ownership(addr netip.Addr, service, expected string) (api.Owner
 
 // Tell shows an event that no packet made to those who look at events.
 func (e *Engine) Tell(event events.Event) { e.observer.log.Add(event) }
-
-// Families counts the entries of IPv4 and IPv6.
-func (e *Engine) Families() (ipv4, ipv6 int) {
-	return e.shown.Load().asked.Policy.Entries.Families()
-}

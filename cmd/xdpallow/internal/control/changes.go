@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 
@@ -55,8 +54,8 @@ func (c Change[Q, A]) Ask(ctx context.Context, client *Client, request Q) (answe
 			Hint: "xdpallow run --allow-file FILE",
 		}
 	}
-	err = client.do(ctx, http.MethodPost, c.path, text, func(body io.Reader) error {
-		return json.NewDecoder(body).Decode(&answer)
+	err = client.do(ctx, http.MethodPost, c.path, text, func(resp *http.Response) error {
+		return json.NewDecoder(resp.Body).Decode(&answer)
 	})
 	return answer, err
 }

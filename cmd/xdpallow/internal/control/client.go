@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -87,25 +86,14 @@ func (c *Client) History(ctx context.Context, last int) (api.History, error) {
 	return get[api.History](ctx, c, pathHistory, url.Values{"last": {strconv.Itoa(last)}})
 }
 
+// Complete implements Watcher.
+func (c *Client) Complete(ctx context.Context, begin string, made bool) ([]string, error) {
+	return get[[]string](ctx, c, pathComplete, url.Values{"begin": {begin}, "made": {strconv.FormatBool(made)}})
+}
+
 // Live implements Watcher.
 func (c *Client) Live(ctx context.Context, rows int) (api.Live, error) {
 	return get[api.Live](ctx, c, pathLive, url.Values{"rows": {strconv.Itoa(rows)}})
-}
-
-// List implements Reader.
-func (c *Client) List(ctx context.Context, req api.ListRequest) (listing api.Listing, err error) {
-	query := url.Values{"owner": {req.Owner}, "unused": {req.Unused.String()}, "expiring": {req.Expiring.String()}}
-	if req.Expired {
-		query.Set("expired", "")
-	}
-	if req.Prefix.IsValid() {
-		query.Set("prefix", req.Prefix.String())
-	}
-	err = c.do(ctx, http.MethodGet, pathEntries+"?"+query.Encode(), nil, func(body io.Reader) (err error) {
-		listing, err = readListing(body)
-		return err
-	})
-	return listing, err
 }
 
 // Check implements Reader.
@@ -135,13 +123,13 @@ func (c *Client) Detach(ctx context.Context, _ api.Caller, req api.DetachRequest
 }
 
 func get[A any](ctx context.Context, c *Client, path string, query url.Values) (answer A, err error) {
-	err = c.do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, func(body io.Reader) error {
-		return json.NewDecoder(body).Decode(&answer)
+	err = c.do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, func(resp *http.Response) error {
+		return json.NewDecoder(resp.Body).Decode(&answer)
 	})
 	return answer, err
 }
 
-func (c *Client) do(ctx context.Context, method, path string, body []byte, read func(io.Reader) error) error {
+func (c *Client) do(ctx context.Context, method, path string, body []byte, read func(*http.Response) error) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://xdpallow"+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("ask the daemon: %w", err)
@@ -170,10 +158,11 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	if resp.StatusCode != http.StatusOK {
 		return readError(resp.Status, resp.Body)
 	}
-	if path, _, _ := strings.Cut(path, "?"); path == pathEvents {
-		done() // what comes now is awaited for its own sake
+	switch path, _, _ := strings.Cut(path, "?"); path {
+	case pathEvents, pathEntries, pathExport, pathTable:
+		done() // what comes now is shown as it comes
 	}
-	if err := read(resp.Body); err != nil {
+	if err := read(resp); err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
 	return nil

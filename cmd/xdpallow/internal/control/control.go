@@ -19,8 +19,9 @@ type Reader interface {
 	Owners(ctx context.Context) (api.Owners, error)
 	// History returns the last changes, all when last is 0.
 	History(ctx context.Context, last int) (api.History, error)
-	// List returns the entries that are asked for, all when nothing is.
-	List(ctx context.Context, req api.ListRequest) (api.Listing, error)
+	// List writes the entries that are asked for, all when nothing is. What was written before
+	// an error is no list.
+	List(ctx context.Context, req api.ListRequest, w io.Writer) (api.LeftOut, error)
 	// Export writes what commands made, with all also what is declared, see reconcile.ReadExport.
 	// What was written before an error is no export.
 	Export(ctx context.Context, all bool, w io.Writer) error
@@ -33,6 +34,9 @@ type Reader interface {
 
 // Watcher tells of the present, which only a daemon knows.
 type Watcher interface {
+	// Complete returns the prefixes on the list that begin so, or how these go on where they are
+	// many; with made of those only that commands made alone.
+	Complete(ctx context.Context, begin string, made bool) ([]string, error)
 	// Live returns the gate at a glance, with so many talkers.
 	Live(ctx context.Context, rows int) (api.Live, error)
 	// Events calls fn for the last n events, the oldest first, and with follow for those
@@ -71,16 +75,17 @@ type Engine interface {
 
 // The paths of questions, below the socket.
 const (
-	pathStatus  = "/v1/status"
-	pathStats   = "/v1/stats"
-	pathEntries = "/v1/entries" // ?owner=&prefix=&unused=&expiring=&expired, the durations as time.Duration has them
-	pathTable   = "/v1/table"   // ?format=&service=; the answer is the text
-	pathCheck   = "/v1/check"   // ?address=&port=
-	pathHistory = "/v1/history" // ?last=
-	pathExport  = "/v1/export"  // ?all=; the answer is the text
-	pathOwners  = "/v1/owners"
-	pathLive    = "/v1/live"   // ?rows=
-	pathEvents  = "/v1/events" // ?last=&follow=
+	pathStatus   = "/v1/status"
+	pathStats    = "/v1/stats"
+	pathEntries  = "/v1/entries" // ?owner=&prefix=&unused=&expiring=&expired&format=&columns=, the durations as time.Duration has them; the answer is the text
+	pathTable    = "/v1/table"   // ?format=&service=; the answer is the text
+	pathCheck    = "/v1/check"   // ?address=&port=
+	pathHistory  = "/v1/history" // ?last=
+	pathExport   = "/v1/export"  // ?all=; the answer is the text
+	pathOwners   = "/v1/owners"
+	pathComplete = "/v1/complete" // ?begin=&made=
+	pathLive     = "/v1/live"     // ?rows=
+	pathEvents   = "/v1/events"   // ?last=&follow=
 )
 
 // What the caller says of a change himself, escaped as in a query.

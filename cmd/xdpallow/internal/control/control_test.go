@@ -4,6 +4,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,9 @@ type engine struct {
 	adds    []api.AddRequest
 	callers []api.Caller
 	listing api.Listing
+	left    api.LeftOut
 	err     error
+	failing error         // of List, behind what it wrote
 	block   chan struct{} // Add waits for it to be closed
 }
 
@@ -39,8 +42,18 @@ func (e *engine) Status(context.Context) (api.Status, error) {
 	return api.Status{Generation: 7}, e.err
 }
 
-func (e *engine) List(context.Context, api.ListRequest) (api.Listing, error) {
-	return e.listing, e.err
+// List writes an entry a line, as JSON.
+func (e *engine) List(_ context.Context, _ api.ListRequest, w io.Writer) (api.LeftOut, error) {
+	if e.err != nil {
+		return api.LeftOut{}, e.err
+	}
+	lines := json.NewEncoder(w)
+	for _, one := range e.listing.Entries {
+		if err := lines.Encode(one); err != nil {
+			return api.LeftOut{}, err
+		}
+	}
+	return e.left, e.failing
 }
 
 func (e *engine) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {

@@ -1,7 +1,7 @@
 package control
 
-// This file bounds how many lists are being read at a time: each is in memory as a whole
-// until the last of it was read, and the list may have a million entries.
+// This file bounds how many lists are being read at a time: of each the state that it is of stays
+// in memory until the last of it was read, also when the list has long been replaced.
 
 import (
 	"context"

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -82,6 +81,10 @@ func handler(engine Engine) http.Handler {
 		}
 		return engine.History(ctx, last)
 	}))
+	mux.Handle("GET "+pathComplete, question(func(ctx context.Context, r *http.Request) ([]string, error) {
+		query := r.URL.Query()
+		return engine.Complete(ctx, query.Get("begin"), query.Get("made") == "true")
+	}))
 	mux.Handle("GET "+pathLive, question(func(ctx context.Context, r *http.Request) (api.Live, error) {
 		rows, err := number(r, "rows")
 		if err != nil {
@@ -93,28 +96,18 @@ func handler(engine Engine) http.Handler {
 	mux.Handle("GET "+pathCheck, question(func(ctx context.Context, r *http.Request) ([]api.CheckResult, error) {
 		return check(ctx, engine, r)
 	}))
-	mux.HandleFunc("GET "+pathEntries, func(w http.ResponseWriter, r *http.Request) {
-		req, err := listRequest(r.URL.Query())
-		var listing api.Listing
-		if err == nil {
-			err = lists.begin(r.Context())
-		}
-		if err == nil {
-			defer lists.end()
-			listing, err = engine.List(r.Context(), req)
-		}
+	mux.Handle("GET "+pathEntries, text(lists, trailerLeftOut, func(ctx context.Context, query url.Values, w io.Writer) (api.LeftOut, error) {
+		req, err := listRequest(query)
 		if err != nil {
-			writeError(w, err)
-			return
+			return api.LeftOut{}, err
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = WriteListing(w, listing) // fails only when the caller hung up
-	})
-	mux.Handle("GET "+pathExport, text(func(ctx context.Context, query url.Values, w io.Writer) error {
-		return engine.Export(ctx, query.Has("all"), w)
+		return engine.List(ctx, req, w)
 	}))
-	mux.Handle("GET "+pathTable, text(func(ctx context.Context, query url.Values, w io.Writer) error {
-		return engine.Table(ctx, query.Get("format"), query.Get("service"), w)
+	mux.Handle("GET "+pathExport, text(lists, "", func(ctx context.Context, query url.Values, w io.Writer) (any, error) {
+		return nil, engine.Export(ctx, query.Has("all"), w)
+	}))
+	mux.Handle("GET "+pathTable, text(lists, "", func(ctx context.Context, query url.Values, w io.Writer) (any, error) {
+		return nil, engine.Table(ctx, query.Get("format"), query.Get("service"), w)
 	}))
 	for _, c := range changes {
 		c.serve(mux, engine)
@@ -186,33 +179,6 @@ func reply(w http.ResponseWriter, answer any, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer) // fails only when the caller hung up
-}
-
-func listRequest(query url.Values) (api.ListRequest, error) {
-	req := api.ListRequest{Owner: query.Get("owner"), Expired: query.Has("expired")}
-	for key := range query {
-		if !slices.Contains([]string{"owner", "prefix", "unused", "expiring", "expired"}, key) {
-			// Of a newer command: what it asks for is less than everything.
-			return req, &policy.InputError{What: fmt.Sprintf("this daemon cannot list by %s: it is older than the command", key), Hint: "systemctl restart xdpallow"}
-		}
-	}
-	if text := query.Get("prefix"); text != "" {
-		var err error
-		if req.Prefix, _, err = policy.ParsePrefix(text); err != nil {
-			return req, err
-		}
-	}
-	for key, into := range map[string]*time.Duration{"unused": &req.Unused, "expiring": &req.Expiring} {
-		text := query.Get(key)
-		if text == "" {
-			continue
-		}
-		var err error
-		if *into, err = time.ParseDuration(text); err != nil {
-			return req, &policy.InputError{What: fmt.Sprintf("%s %q is no duration", key, text)}
-		}
-	}
-	return req, nil
 }
 
 func check(ctx context.Context, engine Reader, r *http.Request) ([]api.CheckResult, error) {

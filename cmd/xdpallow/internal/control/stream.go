@@ -50,8 +50,8 @@ var ErrEnded = errors.New("the daemon has ended")
 // Events implements Watcher.
 func (c *Client) Events(ctx context.Context, n int, follow bool, fn func(events.Event) error) error {
 	query := url.Values{"last": {strconv.Itoa(n)}, "follow": {strconv.FormatBool(follow)}}
-	err := c.do(ctx, http.MethodGet, pathEvents+"?"+query.Encode(), nil, func(body io.Reader) error {
-		lines := json.NewDecoder(body)
+	err := c.do(ctx, http.MethodGet, pathEvents+"?"+query.Encode(), nil, func(resp *http.Response) error {
+		lines := json.NewDecoder(resp.Body)
 		for {
 			var e events.Event
 			if err := lines.Decode(&e); errors.Is(err, io.EOF) && !follow {

@@ -116,8 +116,8 @@ func (w writer) gauges(s Snapshot) {
 		}
 		w.gauge(iface, 1, i.Name, attach)
 	}
-	w.gauge(entries, float64(s.IPv4), "ipv4")
-	w.gauge(entries, float64(s.IPv6), "ipv6")
+	w.gauge(entries, float64(status.Families.IPv4), "ipv4")
+	w.gauge(entries, float64(status.Families.IPv6), "ipv6")
 	w.gauge(expiring, float64(status.Expiring))
 	w.gauge(policyGen, float64(status.Generation))
 	for _, o := range status.Origins {

@@ -25,8 +25,6 @@ const scrapeTimeout = 5 * time.Second
 type Snapshot struct {
 	Status api.Status
 	Stats  api.Stats // every series, zero rows too
-	IPv4   int       // entries
-	IPv6   int       // entries
 }
 
 // Repaired are what somebody else can change behind our back and we put right. Each

@@ -30,9 +30,8 @@ func (s source) Snapshot(context.Context) (Snapshot, error) { return s.answer, s
 
 func sample() source {
 	return source{answer: Snapshot{
-		IPv4: 2, IPv6: 1,
 		Status: api.Status{
-			Enforcing: true, Generation: 7, Expiring: 2, Version: "v1",
+			Enforcing: true, Families: api.Families{IPv4: 2, IPv6: 1}, Generation: 7, Expiring: 2, Version: "v1",
 			Interfaces: []api.Interface{
 				{Name: "eth0", Attach: "native", Attached: true},
 				{Name: "eth1", Attach: "native"}, // was native, is gone
