@@ -156,7 +156,7 @@ func readConfig(path string) (config.File, error) {
 // there is neither.
 func (c *call) statusAt(ctx context.Context, at options) (*api.Status, error) {
 	client := control.NewClient(at.Socket)
-	client.Waiting = func() (done func()) { return c.progress().waiting("waiting for the daemon") }
+	client.Waiting = c.awaited
 	status, err := client.Status(ctx)
 	if errors.Is(err, control.ErrNoDaemon) {
 		status, err = c.offline(at.Bpffs, at.State).Status(ctx)

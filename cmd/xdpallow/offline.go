@@ -55,10 +55,16 @@ type writerFunc func([]byte) (int, error)
 
 func (w writerFunc) Write(text []byte) (int, error) { return w(text) }
 
+// awaited shows what the daemon is at, until done is called.
+func (c *call) awaited() (tell func(string), done func()) {
+	p := c.progress()
+	return p.tell, p.waiting("waiting for the daemon")
+}
+
 // client returns a client of the daemon, which shows on a terminal that it waits.
 func (c *call) client() *control.Client {
 	client := control.NewClient(c.flags.Path("socket"))
 	client.By = c.self()
-	client.Waiting = func() (done func()) { return c.progress().waiting("waiting for the daemon") }
+	client.Waiting = c.awaited
 	return client
 }

@@ -1,9 +1,10 @@
 package main
 
-// This file shows on a terminal what a command waits for, once that takes over a second:
-// silence looks like a hang, and an interrupt would not undo the change.
+// This file shows what a command waits for: on a terminal once that takes over a second, in a pipe a
+// line every ten. Silence looks like a hang, and an interrupt would not undo the change.
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"sync"
@@ -14,18 +15,26 @@ import (
 // else is written.
 type progress struct {
 	out    io.Writer
-	silent bool // nobody watches
+	piped  bool // no terminal: the line stays, and is written only of a daemon that works
+	silent bool // nobody wants to know
 
 	mu    sync.Mutex
 	shown bool
+	told  string // what the daemon says that it is at
 }
 
 func (c *call) progress() *progress {
-	return &progress{out: c.stderr, silent: !c.watched || c.quiet}
+	return &progress{out: c.stderr, piped: !c.watched, silent: c.quiet}
 }
 
-// waiting shows every second what the command waits for and how long already, until done is
-// called.
+// tell has the line say what the daemon is at.
+func (p *progress) tell(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = what
+}
+
+// waiting shows what the command waits for and how long already, until done is called.
 func (p *progress) waiting(what string) (done func()) {
 	if p.silent {
 		return func() {}
@@ -33,7 +42,11 @@ func (p *progress) waiting(what string) (done func()) {
 	var ended sync.WaitGroup
 	end := make(chan struct{})
 	ended.Go(func() {
-		begin, ticks := time.Now(), time.NewTicker(time.Second)
+		every := time.Second
+		if p.piped {
+			every *= 10
+		}
+		begin, ticks := time.Now(), time.NewTicker(every)
 		defer ticks.Stop()
 		for {
 			select {
@@ -44,9 +57,7 @@ func (p *progress) waiting(what string) (done func()) {
 				return
 			case <-ticks.C:
 				p.mu.Lock()
-				p.clear()
-				fmt.Fprintf(p.out, "xdpallow: %s, %d s", what, int(time.Since(begin).Seconds()))
-				p.shown = true
+				p.show(what, time.Since(begin))
 				p.mu.Unlock()
 			}
 		}
@@ -54,6 +65,18 @@ func (p *progress) waiting(what string) (done func()) {
 	return func() {
 		close(end)
 		ended.Wait()
+	}
+}
+
+// show writes the line. The caller holds the mutex.
+func (p *progress) show(what string, since time.Duration) {
+	switch line := fmt.Sprintf("xdpallow: %s, %d s", cmp.Or(p.told, what), int(since.Seconds())); {
+	case !p.piped:
+		p.clear()
+		fmt.Fprint(p.out, line)
+		p.shown = true
+	case p.told != "":
+		fmt.Fprintln(p.out, line)
 	}
 }
 

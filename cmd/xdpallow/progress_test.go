@@ -45,3 +45,29 @@ func TestProgress(t *testing.T) {
 		}
 	})
 }
+
+// Promise: in a pipe a daemon that works is told of by a line each ten seconds; not with -q, and
+// nothing is said of a command that waits for no work.
+func TestProgressInAPipe(t *testing.T) {
+	for _, c := range []struct {
+		told  string
+		quiet bool
+		want  string
+	}{
+		{"publishing 3 prefixes", false, "xdpallow: publishing 3 prefixes, 10 s\nxdpallow: publishing 3 prefixes, 20 s\n"},
+		{"publishing 3 prefixes", true, ""},
+		{"", false, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			p := (&call{env: env{stderr: &out}, quiet: c.quiet}).progress()
+			done := p.waiting("waiting for the daemon")
+			p.tell(c.told)
+			time.Sleep(25 * time.Second)
+			done()
+			if out.String() != c.want {
+				t.Errorf("%+v: %q", c, out.String())
+			}
+		})
+	}
+}

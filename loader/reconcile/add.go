@@ -31,7 +31,7 @@ func (e *Engine) Add(ctx context.Context, by api.Caller, r api.AddRequest) (api.
 	}
 	before := e.view.State
 	o, err := e.make(change{
-		by: by, command: "add", dryRun: r.DryRun, assess: assess, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: desired.Edit{Claims: policy.Edit{Put: add.News}}, lasting: add.Lasting, peers: r.Sessions,
+		by: by, tell: api.Progress(ctx), command: "add", dryRun: r.DryRun, assess: assess, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: desired.Edit{Claims: policy.Edit{Put: add.News}}, lasting: add.Lasting, peers: r.Sessions,
 	})
 	if err != nil {
 		return api.Listing{}, err

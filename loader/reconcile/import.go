@@ -14,6 +14,7 @@ import (
 // Import makes what commands made equal an export: claims, suspensions and limits, all or
 // none. It lets in nobody who is stopped unless AllowOpen says that it is meant.
 func (e *Engine) Import(ctx context.Context, by api.Caller, r api.ImportRequest) (api.Plan, error) {
+	api.Progress(ctx)("reading " + r.Name)
 	x, err := desired.ReadExport(r.Name, r.Text)
 	if err != nil {
 		return api.Plan{}, err
@@ -27,7 +28,7 @@ func (e *Engine) Import(ctx context.Context, by api.Caller, r api.ImportRequest)
 		return api.Plan{}, err
 	}
 	plan, err := e.replaced(r.ReplaceRequest, x.Claims, change{
-		by: by, command: "import", verb: policy.VerbImport, edit: desired.Edit{Overrides: over}, force: policy.Force{AllowOpen: r.AllowOpen},
+		by: by, tell: api.Progress(ctx), command: "import", verb: policy.VerbImport, edit: desired.Edit{Overrides: over}, force: policy.Force{AllowOpen: r.AllowOpen},
 	})
 	plan.Warnings = append(x.Warnings, plan.Warnings...)
 	return plan, err

@@ -21,6 +21,7 @@ import (
 // linted, merged, compared, guarded, published or patched, and recorded.
 type change struct {
 	by      api.Caller
+	tell    func(string) // what the change is at; nil is nobody
 	command string
 	verb    policy.Verb // "" is nobody's change but time's: the guard rails are not asked
 	force   policy.Force
@@ -40,12 +41,20 @@ type change struct {
 	aside   bool          // no rollback takes it back
 }
 
+// at tells who asked what the change is at.
+func (c change) at(what string) {
+	if c.tell != nil {
+		c.tell(what)
+	}
+}
+
 // errGone is the answer to a caller who has gone.
 var errGone = &policy.Refused{What: "who asked for the change had gone before it was begun: nothing was changed", Hint: "xdpallow history -n 1"}
 
 // begin takes the mutex for a change that somebody asked for, unless he gave up while
 // others had it. What is begun is finished, whoever goes: it is not left half way.
 func (e *Engine) begin(ctx context.Context) error {
+	api.Progress(ctx)("waiting for another change")
 	e.mu.Lock()
 	e.mu.Begin()
 	if ctx.Err() != nil {
@@ -62,6 +71,7 @@ func (e *Engine) make(c change) (outcome, error) {
 		return outcome{}, err
 	}
 	now := time.Now()
+	c.at("merging with " + policy.Count(e.view.Policy.Entries.Len(), "prefix", "prefixes"))
 	next, plan, err := e.view.Apply(c.edit, now, compile.Boottime())
 	if err != nil {
 		return outcome{}, err
@@ -101,9 +111,12 @@ func (e *Engine) make(c change) (outcome, error) {
 // does.
 func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
 	e.mu.Begin()
+	size := policy.Count(len(plan.Added)+len(plan.Removed)+len(plan.Changed), "change", "changes")
+	c.at("bringing the kernel " + size)
 	unset := e.view.compiler.Deadlines.Set(c.lasting, e.view.compiler.Clock)
 	generation, touched, err := e.enforce(c, next, plan)
 	if err == nil {
+		c.at("recording " + size)
 		err = e.persist(c, next, plan, generation)
 	}
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest) (api.Plan, error) {
 	e.files.reading.Lock() // what is read first is taken over first
 	defer e.files.reading.Unlock()
+	api.Progress(ctx)("reading files")
 	read, err := e.options.Read(ctx)
 	if err != nil {
 		return api.Plan{}, err
@@ -48,7 +49,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		e.options.Backstop = "off" // the change records it
 	}
 	o, err := e.make(change{
-		by: by, command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims}, peers: r.Sessions, logins: r.Logins, assess: assess,
+		by: by, tell: api.Progress(ctx), command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims}, peers: r.Sessions, logins: r.Logins, assess: assess,
 		holds: &undo.Held{}, undo: &undo.Back{Held: undo.Reload{
 			Held: e.unsettled.held, Generation: e.view.gate.Tables.Generation(), Was: e.view.Declared(), Now: read.Claims,
 			Services: len(e.options.Services) == 0 && read.Services != nil && !slices.EqualFunc(read.Services, old, policy.Service.Equal),

@@ -52,7 +52,7 @@ func (e *Engine) remove(ctx context.Context, by api.Caller, r api.RemoveRequest)
 	}
 	before := e.view.query().Entries(gone)
 	o, err := e.make(change{
-		by: by, command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: desired.Without(gone), peers: r.Sessions,
+		by: by, tell: api.Progress(ctx), command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: desired.Without(gone), peers: r.Sessions,
 		dryRun: r.DryRun, assess: assess,
 	})
 	if err != nil {

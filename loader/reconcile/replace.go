@@ -14,6 +14,7 @@ import (
 // Replace makes the claims of the CLI those of a list, all or none. What flags and
 // files declare stays, and is told.
 func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceRequest) (api.Plan, error) {
+	api.Progress(ctx)("reading " + r.Name)
 	claims, warnings, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
 	if err != nil {
 		return api.Plan{}, err
@@ -22,7 +23,7 @@ func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceReques
 		return api.Plan{}, err
 	}
 	defer e.unlock()
-	plan, err := e.replaced(r, claims, change{by: by, command: "replace", verb: policy.VerbReplace})
+	plan, err := e.replaced(r, claims, change{by: by, tell: api.Progress(ctx), command: "replace", verb: policy.VerbReplace})
 	plan.Warnings = append(warnings, plan.Warnings...)
 	return plan, err
 }

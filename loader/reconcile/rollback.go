@@ -31,6 +31,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 		return api.Plan{}, err
 	}
 	c.assess = assess
+	c.tell = api.Progress(ctx)
 	c.by, c.command, c.dryRun, c.peers, c.logins = by, "rollback", r.DryRun, r.Sessions, r.Logins
 	c.force = r.Force
 	// What waits is taken back anyway, in a moment, and no guard rail is asked then.

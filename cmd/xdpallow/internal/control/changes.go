@@ -86,7 +86,9 @@ func (c Change[Q, A]) serve(mux *http.ServeMux, engine Writer) {
 		}
 		// The engine asks once, before it begins: a change is not left half way because its
 		// caller pressed ^C.
-		answer, err := c.make(engine, attended{context.WithoutCancel(r.Context()), p.conn}, p.Caller, request)
+		ctx, done := working(context.WithoutCancel(r.Context()), w)
+		answer, err := c.make(engine, attended{ctx, p.conn}, p.Caller, request)
+		done()
 		reply(w, answer, err)
 	})
 }

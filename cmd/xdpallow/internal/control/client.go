@@ -24,19 +24,18 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// answerTimeout bounds the wait for a daemon that took the connection: a
-// publish of a million prefixes takes seconds, a stopped process for ever.
-const answerTimeout = 2 * time.Minute
-
 // Client asks the daemon behind a socket; what it is to change, a [Change] asks
 // of it. Its errors are the daemon's *policy.InputError, *policy.Refused and
 // ErrForbidden, or ErrNoDaemon.
 type Client struct {
-	Waiting func() (done func()) // called as each request begins, and done at its end; nil is nobody
-	By      api.Caller           // whose Command, Reason and LoginUID go into the change log
+	// Waiting is called as each request begins, tell with what the daemon is at, and done at
+	// the end; nil is nobody.
+	Waiting func() (tell func(string), done func())
+	By      api.Caller // whose Command, Reason and LoginUID go into the change log
 
-	socket string
-	http   http.Client
+	socket  string
+	silence time.Duration // after which a daemon is given up
+	http    http.Client
 }
 
 var _ interface {
@@ -47,9 +46,8 @@ var _ interface {
 
 // NewClient returns a client of the daemon on socket; it connects when asked.
 func NewClient(socket string) *Client {
-	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{
-		ResponseHeaderTimeout: answerTimeout,
-		DisableKeepAlives:     true, // a command asks once
+	return &Client{socket: socket, silence: silence, http: http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, // a command asks once
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 			if err != nil {
@@ -142,13 +140,20 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	if c.By.LoginUID != nil {
 		req.Header.Set(headerLogin, strconv.FormatUint(uint64(*c.By.LoginUID), 10))
 	}
-	done := func() {}
+	tell, done := func(string) {}, func() {}
 	if c.Waiting != nil {
-		done = sync.OnceFunc(c.Waiting())
+		tell, done = c.Waiting()
+		done = sync.OnceFunc(done)
 	}
 	defer done()
-	resp, err := c.http.Do(req)
+	waits, answered, forget := heard(ctx, c.silence, tell)
+	defer forget()
+	resp, err := c.http.Do(req.WithContext(waits))
+	answered()
 	if err != nil {
+		if errors.Is(context.Cause(waits), errSilent) {
+			err = &url.Error{Err: errSilent}
+		}
 		if err = c.failed(err); method == http.MethodPost && unanswered(err) {
 			err = &unknownError{err}
 		}

@@ -1,0 +1,94 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+)
+
+// laborious is an engine whose replace takes as long as the test wants, and tells what it is at.
+type laborious struct {
+	Engine
+	end chan struct{}
+}
+
+func (s laborious) Replace(ctx context.Context, by api.Caller, _ api.ReplaceRequest) (api.Plan, error) {
+	api.Progress(ctx)("publishing 3 prefixes")
+	<-s.end
+	return api.Plan{Generation: uint64(by.Most)}, nil
+}
+
+// Promise: a client does not give up on a change that the daemon works at, is told at what, and
+// gives up on a daemon that has stopped or is gone. How many entries it wants to be told reaches
+// the engine.
+func TestClientWaitsForWork(t *testing.T) {
+	engine := laborious{end: make(chan struct{})}
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, listener, engine) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+
+	var mu sync.Mutex
+	var told []string
+	client := NewClient(socket)
+	client.silence, client.By.Most = 1500*time.Millisecond, 7
+	client.Waiting = func() (func(string), func()) {
+		return func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if told = append(told, text); len(told) == 4 { // over twice what a silent one is given
+				close(engine.end)
+			}
+		}, func() {}
+	}
+	plan, err := Replace.Ask(t.Context(), client, api.ReplaceRequest{})
+	if err != nil || plan.Generation != 7 {
+		t.Errorf("answered with %+v, %v", plan, err)
+	}
+	if len(told) != 4 || len(slices.Compact(told)) != 1 || told[0] != "publishing 3 prefixes" {
+		t.Errorf("told %q", told)
+	}
+
+	for name, c := range map[string]struct {
+		serve func(net.Conn)
+		want  error
+	}{
+		"stopped": {func(conn net.Conn) { t.Cleanup(func() { conn.Close() }) }, errSilent},
+		"killed":  {func(conn net.Conn) { conn.Close() }, nil},
+	} {
+		socket := filepath.Join(t.TempDir(), "s")
+		listener, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			if conn, err := listener.Accept(); err == nil {
+				c.serve(conn)
+			}
+		}()
+		client := NewClient(socket)
+		client.silence = 100 * time.Millisecond
+		_, err = Replace.Ask(t.Context(), client, api.ReplaceRequest{})
+		if err == nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
