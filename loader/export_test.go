@@ -26,6 +26,15 @@ func WithOnePageFrames(t *testing.T) {
 	t.Cleanup(func() { loadObject = bpf.LoadXdpallow })
 }
 
+// Counters are those of one interface, which the gate closes when it is detached.
+func (g *Gate) Counters(name string) (maps.Counters, error) {
+	a, err := g.attachment(name)
+	if err != nil {
+		return maps.Counters{}, err
+	}
+	return a.counters, nil
+}
+
 // BackstopCounters are those of the backstop; false when this gate has none.
 func (g *Gate) BackstopCounters() (maps.Counters, bool) {
 	a, err := g.attachment(backstop)

@@ -179,15 +179,6 @@ func (g *Gate) attachment(name string) (*attachment, error) {
 	return a, err
 }
 
-// Counters returns the counters of one interface, which the gate closes when it is detached.
-func (g *Gate) Counters(name string) (maps.Counters, error) {
-	a, err := g.attachment(name)
-	if err != nil {
-		return maps.Counters{}, err
-	}
-	return a.counters, nil
-}
-
 // Ask returns what the program of an attached interface decides about an Ethernet frame, which
 // has 14 bytes at least. It runs the shadow program on the live tables: nothing is counted or
 // sampled. If frames of the interface have no Ethernet header, that of frame is cut off first.

@@ -54,13 +54,9 @@ func Services(services []policy.Service, audits desired.Audits) []maps.Service {
 	out := make([]maps.Service, len(services))
 	for i, s := range services {
 		until := audits.Until(s)
-		out[i] = maps.Service{Enforce: s.Mode == policy.Enforce && until == 0, Scope: scopes[s.Scope], AuditUntil: until}
-		for _, port := range s.Ports {
-			if port.Protocol == policy.TCP {
-				out[i].TCP = append(out[i].TCP, port.Number)
-			} else {
-				out[i].UDP = append(out[i].UDP, port.Number)
-			}
+		out[i] = maps.Service{
+			TCP: s.Numbers(policy.TCP), UDP: s.Numbers(policy.UDP),
+			Enforce: s.Mode == policy.Enforce && until == 0, Scope: scopes[s.Scope], AuditUntil: until,
 		}
 	}
 	return out

@@ -20,7 +20,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/needs"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/pins"
-	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -167,14 +166,4 @@ func runs(unit string) string {
 		}
 	}
 	return ""
-}
-
-// tcp are the numbers of the TCP ports of a service.
-func tcp(s policy.Service) (numbers []int) {
-	for _, p := range s.Ports {
-		if p.Protocol == policy.TCP {
-			numbers = append(numbers, int(p.Number))
-		}
-	}
-	return numbers
 }

@@ -74,7 +74,8 @@ func (d *diagnosis) sysctls() {
 // would drop.
 func (d *diagnosis) ephemeral(s policy.Service) {
 	const setting = "net.ipv4.ip_local_reserved_ports"
-	for _, port := range tcp(s) {
+	for _, number := range s.Numbers(policy.TCP) {
+		port := int(number)
 		if port < d.f.Ephemeral[0] || port > d.f.Ephemeral[1] || reserved(d.f.Reserved, port) {
 			continue
 		}

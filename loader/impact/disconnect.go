@@ -55,11 +55,7 @@ func Within(prefixes []netip.Prefix) func(Source) bool {
 func Disconnect(s policy.State, now time.Time, pick func(Source) bool) (int, error) {
 	var ports []uint16
 	for _, service := range s.Services {
-		for _, port := range service.Ports {
-			if port.Protocol == policy.TCP {
-				ports = append(ports, port.Number)
-			}
-		}
+		ports = append(ports, service.Numbers(policy.TCP)...)
 	}
 	ended, err := sockets.Cut(ports, func(c sockets.Conn) bool {
 		if c.Peer.Addr().IsLoopback() || c.Peer.Addr() == c.Local.Addr() {

@@ -61,10 +61,8 @@ func Connected(s policy.State) (peers []policy.Peer, err error) {
 // enforcedPorts are the TCP ports at which s drops.
 func enforcedPorts(s policy.State) (ports []uint16) {
 	for _, service := range s.Services {
-		for _, port := range service.Ports {
-			if service.Mode == policy.Enforce && port.Protocol == policy.TCP {
-				ports = append(ports, port.Number)
-			}
+		if service.Mode == policy.Enforce {
+			ports = append(ports, service.Numbers(policy.TCP)...)
 		}
 	}
 	return ports

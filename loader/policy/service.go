@@ -48,6 +48,16 @@ type Service struct {
 	Scope Scope  `json:"drop"`
 }
 
+// Numbers returns the numbers of the ports of one protocol, sorted.
+func (s Service) Numbers(protocol Protocol) (numbers []uint16) {
+	for _, port := range s.Ports {
+		if port.Protocol == protocol {
+			numbers = append(numbers, port.Number)
+		}
+	}
+	return numbers
+}
+
 // NoService returns a sentence that there is no service of this name, and which there are.
 func NoService(name string, services []Service) string {
 	var names []string

@@ -13,7 +13,7 @@ import (
 
 // This file says what happens to a source and why.
 
-// Check asks the twin what happens to openings from addrs, and the state why: for each
+// Check asks the shadow program what happens to openings from addrs, and the state why: for each
 // address in the order given, at port or at every protected one.
 func (v *View) Check(addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
 	var ports []policy.Port

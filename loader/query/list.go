@@ -267,15 +267,11 @@ func HasEnded(e *policy.Entry, now time.Time) bool { return !e.Until.IsZero() &&
 // connected are the entries by which somebody who is connected now would be let in
 // again, sorted: a client that opens once and stays for a quarter is in use.
 func (v *View) connected(now time.Time) ([]*policy.Entry, error) {
-	ports := map[uint16]bool{}
+	var ports []uint16
 	for _, service := range v.Policy.Services {
-		for _, port := range service.Ports {
-			if port.Protocol == policy.TCP {
-				ports[port.Number] = true
-			}
-		}
+		ports = append(ports, service.Numbers(policy.TCP)...)
 	}
-	conns, err := sockets.Established(slices.Collect(maps.Keys(ports)))
+	conns, err := sockets.Established(ports)
 	if err != nil {
 		return nil, &policy.Refused{What: fmt.Sprintf("who is connected now is not known, and could be listed as unused: %v", err), Hint: "modprobe tcp_diag"}
 	}

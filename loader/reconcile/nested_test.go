@@ -54,7 +54,7 @@ func (h held) reason(source netip.Addr, service string, now time.Time) string {
 	return reason
 }
 
-// answer is one answer of the twin, and between when and when it was given.
+// answer is one answer of the shadow program, and between when and when it was given.
 type answer struct {
 	api.CheckResult
 	began, ended time.Time
@@ -245,7 +245,7 @@ func (n *nested) stopped(s policy.Subject, yes bool) {
 	}
 }
 
-// ask asks the twin about sources, at every port, as long as more says so.
+// ask asks the shadow program about sources, at every port, as long as more says so.
 func (n *nested) ask(dice *rand.Rand, more func() bool) (answers []answer) {
 	if err := n.lab.Host.Do(func() error {
 		for more() {

@@ -21,7 +21,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/maps"
 )
 
 // Promise: a NIC whose driver forgets the program, while the kernel still reports it
@@ -204,19 +203,7 @@ func (g *gate) flooded(when string, refused bool) {
 	g.Helper()
 	reader := g.reader()
 	defer reader.Close()
-	count := func() (n uint64) {
-		counters := labtest.Must(reader.Counters("eth0"))(g.T)
-		series, counts, err := counters.Read()
-		if err != nil {
-			g.Fatal(err)
-		}
-		for i, s := range series {
-			if s.Verdict == maps.Drop {
-				n += counts[i].Packets
-			}
-		}
-		return n
-	}
+	count := func() uint64 { return labtest.Must(reader.Refused())(g.T) }
 	const frames = 300
 	link := g.lab.Link("eth0")
 	stats := func() uint64 { return labtest.Must(g.lab.Host.Statistics("eth0"))(g.T).RxPackets }

@@ -40,7 +40,7 @@ func Problems(findings []Finding) []api.Problem {
 const restart = "systemctl restart xdpallow"
 
 // Diagnose says what of o is not as d has it, sorted by code and subject: whether every
-// interface runs the program that was loaded with its twin, the kernel has the services that
+// interface runs the program that was loaded, the kernel has the services that
 // it should, and the canary dies at each of them.
 func Diagnose(o Observation, d Desired) []Finding {
 	var all []Finding

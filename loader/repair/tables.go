@@ -20,7 +20,7 @@ const (
 	// is compared whole every ten seconds, one of a million in ten minutes; where the
 	// kernel counts them, one too many or too few is noticed at once all the same.
 	slice = 16384
-	// canaries is how many of them the twin is asked for.
+	// canaries is how many of them the shadow program is asked about.
 	canaries = 8
 )
 
@@ -86,7 +86,7 @@ func (c *Checker) restorePrefilter(d Desired) (string, error) {
 	return fmt.Sprintf("the prefilter was emptied of %s", Named(lacking)), c.republish(d)
 }
 
-// unseen asks the twin for some of the entries, and returns those that it does not know.
+// unseen asks the shadow program about some of the entries, and returns those that it does not know.
 func (c *Checker) unseen(d Desired) (unknown []netip.Prefix, err error) {
 	attached, checked := c.gate.Attached(), c.checked
 	if len(attached) == 0 || len(d.Policy.Services) == 0 {
