@@ -33,9 +33,9 @@ func (t *Tables) Use(p netip.Prefix) (hits uint64, lastSeen uint32, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	family := familyOf(p)
-	tries := []trie{t.retired[family]}
+	tries := [2]trie{t.retired[family]}
 	if !t.stale() {
-		tries = append(tries, t.families[family].trie)
+		tries[1] = t.families[family].trie
 	}
 	for _, one := range tries {
 		if one.m == nil {

@@ -187,6 +187,7 @@ func (w *world) questions() []step {
 		{"list --expiring", command("list", "--expiring", "14d")},
 		{"list --owner", command("list", "--owner", "nobody-has-this-name")},
 		{"list --unused", command("list", "--unused", "90d")},
+		{"list --unused, all", command("list", "--unused", "1s", "-o", "text")},
 		{"tab", command("completion", "complete", "--", "remove", "--socket", w.file("socket"), "203.0.")},
 	}
 }

@@ -45,7 +45,7 @@ func (v *View) Report(entries []*policy.Entry) ([]api.Entry, error) {
 		for _, e := range some {
 			prefixes = append(prefixes, e.Prefix)
 		}
-		used, err := v.Usage.Of(prefixes)
+		used, err := v.Usage.Of(prefixes, nil)
 		if err != nil {
 			return nil, err
 		}

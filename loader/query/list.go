@@ -202,7 +202,7 @@ func (p picker) withUse(entries iter.Seq[*policy.Entry], use func() bool) iter.S
 					prefixes = append(prefixes, e.Prefix)
 				}
 				var err error
-				if some.uses, err = p.Usage.Of(prefixes); err != nil {
+				if some.uses, err = p.Usage.Of(prefixes, p.usedTooMuch()); err != nil {
 					yield(used{}, err)
 					return false
 				}
@@ -220,6 +220,14 @@ func (p picker) withUse(entries iter.Seq[*policy.Entry], use func() bool) iter.S
 			give()
 		}
 	}
+}
+
+// usedTooMuch reports of a use whether no later one can matter to r; nil is never.
+func (p picker) usedTooMuch() func(store.Use) bool {
+	if p.r.Unused == 0 {
+		return nil
+	}
+	return func(use store.Use) bool { return !isUnused(use, p.now, p.r.Unused) }
 }
 
 // isUnused reports whether an entry was not seen for so long. Who was let in yesterday and has

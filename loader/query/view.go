@@ -27,8 +27,9 @@ type View struct {
 // Usage tells how entries and owners were used, since they were first enforced: over
 // publishes, restarts and reboots.
 type Usage interface {
-	// Of returns how each of prefixes was used, in their order.
-	Of(prefixes []netip.Prefix) ([]store.Use, error)
+	// Of returns how each of prefixes was used, in their order. Of whom enough, which may be
+	// nil, says so by what is at hand, no later use is looked for.
+	Of(prefixes []netip.Prefix, enough func(store.Use) bool) ([]store.Use, error)
 
 	// Owner returns what was counted for an owner; zeros for one who is not known.
 	Owner(name string) (store.OwnerUse, error)

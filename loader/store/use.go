@@ -4,6 +4,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -155,7 +156,8 @@ func (s *Store) EachUse(fn func(netip.Prefix, Use)) error {
 	})
 }
 
-// UseOf returns the use of those of prefixes that have one. Errors are those of Claims.
+// UseOf returns the use of those of prefixes that have one. It is quick where they are neighbours in
+// the order of policy.ComparePrefix. Errors are those of Claims.
 func (s *Store) UseOf(prefixes []netip.Prefix) (map[netip.Prefix]Use, error) {
 	known := make(map[netip.Prefix]Use, len(prefixes))
 	err := s.view(func(tx *bolt.Tx) error {
@@ -163,15 +165,21 @@ func (s *Store) UseOf(prefixes []netip.Prefix) (map[netip.Prefix]Use, error) {
 		if bucket == nil {
 			return nil
 		}
-		var key []byte
+		var want []byte
+		cursor := bucket.Cursor()
+		key, record := cursor.First()
 		for _, prefix := range prefixes {
 			if err := checkPrefix(prefix); err != nil {
 				return err
 			}
-			key = appendKey(key[:0], prefix)
-			record := bucket.Get(key)
-			if record == nil {
-				continue
+			want = appendKey(want[:0], prefix)
+			if key != nil && bytes.Compare(key, want) < 0 {
+				key, record = cursor.Next() // of a million neighbours it is this one
+			}
+			if !bytes.Equal(key, want) {
+				if key, record = cursor.Seek(want); !bytes.Equal(key, want) {
+					continue
+				}
 			}
 			use, err := decodeUse(record)
 			if err != nil {

@@ -123,7 +123,7 @@ func (w *Checkpoint) read(some []*policy.Entry, entries policy.Entries, now time
 			continue // removed since the walk began
 		}
 		before := saved[prefix]
-		use, err := u.use(prefix, before, u.compiler.Clock)
+		use, err := u.use(prefix, before, u.compiler.Clock, nil)
 		if err != nil {
 			return err
 		}

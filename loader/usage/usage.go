@@ -186,7 +186,7 @@ func (u *Usage) leave(removed []policy.Entry) {
 	for _, prefix := range prefixes {
 		u.left[prefix] = nil
 		if exact {
-			if use, err := u.use(prefix, saved[prefix], u.compiler.Clock); err == nil {
+			if use, err := u.use(prefix, saved[prefix], u.compiler.Clock, nil); err == nil {
 				u.left[prefix] = &use
 			}
 		}
@@ -195,11 +195,14 @@ func (u *Usage) leave(removed []policy.Entry) {
 	}
 }
 
-// use is all that is known of the use of prefix, of which saved is the record. The caller
-// holds the mutex, as he did when he read saved.
-func (u *Usage) use(prefix netip.Prefix, saved store.Use, clock compile.Clock) (store.Use, error) {
+// use is all that is known of the use of prefix, of which saved is the record, without what the
+// kernel counted since if enough says so. The caller holds the mutex, as he did when he read saved.
+func (u *Usage) use(prefix netip.Prefix, saved store.Use, clock compile.Clock, enough func(store.Use) bool) (store.Use, error) {
 	if before, fresh := u.fresh[prefix]; fresh {
 		saved = before
+	}
+	if enough != nil && enough(saved) {
+		return saved, nil
 	}
 	if saved.Life >= u.folding {
 		saved.Hits -= min(saved.Hits, uint64(saved.Live))
@@ -228,8 +231,10 @@ type Reader struct {
 // Reader returns one by what holds now.
 func (u *Usage) Reader() Reader { return Reader{u, u.compiler.Clock, u.compiler.Owners} }
 
-// Of returns how each of prefixes was used since it was first enforced, in their order.
-func (r Reader) Of(prefixes []netip.Prefix) ([]store.Use, error) {
+// Of returns how each of prefixes was used since it was first enforced, in their order. If enough
+// says so of what is known already, the kernel is not asked, who may know of a later use; nil never
+// does.
+func (r Reader) Of(prefixes []netip.Prefix, enough func(store.Use) bool) ([]store.Use, error) {
 	u := r.u
 	u.mu.RLock()
 	defer u.mu.RUnlock()
@@ -239,7 +244,7 @@ func (r Reader) Of(prefixes []netip.Prefix) ([]store.Use, error) {
 	}
 	used := make([]store.Use, len(prefixes))
 	for i, prefix := range prefixes {
-		if used[i], err = u.use(prefix, saved[prefix], r.clock); err != nil {
+		if used[i], err = u.use(prefix, saved[prefix], r.clock, enough); err != nil {
 			return nil, err
 		}
 	}

@@ -131,7 +131,7 @@ func TestNothingIsLostOrCountedTwice(t *testing.T) {
 			kernel.counters, kernel.passed = kernel.counters+1, 0
 			u = begin()
 		}
-		got, err := u.Reader().Of(prefixes)
+		got, err := u.Reader().Of(prefixes, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestRemovedAndBack(t *testing.T) {
 			u.Follow(policy.Plan{Added: []policy.Entry{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}}, false, now)
 		}
 		u.Follow(policy.Plan{Added: []policy.Entry{entry}}, back, now)
-		got, err := u.Reader().Of([]netip.Prefix{prefix})
+		got, err := u.Reader().Of([]netip.Prefix{prefix}, nil)
 		want := map[bool]uint64{true: 7}[back]
 		if err != nil || got[0].Hits != want || got[0].LastSeen.IsZero() == back {
 			t.Errorf("back %v: used %+v (%v), want %d hits", back, got, err, want)
