@@ -19,7 +19,7 @@ func TestDeadlines(t *testing.T) {
 	c := Compiler{Clock: clock, Deadlines: Deadlines{}}
 	c.Deadlines.Set([]policy.Claim{lasting}, clock)
 	ends := func(claim policy.Claim) time.Duration {
-		entry, err := c.Entry(policy.Entry{Prefix: claim.Prefix, Until: claim.Until}, nil)
+		entry, err := c.Entry(policy.EntryOf(policy.Claim{Prefix: claim.Prefix, Until: claim.Until}), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

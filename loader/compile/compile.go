@@ -22,18 +22,18 @@ type Compiler struct {
 // Entry is e in the kernel, for one of services. It fails where the owner of e has no id
 // or a service is not there.
 func (c *Compiler) Entry(e policy.Entry, services []policy.Service) (maps.Entry, error) {
-	out := maps.Entry{Prefix: e.Prefix, Owner: c.Owners.Of(e.Owner), Services: maps.EveryService, Suspended: e.Suspended}
-	if out.Owner == 0 && e.Owner != "" {
-		return maps.Entry{}, fmt.Errorf("owner %s has no id", e.Owner)
+	out := maps.Entry{Prefix: e.Prefix, Owner: c.Owners.Of(e.Owner()), Services: maps.EveryService, Suspended: e.Suspended}
+	if out.Owner == 0 && e.Owner() != "" {
+		return maps.Entry{}, fmt.Errorf("owner %s has no id", e.Owner())
 	}
 	var fixed bool
 	if out.Expires, fixed = c.Deadlines.of(e); !fixed {
-		out.Expires = c.Clock.Boot(e.Until)
+		out.Expires = c.Clock.Boot(e.Until())
 	}
-	if len(e.Services) > 0 {
+	if len(e.Services()) > 0 {
 		out.Services = 0
 	}
-	for _, name := range e.Services {
+	for _, name := range e.Services() {
 		i := slices.IndexFunc(services, func(s policy.Service) bool { return s.Name == name })
 		if i < 0 {
 			return maps.Entry{}, fmt.Errorf("%s is for service %s, which does not exist", e.Prefix, name)

@@ -36,7 +36,7 @@ type deadlineRecord struct {
 // decides.
 func (d Deadlines) of(e policy.Entry) (boot uint64, found bool) {
 	at, found := d[e.Prefix]
-	return at.boot, found && at.until.Equal(e.Until)
+	return at.boot, found && at.until.Equal(e.Until())
 }
 
 // Set gives claims, which --for made just now, deadlines that no step of a clock moves. The

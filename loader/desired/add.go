@@ -47,8 +47,8 @@ func (d State) Add(r api.AddRequest, now time.Time) (add Addition, err error) {
 		return add, err
 	}
 	add.News = slices.DeleteFunc(slices.Clone(add.Claims), func(c policy.Claim) bool {
-		old := d.Claimed(c.Prefix)
-		return old != nil && policy.SameWords(*old, c)
+		old, made := d.Claimed(c.Prefix)
+		return made && policy.SameWords(old, c)
 	})
 	add.Lasting = lasting(r, add.News, now)
 	return add, nil
@@ -71,8 +71,8 @@ func (d State) everyService(names []string) (bool, error) {
 func (d State) keep(claims []policy.Claim, r api.AddRequest, every bool, now time.Time) error {
 	for i := range claims {
 		claim := &claims[i]
-		old := d.Claimed(claim.Prefix)
-		if old == nil {
+		old, made := d.Claimed(claim.Prefix)
+		if !made {
 			continue
 		}
 		claim.Owner = cmp.Or(claim.Owner, old.Owner)

@@ -61,10 +61,11 @@ func count(d State) Counts {
 	c := counter{Counts{Owners: map[string]int{}, ends: map[int64]map[int64]int{}}, map[int64]bool{}}
 	for entry := range d.Policy.Entries.All() {
 		c.entry(d.Policy.Entries, entry, 1)
+		if entry.Has(policy.OriginCLI) {
+			c.Made++
+		}
 	}
-	for range d.Made() {
-		c.Made++
-	}
+	c.Made += len(d.orphans)
 	return c.Counts
 }
 
@@ -94,10 +95,10 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 			continue
 		}
 		counted[prefix] = true
-		if before.Claimed(prefix) != nil {
+		if _, made := before.Claimed(prefix); made {
 			n.Made--
 		}
-		if next.Claimed(prefix) != nil {
+		if _, made := next.Claimed(prefix); made {
 			n.Made++
 		}
 	}
@@ -107,10 +108,10 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 // entry counts entry, one of entries, by times more.
 func (c *counter) entry(entries policy.Entries, entry *policy.Entry, times int) {
 	c.owner(entries.OwnerOf(entry), times)
-	if entry.Until.IsZero() {
+	if entry.Until().IsZero() {
 		return
 	}
-	second := entry.Until.Unix()
+	second := entry.Until().Unix()
 	hour := second / 3600
 	if !c.own[hour] {
 		c.own[hour], c.ends[hour] = true, copied(c.ends[hour])
@@ -156,7 +157,7 @@ func inherited(before, after policy.Entries, plan policy.Plan) iter.Seq[*policy.
 				continue
 			}
 			for e := range after.Under(p) {
-				if e.Owner != "" || named[e.Prefix] || seen[e.Prefix] || before.OwnerOf(e) == after.OwnerOf(e) {
+				if e.Owner() != "" || named[e.Prefix] || seen[e.Prefix] || before.OwnerOf(e) == after.OwnerOf(e) {
 					continue
 				}
 				seen[e.Prefix] = true

@@ -33,7 +33,7 @@ func (e Edit) OwnersWith(plan policy.Plan) map[string]bool {
 	names := map[string]bool{}
 	for _, list := range [][]policy.Entry{plan.Added, plan.Changed} {
 		for i := range list {
-			names[list[i].Owner] = true
+			names[list[i].Owner()] = true
 		}
 	}
 	for name := range e.Overrides.Owners {
@@ -96,7 +96,7 @@ func (d State) withClaims(edit Edit, now time.Time) (State, policy.Plan, error) 
 	}
 	for claim := range d.Made() {
 		if !edited[claim.Prefix] {
-			made = append(made, *claim)
+			made = append(made, claim)
 		}
 	}
 	next, err := New(services, declared, append(made, edit.Claims.Put...), now)
@@ -140,8 +140,8 @@ func (d State) withMade(edit policy.Edit, now time.Time) (State, policy.Plan, er
 		return d, plan, err
 	}
 	for prefix := range edit.Prefixes() {
-		if entry, found := next.Policy.Entries.Find(prefix); found && len(entry.Claims) > 1 {
-			next.NextEnd = policy.Earliest(next.NextEnd, policy.NextEnd(entry.Claims, now))
+		if entry, found := next.Policy.Entries.Find(prefix); found && entry.Several() {
+			next.NextEnd = policy.Earliest(next.NextEnd, policy.NextEnd(entry.Claims(), now))
 		}
 	}
 	next.Counts = d.Counts.after(edit, plan, d, next)

@@ -31,16 +31,11 @@ func (d State) Export(w io.Writer, all bool) error {
 			return err
 		}
 	}
-	made := make([]*policy.Claim, 0, d.Policy.Entries.Len())
-	made = slices.AppendSeq(made, d.Made())
-	slices.SortFunc(made, func(a, b *policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	if err := policy.WriteLines(w, func(yield func(policy.Claim) bool) {
-		for _, claim := range made {
-			if !yield(*claim) {
-				return
-			}
-		}
-	}); err != nil || !all {
+	made := d.Made()
+	if len(d.orphans) > 0 {
+		made = slices.Values(slices.SortedFunc(made, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) }))
+	}
+	if err := policy.WriteLines(w, made); err != nil || !all {
 		return err
 	}
 	for _, origin := range slices.Sorted(maps.Keys(d.declared)) {

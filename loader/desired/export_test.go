@@ -93,7 +93,7 @@ func imported(t *rapid.T, d desired.State, x desired.Exported, now time.Time) (i
 // madeOf are the CLI's claims of d as lines.
 func madeOf(d desired.State) (lines []string) {
 	for claim := range d.Made() {
-		lines = append(lines, policy.FormatLine(*claim))
+		lines = append(lines, policy.FormatLine(claim))
 	}
 	slices.Sort(lines)
 	return lines

@@ -59,7 +59,7 @@ func (d State) Import(x Overrides, by api.Caller, allowAny bool, now time.Time) 
 // declaredEntries are those that somebody else than the CLI claims.
 func (d State) declaredEntries() (all []policy.Entry) {
 	for entry := range d.Policy.Entries.All() {
-		if len(entry.Claims) > 1 || MadeBy(entry) == nil {
+		if entry.Declared() {
 			all = append(all, *entry)
 		}
 	}

@@ -33,15 +33,15 @@ func nestings(old, next policy.State, plan policy.Plan) (ownerless, others []nes
 	looked := 0
 	for e := range placed(next, plan, &looked) {
 		around := ownerAround(next.Entries, e)
-		if around == nil || around.Owner == e.Owner {
+		if around == nil || around.Owner() == e.Owner() {
 			continue
 		}
-		if was, stood := old.Entries.Find(e.Prefix); stood && was.Owner == e.Owner {
-			if before := ownerAround(old.Entries, was); before != nil && before.Owner == around.Owner {
+		if was, stood := old.Entries.Find(e.Prefix); stood && was.Owner() == e.Owner() {
+			if before := ownerAround(old.Entries, was); before != nil && before.Owner() == around.Owner() {
 				continue
 			}
 		}
-		if e.Owner == "" {
+		if e.Owner() == "" {
 			ownerless = append(ownerless, nested{e, around})
 		} else {
 			others = append(others, nested{e, around})
@@ -57,7 +57,7 @@ func placed(next policy.State, plan policy.Plan, looked *int) iter.Seq[*policy.E
 		seen := map[netip.Prefix]bool{}
 		for _, change := range slices.Concat(plan.Added, plan.Changed) {
 			for e := range next.Entries.Under(change.Prefix) {
-				if change.Owner == "" && e.Prefix != change.Prefix {
+				if change.Owner() == "" && e.Prefix != change.Prefix {
 					break
 				}
 				if *looked++; *looked > lookedAt {
@@ -77,7 +77,7 @@ func placed(next policy.State, plan policy.Plan, looked *int) iter.Seq[*policy.E
 // ownerAround is the longest of entries around e, and not at it, that has an owner.
 func ownerAround(entries policy.Entries, e *policy.Entry) *policy.Entry {
 	for around := range entries.Covering(e.Prefix) {
-		if around.Prefix != e.Prefix && around.Owner != "" {
+		if around.Prefix != e.Prefix && around.Owner() != "" {
 			return around
 		}
 	}
@@ -100,20 +100,20 @@ func (d State) Warnings(old State, plan policy.Plan, listed []policy.Entry) (all
 	})
 	ownerless, others := nestings(old.Policy, d.Policy, plan)
 	all = summed(all, ownerless, func(n nested) string {
-		return fmt.Sprintf("%s has no owner: it counts for %s, who has %s around it", n.entry.Prefix, n.around.Owner, n.around.Prefix)
+		return fmt.Sprintf("%s has no owner: it counts for %s, who has %s around it", n.entry.Prefix, n.around.Owner(), n.around.Prefix)
 	}, func(first nested, n int) string {
-		return fmt.Sprintf("%d prefixes without an owner lie in networks of owners, and count for them, as %s for %s", n, first.entry.Prefix, first.around.Owner)
+		return fmt.Sprintf("%d prefixes without an owner lie in networks of owners, and count for them, as %s for %s", n, first.entry.Prefix, first.around.Owner())
 	})
 	others = slices.DeleteFunc(others, func(n nested) bool { // stopped with the owner around it, as was said above
 		_, by := d.Policy.SuspendedBy(n.entry)
-		return by == n.around.Owner
+		return by == n.around.Owner()
 	})
 	return summed(all, others, func(n nested) string {
 		return fmt.Sprintf("%s (%s) lies in %s of %s: limits of %[4]s do not count it, and a suspension of %[4]s leaves it open without --nested",
-			n.entry.Prefix, n.entry.Owner, n.around.Prefix, n.around.Owner)
+			n.entry.Prefix, n.entry.Owner(), n.around.Prefix, n.around.Owner())
 	}, func(first nested, n int) string {
 		return fmt.Sprintf("%d prefixes lie in networks of other owners, as %s (%s) in %s of %s: the limits of those do not count them, and their suspensions leave them open without --nested",
-			n, first.entry.Prefix, first.entry.Owner, first.around.Prefix, first.around.Owner)
+			n, first.entry.Prefix, first.entry.Owner(), first.around.Prefix, first.around.Owner())
 	})
 }
 
@@ -137,7 +137,7 @@ func (d State) stopping(e *policy.Entry) string {
 	if s.Reason != "" {
 		text += " (" + s.Reason + ")"
 	}
-	if owner != "" && e.Owner != owner {
+	if owner != "" && e.Owner() != owner {
 		text += ", and it counts for " + owner + " until: xdpallow resume " + owner
 	}
 	return text

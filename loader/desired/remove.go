@@ -30,8 +30,7 @@ func (d State) Remove(r api.RemoveRequest, now time.Time) (gone []policy.Entry, 
 		if entry, found := d.Policy.Entries.Find(prefix); found {
 			gone = append(gone, *entry)
 		} else { // for a service that is not there
-			c := d.orphans[prefix]
-			gone = append(gone, policy.Entry{Prefix: prefix, Owner: c.Owner, Services: c.Services, Until: c.Until, Note: c.Note, Claims: []policy.Claim{c}})
+			gone = append(gone, policy.EntryOf(d.orphans[prefix]))
 		}
 	}
 	return gone, nil
@@ -89,11 +88,8 @@ func (d State) toRemove(r api.RemoveRequest, now time.Time) ([]netip.Prefix, err
 // on being listed, and the operator would not know.
 func (d State) removable(prefixes []netip.Prefix) error {
 	for _, prefix := range prefixes {
-		entry, found := &policy.Entry{}, false
-		if at, listed := d.Policy.Entries.Find(prefix); listed {
-			entry, found = at, true
-		}
-		if d.Claimed(prefix) == nil {
+		entry, found := d.Policy.Entries.Find(prefix)
+		if _, made := d.Claimed(prefix); !made {
 			if found {
 				return &policy.Refused{
 					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, entry.DeclaredAt()),
@@ -106,6 +102,9 @@ func (d State) removable(prefixes []netip.Prefix) error {
 				break
 			}
 			return &policy.Refused{What: what, Hint: "xdpallow check " + prefix.Addr().String()}
+		}
+		if !found { // for a service that is not there
+			continue
 		}
 		if by := entry.DeclaredAt(); by != "" {
 			return &policy.Refused{
@@ -126,8 +125,8 @@ func StillListed(after policy.State, removed []policy.Entry, now time.Time) (sti
 			continue
 		}
 		for around := range after.Entries.Covering(gone.Prefix) {
-			if shares(after, around, removed[i].Services, now) {
-				still = append(still, api.Still{Prefix: gone.Prefix, By: around.Prefix, Owner: around.Owner})
+			if shares(after, around, removed[i].Services(), now) {
+				still = append(still, api.Still{Prefix: gone.Prefix, By: around.Prefix, Owner: around.Owner()})
 				break
 			}
 		}

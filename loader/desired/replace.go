@@ -31,7 +31,7 @@ func (d State) Replace(r api.ReplaceRequest, claims []policy.Claim) (edit policy
 	}
 	made := make(map[netip.Prefix]policy.Claim, d.Counts.Made)
 	for old := range d.Made() {
-		made[old.Prefix] = *old
+		made[old.Prefix] = old
 		if !named[old.Prefix] {
 			edit.Remove = append(edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: old.Prefix})
 		}

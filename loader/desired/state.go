@@ -87,15 +87,15 @@ func (d State) Declared() map[policy.Origin][]policy.Claim { return d.declared }
 func (d State) Orphans() map[netip.Prefix]policy.Claim { return d.orphans }
 
 // Made yields every claim of the CLI, the enforced ones sorted by ComparePrefix.
-func (d State) Made() iter.Seq[*policy.Claim] {
-	return func(yield func(*policy.Claim) bool) {
+func (d State) Made() iter.Seq[policy.Claim] {
+	return func(yield func(policy.Claim) bool) {
 		for entry := range d.Policy.Entries.All() {
-			if claim := MadeBy(entry); claim != nil && !yield(claim) {
+			if claim, made := entry.By(policy.OriginCLI); made && !yield(claim) {
 				return
 			}
 		}
 		for _, claim := range d.orphans {
-			if !yield(&claim) {
+			if !yield(claim) {
 				return
 			}
 		}
@@ -103,8 +103,8 @@ func (d State) Made() iter.Seq[*policy.Claim] {
 }
 
 // EndedMade yields the claims of the CLI that have ended at now, in the order of Made.
-func (d State) EndedMade(now time.Time) iter.Seq[*policy.Claim] {
-	return func(yield func(*policy.Claim) bool) {
+func (d State) EndedMade(now time.Time) iter.Seq[policy.Claim] {
+	return func(yield func(policy.Claim) bool) {
 		for claim := range d.Made() {
 			if !claim.Until.IsZero() && !claim.Until.After(now) && !yield(claim) {
 				return
@@ -113,30 +113,25 @@ func (d State) EndedMade(now time.Time) iter.Seq[*policy.Claim] {
 	}
 }
 
-// Claimed is what the CLI claims of prefix; nil is nothing.
-func (d State) Claimed(prefix netip.Prefix) *policy.Claim {
-	if claim, orphan := d.orphans[prefix]; orphan {
-		return &claim
+// Claimed is what the CLI claims of prefix.
+func (d State) Claimed(prefix netip.Prefix) (claim policy.Claim, made bool) {
+	if claim, made = d.orphans[prefix]; made {
+		return claim, true
 	}
 	if entry, found := d.Policy.Entries.Find(prefix); found {
-		return MadeBy(entry)
+		return entry.By(policy.OriginCLI)
 	}
-	return nil
-}
-
-// MadeBy is the claim of the CLI among those of entry, or nil.
-func MadeBy(entry *policy.Entry) *policy.Claim {
-	for i := range entry.Claims {
-		if entry.Claims[i].Origin == policy.OriginCLI {
-			return &entry.Claims[i]
-		}
-	}
-	return nil
+	return policy.Claim{}, false
 }
 
 // Claims is every claim there is, those of the CLI first: they are many and sorted.
 func (d State) Claims() []*policy.Claim {
-	all := slices.AppendSeq(make([]*policy.Claim, 0, d.Policy.Entries.Len()), d.Made())
+	made := make([]policy.Claim, 0, d.Counts.Made)
+	made = slices.AppendSeq(made, d.Made())
+	all := make([]*policy.Claim, 0, len(made))
+	for i := range made {
+		all = append(all, &made[i])
+	}
 	for _, claims := range d.declared {
 		for i := range claims {
 			all = append(all, &claims[i])

@@ -126,9 +126,9 @@ func TestUndoGivesTheStateBefore(t *testing.T) {
 // inverse is the edit that leads from next, which edit has made of before, back to it.
 func inverse(before, next desired.State, edit desired.Edit) (back desired.Edit) {
 	for prefix := range edit.Claims.Prefixes() {
-		if was := before.Claimed(prefix); was != nil {
-			back.Claims.Put = append(back.Claims.Put, *was)
-			back.Whole = back.Whole || desired.IsOrphan(*was, before.Policy.Services)
+		if was, made := before.Claimed(prefix); made {
+			back.Claims.Put = append(back.Claims.Put, was)
+			back.Whole = back.Whole || desired.IsOrphan(was, before.Policy.Services)
 		} else {
 			back.Claims.Remove = append(back.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
 		}

@@ -131,8 +131,8 @@ func OpenWithin(state policy.State, owner string) []api.Whose {
 	open := []api.Whose{}
 	for p := range state.Suspended.HeldBy(owner) {
 		for e := range state.Entries.Under(p) {
-			if e.Owner != "" && e.Owner != owner && !state.IsSuspended(e) {
-				open = append(open, api.Whose{Prefix: e.Prefix, Owner: e.Owner})
+			if e.Owner() != "" && e.Owner() != owner && !state.IsSuspended(e) {
+				open = append(open, api.Whose{Prefix: e.Prefix, Owner: e.Owner()})
 			}
 		}
 	}

@@ -211,7 +211,7 @@ func TestLimit(t *testing.T) {
 // what is for a service that is gone, and refuses a list without a prefix.
 func TestReplace(t *testing.T) {
 	d := network(t)
-	orphan := *d.Claimed(netip.MustParsePrefix("198.51.100.0/24"))
+	orphan, _ := d.Claimed(netip.MustParsePrefix("198.51.100.0/24"))
 	other := orphan
 	other.Services, other.Where = []string{"nowhere"}, "list:1"
 	lasts := policy.Claim{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Owner: "acme", Origin: policy.OriginCLI, Where: "list:2"}

@@ -17,10 +17,10 @@ func TestSources(t *testing.T) {
 	s := policy.State{
 		Services: []policy.Service{{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 443}}, Mode: policy.Enforce}},
 		Entries: policy.NewEntries([]policy.Entry{
-			{Prefix: prefix("10.0.0.0/8"), Owner: "acme"},
+			policy.EntryOf(policy.Claim{Prefix: prefix("10.0.0.0/8"), Owner: "acme"}),
 			{Prefix: prefix("10.1.0.0/16")},
-			{Prefix: prefix("10.2.0.0/16"), Owner: "globex"},
-			{Prefix: prefix("192.0.2.0/24"), Owner: "acme", Until: now.Add(-time.Hour)},
+			policy.EntryOf(policy.Claim{Prefix: prefix("10.2.0.0/16"), Owner: "globex"}),
+			policy.EntryOf(policy.Claim{Prefix: prefix("192.0.2.0/24"), Owner: "acme", Until: now.Add(-time.Hour)}),
 		}),
 	}
 	for _, c := range []struct {

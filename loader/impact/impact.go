@@ -118,7 +118,7 @@ func (c *finder) touched(plan policy.Plan) iter.Seq[*policy.Entry] {
 				if !yield(old) {
 					return
 				}
-				if len(old.Services) == 0 && c.old.Grants(old, "", c.now) {
+				if len(old.Services()) == 0 && c.old.Grants(old, "", c.now) {
 					break // it alone lets these sources in, not what is around it
 				}
 			}
@@ -141,7 +141,7 @@ func (c *finder) lost(entry *policy.Entry) (names []string) {
 func (c *finder) entry(entry *policy.Entry, seen *time.Time) *api.Cut {
 	cut, found := c.byPrefix[entry.Prefix]
 	if !found {
-		cut = &api.Cut{Prefix: &entry.Prefix, Owner: entry.Owner, Services: c.lost(entry), LastSeen: seen, Peers: []api.CutPeer{}}
+		cut = &api.Cut{Prefix: &entry.Prefix, Owner: entry.Owner(), Services: c.lost(entry), LastSeen: seen, Peers: []api.CutPeer{}}
 		c.byPrefix[entry.Prefix] = cut
 	}
 	return cut

@@ -22,7 +22,7 @@ func judged(old, next policy.State) *finder {
 func entriesOf(prefixes ...string) policy.Entries {
 	var entries []policy.Entry
 	for _, text := range prefixes {
-		entries = append(entries, policy.Entry{Prefix: netip.MustParsePrefix(text), Owner: "acme"})
+		entries = append(entries, policy.EntryOf(policy.Claim{Prefix: netip.MustParsePrefix(text), Owner: "acme"}))
 	}
 	return policy.NewEntries(entries)
 }

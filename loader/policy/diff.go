@@ -61,18 +61,6 @@ func Diff(old, new State) Plan {
 	return plan
 }
 
-// Equal reports whether list and check show a and b as the same. The place of a claim does not
-// count: to move a line is no change.
-func (a Entry) Equal(b Entry) bool {
-	return KernelEqual(a, b) && a.Note == b.Note && slices.Equal(a.Origins(), b.Origins())
-}
-
-// KernelEqual reports whether a and b are the same entry for the kernel.
-func KernelEqual(a, b Entry) bool {
-	return a.Prefix == b.Prefix && a.Owner == b.Owner && slices.Equal(a.Services, b.Services) &&
-		a.Until.Equal(b.Until) && a.Suspended == b.Suspended
-}
-
 // Prefixes yields the prefixes of the entries that p adds, changes or removes, each once.
 func (p Plan) Prefixes() iter.Seq[netip.Prefix] {
 	return func(yield func(netip.Prefix) bool) {

@@ -9,7 +9,7 @@ import (
 func TestDiff(t *testing.T) {
 	entry := func(prefix, owner, where string) Entry {
 		p := pfx(prefix)
-		return Entry{Prefix: p, Owner: owner, Claims: []Claim{{Prefix: p, Origin: file, Where: where}}}
+		return EntryOf(Claim{Prefix: p, Owner: owner, Origin: file, Where: where})
 	}
 	service := Service{Name: "api", Ports: []Port{{TCP, 443}}, Mode: Enforce, Scope: ScopeSYN}
 	audit := service
@@ -32,27 +32,33 @@ func TestDiff(t *testing.T) {
 
 // Guards that each change is seen by those it concerns: list, the kernel, nobody.
 func TestEntryEqual(t *testing.T) {
-	base := Entry{Prefix: block, Claims: []Claim{{Origin: file, Where: "a.list:1"}}}
+	base := Claim{Prefix: block, Origin: file, Where: "a.list:1"}
+	said := func(change func(*Claim)) Entry {
+		c := base
+		change(&c)
+		return EntryOf(c)
+	}
+	more := Claim{Prefix: block, Origin: OriginFlag}
+	stopped := EntryOf(base)
+	stopped.Suspended = true
 	for _, c := range []struct {
 		name          string
-		change        func(*Entry)
+		changed       Entry
 		equal, kernel bool
 	}{
-		{"nothing", func(*Entry) {}, true, true},
-		{"place", func(e *Entry) { e.Claims = []Claim{{Origin: file, Where: "a.list:2"}} }, true, true},
-		{"note", func(e *Entry) { e.Note = "x" }, false, true},
-		{"origin", func(e *Entry) { e.Claims = []Claim{{Origin: OriginCLI}} }, false, true},
-		{"one origin more", func(e *Entry) { e.Claims = append(e.Claims, Claim{Origin: OriginFlag}) }, false, true},
-		{"prefix", func(e *Entry) { e.Prefix = pfx("203.0.113.0/25") }, false, false},
-		{"owner", func(e *Entry) { e.Owner = "acme" }, false, false},
-		{"services", func(e *Entry) { e.Services = []string{"api"} }, false, false},
-		{"until", func(e *Entry) { e.Until = future }, false, false},
-		{"suspended", func(e *Entry) { e.Suspended = true }, false, false},
+		{"nothing", said(func(*Claim) {}), true, true},
+		{"place", said(func(c *Claim) { c.Where = "a.list:2" }), true, true},
+		{"note", said(func(c *Claim) { c.Note = "x" }), false, true},
+		{"origin", said(func(c *Claim) { c.Origin, c.Where = OriginCLI, "" }), false, true},
+		{"one origin more", mergeOne([]Claim{base, more}, now), false, true},
+		{"prefix", said(func(c *Claim) { c.Prefix = pfx("203.0.113.0/25") }), false, false},
+		{"owner", said(func(c *Claim) { c.Owner = "acme" }), false, false},
+		{"services", said(func(c *Claim) { c.Services = []string{"api"} }), false, false},
+		{"until", said(func(c *Claim) { c.Until = future }), false, false},
+		{"suspended", stopped, false, false},
 	} {
-		changed := base
-		c.change(&changed)
-		if base.Equal(changed) != c.equal || KernelEqual(base, changed) != c.kernel {
-			t.Errorf("%s: Equal %v, KernelEqual %v", c.name, base.Equal(changed), KernelEqual(base, changed))
+		if was := EntryOf(base); was.Equal(c.changed) != c.equal || KernelEqual(was, c.changed) != c.kernel {
+			t.Errorf("%s: Equal %v, KernelEqual %v", c.name, was.Equal(c.changed), KernelEqual(was, c.changed))
 		}
 	}
 }

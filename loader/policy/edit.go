@@ -39,33 +39,27 @@ func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 		return s, Plan{}, err
 	}
 	var plan Plan
-	after, put, remove := s, Entries.with, Entries.without
-	if len(touched) > few && len(touched) > s.Entries.Len()/8 {
-		// For so many it is cheaper to copy all nodes once than the path to each.
-		after.Entries, put, remove = s.Entries.copied(), Entries.put, Entries.remove
-	}
+	changes := make([]change, 0, len(touched))
 	for _, prefix := range slices.SortedFunc(maps.Keys(touched), ComparePrefix) {
 		old, found := s.Entries.Find(prefix)
 		if len(merged) == 0 || merged[0].Prefix != prefix {
 			if found {
-				plan.Removed, after.Entries = append(plan.Removed, *old), remove(after.Entries, prefix)
+				plan.Removed, changes = append(plan.Removed, *old), append(changes, change{prefix: prefix})
 			}
 			continue
 		}
-		entry := merged[0] // a copy: a pointer into merged would keep all of it in memory
+		entry := &merged[0]
 		merged = merged[1:]
-		after.Entries = put(after.Entries, &entry)
+		changes = append(changes, change{prefix, entry})
 		if !found {
-			plan.Added = append(plan.Added, entry)
-		} else if !old.Equal(entry) {
-			plan.Changed, plan.Was = append(plan.Changed, entry), append(plan.Was, *old)
+			plan.Added = append(plan.Added, *entry)
+		} else if !old.Equal(*entry) {
+			plan.Changed, plan.Was = append(plan.Changed, *entry), append(plan.Was, *old)
 		}
 	}
-	return after, plan, nil
+	s.Entries = s.Entries.with(changes...)
+	return s, plan, nil
 }
-
-// few is how many prefixes are edited one by one, even in a short list.
-const few = 4
 
 // touched returns the claims that each prefix named in e will have, perhaps none.
 func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
@@ -73,7 +67,7 @@ func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
 	withdraw := func(key ClaimKey) {
 		claims, known := touched[key.Prefix]
 		if entry, found := entries.Find(key.Prefix); !known && found {
-			claims = slices.Clone(entry.Claims)
+			claims = slices.Clone(entry.Claims())
 		}
 		touched[key.Prefix] = slices.DeleteFunc(claims, func(c Claim) bool { return c.Origin == key.Origin })
 	}
@@ -92,17 +86,19 @@ func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
 // stays when that ends, and the kernel says expired.
 func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 	after = s
+	var changes []change
 	for old := range s.Entries.All() {
-		if len(old.Claims) == 1 {
+		if !old.Several() {
 			continue
 		}
-		next = Earliest(next, NextEnd(old.Claims, now))
+		next = Earliest(next, NextEnd(old.Claims(), now))
 		// Owners agree: Merge asks that of ended claims, too.
-		if entry := mergeOne(old.Claims, now); !old.Equal(entry) {
+		if entry := mergeOne(old.Claims(), now); !old.Equal(entry) {
 			plan.Changed, plan.Was = append(plan.Changed, entry), append(plan.Was, *old)
-			after.Entries = after.Entries.with(&entry)
+			changes = append(changes, change{old.Prefix, &entry})
 		}
 	}
+	after.Entries = s.Entries.with(changes...)
 	return after, plan, next
 }
 

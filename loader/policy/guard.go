@@ -140,7 +140,7 @@ func guardEmpty(old, new State, now time.Time) error {
 // grantsAny reports whether an entry that has not ended is for service; "" is any service.
 func (s State) grantsAny(service string, now time.Time) bool {
 	for e := range s.Entries.All() {
-		if !hasEnded(e.Until, now) && (service == "" || len(e.Services) == 0 || slices.Contains(e.Services, service)) {
+		if !hasEnded(e.Until(), now) && (service == "" || len(e.Services()) == 0 || slices.Contains(e.Services(), service)) {
 			return true
 		}
 	}
@@ -152,7 +152,7 @@ func (s State) grantsAny(service string, now time.Time) bool {
 func guardWidth(plan Plan) error {
 	for _, e := range slices.Concat(plan.Added, plan.Changed) {
 		if widest := widestOf(e.Prefix); e.Prefix.Bits() < widest {
-			return refusedf("--allow-any", "%s (%s) is wider than /%d", e.Prefix, e.Claims[0].place(), widest)
+			return refusedf("--allow-any", "%s (%s) is wider than /%d", e.Prefix, e.Claims()[0].place(), widest)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 )
@@ -30,15 +29,21 @@ func listing(t *testing.T, mode Mode, prefixes ...string) State {
 func endedListing(t *testing.T, mode Mode, ends ...time.Time) State {
 	t.Helper()
 	state := listing(t, mode, tens(len(ends))...)
-	for i, until := range ends {
-		entry, _ := state.Entries.Find(pfx(tens(len(ends))[i]))
-		entry.Until = until
-	}
-	return state
+	i := 0
+	return said(state, func(c *Claim) { c.Until, i = ends[i], i+1 })
 }
 
-// only is the one entry of s, to be changed before anybody looks.
-func only(s State) *Entry { return slices.Collect(s.Entries.All())[0] }
+// said is s as it is when change was made to each of its claims.
+func said(s State, change func(*Claim)) State {
+	var entries []Entry
+	for e := range s.Entries.All() {
+		c := e.Claims()[0]
+		change(&c)
+		entries = append(entries, EntryOf(c))
+	}
+	s.Entries = NewEntries(entries)
+	return s
+}
 
 // tens are n prefixes of one kind.
 func tens(n int) (prefixes []string) {
@@ -140,7 +145,7 @@ func TestGuard(t *testing.T) {
 	// A wide entry that changes is meant anew.
 	old := listing(t, Enforce, "0.0.0.0/0")
 	new := listing(t, Enforce, "0.0.0.0/0")
-	only(new).Services = []string{"api"}
+	new = said(new, func(c *Claim) { c.Services = []string{"api"} })
 	err := Guard(old, new, Diff(old, new), VerbReload, Force{}, now)
 	wantRefused(t, err, "0.0.0.0/0 (a.list:1) is wider than /8", "--allow-any")
 }
@@ -149,9 +154,9 @@ func TestGuard(t *testing.T) {
 func TestGuardPeer(t *testing.T) {
 	enforced := listing(t, Enforce, "10.0.0.0/8")
 	elsewhere := listing(t, Enforce, "10.0.0.0/8")
-	only(elsewhere).Services = []string{"mail"}
+	elsewhere = said(elsewhere, func(c *Claim) { c.Services = []string{"mail"} })
 	expired := listing(t, Enforce, "10.0.0.0/8")
-	only(expired).Until = past
+	expired = said(expired, func(c *Claim) { c.Until = past })
 	for _, c := range []struct {
 		name   string
 		state  State

@@ -33,7 +33,7 @@ func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 // diff compares all fields; Entry.Equal would hide some.
 func diff(want, got any) string {
 	all := cmp.Transformer("fields", func(e Entry) [7]any {
-		return [7]any{e.Prefix, e.Owner, e.Services, e.Until, e.Note, e.Suspended, e.Claims}
+		return [7]any{e.Prefix, e.Owner(), e.Services(), e.Until(), e.Note(), e.Suspended, e.Claims()}
 	})
 	return cmp.Diff(want, got, all, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }))
 }
@@ -118,7 +118,7 @@ func someUntil() *rapid.Generator[time.Time] {
 func asClaims(entries []Entry) []Claim {
 	var claims []Claim
 	for _, e := range entries {
-		claims = append(claims, Claim{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Until: e.Until, Note: e.Note})
+		claims = append(claims, Claim{Prefix: e.Prefix, Owner: e.Owner(), Services: e.Services(), Until: e.Until(), Note: e.Note()})
 	}
 	return claims
 }

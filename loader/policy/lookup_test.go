@@ -12,11 +12,12 @@ import (
 
 // Promise: the longest entry that would grant decides, else the longest that covers.
 func TestLookup(t *testing.T) {
-	entry := func(prefix string, services ...string) Entry { return Entry{Prefix: pfx(prefix), Services: services} }
-	expired, suspended := entry("10.1.1.0/24"), entry("10.1.2.0/24")
-	expired.Until, suspended.Suspended = past, true
-	both := entry("10.3.0.0/16", "mail")
-	both.Until = now
+	entry := func(prefix string, services ...string) Entry {
+		return EntryOf(Claim{Prefix: pfx(prefix), Services: services})
+	}
+	expired, suspended := EntryOf(Claim{Prefix: pfx("10.1.1.0/24"), Until: past}), entry("10.1.2.0/24")
+	suspended.Suspended = true
+	both := EntryOf(Claim{Prefix: pfx("10.3.0.0/16"), Services: []string{"mail"}, Until: now})
 	s := State{Entries: NewEntries([]Entry{
 		entry("10.0.0.0/8", "api"), entry("10.1.0.0/16", "api", "mail"), expired, suspended, both, entry("2001:db8::/32"),
 	})}
@@ -64,9 +65,9 @@ func slowLookup(s State, addr netip.Addr, service string) (prefix netip.Prefix, 
 	for i, p := range slowCovering(s, netip.PrefixFrom(addr, addr.BitLen())) {
 		e, _ := s.Entries.Find(p)
 		why := ReasonListed
-		if !e.Until.IsZero() && !now.Before(e.Until) {
+		if !e.Until().IsZero() && !now.Before(e.Until()) {
 			why = ReasonExpired
-		} else if service != "" && e.Services != nil && !slices.Contains(e.Services, service) {
+		} else if service != "" && e.Services() != nil && !slices.Contains(e.Services(), service) {
 			why = ReasonWrongService
 		} else if e.Suspended {
 			why = ReasonSuspended
@@ -148,11 +149,14 @@ func TestLosesAnyAddress(t *testing.T) {
 	states := rapid.Custom(func(t *rapid.T) State {
 		var entries []Entry
 		for _, p := range rapid.SliceOfNDistinct(small, 0, 12, rapid.ID[netip.Prefix]).Draw(t, "entries") {
-			entries = append(entries, Entry{
-				Prefix: p, Suspended: rapid.IntRange(0, 5).Draw(t, "suspended") == 0,
+			suspended := rapid.IntRange(0, 5).Draw(t, "suspended") == 0
+			entry := EntryOf(Claim{
+				Prefix:   p,
 				Until:    rapid.SampledFrom([]time.Time{{}, {}, {}, past, future}).Draw(t, "until"),
 				Services: rapid.SampledFrom([][]string{nil, nil, {"api"}, {"mail"}}).Draw(t, "services"),
 			})
+			entry.Suspended = suspended
+			entries = append(entries, entry)
 		}
 		stopped := rapid.SliceOfN(small, 0, 2).Draw(t, "stopped")
 		return State{Entries: NewEntries(entries), Suspended: NewSuspended(stopped, nil)}

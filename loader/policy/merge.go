@@ -9,7 +9,7 @@ import (
 )
 
 // Merge returns an entry for each prefix in claims, sorted by ComparePrefix. The order of claims
-// does not matter. claims is not changed, and belongs to the entries from then on.
+// does not matter. claims is neither changed nor kept.
 //
 // Of one prefix only claims count that have not ended at now. When all have ended, those count
 // that ended last: the entry stays as it was, and the kernel says expired. Services are the
@@ -104,26 +104,29 @@ func compareClaim(a, b *Claim) int {
 
 // mergeOne merges the sorted claims of one prefix.
 func mergeOne(claims []Claim, now time.Time) Entry {
-	e := Entry{Prefix: claims[0].Prefix, Until: claims[0].Until, Claims: claims}
+	if len(claims) == 1 {
+		return EntryOf(claims[0])
+	}
+	whole := Claim{Prefix: claims[0].Prefix, Until: claims[0].Until}
 	for _, c := range claims[1:] {
-		if c.Until.IsZero() || !e.Until.IsZero() && c.Until.After(e.Until) {
-			e.Until = c.Until
+		if c.Until.IsZero() || !whole.Until.IsZero() && c.Until.After(whole.Until) {
+			whole.Until = c.Until
 		}
 	}
-	ended := hasEnded(e.Until, now)
+	ended := hasEnded(whole.Until, now)
 	every := false
 	for _, c := range claims {
-		if hasEnded(c.Until, now) && !(ended && c.Until.Equal(e.Until)) {
+		if hasEnded(c.Until, now) && !(ended && c.Until.Equal(whole.Until)) {
 			continue
 		}
-		e.Owner, e.Note = cmp.Or(e.Owner, c.Owner), cmp.Or(e.Note, c.Note)
+		whole.Owner, whole.Note = cmp.Or(whole.Owner, c.Owner), cmp.Or(whole.Note, c.Note)
 		every = every || len(c.Services) == 0
-		e.Services = union(e.Services, c.Services)
+		whole.Services = union(whole.Services, c.Services)
 	}
 	if every {
-		e.Services = nil
+		whole.Services = nil
 	}
-	return e
+	return merged(whole, claims)
 }
 
 // hasEnded is the kernel's rule: at until itself an entry has ended.

@@ -77,8 +77,8 @@ func TestMerge(t *testing.T) {
 			if err != nil || len(got) != 1 {
 				t.Fatalf("got %v, %v", got, err)
 			}
-			if len(got[0].Claims) != len(claims) {
-				t.Errorf("%d of %d claims are kept", len(got[0].Claims), len(claims))
+			if len(got[0].Claims()) != len(claims) {
+				t.Errorf("%d of %d claims are kept", len(got[0].Claims()), len(claims))
 			}
 			line := asClaims(got)[0]
 			if d := diff(FormatLine(claim(t, "", "", c.want)), FormatLine(line)); d != "" {
@@ -167,7 +167,7 @@ func TestMergeProperties(t *testing.T) {
 			t.Fatalf("its own result makes %v, %v", again, err)
 		}
 		for i := range want {
-			if !KernelEqual(want[i], again[i]) || want[i].Note != again[i].Note {
+			if !KernelEqual(want[i], again[i]) || want[i].Note() != again[i].Note() {
 				t.Fatalf("%v became %v", want[i], again[i])
 			}
 		}

@@ -15,18 +15,18 @@ import (
 // and no other entry may change its owner by that.
 func (e Entries) OwnerOf(entry *Entry) string {
 	if named := e.named(entry); named != nil {
-		return named.Owner
+		return named.Owner()
 	}
 	return ""
 }
 
 // named returns entry if it has an owner, else the longest entry around it that has one, or nil.
 func (e Entries) named(entry *Entry) *Entry {
-	if entry.Owner != "" {
+	if entry.Owner() != "" {
 		return entry
 	}
 	for around := range e.Covering(entry.Prefix) {
-		if around.Owner != "" {
+		if around.Owner() != "" {
 			return around
 		}
 	}
@@ -78,8 +78,8 @@ func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 		}
 		within = p
 		for e := range s.Entries.Under(p) {
-			if e.Owner != "" && e.Owner != owner {
-				h.Stays = append(h.Stays, Stay{e.Prefix, e.Owner})
+			if e.Owner() != "" && e.Owner() != owner {
+				h.Stays = append(h.Stays, Stay{e.Prefix, e.Owner()})
 			}
 		}
 	}
@@ -90,11 +90,11 @@ func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 // without an owner inside his network needs no hold of its own, unless the entry around it has
 // ended.
 func (s State) holds(owner string, e *Entry, now time.Time) bool {
-	if hasEnded(e.Until, now) || e.Owner != "" && e.Owner != owner {
+	if hasEnded(e.Until(), now) || e.Owner() != "" && e.Owner() != owner {
 		return false
 	}
 	named := s.Entries.named(e)
-	return named != nil && named.Owner == owner && (named == e || hasEnded(named.Until, now))
+	return named != nil && named.Owner() == owner && (named == e || hasEnded(named.Until(), now))
 }
 
 func compareStay(a, b Stay) int { return ComparePrefix(a.Prefix, b.Prefix) }
@@ -135,14 +135,14 @@ func (h Hold) Follow(old, next State, plan Plan, now time.Time) (Hold, bool) {
 	stays := h.Stays
 	for _, p := range fresh {
 		for was := range old.Entries.Under(p) {
-			if h.Nested || was.Owner == "" || was.Owner == h.Owner {
+			if h.Nested || was.Owner() == "" || was.Owner() == h.Owner {
 				continue
 			}
 			is, found := next.Entries.Find(was.Prefix)
-			if _, stopped := old.Suspended.holder(old.Entries, was.Prefix, h.Owner); !found || is.Owner != was.Owner || stopped {
+			if _, stopped := old.Suspended.holder(old.Entries, was.Prefix, h.Owner); !found || is.Owner() != was.Owner() || stopped {
 				continue
 			}
-			stays = append(slices.Clip(stays), Stay{was.Prefix, was.Owner})
+			stays = append(slices.Clip(stays), Stay{was.Prefix, was.Owner()})
 		}
 	}
 	h.Held = slices.SortedFunc(both(h.Held, fresh), ComparePrefix)
@@ -156,7 +156,7 @@ func (h Hold) Follow(old, next State, plan Plan, now time.Time) (Hold, bool) {
 func Handed(old, next Entries, p netip.Prefix) bool {
 	owner := func(entries Entries) string {
 		if e, found := entries.Find(p); found {
-			return e.Owner
+			return e.Owner()
 		}
 		return ""
 	}

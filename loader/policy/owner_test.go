@@ -10,12 +10,12 @@ import (
 // A network of acme's, with hosts of nobody and of globex in it.
 func provider() State {
 	return State{Entries: NewEntries([]Entry{
-		{Prefix: pfx("10.0.0.0/8"), Owner: "acme"},
+		EntryOf(Claim{Prefix: pfx("10.0.0.0/8"), Owner: "acme"}),
 		{Prefix: pfx("10.1.0.0/16")},
-		{Prefix: pfx("10.2.0.0/16"), Owner: "globex"},
+		EntryOf(Claim{Prefix: pfx("10.2.0.0/16"), Owner: "globex"}),
 		{Prefix: pfx("10.2.3.0/24")},
-		{Prefix: pfx("10.2.4.0/24"), Owner: "acme"},
-		{Prefix: pfx("10.3.0.0/16"), Owner: "acme", Until: now.Add(-time.Hour)},
+		EntryOf(Claim{Prefix: pfx("10.2.4.0/24"), Owner: "acme"}),
+		EntryOf(Claim{Prefix: pfx("10.3.0.0/16"), Owner: "acme", Until: now.Add(-time.Hour)}),
 		{Prefix: pfx("192.0.2.0/24")},
 	})}
 }
@@ -46,7 +46,7 @@ func TestHold(t *testing.T) {
 	if nested := provider().Hold("acme", true, now); len(nested.Stays) != 0 || len(nested.Held) != 2 {
 		t.Errorf("nested: %+v", nested)
 	}
-	again := h.Tightened(State{Entries: NewEntries([]Entry{{Prefix: pfx("192.0.2.0/24"), Owner: "acme"}})}, false, now)
+	again := h.Tightened(State{Entries: NewEntries([]Entry{EntryOf(Claim{Prefix: pfx("192.0.2.0/24"), Owner: "acme"})})}, false, now)
 	if len(again.Held) != 3 || len(again.Stays) != 1 {
 		t.Errorf("suspended again: %+v", again)
 	}
@@ -58,7 +58,7 @@ func TestHold(t *testing.T) {
 // A host without an owner in a network of acme's that has ended lets in, and so it is
 // held: it would be nobody's when the network leaves the list.
 func TestHoldInWhatHasEnded(t *testing.T) {
-	ended := Entry{Prefix: pfx("10.3.0.0/16"), Owner: "acme", Until: now.Add(-time.Hour)}
+	ended := EntryOf(Claim{Prefix: pfx("10.3.0.0/16"), Owner: "acme", Until: now.Add(-time.Hour)})
 	host := Entry{Prefix: pfx("10.3.3.3/32")}
 	s := State{Entries: NewEntries([]Entry{ended, host})}
 	hold := s.Hold("acme", false, now)
@@ -83,18 +83,18 @@ func TestHoldOverEdits(t *testing.T) {
 		entries []Entry
 	}{
 		{name: "the label is gone", addr: "10.9.0.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("10.0.0.0/8")}}},
-		{name: "another label", addr: "10.9.0.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("10.0.0.0/8"), Owner: "globex"}}},
-		{name: "narrower", addr: "10.9.0.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("10.9.0.0/16"), Owner: "globex"}}},
-		{name: "wider", addr: "10.9.0.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("8.0.0.0/6"), Owner: "globex"}}},
-		{name: "beside it", addr: "11.0.0.1", want: ReasonListed, entries: []Entry{{Prefix: pfx("8.0.0.0/6"), Owner: "globex"}}},
+		{name: "another label", addr: "10.9.0.1", want: ReasonSuspended, entries: []Entry{EntryOf(Claim{Prefix: pfx("10.0.0.0/8"), Owner: "globex"})}},
+		{name: "narrower", addr: "10.9.0.1", want: ReasonSuspended, entries: []Entry{EntryOf(Claim{Prefix: pfx("10.9.0.0/16"), Owner: "globex"})}},
+		{name: "wider", addr: "10.9.0.1", want: ReasonSuspended, entries: []Entry{EntryOf(Claim{Prefix: pfx("8.0.0.0/6"), Owner: "globex"})}},
+		{name: "beside it", addr: "11.0.0.1", want: ReasonListed, entries: []Entry{EntryOf(Claim{Prefix: pfx("8.0.0.0/6"), Owner: "globex"})}},
 		{name: "nobody lists it", addr: "10.9.0.1", want: ReasonNotListed},
-		{name: "it stays", addr: "10.2.0.1", want: ReasonListed, entries: []Entry{{Prefix: pfx("10.2.0.0/16"), Owner: "globex"}}},
-		{name: "in what stays", addr: "10.2.9.1", want: ReasonListed, entries: []Entry{{Prefix: pfx("10.2.0.0/16"), Owner: "globex"}, {Prefix: pfx("10.2.9.0/24"), Owner: "initech"}}},
-		{name: "it is another's now", addr: "10.2.0.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("10.2.0.0/16"), Owner: "initech"}}},
+		{name: "it stays", addr: "10.2.0.1", want: ReasonListed, entries: []Entry{EntryOf(Claim{Prefix: pfx("10.2.0.0/16"), Owner: "globex"})}},
+		{name: "in what stays", addr: "10.2.9.1", want: ReasonListed, entries: []Entry{EntryOf(Claim{Prefix: pfx("10.2.0.0/16"), Owner: "globex"}), EntryOf(Claim{Prefix: pfx("10.2.9.0/24"), Owner: "initech"})}},
+		{name: "it is another's now", addr: "10.2.0.1", want: ReasonSuspended, entries: []Entry{EntryOf(Claim{Prefix: pfx("10.2.0.0/16"), Owner: "initech"})}},
 		{name: "it is nobody's now", addr: "10.2.0.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("10.2.0.0/16")}}},
-		{name: "what stayed is gone", addr: "10.2.9.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("10.2.9.0/24"), Owner: "initech"}}},
-		{name: "held within what stays", addr: "10.2.4.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("10.2.0.0/16"), Owner: "globex"}}},
-		{name: "what had ended is not held", addr: "10.3.0.1", want: ReasonSuspended, entries: []Entry{{Prefix: pfx("10.3.0.0/16"), Owner: "globex"}}}, // the /8 around it is
+		{name: "what stayed is gone", addr: "10.2.9.1", want: ReasonSuspended, entries: []Entry{EntryOf(Claim{Prefix: pfx("10.2.9.0/24"), Owner: "initech"})}},
+		{name: "held within what stays", addr: "10.2.4.1", want: ReasonSuspended, entries: []Entry{EntryOf(Claim{Prefix: pfx("10.2.0.0/16"), Owner: "globex"})}},
+		{name: "what had ended is not held", addr: "10.3.0.1", want: ReasonSuspended, entries: []Entry{EntryOf(Claim{Prefix: pfx("10.3.0.0/16"), Owner: "globex"})}}, // the /8 around it is
 	} {
 		s := State{Entries: NewEntries(c.entries), Suspended: NewSuspended(nil, []Hold{hold})}
 		if _, got := s.Lookup(netip.MustParseAddr(c.addr), "api", now); got != c.want {
@@ -106,7 +106,7 @@ func TestHoldOverEdits(t *testing.T) {
 // What the owner gets while he is suspended is held from then on, and who was there
 // before stays.
 func TestHoldFollows(t *testing.T) {
-	old := State{Entries: NewEntries([]Entry{{Prefix: pfx("10.0.0.0/24"), Owner: "acme"}, {Prefix: pfx("10.1.0.7/32"), Owner: "globex"}, {Prefix: pfx("10.1.0.9/32"), Owner: "globex"}})}
+	old := State{Entries: NewEntries([]Entry{EntryOf(Claim{Prefix: pfx("10.0.0.0/24"), Owner: "acme"}), EntryOf(Claim{Prefix: pfx("10.1.0.7/32"), Owner: "globex"}), EntryOf(Claim{Prefix: pfx("10.1.0.9/32"), Owner: "globex", Origin: OriginCLI})})}
 	hold := old.Hold("acme", false, now)
 	old.Suspended = NewSuspended(nil, []Hold{hold})
 	next, plan, err := old.Edit(Edit{

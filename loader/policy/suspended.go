@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/gaissmai/bart"
 )
@@ -152,7 +151,7 @@ func (s Suspended) holder(entries Entries, p netip.Prefix, only string) (owner s
 			}
 		}
 		for _, stay := range m.stays {
-			if entry, listed := entries.Find(around); listed && entry.Owner == stay.owner {
+			if entry, listed := entries.Find(around); listed && entry.Owner() == stay.owner {
 				free = append(free, stay.suspended)
 			}
 		}
@@ -246,9 +245,10 @@ func (s State) Enforced(p netip.Prefix) (Entry, bool) {
 		entry = *listed
 	}
 	_, byName := s.Suspended.byName(p)
-	entry.Owner, entry.Suspended = s.OwnerOf(&entry), entry.Suspended || byName
+	entry = entry.ownedBy(s.OwnerOf(&entry))
+	entry.Suspended = entry.Suspended || byName
 	if stop {
-		entry.Services, entry.Until = nil, time.Time{}
+		entry = entry.forAll()
 	}
 	return entry, true
 }
@@ -261,8 +261,8 @@ func (s State) AllEnforced() iter.Seq[Entry] {
 			entry := *listed
 			if s.Suspended.marks != nil {
 				entry, _ = s.Enforced(entry.Prefix)
-			} else if entry.Owner == "" {
-				entry.Owner = s.Entries.OwnerOf(listed)
+			} else if entry.Owner() == "" {
+				entry = entry.ownedBy(s.Entries.OwnerOf(listed))
 			}
 			if !yield(entry) {
 				return

@@ -31,7 +31,7 @@ func TestSuspended(t *testing.T) {
 			if alone, found := s.Enforced(kernel[i].Prefix); !found || !KernelEqual(alone, kernel[i]) {
 				t.Fatalf("%s is enforced as %+v, among all as %+v", kernel[i].Prefix, alone, kernel[i])
 			}
-			kernel[i].Suspended = kernel[i].Suspended || s.Suspended.Owner(kernel[i].Owner)
+			kernel[i].Suspended = kernel[i].Suspended || s.Suspended.Owner(kernel[i].Owner())
 		}
 		flat := State{Entries: NewEntries(kernel)}
 		if flat.Entries.Len() != len(kernel) {
@@ -80,7 +80,7 @@ func someHold(listed State) *rapid.Generator[Hold] {
 // an entry that names it later lets nobody in.
 func TestSuspendedHost(t *testing.T) {
 	host := pfx("192.0.2.7/32")
-	list := []Entry{{Prefix: pfx("192.0.2.0/24"), Owner: "acme"}}
+	list := []Entry{EntryOf(Claim{Prefix: pfx("192.0.2.0/24"), Owner: "acme"})}
 	s := State{Entries: NewEntries(list), Suspended: NewSuspended([]netip.Prefix{host}, nil)}
 	check := func(addr, want string) {
 		t.Helper()
@@ -90,14 +90,15 @@ func TestSuspendedHost(t *testing.T) {
 	}
 	check("192.0.2.7", ReasonSuspended)
 	check("192.0.2.8", ReasonListed)
-	if stop, found := s.Enforced(host); !found || !stop.Suspended || stop.Owner != "acme" {
+	if stop, found := s.Enforced(host); !found || !stop.Suspended || stop.Owner() != "acme" {
 		t.Errorf("the kernel has %+v at %s", stop, host)
 	}
-	s.Entries = s.Entries.with(&Entry{Prefix: host, Services: []string{"mail"}})
+	mail := EntryOf(Claim{Prefix: host, Services: []string{"mail"}})
+	s.Entries = s.Entries.with(change{host, &mail})
 	check("192.0.2.7", ReasonSuspended)
-	s.Entries = s.Entries.without(pfx("192.0.2.0/24"))
+	s.Entries = s.Entries.with(change{prefix: pfx("192.0.2.0/24")})
 	check("192.0.2.7", ReasonWrongService) // nothing around it to come in by
-	s.Entries = s.Entries.without(host)
+	s.Entries = s.Entries.with(change{prefix: host})
 	check("192.0.2.7", ReasonNotListed)
 	if stop, found := s.Enforced(host); found {
 		t.Errorf("the kernel has %+v where nothing is listed", stop)

@@ -66,8 +66,8 @@ func (v *View) checkPort(at string, addr netip.Addr, port policy.Port) (api.Chec
 	now := v.Now()
 	// The kernel decides; the state only says which entry it must have been.
 	if e, _ := v.Policy.Lookup(addr, service.Name, now); e != nil {
-		r.Prefix, r.Owner, r.Origins, r.Until = &e.Prefix, e.Owner, e.Origins(), some(e.Until)
-		r.Services = append(r.Services, e.Services...)
+		r.Prefix, r.Owner, r.Origins, r.Until = &e.Prefix, e.Owner(), e.Origins(), some(e.Until())
+		r.Services = append(r.Services, e.Services()...)
 		r.CountsFor, r.Suspension = v.whose(e)
 		if port.Protocol == policy.TCP {
 			r.Limit = LimitOf(v.Overrides, v.Policy.OwnerOf(e))
@@ -75,7 +75,7 @@ func (v *View) checkPort(at string, addr netip.Addr, port policy.Port) (api.Chec
 	}
 	for e := range v.Policy.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
 		r.Covering = append(r.Covering, api.Covering{
-			Prefix: e.Prefix, Owner: e.Owner, Services: append([]string{}, e.Services...), Until: some(e.Until),
+			Prefix: e.Prefix, Owner: e.Owner(), Services: append([]string{}, e.Services()...), Until: some(e.Until()),
 			Reason: v.Policy.Alone(e, service.Name, now),
 		})
 	}
@@ -87,7 +87,7 @@ func (v *View) checkPort(at string, addr netip.Addr, port policy.Port) (api.Chec
 
 // whose says for whom e counts, where that is not its owner, and what stops it.
 func (v *View) whose(e *policy.Entry) (countsFor string, by *api.Suspension) {
-	if owner := v.Policy.OwnerOf(e); owner != e.Owner {
+	if owner := v.Policy.OwnerOf(e); owner != e.Owner() {
 		countsFor = owner
 	}
 	prefix, owner := v.Policy.SuspendedBy(e)
@@ -133,7 +133,7 @@ func (v *View) nearestOf(addr netip.Addr, service string, now time.Time, reasons
 			if reason == policy.ReasonListed {
 				reason = ""
 			}
-			found = append(found, api.Near{Prefix: e.Prefix, Owner: e.Owner, Within: within, Distance: addr.BitLen() - bits, Reason: reason})
+			found = append(found, api.Near{Prefix: e.Prefix, Owner: e.Owner(), Within: within, Distance: addr.BitLen() - bits, Reason: reason})
 			if len(found) == most {
 				return found
 			}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -74,4 +73,4 @@ func mayBegin(begin string, addr netip.Addr) bool {
 }
 
 // onlyMade reports whether remove can take e away.
-func onlyMade(e *policy.Entry) bool { return len(e.Claims) == 1 && desired.MadeBy(e) != nil }
+func onlyMade(e *policy.Entry) bool { return !e.Declared() }

@@ -65,7 +65,7 @@ func (v *View) placed(one api.Entry, e *policy.Entry) api.Entry {
 	} else {
 		one.SuspendedBy = owner
 	}
-	if owner := v.Policy.OwnerOf(e); owner != e.Owner {
+	if owner := v.Policy.OwnerOf(e); owner != e.Owner() {
 		one.CountsFor = owner
 	}
 	return one
@@ -74,7 +74,7 @@ func (v *View) placed(one api.Entry, e *policy.Entry) api.Entry {
 // EntryOf reports e with its use.
 func EntryOf(e policy.Entry, use store.Use) api.Entry {
 	r := api.Entry{
-		Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Until: some(e.Until), Note: e.Note,
+		Prefix: e.Prefix, Owner: e.Owner(), Services: e.Services(), Until: some(e.Until()), Note: e.Note(),
 		Origins: e.Origins(), Hits: use.Hits, Suspended: e.Suspended,
 		LastSeen: some(use.LastSeen), FirstEnforced: some(use.FirstEnforced),
 	}

@@ -66,10 +66,10 @@ func TestTable(t *testing.T) {
 	v := &View{Clock: compile.NewClock(time.Now(), compile.Boottime()), State: desired.State{Policy: policy.State{
 		Services: desiredtest.Services("api", "mail"),
 		Entries: policy.NewEntries([]policy.Entry{
-			{Prefix: pfx("203.0.113.0/24"), Owner: "acme"},
-			{Prefix: pfx("203.0.113.7/32"), Owner: "old", Until: time.Now().Add(-time.Hour)},
-			{Prefix: pfx("192.0.2.0/24"), Owner: "globex"},
-			{Prefix: pfx("198.51.100.0/24"), Services: []string{"mail"}},
+			policy.EntryOf(policy.Claim{Prefix: pfx("203.0.113.0/24"), Owner: "acme"}),
+			policy.EntryOf(policy.Claim{Prefix: pfx("203.0.113.7/32"), Owner: "old", Until: time.Now().Add(-time.Hour)}),
+			policy.EntryOf(policy.Claim{Prefix: pfx("192.0.2.0/24"), Owner: "globex"}),
+			policy.EntryOf(policy.Claim{Prefix: pfx("198.51.100.0/24"), Services: []string{"mail"}}),
 			{Prefix: pfx("2001:db8::/32")},
 		}),
 		Suspended: policy.NewSuspended([]netip.Prefix{pfx("192.0.2.0/24"), pfx("203.0.113.64/26"), pfx("10.0.0.0/8")}, nil),

@@ -11,8 +11,8 @@ import (
 
 func former(e policy.Entry) api.Former {
 	return api.Former{
-		Prefix: e.Prefix, Owner: e.Owner, Services: append([]string{}, e.Services...),
-		Until: some(e.Until), Note: e.Note, Origins: e.Origins(),
+		Prefix: e.Prefix, Owner: e.Owner(), Services: append([]string{}, e.Services()...),
+		Until: some(e.Until()), Note: e.Note(), Origins: e.Origins(),
 	}
 }
 

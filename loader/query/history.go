@@ -57,7 +57,7 @@ func listed(entries []policy.Entry) []string {
 	lines := []string{}
 	for _, e := range entries[:min(len(entries), store.MaxListed)] {
 		lines = append(lines, policy.FormatLine(policy.Claim{
-			Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Until: e.Until, Note: e.Note,
+			Prefix: e.Prefix, Owner: e.Owner(), Services: e.Services(), Until: e.Until(), Note: e.Note(),
 		}))
 	}
 	return lines

@@ -71,7 +71,7 @@ func (p picker) wishes() (all []wish) {
 	}
 	if p.r.Expiring > 0 {
 		all = append(all, wish{
-			func(e *policy.Entry) bool { return EndsWithin(some(e.Until), p.now, p.r.Expiring) },
+			func(e *policy.Entry) bool { return EndsWithin(some(e.Until()), p.now, p.r.Expiring) },
 			// The counts are of whole seconds: one more at each end is never too few.
 			p.Counts.Ending(p.now.Add(-time.Second), p.r.Expiring+2*time.Second),
 		})
@@ -85,13 +85,13 @@ func (p picker) wishes() (all []wish) {
 func (p picker) ofOwner() wish {
 	owner := p.r.Owner
 	if owner == api.NoOwner {
-		return wish{func(e *policy.Entry) bool { return e.Owner == "" }, unknown}
+		return wish{func(e *policy.Entry) bool { return e.Owner() == "" }, unknown}
 	}
 	most := p.Counts.Owners[owner]
 	if _, suspended := p.Suspensions[policy.Subject{Owner: owner}]; suspended {
 		most = unknown // what others list in his network counts for him
 	}
-	return wish{func(e *policy.Entry) bool { return e.Owner == owner || p.Policy.OwnerOf(e) == owner }, most}
+	return wish{func(e *policy.Entry) bool { return e.Owner() == owner || p.Policy.OwnerOf(e) == owner }, most}
 }
 
 // picked yields the entries that fit every wish. It ends with the last one that can.
@@ -159,7 +159,7 @@ func (p picker) report(entries iter.Seq[*policy.Entry], use func() bool) iter.Se
 // claims yields what the entries say that r asks for.
 func (p picker) claims(yield func(policy.Claim, error) bool) {
 	claim := func(e *policy.Entry) policy.Claim {
-		return policy.Claim{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services, Until: e.Until, Note: e.Note}
+		return policy.Claim{Prefix: e.Prefix, Owner: e.Owner(), Services: e.Services(), Until: e.Until(), Note: e.Note()}
 	}
 	if p.r.Unused == 0 {
 		for e := range p.picked() {
@@ -270,7 +270,7 @@ func EndsWithin(until *time.Time, now time.Time, within time.Duration) bool {
 }
 
 // HasEnded reports whether e lets nobody in any more.
-func HasEnded(e *policy.Entry, now time.Time) bool { return !e.Until.IsZero() && !e.Until.After(now) }
+func HasEnded(e *policy.Entry, now time.Time) bool { return !e.Until().IsZero() && !e.Until().After(now) }
 
 // connected are the entries by which somebody who is connected now would be let in
 // again, sorted: a client that opens once and stays for a quarter is in use.

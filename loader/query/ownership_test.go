@@ -17,10 +17,9 @@ import (
 func TestOwnership(t *testing.T) {
 	past := time.Now().Add(-time.Hour)
 	entry := func(prefix, owner string, services ...string) policy.Entry {
-		return policy.Entry{Prefix: netip.MustParsePrefix(prefix), Owner: owner, Services: services}
+		return policy.EntryOf(policy.Claim{Prefix: netip.MustParsePrefix(prefix), Owner: owner, Services: services})
 	}
-	expired := entry("198.51.100.0/24", "initech")
-	expired.Until = past
+	expired := policy.EntryOf(policy.Claim{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Owner: "initech", Until: past})
 	v := &View{State: desired.State{Policy: policy.State{
 		Services: desiredtest.Services("api", "mail"),
 		Entries: policy.NewEntries([]policy.Entry{

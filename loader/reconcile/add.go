@@ -78,7 +78,7 @@ func namedClaims(claims []policy.Claim) string {
 func namedEntries(entries []policy.Entry) string {
 	var claims []policy.Claim
 	for _, entry := range entries {
-		claims = append(claims, policy.Claim{Prefix: entry.Prefix, Owner: entry.Owner})
+		claims = append(claims, policy.Claim{Prefix: entry.Prefix, Owner: entry.Owner()})
 	}
 	return namedClaims(claims)
 }

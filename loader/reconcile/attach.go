@@ -226,10 +226,10 @@ func (e *Engine) openEach() []string {
 	}
 	open := make(map[string]int, len(services))
 	for entry := range e.view.Policy.Entries.All() {
-		for _, name := range entry.Services {
+		for _, name := range entry.Services() {
 			open[name]++
 		}
-		if len(entry.Services) == 0 {
+		if len(entry.Services()) == 0 {
 			open[""]++
 		}
 	}

@@ -29,7 +29,7 @@ func (e *Engine) tellExpiring(now time.Time) {
 	}
 	var next *policy.Entry
 	for entry := range e.view.Policy.Entries.All() {
-		if query.EndsWithin(&entry.Until, wall, api.Soon) && (next == nil || entry.Until.Before(next.Until)) {
+		if until := entry.Until(); query.EndsWithin(&until, wall, api.Soon) && (next == nil || until.Before(next.Until())) {
 			next = entry
 		}
 	}
@@ -37,9 +37,9 @@ func (e *Engine) tellExpiring(now time.Time) {
 		return
 	}
 	whose := ""
-	if next.Owner != "" {
-		whose = " (" + next.Owner + ")"
+	if next.Owner() != "" {
+		whose = " (" + next.Owner() + ")"
 	}
 	e.options.Log.Warn(fmt.Sprintf("%s within 14 days, first %s%s at %s: xdpallow list --expiring 14d%s", policy.Count(n, "prefix ends", "prefixes end"),
-		next.Prefix, whose, next.Until.UTC().Format(time.RFC3339), e.options.HintFlags), "expiring", n)
+		next.Prefix, whose, next.Until().UTC().Format(time.RFC3339), e.options.HintFlags), "expiring", n)
 }

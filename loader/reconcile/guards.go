@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -44,10 +43,7 @@ func (c change) placed(plan policy.Plan) policy.Plan {
 	place := func(entries []policy.Entry) []policy.Entry {
 		entries = slices.Clone(entries)
 		for i := range entries {
-			entries[i].Claims = slices.Clone(entries[i].Claims)
-			if claim := desired.MadeBy(&entries[i]); claim != nil {
-				claim.Where = places[claim.Prefix]
-			}
+			entries[i] = entries[i].At(policy.OriginCLI, places[entries[i].Prefix])
 		}
 		return entries
 	}

@@ -82,7 +82,7 @@ func (e *Engine) guardOlder(next desired.State, generation uint64) error {
 func compileAnyOwner(c compile.Compiler, next desired.State) ([]kernel.Entry, error) {
 	names := map[string]bool{}
 	for entry := range next.Policy.AllEnforced() {
-		names[entry.Owner] = true
+		names[entry.Owner()] = true
 	}
 	delete(names, "")
 	c.Owners = c.Owners.With(c.Owners.Missing(names))

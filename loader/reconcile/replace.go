@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -81,7 +80,7 @@ func (e *Engine) kept(claims []policy.Claim) []api.Entry {
 	}
 	kept := []policy.Entry{}
 	for entry := range e.view.Policy.Entries.All() {
-		if !named[entry.Prefix] && slices.ContainsFunc(entry.Claims, func(c policy.Claim) bool { return c.Origin != policy.OriginCLI }) {
+		if !named[entry.Prefix] && entry.Declared() {
 			kept = append(kept, *entry)
 		}
 	}

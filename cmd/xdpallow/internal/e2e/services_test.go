@@ -248,11 +248,11 @@ func nested(t *testing.T, life time.Duration) bool {
 	var listed []policy.Entry
 	var end time.Time
 	for _, e := range entries {
-		entry := policy.Entry{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services}
+		claim := policy.Claim{Prefix: e.Prefix, Owner: e.Owner, Services: e.Services}
 		if e.Until != nil {
-			entry.Until, end = *e.Until, later(end, *e.Until)
+			claim.Until, end = *e.Until, later(end, *e.Until)
 		}
-		listed = append(listed, entry)
+		listed = append(listed, policy.EntryOf(claim))
 	}
 	state := policy.State{Entries: policy.NewEntries(listed)}
 	d.kill()
