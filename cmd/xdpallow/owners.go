@@ -1,6 +1,6 @@
 package main
 
-// This file is `owners`: whose openings pass, and whose do not.
+// This file is `owners`: how many openings of each owner pass, and how many do not.
 
 import (
 	"cmp"

@@ -136,8 +136,8 @@ func (w widths) fit(columns int) {
 	}
 }
 
-// nothing is what stands in the place of a table that has no row: a header alone looks
-// like an answer that is still to come.
+// nothing prints what in place of a table without rows: a header alone looks like an answer
+// that is still to come.
 func (c *call) nothing(what string) error {
 	_, err := fmt.Fprintln(c.out, what)
 	return err

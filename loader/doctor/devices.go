@@ -39,7 +39,7 @@ func (d *diagnosis) device(at Device) {
 	}
 }
 
-// reported is what the gate says of an interface.
+// reported returns what the gate says of an interface.
 func (d *diagnosis) reported(name string) (api.Interface, bool) {
 	if d.f.Status == nil {
 		return api.Interface{}, false
@@ -102,7 +102,7 @@ func (d *diagnosis) free(at Device) {
 	}
 }
 
-// doubts are what drivers that have native XDP refuse it for.
+// doubts notes what makes drivers that have native XDP refuse it.
 func (d *diagnosis) doubts(at Device, try string) {
 	if at.MTU > netdev.Page && !at.Declares.Large {
 		d.add(Note, "mtu", at.Name, try, "an MTU of %d does not fit a page, for which the driver may refuse native XDP", at.MTU)
@@ -116,7 +116,7 @@ func (d *diagnosis) doubts(at Device, try string) {
 	}
 }
 
-// about is what an operator asks first of an interface.
+// about describes an interface: driver, MTU, queues.
 func about(at Device) string {
 	text := fmt.Sprintf("%s, MTU %d", at.Driver, at.MTU)
 	switch {
@@ -128,11 +128,10 @@ func about(at Device) string {
 	return text
 }
 
-// beside are the ways in by interfaces that nobody guards, and what not to guard.
+// beside notes the interfaces that nobody guards, and those that are not to be guarded.
 func (d *diagnosis) beside() {
 	for _, name := range d.f.Routed {
-		text := api.LeadsGuests
-		d.add(Note, "routed", name, "ip -br address show dev "+name, "%s", text)
+		d.add(Note, "routed", name, "ip -br address show dev "+name, "%s", api.LeadsGuests)
 	}
 	for _, name := range d.f.Uncovered {
 		if slices.Contains(d.f.Routed, name) {
@@ -146,7 +145,7 @@ func (d *diagnosis) beside() {
 	}
 }
 
-// lookups are the programs that can overrule the backstop.
+// lookups notes the programs that can overrule the backstop.
 func (d *diagnosis) lookups() {
 	state := Problem
 	if d.f.NoBackstop {

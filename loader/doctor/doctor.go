@@ -74,8 +74,8 @@ func (d *diagnosis) add(state State, code, subject, hint, format string, args ..
 	d.lines = append(d.lines, Line{Subject: subject, State: state, Code: code, Hint: hint, Text: fmt.Sprintf(format, args...)})
 }
 
-// problems adds what status would say. Of what a running gate has said already, its hint
-// is the better one.
+// problems adds what status would say, but for what a running gate has said already: the hint
+// of the gate is the better one.
 func (d *diagnosis) problems(state State, problems ...api.Problem) {
 	for _, p := range problems {
 		known := slices.ContainsFunc(d.lines, func(l Line) bool { return l.Code == p.Code && l.Subject == p.Subject && l.Text == p.Text })
@@ -85,7 +85,8 @@ func (d *diagnosis) problems(state State, problems ...api.Problem) {
 	}
 }
 
-// unknown adds what could not be read: the caller's fault where he may not.
+// unknown adds what could not be read. It is no problem of the host where the caller may not
+// read it.
 func (d *diagnosis) unknown(code, subject, hint, what string, err error) {
 	state := Problem
 	if errors.Is(err, os.ErrPermission) {
@@ -130,7 +131,7 @@ func (d *diagnosis) daemon() {
 	}
 }
 
-// howToStart is the first start that drops nothing.
+// howToStart is a command for a first start, which drops nothing.
 func (d *diagnosis) howToStart() string {
 	if d.f.Unit != "" {
 		return "systemctl enable --now xdpallow"

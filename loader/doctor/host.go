@@ -70,8 +70,8 @@ func (d *diagnosis) sysctls() {
 	}
 }
 
-// ephemeral are the numbers that a client of this host may be given, whose answers strict
-// would drop.
+// ephemeral notes the ports of s that the kernel may give to a client of this host: scope
+// strict would drop the answers to that client.
 func (d *diagnosis) ephemeral(s policy.Service) {
 	const setting = "net.ipv4.ip_local_reserved_ports"
 	for _, number := range s.Numbers(policy.TCP) {
@@ -100,7 +100,7 @@ func (d *diagnosis) udp() {
 // mostRules is how many rules fit a screen.
 const mostRules = 10
 
-// redirects are rules that the gate knows nothing of.
+// redirects notes the rules that hand packets on, of which the gate knows nothing.
 func (d *diagnosis) redirects() {
 	const code, subject, hint = "dnat", "dnat", "nft list ruleset"
 	guarded := map[int]bool{}
@@ -137,7 +137,7 @@ func (d *diagnosis) redirects() {
 	}
 }
 
-// installation is what else a host has or lacks.
+// installation judges clock, state directory, groups and unit.
 func (d *diagnosis) installation() {
 	f := &d.f
 	switch {

@@ -30,8 +30,8 @@ func ForTCPAlone(services []policy.Service) map[uint16]policy.Service {
 }
 
 // UnguardedUDP names UDP servers, HTTP/3 for one, on the numbers of TCP ports that are
-// protected for TCP alone. Nobody asked for more, so the gate is not open; but whoever
-// lets strangers talk HTTP/3 mostly does not know. The servers and err are what
+// protected for TCP alone. Nobody asked for more, so the gate is not open; but an operator
+// whose server answers strangers over HTTP/3 mostly does not know it. The servers and err are what
 // sockets.UDPServers returns for the numbers of [ForTCPAlone].
 func UnguardedUDP(services []policy.Service, servers []uint16, err error) (problems []api.Problem) {
 	if err != nil && !errors.Is(err, sockets.ErrNoDiag) {

@@ -78,7 +78,7 @@ func Diagnose(o Observation, d Desired) []Finding {
 	return all
 }
 
-// told are findings that only an operator can put right.
+// told makes findings of problems that only an operator can put right.
 func told(problems ...api.Problem) (all []Finding) {
 	for _, p := range problems {
 		all = append(all, Finding{Problem: p})
@@ -132,7 +132,7 @@ func (f *Flight) hint(now time.Time, d Desired) string {
 	return "xdpallow remove " + e.Prefix.String()
 }
 
-// backstop says whether the second door is shut, where there is one.
+// backstop says whether the backstop refuses, if there is one.
 func (o *Observation) backstop() []Finding {
 	problem := func(code, hint, format string, args ...any) Finding {
 		return Finding{Problem: api.Problem{Code: code, Subject: "backstop", Text: fmt.Sprintf(format, args...), Hint: hint}}

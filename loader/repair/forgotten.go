@@ -79,7 +79,7 @@ func (c *Checker) look(i Interface, now time.Time) {
 	}
 }
 
-// see takes traffic as it was at now, and says what it proves.
+// see compares traffic, as it was at now, with what was seen before, and says what that proves.
 func (s *sight) see(traffic loader.Traffic, now time.Time) (ran, forgotten bool) {
 	ran, forgotten = traffic.Runs(s.last)
 	if s.last.LinkID != traffic.LinkID {

@@ -14,7 +14,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
-// taking is what a driver said when it was given our program last.
+// taking is what a driver answered when it was given our program last.
 type taking struct {
 	mtu     int // it was asked with
 	good    int // the last with which it took the program, 0 for none

@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attended is the context of a change. It never ends by itself, as when the daemon is told
-// to stop; it is over when the caller has closed the connection at the moment that Err is
-// asked.
+// attended is the context of a change. It does not end when the daemon is told to stop. Err
+// reports that it is over if the caller has closed the connection by then.
 type attended struct {
 	context.Context
 	conn net.Conn // of the caller

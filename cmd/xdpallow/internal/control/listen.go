@@ -53,8 +53,8 @@ func Bind(path string) (*net.UnixListener, error) {
 }
 
 // Free reports whether Listen could have path, and touches nothing: the error
-// is a *policy.Refused that names the pid of a living daemon. One that is about
-// to end is waited for: a restart often overlaps with what it follows.
+// is a *policy.Refused that names the pid of a living daemon. It waits a second for a
+// daemon that is about to end: a restart often overlaps with the daemon that it replaces.
 func Free(path string) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		_, err := remains(path)

@@ -11,8 +11,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// mostReaders is how many read a list at a time, and readersPatience how long another one
-// waits for his turn: who reads as fast as he can needs a moment.
+// mostReaders is how many may read a list at a time, and readersPatience how long another
+// caller waits for a turn: a list is read within moments unless its reader stalls.
 const (
 	mostReaders     = 2
 	readersPatience = 5 * time.Second

@@ -151,8 +151,8 @@ func question[A any](ask func(context.Context, *http.Request) (A, error)) http.H
 	})
 }
 
-// saidLogin is who had logged in as the caller says it, who may read more of himself than
-// a daemon without rights can.
+// saidLogin is who had logged in, by the word of the caller: a daemon without rights may not
+// read it of other processes, and the caller may read it of itself.
 func saidLogin(header http.Header) *uint32 {
 	n, err := strconv.ParseUint(header.Get(headerLogin), 10, 32)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/events"
 )
 
-// hesitation is how long a follower may take no events in before he is let go: what he
-// does not read is held in memory for him.
+// hesitation is how long a follower may read nothing before its connection is closed: the
+// daemon holds in memory what a follower does not read.
 const hesitation = 30 * time.Second
 
 // stream answers with events.

@@ -15,7 +15,8 @@ type fact struct {
 	tint tint
 }
 
-// facts are one line a subject where there is room, and one a kind where not.
+// facts shows a line for each subject where there is room, and a line for each kind where there
+// is not.
 func (m model) facts(place, turn int) section {
 	status := m.shown.frame.Status
 	groups := []struct {
@@ -50,7 +51,8 @@ func (m model) facts(place, turn int) section {
 	return s
 }
 
-// gateFacts are where it stands. It has what is not as it should be first: a clipped line shows it.
+// gateFacts says how interfaces and backstop are guarded. What is wrong comes first, so that a
+// line that is clipped still shows it.
 func gateFacts(status api.Status) (wrong []fact) {
 	var right []fact
 	for _, i := range status.Interfaces {

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// sections are all there is, for the left and the right of a wide terminal.
+// sections returns all sections, for the left and the right half of a wide terminal.
 func (m model) sections() (left, right []section) {
 	left = []section{m.table(1, 1, 5, m.rates()), m.table(5, 3, 2, m.owners()), m.facts(6, 4)}
 	right = []section{
@@ -19,7 +19,8 @@ func (m model) sections() (left, right []section) {
 	return left, right
 }
 
-// late is how many slots went by since the shown reading, when that is too many.
+// late is how many slots have passed since the shown reading while the source fails, and 0 while
+// it answers.
 func (m model) late() int {
 	if m.failing == nil {
 		return 0
@@ -29,7 +30,7 @@ func (m model) late() int {
 
 func (m model) sparkName() string { return fmt.Sprintf("LAST %.0f s", (slots * m.interval).Seconds()) }
 
-// falling compares what comes first when it is larger; NaN is less than any number.
+// falling sorts larger numbers first; NaN is less than any number.
 func falling(a, b float64) int { return cmp.Compare(b, a) }
 
 // kernelOrder is the order of rates: what a gate is for comes first.
@@ -112,7 +113,7 @@ func (m model) compareKinds(a, b kind) int {
 	)
 }
 
-// owners are openings of customers: who is dropped comes first.
+// owners shows the openings of each customer. A customer who is dropped comes first.
 func (m model) owners() grid {
 	var names []string
 	for name, o := range m.shown.owners {

@@ -1,6 +1,6 @@
 package top
 
-// This file is who it comes from: talkers, and near misses.
+// This file draws who sends it: talkers, and near misses.
 
 import (
 	"cmp"
@@ -12,7 +12,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/talkers"
 )
 
-// nearMisses are customers who moved, perhaps.
+// nearMisses shows unlisted sources beside listed prefixes: perhaps customers who moved.
 func (m model) nearMisses() grid {
 	all := slices.Clone(m.shown.frame.Talkers.NearMisses)
 	slices.SortStableFunc(all, func(a, b talkers.NearMiss) int {
@@ -60,9 +60,9 @@ type talker struct {
 	talkers.Talker
 }
 
-// told reports whether there is something to say of t. In a flood from random
-// sources each of which is sampled once, one sample for a thousand packets is not
-// a talker: it is who happened to be looked at.
+// told reports whether t has samples enough to be shown. In a flood from random sources,
+// each of which is sampled once, one sample that stands for a thousand packets is not a
+// talker: chance chose it.
 func told(t talkers.Talker) bool {
 	const few = 4
 	return t.Samples >= few || t.Samples == t.Packets
@@ -88,7 +88,7 @@ func addressRows(s talkers.Snapshot) (rows []talker) {
 	return rows
 }
 
-// talkers are who sends most of what is dropped.
+// talkers shows the sources that send most of what is dropped.
 func (m model) talkers(name string, all []talker) grid {
 	slices.SortStableFunc(all, func(a, b talker) int {
 		switch m.order {

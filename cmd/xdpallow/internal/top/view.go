@@ -81,7 +81,8 @@ func (m model) silence() string {
 	return policy.Printable(fmt.Sprintf("%s: %v", text, m.failing))
 }
 
-// title is who and in which state; what does not fit is left out from the end.
+// title names the host and the state of the gate. Parts that do not fit are left out, the last
+// ones first.
 func (m model) title() string {
 	host, state, how, rest := "", "waiting for the daemon", plain, []string(nil)
 	if m.shown != nil {
@@ -125,7 +126,7 @@ var helpText = []string{
 	"talkers are estimated from samples of a minute; near misses are kept a day",
 }
 
-// foot is keys, tables that found no place, and how good the samples are.
+// foot shows the keys, how many tables found no place, and how good the samples are.
 func (m model) foot(hidden int) []string {
 	if m.height < 4 {
 		return nil
