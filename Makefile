@@ -70,6 +70,7 @@ disguises: root tools ## 50,000 random disguises of a SYN against the filter (ro
 
 soak: root ## 1,000 replaces of a 10,000-entry list under load, and 1,000 mixed changes; a million SYNs/s for ten minutes (root)
 	XDPALLOW_CHANGES=1000 go test -count=1 -timeout 60m -run ChangesUnderLoad ./loader/reconcile -v
+	XDPALLOW_CHANGES=1000 CGO_ENABLED=1 go test -race -count=1 -timeout 60m -run OwnershipBesidePublishes ./loader/reconcile -v
 	XDPALLOW_SOAK=1 go test -count=1 -timeout 60m -run Soak ./cmd/xdpallow/internal/e2e -v
 
 fuzz: root ## ten minutes of packets, and of lists, on which program and model could differ (root)

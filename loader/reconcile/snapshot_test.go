@@ -74,6 +74,12 @@ func (g *gate) questions() map[string]func(context.Context) error {
 		"live": func(ctx context.Context) error {
 			return inHost(func() error { _, err := g.engine.Live(ctx, 10); return err })
 		},
+		"ownership": func(context.Context) error {
+			if o, found := g.engine.Ownership(listed[0], "api", ""); !found || o.Owner != "acme-0" {
+				return fmt.Errorf("%s is %+v", listed[0], o)
+			}
+			return nil
+		},
 		"stats":    func(ctx context.Context) error { _, err := g.engine.Stats(ctx); return err },
 		"owners":   func(ctx context.Context) error { _, err := g.engine.Owners(ctx); return err },
 		"history":  func(ctx context.Context) error { _, err := g.engine.History(ctx, 1); return err },
