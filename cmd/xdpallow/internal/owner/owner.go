@@ -32,8 +32,12 @@ const (
 	headerForwards = "X-Forwarded-For"
 )
 
-// path is followed by the name of a service.
-const path = "/v1/owner/"
+// The paths, which the name of a service follows. Envoy asks by a client of its own, which
+// appends Envoy's address to X-Forwarded-For: by the rule for all others everybody would be local.
+const (
+	path      = "/v1/owner/"
+	pathEnvoy = "/v1/owner-envoy/"
+)
 
 // Handler answers.
 type Handler struct {
@@ -49,12 +53,17 @@ func NewHandler(engine Engine) *Handler { return &Handler{engine: engine} }
 // ServeHTTP answers any method at /v1/owner/SERVICE, and below that: Envoy appends the client's
 // path. http.ServeMux would redirect a path with // or .. in it, and the proxy would refuse it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	find := h.last
 	rest, found := strings.CutPrefix(r.URL.Path, path)
-	service, _, _ := strings.Cut(rest, "/")
 	if !found {
-		service = ""
+		find = first
+		rest, found = strings.CutPrefix(r.URL.Path, pathEnvoy)
 	}
-	addr, readable := source(r.Header)
+	service := ""
+	if found {
+		service, _, _ = strings.Cut(rest, "/")
+	}
+	addr, readable := find(r.Header.Values(headerForwards))
 	expected := expectation(r.Header)
 	o, known := h.engine.Ownership(addr, service, expected)
 	status := http.StatusForbidden
@@ -93,17 +102,26 @@ func answer(w http.ResponseWriter, status int, o api.Ownership) {
 	w.WriteHeader(status)
 }
 
-// source returns the address that the proxy itself saw: the last element of the last
+// last returns the address that the proxy itself saw: the last element of the last
 // X-Forwarded-For. All that stands before it, the query and the rest of the path may be the
-// client's own words.
-func source(header http.Header) (netip.Addr, bool) {
-	all := header.Values(headerForwards)
-	if len(all) == 0 {
+// client's own words. A chain that ends with an address of this host is one that a proxy here
+// has passed on and appended itself to: it cannot be told who in it is believed.
+func (h *Handler) last(forwards []string) (netip.Addr, bool) {
+	if len(forwards) == 0 {
 		return netip.Addr{}, false
 	}
-	last := all[len(all)-1]
-	addr, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
-	return addr.Unmap(), err == nil
+	elements := strings.Split(forwards[len(forwards)-1], ",")
+	addr, err := netip.ParseAddr(strings.TrimSpace(elements[len(elements)-1]))
+	chained := len(elements) > 1 || len(forwards) > 1
+	return addr.Unmap(), err == nil && !(chained && h.own.has(addr.Unmap()))
+}
+
+// first returns the address that Envoy saw and was told to send alone; what it appends itself
+// comes after it. Of a longer chain the first element is the client's own word.
+func first(forwards []string) (netip.Addr, bool) {
+	elements := strings.Split(strings.Join(forwards, ","), ",")
+	addr, err := netip.ParseAddr(strings.TrimSpace(elements[0]))
+	return addr.Unmap(), err == nil && len(elements) <= 2
 }
 
 // expectation is the owner whose key the request has, as the proxy says; "" is nobody in

@@ -114,6 +114,19 @@ func TestAnswers(t *testing.T) {
 		{"/v1/owner/api//v1/owner/off/../x?y#z", from("198.51.100.1"), 403, stranger},
 		{"/v1/owner/api/../off", from("198.51.100.1"), 403, stranger},
 		{"/v1/owner/api/", from("203.0.113.9"), 200, listed},
+		// Envoy appends its own address, perhaps one day no more; a longer chain is the client's.
+		{"/v1/owner-envoy/api//x", from("203.0.113.9, 127.0.0.1"), 200, listed},
+		{"/v1/owner-envoy/api/x?y", from("203.0.113.9,172.17.0.2"), 200, listed},
+		{"/v1/owner-envoy/api/", from("203.0.113.9"), 200, listed},
+		{"/v1/owner-envoy/api/", from("198.51.100.1,127.0.0.1"), 403, stranger},
+		{"/v1/owner-envoy/api/", from("203.0.113.9,198.51.100.1,127.0.0.1"), 400, mute},
+		{"/v1/owner-envoy/api/", from("203.0.113.9", "198.51.100.1", "127.0.0.1"), 400, mute},
+		{"/v1/owner-envoy/api/", from("203.0.113.9,198.51.100.1", "127.0.0.1"), 400, mute},
+		{"/v1/owner-envoy/api/?addr=203.0.113.9", nil, 400, mute},
+		// Elsewhere nobody is local because a proxy of this host stands at the end of a chain.
+		{"/v1/owner/api", from("198.51.100.1, 127.0.0.1"), 400, mute},
+		{"/v1/owner/api", from("198.51.100.1", "127.0.0.1"), 400, mute},
+		{"/v1/owner/api", from("203.0.113.9, ::1"), 400, mute},
 		// What cannot be read is not guessed.
 		{"/v1/owner/api", nil, 400, mute},
 		{"/v1/owner/api", from(""), 400, mute},
