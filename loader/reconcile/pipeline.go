@@ -56,6 +56,7 @@ var errGone = &policy.Refused{What: "who asked for the change had gone before it
 func (e *Engine) begin(ctx context.Context) error {
 	api.Progress(ctx)("waiting for another change")
 	e.mu.Lock()
+	api.Progress(ctx)("comparing")
 	e.mu.Begin()
 	if ctx.Err() != nil {
 		e.unlock()

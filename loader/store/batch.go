@@ -12,6 +12,24 @@ import (
 // write sets the record of one key, or deletes the key where record is nil.
 type write struct{ key, record []byte }
 
+// arena hands out pieces of memory that live as long as each other: a million of their own would
+// cost more than what is in them.
+type arena struct {
+	left []byte
+	size int // of the last allocation
+}
+
+// next returns an empty slice with room for n bytes.
+func (a *arena) next(n int) []byte {
+	if n > len(a.left) {
+		a.size = max(n, min(2*a.size, 64<<10), 128)
+		a.left = make([]byte, a.size)
+	}
+	piece := a.left[:0:n]
+	a.left = a.left[n:]
+	return piece
+}
+
 // batch is the writes of a change to one bucket, sorted by key, each key once.
 type batch struct {
 	bucket []byte
@@ -51,7 +69,10 @@ func encodeAll(change Change) ([]batch, error) {
 // lastOfEach sorts writes by key, the fastest order for bbolt, and keeps the last write of each
 // key.
 func lastOfEach(writes []write) []write {
-	slices.SortStableFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) })
+	byKey := func(a, b write) int { return bytes.Compare(a.key, b.key) }
+	if !slices.IsSortedFunc(writes, byKey) {
+		slices.SortStableFunc(writes, byKey)
+	}
 	last := writes[:0]
 	for i, w := range writes {
 		if i+1 == len(writes) || !bytes.Equal(w.key, writes[i+1].key) {
@@ -65,8 +86,10 @@ func lastOfEach(writes []write) []write {
 // does not change is not written, and is not in the undo.
 func (b batch) apply(t *txn) (undo []write, err error) {
 	previous := walk(t.Tx, bucketUndo)
-	return undo, t.change(b.bucket, b.writes, func(w write, old []byte) ([]byte, error) {
-		back := append(append(make([]byte, 0, 1+len(w.key)), b.kind), w.key...)
+	var room arena
+	undo = make([]write, 0, len(b.writes))
+	err = t.change(b.bucket, b.writes, func(w write, old []byte) ([]byte, error) {
+		back := append(append(room.next(1+len(w.key)), b.kind), w.key...)
 		if b.kind == kindClaim && w.record != nil {
 			if err := keepCreated(previous, w.record, old, back); err != nil {
 				return nil, err
@@ -82,6 +105,7 @@ func (b batch) apply(t *txn) (undo []write, err error) {
 		undo = append(undo, write{back, was})
 		return w.record, nil
 	})
+	return undo, err
 }
 
 // keepCreated keeps the time when a prefix was first added: for a claim that is updated, and for

@@ -40,11 +40,12 @@ func (c Change) created() time.Time {
 // encodeClaims returns the writes that delete and put claims of a kept origin.
 func encodeClaims(origin policy.Origin, remove []netip.Prefix, put []policy.Claim, created time.Time) ([]write, error) {
 	writes := make([]write, 0, len(remove)+len(put))
+	var room arena
 	for _, prefix := range remove {
 		if err := checkPrefix(prefix); err != nil {
 			return nil, err
 		}
-		writes = append(writes, write{key: appendKey(nil, prefix)})
+		writes = append(writes, write{key: appendKey(room.next(keySize), prefix)})
 	}
 	for _, c := range put {
 		if c.Origin != origin {
@@ -53,11 +54,11 @@ func encodeClaims(origin policy.Origin, remove []netip.Prefix, put []policy.Clai
 		if err := checkPrefix(c.Prefix); err != nil {
 			return nil, err
 		}
-		record, err := encode(c, created)
+		record, err := encode(room.next(recordSize(c)), c, created)
 		if err != nil {
 			return nil, fmt.Errorf("put %s: %w", c.Prefix, err)
 		}
-		writes = append(writes, write{appendKey(nil, c.Prefix), record})
+		writes = append(writes, write{appendKey(room.next(keySize), c.Prefix), record})
 	}
 	return writes, nil
 }

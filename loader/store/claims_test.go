@@ -32,7 +32,7 @@ func TestRecordKeepsEveryField(t *testing.T) {
 		want := genClaim.Draw(t, "claim")
 		created := time.Unix(rapid.Int64().Draw(t, "s"), rapid.Int64Range(0, 999999999).Draw(t, "ns")).UTC()
 		key := appendKey(nil, want.Prefix)
-		record, err := encode(want, created)
+		record, err := encode(nil, want, created)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestRecordKeepsEveryField(t *testing.T) {
 func TestRecordRefusesWhatItDoesNotKnow(t *testing.T) {
 	c := policy.Claim{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Owner: "acme", Services: []string{"api", "db"}, Origin: policy.OriginCLI}
 	key := appendKey(nil, c.Prefix)
-	record, err := encode(c, time.Unix(1, 0))
+	record, err := encode(nil, c, time.Unix(1, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -222,10 +222,13 @@ func (t *txn) changePacked(bucket *bolt.Bucket, name []byte, writes []write, dec
 		if records, err = c.open(name, records[:0]); err != nil {
 			return err
 		}
+		n := len(writes) // that belong to this chunk
+		if c.limit != nil {
+			n, _ = slices.BinarySearchFunc(writes, c.limit, func(w write, limit []byte) int { return bytes.Compare(w.key, limit) })
+		}
 		rest, changed := records, false
-		merged = merged[:0]
-		for len(writes) > 0 && (c.limit == nil || bytes.Compare(writes[0].key, c.limit) < 0) {
-			w := writes[0]
+		merged = slices.Grow(merged[:0], n+len(records))
+		for _, w := range writes[:n] {
 			for len(rest) > 0 && bytes.Compare(rest[0].key, w.key) < 0 {
 				merged, rest = append(merged, rest[0]), rest[1:]
 			}
@@ -246,8 +249,8 @@ func (t *txn) changePacked(bucket *bolt.Bucket, name []byte, writes []write, dec
 				changed = true
 				t.note(name, w.key, record)
 			}
-			writes = writes[1:]
 		}
+		writes = writes[n:]
 		if !changed {
 			continue
 		}

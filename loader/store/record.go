@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -38,6 +39,9 @@ const (
 	family6 = 6
 )
 
+// keySize is the longest key of a prefix.
+const keySize = 1 + 16 + 1
+
 // appendKey appends the key of a prefix: family, address, length. Keys sort
 // as policy.ComparePrefix does.
 func appendKey(key []byte, prefix netip.Prefix) []byte {
@@ -46,7 +50,13 @@ func appendKey(key []byte, prefix netip.Prefix) []byte {
 		family = family4
 	}
 	key = append(key, family)
-	key = append(key, prefix.Addr().AsSlice()...)
+	if family == family4 {
+		addr := prefix.Addr().As4()
+		key = append(key, addr[:]...)
+	} else {
+		addr := prefix.Addr().As16()
+		key = append(key, addr[:]...)
+	}
 	return append(key, byte(prefix.Bits()))
 }
 
@@ -68,23 +78,29 @@ func parseKey(key []byte) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// encode returns the record of a claim of the command line.
-func encode(c policy.Claim, created time.Time) ([]byte, error) {
+// recordSize returns how long the record of a claim is.
+func recordSize(c policy.Claim) int {
 	size := headSize + 1 + len(c.Owner) + 1 + len(c.Note)
 	for _, service := range c.Services {
 		size += 1 + len(service)
 	}
-	record := make([]byte, 0, size)
+	return size
+}
+
+// encode appends the record of a claim of the command line to record.
+func encode(record []byte, c policy.Claim, created time.Time) ([]byte, error) {
 	record = append(record, recordVersion, 0)
 	record = appendTime(record, c.Until)
 	record = appendTime(record, created)
 	if len(c.Services) > math.MaxUint8 {
 		return nil, fmt.Errorf("%d services are too many", len(c.Services))
 	}
-	for _, name := range append([]string{c.Owner}, c.Services...) {
-		if len(name) > math.MaxUint8 {
-			return nil, fmt.Errorf("name %q is too long", name)
-		}
+	tooLong := func(name string) bool { return len(name) > math.MaxUint8 }
+	if i := slices.IndexFunc(c.Services, tooLong); i >= 0 {
+		return nil, fmt.Errorf("name %q is too long", c.Services[i])
+	}
+	if tooLong(c.Owner) {
+		return nil, fmt.Errorf("name %q is too long", c.Owner)
 	}
 	record = append(append(record, byte(len(c.Owner))), c.Owner...)
 	record = append(record, byte(len(c.Services)))

@@ -174,7 +174,7 @@ func (state State) fill(t *txn) error {
 		if !c.Origin.Kept() {
 			continue
 		}
-		record, err := encode(*c, time.Now())
+		record, err := encode(nil, *c, time.Now())
 		if err != nil {
 			return err
 		}

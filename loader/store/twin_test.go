@@ -337,7 +337,7 @@ func TestOldDatabase(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
 	claim := roundClaim(1, 1)
-	record, err := encode(claim, time.Unix(1, 0))
+	record, err := encode(nil, claim, time.Unix(1, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
