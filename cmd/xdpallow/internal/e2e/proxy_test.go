@@ -55,11 +55,7 @@ func newSite(t *testing.T) *site {
 	if err := h.lab.AddClients(globexPrefix); err != nil {
 		t.Fatal(err)
 	}
-	dir := labtest.Must(os.MkdirTemp("", "xdpallow-site-"))(t)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { // a worker of nginx is not root
-		t.Fatal(err)
-	}
+	dir := openDir(t)
 	s := &site{host: h, dir: dir, tcp: "127.0.0.1:9464", store: newDescriptorStore(t, filepath.Join(dir, "notify"))}
 	h.config(fmt.Sprintf("%sowner: {socket: %s, group: www-data, listen: %q}\n", twoCustomers, s.socket(), s.tcp))
 	s.restart()
@@ -70,15 +66,26 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+// openDir is a directory that a worker of nginx, who is not root, may enter.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir := labtest.Must(os.MkdirTemp("", "xdpallow-site-"))(t)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func (s *site) socket() string { return filepath.Join(s.dir, "owner.sock") }
 
 // asset is what `assets` prints for a proxy, with other ports and paths.
-func (s *site) asset(name string, replaced ...string) string {
-	s.tb.Helper()
-	text := s.must("assets", name)
+func (h *host) asset(name string, replaced ...string) string {
+	h.tb.Helper()
+	text := h.must("assets", name)
 	for i := 0; i < len(replaced); i += 2 {
 		if !strings.Contains(text, replaced[i]) {
-			s.tb.Fatalf("assets %s has no %q", name, replaced[i])
+			h.tb.Fatalf("assets %s has no %q", name, replaced[i])
 		}
 		text = strings.ReplaceAll(text, replaced[i], replaced[i+1])
 	}
@@ -305,15 +312,25 @@ func keys(line string) string {
 
 func (s *site) nginx() {
 	s.tb.Helper()
-	asset := s.asset("nginx",
-		"/run/xdpallow/owner.sock", s.socket(), "/var/cache/nginx-xdpallow", filepath.Join(s.dir, "cache"),
-		"listen 80;", fmt.Sprintf("listen %d;", proxyPort), "    # \"k-acme-1\" acme;\n", keys("%q %s;"))
+	asset := s.nginxAsset(s.dir, s.socket(), proxyPort)
 	// A second service behind the same nginx, and so behind the same cache.
 	mail := asset[strings.Index(asset, "server {\n    listen"):]
 	mail = strings.NewReplacer(fmt.Sprint("listen ", proxyPort), fmt.Sprint("listen ", proxyPort+1), "owner/api", "owner/mail", "|api|", "|mail|").Replace(mail)
-	s.proxy("nginx", "-p", s.dir, "-c", s.file("nginx.conf", fmt.Sprintf(
-		"user www-data; daemon off; worker_processes 1; pid %[1]s/pid; error_log stderr; events {}\nhttp { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s%[3]s}\n",
-		s.dir, asset, mail)))
+	s.proxy("nginx", "-p", s.dir, "-c", s.file("nginx.conf", nginxConf(s.dir, asset+mail)))
+}
+
+// nginxAsset is what `assets nginx` prints for service api, with other paths and this port.
+func (h *host) nginxAsset(dir, socket string, port int) string {
+	h.tb.Helper()
+	return h.asset("nginx", "/run/xdpallow/owner.sock", socket, "/var/cache/nginx-xdpallow", filepath.Join(dir, "cache"),
+		"listen 80;", fmt.Sprintf("listen %d;", port), "    # \"k-acme-1\" acme;\n", keys("%q %s;"))
+}
+
+// nginxConf is a config around servers that keeps its files in dir.
+func nginxConf(dir, servers string) string {
+	return fmt.Sprintf("user www-data; daemon off; worker_processes 1; pid %[1]s/pid; error_log stderr; events {}\n"+
+		"http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s}\n",
+		dir, servers)
 }
 
 // Promise: behind nginx with the config of `assets nginx`.
@@ -344,6 +361,27 @@ func TestNginx(t *testing.T) {
 	s.store.close()
 	acme.passes("acme", "/")
 	s.client(netip.MustParseAddr("203.0.113.99")).refused(500, "/")
+}
+
+// Promise: nginx without a question, by a geo block with `list -o nginx`: a suspended prefix is
+// refused inside one that is listed, and a customer is known by his owner.
+func TestNginxGeo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.must("suspend", "203.0.113.64/26", "--reason", "OPS-1")
+	list := s.file("list.conf", s.must("list", "-o", "nginx", "--service", "api"))
+	s.proxy("nginx", "-p", s.dir, "-c", s.file("nginx.conf", nginxConf(s.dir, fmt.Sprintf(`
+geo $xdpallow_owner { default ""; include %s; }
+server {
+    listen %d;
+    if ($xdpallow_owner = "") { return 403; }
+    location / { proxy_set_header X-Xdpallow-Owner $xdpallow_owner; proxy_pass http://127.0.0.1:8080; }
+}
+`, list, proxyPort))))
+	s.client(netlab.Listed4).passes("acme", "/")
+	s.client(globex).passes("globex", "/")
+	s.client(netip.MustParseAddr("203.0.113.65")).refused(403, "/")
+	s.client(netlab.Unlisted4).refused(403, "/", "X-Xdpallow-Owner", "acme")
 }
 
 // Promise: behind Caddy with the config of `assets caddy`.
