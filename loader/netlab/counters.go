@@ -16,11 +16,12 @@ import (
 func (ns *Namespace) TCPInSegs() (uint64, error) { return ns.Counter("Tcp:InSegs") }
 
 // Counter returns one of the namespace's counters: "Tcp:InSegs" and the like
-// from /proc/net/snmp, "TcpExt:ListenDrops" from /proc/net/netstat.
+// from /proc/net/snmp, "TcpExt:ListenDrops" from /proc/net/netstat, "Ip6InReceives"
+// (no colon) from /proc/net/snmp6.
 func (ns *Namespace) Counter(name string) (value uint64, err error) {
-	group, field, _ := strings.Cut(name, ":")
+	group, field, grouped := strings.Cut(name, ":")
 	err = ns.Do(func() error {
-		for _, file := range []string{"snmp", "netstat"} {
+		for _, file := range []string{"snmp", "netstat", "snmp6"} {
 			text, err := os.ReadFile("/proc/thread-self/net/" + file)
 			if err != nil {
 				return err
@@ -30,6 +31,9 @@ func (ns *Namespace) Counter(name string) (value uint64, err error) {
 			for line := range strings.Lines(string(text)) {
 				words := strings.Fields(line)
 				switch {
+				case len(words) == 2 && words[0] == name && !grouped:
+					value, err = strconv.ParseUint(words[1], 10, 64)
+					return err
 				case len(words) == 0 || words[0] != group+":":
 				case column > 0 && column < len(words):
 					value, err = strconv.ParseUint(words[column], 10, 64)
