@@ -11,15 +11,16 @@ import (
 
 	"github.com/xdpallow/xdpallow/maps"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
+	"github.com/xdpallow/xdpallow/maps/ring"
 )
 
 // openEvents has every refused packet sampled.
-func openEvents(t *testing.T, tables *maps.Tables) *maps.Events {
+func openEvents(t *testing.T, tables *maps.Tables) *ring.Reader {
 	t.Helper()
 	if err := tables.SetSampling(1, 1); err != nil {
 		t.Fatal(err)
 	}
-	events, err := tables.Events()
+	events, err := ring.Open(tables)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,9 +28,9 @@ func openEvents(t *testing.T, tables *maps.Tables) *maps.Events {
 	return events
 }
 
-func drained(t *testing.T, events *maps.Events) (all []maps.Event) {
+func drained(t *testing.T, events *ring.Reader) (all []ring.Event) {
 	t.Helper()
-	if err := events.Drain(func(e maps.Event) { all = append(all, e) }); err != nil {
+	if err := events.Drain(func(e ring.Event) { all = append(all, e) }); err != nil {
 		t.Fatal(err)
 	}
 	return all
@@ -41,16 +42,16 @@ const loopback = 1
 // refusals are refused packets of every kind, each with its event.
 func refusals() map[string]struct {
 	frame []byte
-	want  maps.Event
+	want  ring.Event
 } {
 	type refusal = struct {
 		frame []byte
-		want  maps.Event
+		want  ring.Event
 	}
 	const tcp, udp = 6, 17
 	v4, v6 := mapstest.Opening(addr("198.51.100.9"), port), mapstest.Opening(addr("2001:db8:9::9"), port)
 	all := map[string]refusal{}
-	of := func(name string, frame []byte, e maps.Event) {
+	of := func(name string, frame []byte, e ring.Event) {
 		e.Interface, e.Weight, e.Length, e.Verdict = loopback, 1, uint32(len(frame)), maps.Drop
 		all[name] = refusal{frame, e}
 	}
@@ -59,7 +60,7 @@ func refusals() map[string]struct {
 		if f.Source.Is6() {
 			family = maps.IPv6
 		}
-		of(name, f.Bytes(), maps.Event{Source: f.Source, Family: family, Reason: reason, Protocol: protocol, Port: port})
+		of(name, f.Bytes(), ring.Event{Source: f.Source, Family: family, Reason: reason, Protocol: protocol, Port: port})
 	}
 	for name, f := range map[string]mapstest.Frame{"ipv4": v4, "ipv6": v6} {
 		frameOf(name, f, maps.NotListed, tcp, port)
@@ -88,11 +89,11 @@ func refusals() map[string]struct {
 
 	deep := v4
 	deep.Tags = 5
-	of("five tags", deep.Bytes(), maps.Event{Family: maps.Other, Reason: maps.TooDeep})
-	of("half a tag", append(make([]byte, 12), 0x81, 0x00, 0), maps.Event{Family: maps.Other, Reason: maps.Malformed})
+	of("five tags", deep.Bytes(), ring.Event{Family: maps.Other, Reason: maps.TooDeep})
+	of("half a tag", append(make([]byte, 12), 0x81, 0x00, 0), ring.Event{Family: maps.Other, Reason: maps.Malformed})
 	short := v4.Bytes()[:14+16] // the source is there, not the header's end
-	of("cut IPv4 header", short, maps.Event{Family: maps.IPv4, Reason: maps.Malformed})
-	of("cut IPv6 header", v6.Bytes()[:14+24], maps.Event{Family: maps.IPv6, Reason: maps.Malformed})
+	of("cut IPv4 header", short, ring.Event{Family: maps.IPv4, Reason: maps.Malformed})
+	of("cut IPv6 header", v6.Bytes()[:14+24], ring.Event{Family: maps.IPv6, Reason: maps.Malformed})
 	return all
 }
 
@@ -132,7 +133,7 @@ func TestEveryRefusedPacketIsAnEvent(t *testing.T) {
 				t.Errorf("%s: at %d, it was %d", name, got[i].Time, before)
 			}
 		}
-		diff := cmp.Diff([]maps.Event{refusal.want}, got, cmpopts.IgnoreFields(maps.Event{}, "Time"), cmpopts.EquateComparable(netip.Addr{}))
+		diff := cmp.Diff([]ring.Event{refusal.want}, got, cmpopts.IgnoreFields(ring.Event{}, "Time"), cmpopts.EquateComparable(netip.Addr{}))
 		if diff != "" {
 			t.Errorf("%s (-want +got)\n%s", name, diff)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/maps"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
+	"github.com/xdpallow/xdpallow/maps/ring"
 )
 
 // neighbourhood is how many bits a near miss shares with a listed prefix that is longer.
@@ -50,7 +51,7 @@ func strangerIn(r *rand.Rand, m *model, p netip.Prefix) (netip.Addr, bool) {
 
 // nearOf runs an opening of each source, which is unlisted, and returns who of them was
 // said to be near.
-func nearOf(t *testing.T, tables *maps.Tables, gate mapstest.Program, events *maps.Events, sources []netip.Addr) map[netip.Addr]bool {
+func nearOf(t *testing.T, tables *maps.Tables, gate mapstest.Program, events *ring.Reader, sources []netip.Addr) map[netip.Addr]bool {
 	t.Helper()
 	said, near := 0, map[netip.Addr]bool{}
 	drain := func() {

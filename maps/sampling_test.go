@@ -68,7 +68,7 @@ func TestWeightsAddUp(t *testing.T) {
 		if weight+slack < packets || weight > packets+slack || packets < 2000 {
 			t.Errorf("one of %d: the events stand for %d of %d packets", n, weight, packets)
 		}
-		if lost, err := tables.Lost(); lost != 0 || err != nil {
+		if lost, err := events.Lost(); lost != 0 || err != nil {
 			t.Errorf("%d lost, %v", lost, err)
 		}
 	}
@@ -92,7 +92,7 @@ func TestFullRing(t *testing.T) {
 	gate, events := mapstest.Load(t, tables, false), openEvents(t, tables)
 	const packets, most = 100_000, 1 << 20
 	flood(t, gate, packets, packets)
-	lost, err := tables.Lost()
+	lost, err := events.Lost()
 	if err != nil {
 		t.Fatal(err)
 	}

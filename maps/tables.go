@@ -46,8 +46,8 @@ type Tables struct {
 	inSocketLookup *ebpf.Map    // between the programs only
 	owners         *ebpf.Map    // see SetOwner
 	openings       *ebpf.Map    // see Openings
-	events         *ebpf.Map    // see Events
-	lost           *ebpf.Map    // see Lost
+	events         *ebpf.Map    // see package ring
+	lost           *ebpf.Map    // see package ring
 	barrier        *ebpf.Map    // nil for a reader
 
 	mu           sync.RWMutex // of the next four, for those who look beside the writer; SetSampling writes live beside him

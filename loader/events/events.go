@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/loader/talkers"
-	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/ring"
 )
 
 // Event is one refused packet, which stands for Weight of them, or a key that was used from
@@ -48,7 +48,7 @@ func (e Event) sample() talkers.Sample {
 
 // eventOf turns a sample of the kernel into an Event. boot is when the host booted, by the
 // wall clock.
-func eventOf(m maps.Event, boot time.Time, interfaceName string) Event {
+func eventOf(m ring.Event, boot time.Time, interfaceName string) Event {
 	return Event{
 		Time:    boot.Add(time.Duration(m.Time)).UTC(),
 		Verdict: m.Verdict.String(), Reason: m.Reason.String(), Family: m.Family.String(),
@@ -57,7 +57,7 @@ func eventOf(m maps.Event, boot time.Time, interfaceName string) Event {
 	}
 }
 
-func protocol(m maps.Event) string {
+func protocol(m ring.Event) string {
 	switch {
 	case m.Protocol == unix.IPPROTO_TCP:
 		return "tcp"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/talkers"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/ring"
 )
 
 // flood is a kernel under a flood: so many refused packets a second, of which it samples
@@ -18,7 +19,7 @@ type flood struct {
 	rate, near  float64 // packets a second
 	due, nearly float64
 	one, nearby uint32
-	ring        []maps.Event
+	ring        []ring.Event
 	lost        uint64
 	refused     uint64
 }
@@ -37,11 +38,11 @@ func (f *flood) fill(due *float64, weight uint32, near bool) {
 			f.lost++
 			continue
 		}
-		f.ring = append(f.ring, maps.Event{Weight: weight, Near: near, Verdict: maps.Drop, Reason: maps.NotListed, Source: netip.MustParseAddr("192.0.2.77")})
+		f.ring = append(f.ring, ring.Event{Weight: weight, Near: near, Verdict: maps.Drop, Reason: maps.NotListed, Source: netip.MustParseAddr("192.0.2.77")})
 	}
 }
 
-func (f *flood) Drain(fn func(maps.Event)) error {
+func (f *flood) Drain(fn func(ring.Event)) error {
 	for _, e := range f.ring {
 		fn(e)
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/talkers"
-	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/ring"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 
 // Kernel is where samples come from.
 type Kernel interface {
-	Drain(fn func(maps.Event)) error
+	Drain(fn func(ring.Event)) error
 	Lost() (uint64, error)                            // samples that found no room, in all
 	Refused() (uint64, error)                         // refused packets, in all
 	SetSampling(one, near uint32) error               // see maps.Tables
@@ -39,7 +39,7 @@ type Reader struct {
 	names  map[uint32]string // of interfaces, by index
 	named  time.Time         // when they were asked for
 
-	drained        []maps.Event // the memory of the last drain, for the next
+	drained        []ring.Event // the memory of the last drain, for the next
 	last           time.Time
 	begun          bool   // what the ring held before us was read
 	lost, refused  uint64 // totals as of then
@@ -130,11 +130,11 @@ func (r *Reader) tell(one, near uint32) error {
 }
 
 // drain empties the ring, and reports whether it had to stop samples from coming.
-func (r *Reader) drain() (samples []maps.Event, stopped bool, err error) {
+func (r *Reader) drain() (samples []ring.Event, stopped bool, err error) {
 	samples = r.drained[:0]
 	defer func() { r.drained = samples }()
 	var stopErr error
-	err = r.kernel.Drain(func(e maps.Event) {
+	err = r.kernel.Drain(func(e ring.Event) {
 		samples = append(samples, e)
 		if len(samples)%surplus == 0 {
 			stopped, stopErr = true, r.kernel.SetSampling(rarest, rarest)
@@ -163,7 +163,7 @@ func (r *Reader) loses(now time.Time) (uint64, error) {
 
 // take gives all samples to the sketch, and to the log as many as its budget has room for.
 // It returns how many packets near misses stand for.
-func (r *Reader) take(samples []maps.Event, now time.Time) (nearby uint64) {
+func (r *Reader) take(samples []ring.Event, now time.Time) (nearby uint64) {
 	if len(samples) == 0 {
 		return 0
 	}

@@ -270,7 +270,9 @@ func EndsWithin(until *time.Time, now time.Time, within time.Duration) bool {
 }
 
 // HasEnded reports whether e lets nobody in any more.
-func HasEnded(e *policy.Entry, now time.Time) bool { return !e.Until().IsZero() && !e.Until().After(now) }
+func HasEnded(e *policy.Entry, now time.Time) bool {
+	return !e.Until().IsZero() && !e.Until().After(now)
+}
 
 // connected are the entries by which somebody who is connected now would be let in
 // again, sorted: a client that opens once and stays for a quarter is in use.

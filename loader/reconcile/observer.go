@@ -15,7 +15,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/talkers"
-	kernel "github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/ring"
 )
 
 // observer is what is known of refused packets, and of the gate while it is busy.
@@ -24,7 +24,7 @@ type observer struct {
 	log    *events.Log
 	misses map[string]uint64 // near misses by owner of the daemons before this one
 
-	ring   *kernel.Events
+	ring   *ring.Reader
 	reader *events.Reader // nil: there are no events
 
 	saved   map[string]uint64 // near misses as they are on disk; of the engine's mutex
@@ -38,10 +38,10 @@ func newObserver(now time.Time) *observer {
 // beginEvents has every refused packet sampled from now on: before the gate is announced,
 // so that nobody is refused unseen after that. The caller holds the mutex.
 func (e *Engine) beginEvents() {
-	ring, err := e.view.gate.Tables.Events()
+	opened, err := ring.Open(e.view.gate.Tables)
 	if err == nil {
-		e.observer.ring = ring
-		e.observer.reader, err = events.NewReader(&samples{Events: ring, engine: e}, e.observer.sketch, e.observer.log, time.Now())
+		e.observer.ring = opened
+		e.observer.reader, err = events.NewReader(&samples{Reader: opened, engine: e}, e.observer.sketch, e.observer.log, time.Now())
 	}
 	if err != nil {
 		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
@@ -61,12 +61,9 @@ func (e *Engine) readEvents(ctx context.Context) {
 
 // samples are those of the gate; it implements events.Kernel.
 type samples struct {
-	*kernel.Events
+	*ring.Reader
 	engine *Engine
 }
-
-// Lost implements events.Kernel.
-func (s *samples) Lost() (uint64, error) { return s.engine.view.gate.Tables.Lost() }
 
 // Refused implements events.Kernel.
 func (s *samples) Refused() (uint64, error) { return s.engine.view.gate.Refused() }

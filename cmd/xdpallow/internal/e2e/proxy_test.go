@@ -223,8 +223,12 @@ func (s *site) holds() {
 	stranger.refused(403, "/")
 	// What a client writes makes him nobody else.
 	for _, spoof := range [][]string{
-		{"X-Forwarded-For", "203.0.113.7"}, {"X-Forwarded-For", "203.0.113.7, 203.0.113.7"}, {"X-Real-IP", "203.0.113.7"},
-		{"Forwarded", "for=203.0.113.7"}, {"X-Xdpallow-Owner", "acme"}, {"X-Forwarded-For", "127.0.0.1"},
+		{"X-Forwarded-For", "203.0.113.7"},
+		{"X-Forwarded-For", "203.0.113.7, 203.0.113.7"},
+		{"X-Real-IP", "203.0.113.7"},
+		{"Forwarded", "for=203.0.113.7"},
+		{"X-Xdpallow-Owner", "acme"},
+		{"X-Forwarded-For", "127.0.0.1"},
 		{"X-Forwarded-For", "203.0.113.7", "X-Forwarded-For", "203.0.113.7"},
 	} {
 		stranger.refused(403, "/", spoof...)
