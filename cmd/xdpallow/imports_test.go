@@ -28,8 +28,9 @@ const module = "github.com/xdpallow/xdpallow/"
 var layers = [][]string{
 	{
 		"bpf", "bpf/bench", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
-		"loader/netdev/ethtool", "loader/pins", "loader/policy", "loader/talkers",
+		"loader/netdev/ethtool", "loader/pins", "loader/talkers", "loader/tree",
 	},
+	{"loader/policy"},
 	{"maps/bloom"},
 	{"maps", "loader/netlab"},
 	{"maps/mapstest", "maps/ring", "loader/netdev", "loader/netlab/labtest"},
@@ -47,6 +48,7 @@ var layers = [][]string{
 
 // arrows are the imports that are allowed: from, to, and why.
 var arrows = map[string]map[string]string{
+	"loader/policy": {"loader/tree": "the entries, sorted, of which an edit shares most"},
 	"maps/bloom":    {"bpf": "sizes and a block of the filter, as the C declares them"},
 	"maps":          {"bpf": "the types, maps and programs that the C declares", "maps/bloom": "the bits that it writes"},
 	"maps/ring":     {"bpf": "the record of a sample", "maps": "the ring, and the words of a sample"},

@@ -44,13 +44,13 @@ func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
 		old, found := s.Entries.Find(prefix)
 		if len(merged) == 0 || merged[0].Prefix != prefix {
 			if found {
-				plan.Removed, changes = append(plan.Removed, *old), append(changes, change{prefix: prefix})
+				plan.Removed, changes = append(plan.Removed, *old), append(changes, change{Key: Place(prefix)})
 			}
 			continue
 		}
 		entry := &merged[0]
 		merged = merged[1:]
-		changes = append(changes, change{prefix, entry})
+		changes = append(changes, change{Key: Place(prefix), Item: entry})
 		if !found {
 			plan.Added = append(plan.Added, *entry)
 		} else if !old.Equal(*entry) {
@@ -95,7 +95,7 @@ func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 		// Owners agree: Merge asks that of ended claims, too.
 		if entry := mergeOne(old.Claims(), now); !old.Equal(entry) {
 			plan.Changed, plan.Was = append(plan.Changed, entry), append(plan.Was, *old)
-			changes = append(changes, change{old.Prefix, &entry})
+			changes = append(changes, change{Key: old.Key(), Item: &entry})
 		}
 	}
 	after.Entries = s.Entries.with(changes...)

@@ -9,13 +9,27 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/tree"
 )
 
 // Entries are the entries of a state, one for each prefix; the zero value has none. They do not
 // change: an edit makes new Entries, which share all but a few nodes with these, so the old
 // ones are there to go back to. Each *Entry that they return belongs to them and must not be
 // written to.
-type Entries struct{ root *node } // nil: none
+type Entries struct{ tree tree.Tree[Place, Entry] }
+
+// Place is where the entry of a prefix stands among others: by ComparePrefix.
+type Place netip.Prefix
+
+// Compare is ComparePrefix.
+func (a Place) Compare(b Place) int { return ComparePrefix(netip.Prefix(a), netip.Prefix(b)) }
+
+// Key is the place of e.
+func (e Entry) Key() Place { return Place(e.Prefix) }
+
+// change is what becomes of one prefix.
+type change = tree.Change[Place, Entry]
 
 // NewEntries returns a table of entries. Of a prefix that is there twice the last entry counts.
 // Those of Merge are sorted already, which saves most of the time.
@@ -26,46 +40,35 @@ func NewEntries(entries []Entry) Entries {
 		slices.SortStableFunc(entries, func(a, b Entry) int { return ComparePrefix(a.Prefix, b.Prefix) })
 		entries = slices.CompactFunc(entries, func(a, b Entry) bool { return a.Prefix == b.Prefix })
 	}
-	return Entries{root(split(entries, leaf))}
+	return Entries{tree.New[Place](entries)}
 }
 
 // Len returns how many entries there are.
-func (e Entries) Len() int {
-	ipv4, ipv6 := e.Families()
-	return ipv4 + ipv6
-}
+func (e Entries) Len() int { return e.tree.Len() }
 
 // Families returns how many entries are IPv4 and how many IPv6.
 func (e Entries) Families() (ipv4, ipv6 int) {
-	if e.root == nil {
-		return 0, 0
-	}
-	return e.root.sizes[0], e.root.sizes[1]
+	ipv4 = e.tree.Before(Place(netip.PrefixFrom(netip.IPv6Unspecified(), 0)))
+	return ipv4, e.Len() - ipv4
 }
 
 // All yields every entry, sorted by ComparePrefix.
-func (e Entries) All() iter.Seq[*Entry] {
-	return func(yield func(*Entry) bool) {
-		if e.root != nil {
-			e.root.all(yield)
-		}
-	}
-}
+func (e Entries) All() iter.Seq[*Entry] { return e.tree.All() }
 
 // Find returns the entry of exactly p.
 func (e Entries) Find(p netip.Prefix) (*Entry, bool) {
-	if entry := e.upTo(p); entry != nil && entry.Prefix == p {
-		return entry, true
-	}
-	return nil, false
+	entry := e.tree.Find(Place(p))
+	return entry, entry != nil
 }
 
 // Under yields the entries within p, p's own among them, sorted by ComparePrefix.
 func (e Entries) Under(p netip.Prefix) iter.Seq[*Entry] {
 	p = p.Masked()
 	return func(yield func(*Entry) bool) {
-		if e.root != nil && p.IsValid() {
-			e.root.from(p, func(entry *Entry) bool { return p.Contains(entry.Prefix.Addr()) && yield(entry) })
+		for entry := range e.tree.From(Place(p)) {
+			if !p.Contains(entry.Prefix.Addr()) || !yield(entry) {
+				return
+			}
 		}
 	}
 }
@@ -74,7 +77,7 @@ func (e Entries) Under(p netip.Prefix) iter.Seq[*Entry] {
 func (e Entries) Covering(p netip.Prefix) iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
 		for around := p.Masked(); around.IsValid(); {
-			entry := e.upTo(around)
+			entry := e.tree.UpTo(Place(around))
 			if entry == nil {
 				return
 			}
@@ -108,20 +111,5 @@ func common(a, b netip.Addr) int {
 	return 64 + bits.LeadingZeros64(binary.BigEndian.Uint64(x[8:])^binary.BigEndian.Uint64(y[8:]))
 }
 
-func (e Entries) upTo(p netip.Prefix) *Entry {
-	if e.root == nil {
-		return nil
-	}
-	return e.root.upTo(p)
-}
-
 // with returns e after changes, which are sorted and name each prefix once.
-func (e Entries) with(changes ...change) Entries {
-	switch {
-	case len(changes) == 0:
-		return e
-	case e.root == nil:
-		return Entries{root(split(with(nil, changes), leaf))}
-	}
-	return Entries{root(e.root.with(changes))}
-}
+func (e Entries) with(changes ...change) Entries { return Entries{e.tree.With(changes...)} }

@@ -94,11 +94,11 @@ func TestSuspendedHost(t *testing.T) {
 		t.Errorf("the kernel has %+v at %s", stop, host)
 	}
 	mail := EntryOf(Claim{Prefix: host, Services: []string{"mail"}})
-	s.Entries = s.Entries.with(change{host, &mail})
+	s.Entries = s.Entries.with(change{Key: mail.Key(), Item: &mail})
 	check("192.0.2.7", ReasonSuspended)
-	s.Entries = s.Entries.with(change{prefix: pfx("192.0.2.0/24")})
+	s.Entries = s.Entries.with(change{Key: Place(pfx("192.0.2.0/24"))})
 	check("192.0.2.7", ReasonWrongService) // nothing around it to come in by
-	s.Entries = s.Entries.with(change{prefix: host})
+	s.Entries = s.Entries.with(change{Key: mail.Key()})
 	check("192.0.2.7", ReasonNotListed)
 	if stop, found := s.Enforced(host); found {
 		t.Errorf("the kernel has %+v where nothing is listed", stop)
