@@ -75,6 +75,9 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 	if edit.Empty() && plan.Empty() {
 		return c
 	}
+	if len(edit.Put)+len(edit.Remove) > next.Policy.Entries.Len()/8 { // then to count all takes less
+		return count(next)
+	}
 	n := counter{Counts{copied(c.Owners), c.Made, copied(c.ends)}, map[int64]bool{}}
 	old, new := before.Policy.Entries, next.Policy.Entries
 	for prefix := range plan.Prefixes() {

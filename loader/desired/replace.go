@@ -15,31 +15,34 @@ import (
 // nothing else. It refuses a service that is not there, unless the claim of it is an orphan
 // that stays so, and a list that is empty.
 func (d State) Replace(r api.ReplaceRequest, claims []policy.Claim) (edit policy.Edit, err error) {
-	known := slices.DeleteFunc(slices.Clone(claims), func(claim policy.Claim) bool {
-		orphan, found := d.orphans[claim.Prefix]
-		return found && policy.SameWords(orphan, claim)
-	})
+	known := claims
+	if len(d.orphans) > 0 {
+		known = slices.DeleteFunc(slices.Clone(claims), func(claim policy.Claim) bool {
+			orphan, found := d.orphans[claim.Prefix]
+			return found && policy.SameWords(orphan, claim)
+		})
+	}
 	if err := policy.CheckServices(known, d.Policy.Services); err != nil {
 		return edit, err
 	}
 	if err := d.emptied(r, claims); err != nil {
 		return edit, err
 	}
-	named := make(map[netip.Prefix]bool, len(claims))
-	for i := range claims {
-		named[claims[i].Prefix] = true
-	}
-	made := make(map[netip.Prefix]policy.Claim, d.Counts.Made)
-	for old := range d.Made() {
-		made[old.Prefix] = old
-		if !named[old.Prefix] {
-			edit.Remove = append(edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: old.Prefix})
+	if d.Counts.Made > 0 {
+		named := make(map[netip.Prefix]bool, len(claims))
+		for i := range claims {
+			named[claims[i].Prefix] = true
+		}
+		for old := range d.Made() {
+			if !named[old.Prefix] {
+				edit.Remove = append(edit.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: old.Prefix})
+			}
 		}
 	}
-	for _, claim := range claims {
-		claim.Where = "" // nobody can look the line up tomorrow
-		if old, found := made[claim.Prefix]; !found || !policy.SameWords(old, claim) {
-			edit.Put = append(edit.Put, claim)
+	for i := range claims {
+		if old, found := d.Claimed(claims[i].Prefix); !found || !policy.SameWords(old, claims[i]) {
+			edit.Put = append(edit.Put, claims[i])
+			edit.Put[len(edit.Put)-1].Where = "" // nobody can look the line up tomorrow
 		}
 	}
 	return edit, nil
