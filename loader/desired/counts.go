@@ -59,8 +59,8 @@ type counter struct {
 // count counts all of d.
 func count(d State) Counts {
 	c := counter{Counts{Owners: map[string]int{}, ends: map[int64]map[int64]int{}}, map[int64]bool{}}
-	for entry := range d.Policy.Entries.All() {
-		c.entry(d.Policy.Entries, entry, 1)
+	for entry, owner := range d.Policy.Entries.Owned() {
+		c.entry(entry, owner, 1)
 		if entry.Has(policy.OriginCLI) {
 			c.Made++
 		}
@@ -75,17 +75,17 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 	if edit.Empty() && plan.Empty() {
 		return c
 	}
-	if len(edit.Put)+len(edit.Remove) > next.Policy.Entries.Len()/8 { // then to count all takes less
+	if next.many(edit) {
 		return count(next)
 	}
 	n := counter{Counts{copied(c.Owners), c.Made, copied(c.ends)}, map[int64]bool{}}
 	old, new := before.Policy.Entries, next.Policy.Entries
 	for prefix := range plan.Prefixes() {
 		if was, found := old.Find(prefix); found {
-			n.entry(old, was, -1)
+			n.entry(was, old.OwnerOf(was), -1)
 		}
 		if is, found := new.Find(prefix); found {
-			n.entry(new, is, 1)
+			n.entry(is, new.OwnerOf(is), 1)
 		}
 	}
 	for entry := range inherited(old, new, plan) {
@@ -108,9 +108,9 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 	return n.Counts
 }
 
-// entry counts entry, one of entries, by times more.
-func (c *counter) entry(entries policy.Entries, entry *policy.Entry, times int) {
-	c.owner(entries.OwnerOf(entry), times)
+// entry counts entry, which is owner's, by times more.
+func (c *counter) entry(entry *policy.Entry, owner string, times int) {
+	c.owner(owner, times)
 	if entry.Until().IsZero() {
 		return
 	}

@@ -3,6 +3,7 @@
 package desired
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -139,11 +140,31 @@ func (d State) withMade(edit policy.Edit, now time.Time) (State, policy.Plan, er
 	if next.Policy, plan, err = d.Policy.Edit(edit, now); err != nil {
 		return d, plan, err
 	}
-	for prefix := range edit.Prefixes() {
-		if entry, found := next.Policy.Entries.Find(prefix); found && entry.Several() {
+	for entry := range next.touched(edit) {
+		if entry.Several() {
 			next.NextEnd = policy.Earliest(next.NextEnd, policy.NextEnd(entry.Claims(), now))
 		}
 	}
 	next.Counts = d.Counts.after(edit, plan, d, next)
 	return next, plan, nil
+}
+
+// many reports whether edit names so much of d that to walk over all entries takes less than to
+// find those that it names.
+func (d State) many(edit policy.Edit) bool {
+	return len(edit.Put)+len(edit.Remove) > d.Policy.Entries.Len()/8
+}
+
+// touched yields the entries at the prefixes that edit names, or all where these are many.
+func (d State) touched(edit policy.Edit) iter.Seq[*policy.Entry] {
+	if d.many(edit) {
+		return d.Policy.Entries.All()
+	}
+	return func(yield func(*policy.Entry) bool) {
+		for prefix := range edit.Prefixes() {
+			if entry, found := d.Policy.Entries.Find(prefix); found && !yield(entry) {
+				return
+			}
+		}
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // A network of acme's, with hosts of nobody and of globex in it.
@@ -132,4 +134,24 @@ func TestHoldFollows(t *testing.T) {
 	if _, changed := hold.Follow(next, next, plan, now); changed {
 		t.Error("the same change is followed twice")
 	}
+}
+
+// The walk over all entries says of each what one says who asks of it alone.
+func TestOwned(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		merged, err := Merge(someClaims().Draw(t, "claims"), now)
+		if err != nil {
+			t.Skip(err)
+		}
+		entries, walked := NewEntries(merged), 0
+		for entry, owner := range entries.Owned() {
+			if want := entries.OwnerOf(entry); owner != want {
+				t.Errorf("%s is %q's, want %q", entry.Prefix, owner, want)
+			}
+			walked++
+		}
+		if walked != entries.Len() {
+			t.Errorf("walked over %d of %d", walked, entries.Len())
+		}
+	})
 }

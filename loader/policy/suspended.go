@@ -195,6 +195,9 @@ func (s Suspended) Changed(b Suspended) iter.Seq[netip.Prefix] {
 
 // IsSuspended reports whether a suspension stops e.
 func (s State) IsSuspended(e *Entry) bool {
+	if s.Suspended.marks == nil && len(s.Suspended.owners) == 0 { // nobody is, of a million who are asked of
+		return e.Suspended
+	}
 	if e.Suspended || s.Suspended.owners[s.OwnerOf(e)] {
 		return true
 	}
@@ -257,12 +260,12 @@ func (s State) Enforced(p netip.Prefix) (Entry, bool) {
 // ComparePrefix, then those that only a suspension makes, sorted likewise.
 func (s State) AllEnforced() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
-		for listed := range s.Entries.All() {
+		for listed, owner := range s.Entries.Owned() {
 			entry := *listed
 			if s.Suspended.marks != nil {
 				entry, _ = s.Enforced(entry.Prefix)
-			} else if entry.Owner() == "" {
-				entry = entry.ownedBy(s.Entries.OwnerOf(listed))
+			} else if owner != entry.Owner() {
+				entry = entry.ownedBy(owner)
 			}
 			if !yield(entry) {
 				return
