@@ -6,7 +6,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -50,17 +50,26 @@ func check(ctx context.Context, c *call) (dropped bool, err error) {
 		}
 		port = &p
 	}
-	results, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) ([]api.CheckResult, error) {
-		return from.Check(ctx, addrs, port)
+	show := checks{call: c, one: port != nil && !c.flags.IsSet("file")}
+	_, err = daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (struct{}, error) {
+		for some := range slices.Chunk(addrs, checkedAtOnce) {
+			results, err := from.Check(ctx, some, port)
+			if show.total > 0 && errors.Is(err, control.ErrNoDaemon) { // pins would answer all of them again
+				err = fmt.Errorf("%d answers are here, and then %v", show.total, err)
+			}
+			if err != nil {
+				return struct{}{}, err
+			}
+			if len(addrs) == 1 {
+				slices.SortStableFunc(results, func(a, b api.CheckResult) int { return policy.ComparePort(a.Port, b.Port) })
+			}
+			if err := show.print(results); err != nil {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, show.end()
 	})
-	if err != nil {
-		return false, err
-	}
-	if len(addrs) == 1 {
-		slices.SortStableFunc(results, func(a, b api.CheckResult) int { return policy.ComparePort(a.Port, b.Port) })
-	}
-	dropped = slices.ContainsFunc(results, func(r api.CheckResult) bool { return r.Verdict == "drop" })
-	return dropped, c.printCheck(results, port != nil && !c.flags.IsSet("file"))
+	return show.dropped, err
 }
 
 // sources are the addresses that are asked about.
@@ -150,132 +159,4 @@ func source(word string) (netip.Addr, *policy.InputError) {
 		return netip.Addr{}, input
 	}
 	return prefix.Addr(), nil
-}
-
-// printCheck prints a line a port. In JSON one address and port is an object and all
-// else an array, so that the shape depends on the question and not on the host.
-func (c *call) printCheck(results []api.CheckResult, one bool) error {
-	if c.json {
-		if one && len(results) == 1 {
-			return c.printJSON(results[0])
-		}
-		return c.printJSON(slices.Concat([]api.CheckResult{}, results))
-	}
-	if len(results) == 0 {
-		c.note("no port is protected: every source passes")
-	}
-	out := bufio.NewWriter(c.out)
-	for rest := results; len(rest) > 0; {
-		r, ports := rest[0], []policy.Port{rest[0].Port}
-		for len(ports) < len(rest) && rest[len(ports)].Address == r.Address && explain(rest[len(ports)]) == explain(r) {
-			ports = append(ports, rest[len(ports)].Port)
-		}
-		for _, text := range policy.PortRanges(ports) { // of a range with one answer a line is enough
-			fmt.Fprintf(out, "%s to %s: %s\n", r.Address, text, explain(r))
-		}
-		rest = rest[len(ports):]
-	}
-	if !c.flags.IsSet("file") && len(results) > 0 {
-		if line := limited(results); line != "" {
-			fmt.Fprintf(out, "  %s\n", line)
-		}
-		for _, line := range around(results[len(results)-1]) {
-			fmt.Fprintf(out, "  %s\n", line)
-		}
-	}
-	if err := out.Flush(); err != nil { // the first error of the writes above
-		return err
-	}
-	if hint := c.again(results); hint != "" {
-		c.note("hint: %s", hint)
-	}
-	return nil
-}
-
-// limited names the limit on the openings of the one source that was asked about, or "".
-func limited(results []api.CheckResult) string {
-	for _, r := range results {
-		if r.Limit != nil && slices.Contains([]string{policy.ReasonListed, "rate_limited"}, r.Reason) {
-			return fmt.Sprintf("%s is limited to %s", cmp.Or(r.CountsFor, r.Owner), describeLimit(r.Limit))
-		}
-	}
-	return ""
-}
-
-// around is what else there is to know of a source that does not get in: a customer
-// says that he is dropped.
-func around(r api.CheckResult) (lines []string) {
-	if r.Verdict == "pass" {
-		return nil
-	}
-	if s := r.Suspension; s != nil && r.Reason == policy.ReasonSuspended {
-		lines = append(lines, s.Subject+" is suspended "+describeSuspension(*s))
-	}
-	for _, e := range r.Covering {
-		if r.Prefix == nil || e.Prefix != *r.Prefix {
-			lines = append(lines, "also covered by "+whose(e.Prefix, e.Owner)+": "+e.Reason)
-		}
-	}
-	for _, e := range r.Nearest {
-		line := fmt.Sprintf("near %s, in the same /%d", whose(e.Prefix, e.Owner), e.Within.Bits())
-		switch e.Reason {
-		case policy.ReasonExpired:
-			line += ", ended"
-		case policy.ReasonSuspended:
-			line += ", suspended"
-		}
-		lines = append(lines, line)
-	}
-	return lines
-}
-
-// again is the command that lets the one source that was asked about in again, if it
-// stands on the list; else "".
-func (c *call) again(results []api.CheckResult) string {
-	if len(results) == 0 || c.flags.IsSet("file") {
-		return ""
-	}
-	switch r := results[len(results)-1]; {
-	case r.Verdict == "pass":
-	case r.Reason == policy.ReasonExpired && r.Prefix != nil:
-		return c.withSocket("xdpallow add " + r.Prefix.String() + " --for 90d")
-	case r.Reason == policy.ReasonSuspended && r.Suspension != nil:
-		return c.withSocket("xdpallow resume " + r.Suspension.Subject)
-	}
-	return ""
-}
-
-func whose(prefix netip.Prefix, owner string) string {
-	if owner == "" {
-		return prefix.String()
-	}
-	return prefix.String() + " (" + owner + ")"
-}
-
-func explain(r api.CheckResult) string {
-	text := r.Verdict + ", " + r.Reason
-	switch {
-	case r.Prefix == nil:
-	case r.Reason == policy.ReasonExpired || r.Reason == policy.ReasonWrongService:
-		text += " (" + strings.Join(short(r), ", ") + ")"
-	default:
-		text += " by " + whose(*r.Prefix, r.Owner)
-	}
-	if r.Verdict == "audit" {
-		text += " (passes now, dropped under enforce)"
-	}
-	return text
-}
-
-// short is the entry that covers the source and falls short of listing it, and
-// what it lacks.
-func short(r api.CheckResult) []string {
-	words := []string{r.Prefix.String()}
-	if r.Owner != "" {
-		words = append(words, r.Owner)
-	}
-	if r.Reason == policy.ReasonExpired {
-		return append(words, "ended "+moment(r.Until))
-	}
-	return append(words, "only for "+strings.Join(r.Services, " and "))
 }

@@ -37,6 +37,12 @@ func export(ctx context.Context, c *call) error {
 	if c.flags.NArg() > 1 {
 		return &policy.InputError{What: "export needs one file, or none for stdout", Hint: "xdpallow export xdpallow.export"}
 	}
+	if file := c.flags.Args().First(); (file == "" || file == "-") && !c.json {
+		_, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (struct{}, error) {
+			return struct{}{}, from.Export(ctx, c.flags.Bool("all"), c.out)
+		})
+		return err
+	}
 	text, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (string, error) {
 		var text bytes.Buffer
 		err := from.Export(ctx, c.flags.Bool("all"), &text)
@@ -53,10 +59,6 @@ func export(ctx context.Context, c *call) error {
 		Text        string `json:"text,omitempty"` // where there is no file
 	}{File: c.flags.Args().First()}
 	if out.File == "" || out.File == "-" {
-		if !c.json {
-			_, err := c.out.Write([]byte(text))
-			return err
-		}
 		out.File, out.Text = "-", text
 	}
 	if _, err := desired.ReadExport(out.File, text); err != nil { // an earlier release accepted notes that this one refuses
