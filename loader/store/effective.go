@@ -99,10 +99,7 @@ func linkOver(path, second string) error {
 	return nil
 }
 
-// writeEffective writes e, grouped by origin, and its checksum.
-func writeEffective(w io.Writer, e Effective) error { return writeList(w, e, 0, nil) }
-
-// writeList writes e with the records that stand beside it.
+// writeList writes e, grouped by origin, with the records that stand beside it, and its checksum.
 func writeList(w io.Writer, e Effective, serial uint64, records []byte) error {
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), bufferSize)

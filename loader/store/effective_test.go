@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -317,3 +318,6 @@ func resum(text string) []byte {
 	sum.Write([]byte(body))
 	return append([]byte(body), sumLine(sum)...)
 }
+
+// writeEffective writes e without records beside it.
+func writeEffective(w io.Writer, e Effective) error { return writeList(w, e, 0, nil) }
