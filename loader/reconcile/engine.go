@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/observer"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -40,8 +41,8 @@ type Options struct {
 type Engine struct {
 	options  Options // the settings that are in force; some change until a start has succeeded
 	life     life
-	observer *observer // has locks of its own
-	shown    shown     // what questions are answered from, see unlock
+	observer *observer.Observer // has locks of its own
+	shown    shown              // what questions are answered from, see unlock
 
 	mu         turn // of everything below; a change holds it from first to last
 	view       view
@@ -79,7 +80,7 @@ func Open(o Options) (*Engine, error) {
 	e := &Engine{
 		options:    o,
 		life:       life{started: time.Now().UTC(), stood: gate.Up(), done: make(chan struct{})},
-		observer:   newObserver(time.Now()),
+		observer:   observer.New(time.Now()),
 		mu:         newTurn(),
 		view:       newView(gate, kept.UseOf),
 		disk:       disk{Store: kept},
@@ -102,7 +103,7 @@ func (e *Engine) Close() error {
 	var left error
 	if !e.life.up {
 		left = e.leaveNothing()
-	} else if left = e.saveMisses(); !e.life.isDone() {
+	} else if left = e.observer.Save(e.disk.Store); !e.life.isDone() {
 		left = errors.Join(left, e.lastUse(), e.view.usage.SaveOwners(e.disk.Store))
 	}
 	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.disk.Close())
@@ -152,8 +153,8 @@ func (e *Engine) Owners(context.Context) (api.Owners, error) {
 func (e *Engine) Stats(context.Context) (api.Stats, error) {
 	now := e.shown.Load()
 	s, err := now.asked.Stats(now.asked.Counts.Owners)
-	s.Owners = e.withMisses(s.Owners)
-	s.EventsLost, s.Repairs = e.observer.log.Lost(), now.repairs
+	s.Owners = e.observer.WithMisses(s.Owners)
+	s.EventsLost, s.Repairs = e.observer.Log.Lost(), now.repairs
 	if e.options.OwnerChecks != nil {
 		s.OwnerChecks = e.options.OwnerChecks(now.asked.Policy.Services)
 	}
@@ -201,4 +202,4 @@ func (e *Engine) Ownership(addr netip.Addr, service, expected string) (api.Owner
 }
 
 // Tell shows an event that no packet made to those who look at events.
-func (e *Engine) Tell(event events.Event) { e.observer.log.Add(event) }
+func (e *Engine) Tell(event events.Event) { e.observer.Log.Add(event) }

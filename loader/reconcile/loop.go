@@ -44,7 +44,7 @@ func (e *Engine) Run(ctx context.Context) {
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	defer stop()
-	looking.Go(func() { e.readEvents(ctx) })
+	looking.Go(func() { e.observer.Run(ctx, e.options.Log) })
 	changed := netdev.Watch(ctx)
 	probe, reconcile := time.NewTicker(probeEvery), time.NewTicker(reconcileEvery)
 	defer probe.Stop()
@@ -158,10 +158,8 @@ func (e *Engine) watch() {
 	e.mu.Lock()
 	defer e.unlock()
 	e.followClock(false)
-	if time.Since(e.observer.savedAt) > saveEvery {
-		if err := e.saveMisses(); err != nil {
-			e.options.Log.Error(err.Error())
-		}
+	if err := e.observer.SaveDue(e.disk.Store); err != nil {
+		e.options.Log.Error(err.Error())
 	}
 	if e.life.isDone() {
 		e.judge(e.observe(h))

@@ -104,7 +104,7 @@ func (e *Engine) recallCounts() error {
 	if err := errors.Join(e.countSince(), e.view.usage.Begin(e.disk.Store)); err != nil {
 		return err
 	}
-	return stored.Value(e.disk.Store, metaMisses, &e.observer.misses)
+	return e.observer.Load(e.disk.Store)
 }
 
 // lastGood takes from the last good policy what a config file that cannot be read

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/query"
 )
 
 // life is how far this daemon has come, from its start to its end.
@@ -113,7 +116,11 @@ func (e *Engine) Announce() {
 	h := e.host()
 	e.mu.Lock()
 	defer e.unlock()
-	e.beginEvents()
+	// Before the gate is announced, so that nobody is refused unseen after that.
+	if err := e.observer.Begin(e.view.gate, func() *query.View { return &e.shown.Load().asked }); err != nil {
+		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
+		e.problems.note(api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
+	}
 	for _, line := range e.life.attached {
 		e.options.Log.Info(line + "; " + e.openTo())
 	}
