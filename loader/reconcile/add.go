@@ -19,7 +19,7 @@ func (e *Engine) Add(ctx context.Context, by api.Caller, r api.AddRequest) (api.
 		return api.Listing{}, err
 	}
 	defer e.unlock()
-	add, err := e.view.Add(r, e.view.now())
+	add, err := e.enforced.Add(r, e.enforced.Now())
 	if err != nil {
 		return api.Listing{}, err
 	}
@@ -29,7 +29,7 @@ func (e *Engine) Add(ctx context.Context, by api.Caller, r api.AddRequest) (api.
 			return api.Listing{}, err
 		}
 	}
-	before := e.view.State
+	before := e.enforced.State
 	o, err := e.make(change{
 		by: by, tell: api.Progress(ctx), command: "add", dryRun: r.DryRun, assess: assess, verb: policy.VerbAdd, force: policy.Force{AllowAny: r.AllowAny, AllowEmpty: true}, edit: desired.Edit{Claims: policy.Edit{Put: add.News}}, lasting: add.Lasting, peers: r.Sessions,
 	})
@@ -45,11 +45,11 @@ func (e *Engine) Add(ctx context.Context, by api.Caller, r api.AddRequest) (api.
 		return listing, nil
 	}
 	if len(add.News) > 0 {
-		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(add.News), e.view.gate.Tables.Generation()), attributes(by)...)
+		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(add.News), e.enforced.Gate.Tables.Generation()), attributes(by)...)
 	}
-	entries := standing(add.Claims, e.view.Policy)
+	entries := standing(add.Claims, e.enforced.Policy)
 	listing := e.listing(entries)
-	listing.Changed, listing.Was, listing.Warnings = &changed, query.FormersOf(entries, o.plan), e.view.Warnings(before, o.plan, entries)
+	listing.Changed, listing.Was, listing.Warnings = &changed, query.FormersOf(entries, o.plan), e.enforced.Warnings(before, o.plan, entries)
 	return listing, nil
 }
 
@@ -96,5 +96,5 @@ func standing(claims []policy.Claim, state policy.State) []policy.Entry {
 }
 
 func (e *Engine) listing(entries []policy.Entry) api.Listing {
-	return api.Listing{Generation: e.view.gate.Tables.Generation(), Total: e.view.Policy.Entries.Len(), Entries: e.view.query().Entries(entries)}
+	return api.Listing{Generation: e.enforced.Gate.Tables.Generation(), Total: e.enforced.Policy.Entries.Len(), Entries: e.enforced.View().Entries(entries)}
 }

@@ -29,7 +29,7 @@ type interfaces struct {
 // not there yet is a problem, not an error; one that somebody else holds ends the
 // start, and what this start attached is taken off again.
 func (e *Engine) attachAll() (fresh []string, err error) {
-	if _, err := e.view.gate.FollowRenames(); err != nil {
+	if _, err := e.enforced.Gate.FollowRenames(); err != nil {
 		return nil, err
 	}
 	links, err := netdev.Read()
@@ -49,7 +49,7 @@ func (e *Engine) attachAll() (fresh []string, err error) {
 func (e *Engine) takeOff(names []string) error {
 	var errs []error
 	for _, name := range names {
-		errs = append(errs, e.view.gate.Detach(name))
+		errs = append(errs, e.enforced.Gate.Detach(name))
 	}
 	return errors.Join(errs...)
 }
@@ -57,15 +57,15 @@ func (e *Engine) takeOff(names []string) error {
 // leaveNothing removes what a failed start left of a gate that was not up before; one
 // that was stays up.
 func (e *Engine) leaveNothing() error {
-	linked, err := e.view.gate.Linked()
+	linked, err := e.enforced.Gate.Linked()
 	if err != nil || e.life.stood || len(linked) > 0 {
 		return err
 	}
-	return errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
+	return errors.Join(e.enforced.Gate.DetachBackstop(), e.enforced.Gate.Remove())
 }
 
 func (e *Engine) attachEach(links netdev.Interfaces, fresh *[]string) error {
-	linked, err := e.view.gate.Linked()
+	linked, err := e.enforced.Gate.Linked()
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (e *Engine) attachEach(links netdev.Interfaces, fresh *[]string) error {
 		}
 	}
 	for _, name := range targets {
-		if slices.Contains(e.view.gate.Attached(), name) {
+		if slices.Contains(e.enforced.Gate.Attached(), name) {
 			continue
 		}
 		at, err := e.attach(name, e.options.Attach)
@@ -101,7 +101,7 @@ func (e *Engine) attachEach(links netdev.Interfaces, fresh *[]string) error {
 // followRenames keeps interfaces that were renamed guarded, under their new names. One
 // that nobody named so is shown as such.
 func (e *Engine) followRenames(links netdev.Interfaces) {
-	renamed, err := e.view.gate.FollowRenames()
+	renamed, err := e.enforced.Gate.FollowRenames()
 	if err != nil {
 		e.options.Log.Error(fmt.Sprintf("follow renamed interfaces: %v", err))
 	}
@@ -127,7 +127,7 @@ func (e *Engine) prepare() {
 		if p.Code != "interface_missing" {
 			continue
 		}
-		if err := e.view.gate.Prepare(name); err != nil {
+		if err := e.enforced.Gate.Prepare(name); err != nil {
 			e.options.Log.Error(fmt.Sprintf("prepare for a late interface: %v", err))
 		}
 	}
@@ -182,7 +182,7 @@ func (e *Engine) targets(links netdev.Interfaces) []string {
 }
 
 func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error) {
-	at, err := e.view.gate.Attach(name, mode)
+	at, err := e.enforced.Gate.Attach(name, mode)
 	if err != nil {
 		return at, err
 	}
@@ -210,22 +210,22 @@ func (e *Engine) attach(name string, mode loader.Mode) (loader.Attachment, error
 // openTo says "tcp/443 open to 3 prefixes", of one service; of several each has a line of
 // its own, see openEach.
 func (e *Engine) openTo() string {
-	services := e.view.Policy.Services
+	services := e.enforced.Policy.Services
 	if len(services) != 1 {
 		return policy.Count(len(services), "service", "services")
 	}
 	ports := strings.ReplaceAll(policy.JoinPorts(services[0].Ports), ",", ", ")
-	return fmt.Sprintf("%s open to %s", ports, policy.Count(e.view.Policy.Entries.Len(), "prefix", "prefixes"))
+	return fmt.Sprintf("%s open to %s", ports, policy.Count(e.enforced.Policy.Entries.Len(), "prefix", "prefixes"))
 }
 
 // openEach says of each of several services what it guards and to how many it is open.
 func (e *Engine) openEach() []string {
-	services := e.view.Policy.Services
+	services := e.enforced.Policy.Services
 	if len(services) == 1 {
 		return nil
 	}
 	open := make(map[string]int, len(services))
-	for entry := range e.view.Policy.Entries.All() {
+	for entry := range e.enforced.Policy.Entries.All() {
 		for _, name := range entry.Services() {
 			open[name]++
 		}
@@ -253,7 +253,7 @@ func (e *Engine) announce(h repair.Host) {
 	e.probe(e.observe(h))
 	var audits []string
 	how := e.howTo(policy.Enforce)
-	for _, s := range e.view.query().Services() {
+	for _, s := range e.enforced.View().Services() {
 		if s.Mode == policy.Audit {
 			audits = append(audits, s.Name)
 		}
@@ -269,7 +269,7 @@ func (e *Engine) announce(h repair.Host) {
 	switch {
 	case len(audits) > 0:
 		who := ""
-		if len(audits) < len(e.view.Policy.Services) {
+		if len(audits) < len(e.enforced.Policy.Services) {
 			who = " for " + strings.Join(audits, ", ")
 		}
 		e.options.Log.Info(fmt.Sprintf("audit: nothing is dropped%s, others are counted; to enforce, %s", who, how))

@@ -13,7 +13,7 @@ import (
 // had, where only the config file turns it off: nobody watches a start that a boot or a
 // restart makes. What is typed is meant.
 func (e *Engine) keepBackstop(last store.Effective) {
-	if e.options.LosesBackstop() && (last.Backstop == "on" || e.view.gate.BackstopStands()) {
+	if e.options.LosesBackstop() && (last.Backstop == "on" || e.enforced.Gate.BackstopStands()) {
 		e.options.Backstop, e.files.kept.Backstop = "on", true
 	}
 }
@@ -34,12 +34,12 @@ func (e *Engine) reloadBackstop(read declared.Reading, r api.ReloadRequest, drop
 		e.files.kept.Backstop = e.options.EndsBackstop(read) || e.files.kept.Backstop && read.Settings == nil
 		return nil
 	}
-	if err := e.view.gate.DetachBackstop(); err != nil {
+	if err := e.enforced.Gate.DetachBackstop(); err != nil {
 		return fmt.Errorf("the list was reloaded, and the backstop is still on: %w", err)
 	}
 	e.files.kept.Backstop = false
 	e.options.Log.Warn("the backstop is off: what comes in beside the guarded interfaces is not judged")
-	return e.view.gate.NoteBackstop()
+	return e.enforced.Gate.NoteBackstop()
 }
 
 // backstopLine is what the change log says of a change that turns the backstop on or off;
@@ -64,12 +64,12 @@ func (e *Engine) backstopStays() string {
 // knows the host's own addresses, which links has, before it refuses anything.
 func (e *Engine) guardSockets(links netdev.Interfaces) error {
 	if e.options.Backstop == "off" {
-		return e.view.gate.DetachBackstop()
+		return e.enforced.Gate.DetachBackstop()
 	}
 	if err := e.knowAddresses(links); err != nil {
 		return err
 	}
-	return e.view.gate.AttachBackstop()
+	return e.enforced.Gate.AttachBackstop()
 }
 
 // knowAddresses tells the backstop which addresses are the host's own.
@@ -81,7 +81,7 @@ func (e *Engine) knowAddresses(links netdev.Interfaces) error {
 	if err != nil {
 		return err
 	}
-	return e.view.gate.Tables.SetLocal(own)
+	return e.enforced.Gate.Tables.SetLocal(own)
 }
 
 // command is an xdpallow command that reaches this daemon.

@@ -138,7 +138,7 @@ func (e *Engine) rollBackIfDue() {
 		return
 	}
 	e.problems.forget("rollback_failed")
-	e.say(fmt.Sprintf("%s was not confirmed: rolled back generation %d, now generation %d", was.Command, was.Generation, e.view.gate.Tables.Generation()))
+	e.say(fmt.Sprintf("%s was not confirmed: rolled back generation %d, now generation %d", was.Command, was.Generation, e.enforced.Gate.Tables.Generation()))
 	e.sayHeld()
 }
 
@@ -155,11 +155,11 @@ func (e *Engine) nextDue() <-chan time.Time {
 	if e.unsettled.pending != nil {
 		sooner(max(e.unsettled.left(), time.Until(e.unsettled.retry)))
 	}
-	for _, a := range e.view.Audits {
+	for _, a := range e.enforced.Audits {
 		sooner(time.Duration(a.Boottime) - compile.Boottime())
 	}
 	if !e.timers.forgetAt.IsZero() && e.unsettled.pending == nil {
-		sooner(e.timers.forgetAt.Sub(e.view.now()))
+		sooner(e.timers.forgetAt.Sub(e.enforced.Now()))
 	}
 	if next == 0 {
 		return nil

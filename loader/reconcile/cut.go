@@ -33,7 +33,7 @@ func (e *Engine) Cut(ctx context.Context, by api.Caller, r api.CutRequest) (api.
 	}
 	if r.Owner != "" {
 		e.mu.Lock()
-		err = e.view.Knows(r.Owner)
+		err = e.enforced.Knows(r.Owner)
 		e.unlock()
 		if err != nil {
 			return api.CutResult{}, err

@@ -18,11 +18,11 @@ func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest)
 		return api.DetachResult{}, err
 	}
 	defer e.unlock()
-	linked, err := e.view.gate.Linked()
+	linked, err := e.enforced.Gate.Linked()
 	if err != nil {
 		return api.DetachResult{}, err
 	}
-	if err := errors.Join(e.lastUse(), e.view.usage.SaveOwners(e.disk.Store)); err != nil { // the kernel's counts may end here
+	if err := errors.Join(e.lastUse(), e.enforced.Usage.SaveOwners(e.disk.Store)); err != nil { // the kernel's counts may end here
 		e.noteUse(err)
 	}
 	names := linked
@@ -39,7 +39,7 @@ func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest)
 			continue
 		}
 		e.interfaces.released[name] = true
-		if err := e.view.gate.Detach(name); err != nil {
+		if err := e.enforced.Gate.Detach(name); err != nil {
 			return result, err
 		}
 		delete(e.interfaces.unnamed, name)
@@ -53,5 +53,5 @@ func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest)
 	if !e.life.isDone() {
 		close(e.life.done)
 	}
-	return result, errors.Join(e.view.gate.DetachBackstop(), e.view.gate.Remove())
+	return result, errors.Join(e.enforced.Gate.DetachBackstop(), e.enforced.Gate.Remove())
 }

@@ -68,7 +68,7 @@ func (e *Engine) effective(generation uint64, d desired.State) store.Effective {
 // save writes the effective list now. The caller holds the mutex.
 func (e *Engine) save() error {
 	start := time.Now()
-	list := e.effective(e.disk.lastGeneration(), e.view.State)
+	list := e.effective(e.disk.lastGeneration(), e.enforced.State)
 	e.disk.list.writing.Lock()
 	defer e.disk.list.writing.Unlock()
 	return e.saved(list, time.Since(start), e.disk.SaveEffective(list))
@@ -108,7 +108,7 @@ func (e *Engine) catchUp() {
 	}
 	e.disk.list.behind = nil
 	start := time.Now()
-	list := e.effective(e.disk.lastGeneration(), e.view.State)
+	list := e.effective(e.disk.lastGeneration(), e.enforced.State)
 	snapshot, err := e.disk.Snapshot(list)
 	if err == nil {
 		e.disk.list.writing.Lock()

@@ -27,7 +27,7 @@ func (o Options) kept() time.Duration {
 // zero is never.
 func (e *Engine) nextForgotten() time.Time {
 	var next time.Time
-	for claim := range e.view.Made() {
+	for claim := range e.enforced.Made() {
 		if !claim.Until.IsZero() {
 			next = policy.Earliest(next, claim.Until.Add(e.options.kept()))
 		}
@@ -39,13 +39,13 @@ func (e *Engine) nextForgotten() time.Time {
 // no change that rollback takes back: the last one that somebody made still is. While a
 // change waits for its confirmation nothing else changes.
 func (e *Engine) forgetEnded() {
-	now := e.view.now()
+	now := e.enforced.Now()
 	if e.timers.forgetAt.IsZero() || now.Before(e.timers.forgetAt) || e.unsettled.pending != nil {
 		return
 	}
 	c := change{by: self(), command: "expire", aside: true}
 	c.by.Reason = fmt.Sprintf("ended more than %s ago", policy.FormatDuration(e.options.kept()))
-	for claim := range e.view.EndedMade(now.Add(-e.options.kept())) {
+	for claim := range e.enforced.EndedMade(now.Add(-e.options.kept())) {
 		c.edit.Claims.Remove = append(c.edit.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: claim.Prefix})
 	}
 	if len(c.edit.Claims.Remove) > 0 {
@@ -55,7 +55,7 @@ func (e *Engine) forgetEnded() {
 			return
 		}
 		e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d", policy.Count(len(c.edit.Claims.Remove), "entry", "entries"),
-			policy.FormatDuration(e.options.kept()), e.view.gate.Tables.Generation()))
+			policy.FormatDuration(e.options.kept()), e.enforced.Gate.Tables.Generation()))
 	}
 	e.timers.forgetAt = e.nextForgotten()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/declared"
+	"github.com/xdpallow/xdpallow/loader/enforce"
 	"github.com/xdpallow/xdpallow/loader/events"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
@@ -45,7 +46,7 @@ type Engine struct {
 	shown    shown              // what questions are answered from, see unlock
 
 	mu         turn // of everything below; a change holds it from first to last
-	view       view
+	enforced   enforce.Enforced
 	disk       disk
 	files      files
 	interfaces interfaces
@@ -82,14 +83,14 @@ func Open(o Options) (*Engine, error) {
 		life:       life{started: time.Now().UTC(), stood: gate.Up(), done: make(chan struct{})},
 		observer:   observer.New(time.Now()),
 		mu:         newTurn(),
-		view:       newView(gate, kept.UseOf),
+		enforced:   enforce.New(gate, kept, readClock()),
 		disk:       disk{Store: kept},
 		interfaces: interfaces{released: map[string]bool{}, wanted: map[string]api.Problem{}, unnamed: map[string]bool{}},
 		problems:   problems{noted: map[string]api.Problem{}},
 		unsettled:  unsettled{bootID: bootID},
 		timers:     timers{poked: make(chan struct{}, 1)},
 	}
-	e.interfaces.checker = repair.New(gate, o.Log, e.command, e.view.usage.AddRetired)
+	e.interfaces.checker = repair.New(gate, o.Log, e.command, e.enforced.Usage.AddRetired)
 	gate.Tables.BeforeMove = e.shown.move
 	e.Alive() // there is a state to ask for, if an empty one
 	return e, nil
@@ -104,9 +105,9 @@ func (e *Engine) Close() error {
 	if !e.life.up {
 		left = e.leaveNothing()
 	} else if left = e.observer.Save(e.disk.Store); !e.life.isDone() {
-		left = errors.Join(left, e.lastUse(), e.view.usage.SaveOwners(e.disk.Store))
+		left = errors.Join(left, e.lastUse(), e.enforced.Usage.SaveOwners(e.disk.Store))
 	}
-	return errors.Join(left, e.settleList(), e.view.gate.Close(), e.disk.Close())
+	return errors.Join(left, e.settleList(), e.enforced.Gate.Close(), e.disk.Close())
 }
 
 // Done is closed when detach has taken the last interface: there is nothing left to
@@ -132,8 +133,8 @@ func (e *Engine) Snapshot(context.Context) (api.Status, error) {
 
 // statusBy is the status as shown, with how interfaces are guarded now.
 func (e *Engine) statusBy(links netdev.Interfaces) api.Status {
-	status := e.statusOf(e.shown.Load(), repair.Inspect(e.view.gate, links))
-	status.Uncovered, status.Routed = links.Uncovered(e.view.gate.Attached())
+	status := e.statusOf(e.shown.Load(), repair.Inspect(e.enforced.Gate, links))
+	status.Uncovered, status.Routed = links.Uncovered(e.enforced.Gate.Attached())
 	return status
 }
 

@@ -22,13 +22,13 @@ func (e *Engine) tellExpiring(now time.Time) {
 		return
 	}
 	e.timers.told = now
-	wall := e.view.now()
-	n := e.view.Counts.Ending(wall, api.Soon)
+	wall := e.enforced.Now()
+	n := e.enforced.Counts.Ending(wall, api.Soon)
 	if n == 0 {
 		return
 	}
 	var next *policy.Entry
-	for entry := range e.view.Policy.Entries.All() {
+	for entry := range e.enforced.Policy.Entries.All() {
 		if until := entry.Until(); query.EndsWithin(&until, wall, api.Soon) && (next == nil || until.Before(next.Until())) {
 			next = entry
 		}

@@ -30,7 +30,7 @@ func (e *Engine) FollowClock() {
 func (e *Engine) End(prefix netip.Prefix) (time.Duration, error) {
 	e.mu.Lock()
 	defer e.unlock()
-	entry, _, err := e.view.gate.Tables.Lookup(prefix)
+	entry, _, err := e.enforced.Gate.Tables.Lookup(prefix)
 	return time.Duration(entry.Expires), err
 }
 
@@ -48,7 +48,7 @@ func (e *Engine) Watch() { e.watch() }
 // set up anew.
 func (e *Engine) Follow() {
 	change := netdev.Change{SetUp: map[int]bool{}}
-	for _, name := range e.view.gate.Attached() {
+	for _, name := range e.enforced.Gate.Attached() {
 		change.SetUp[e.interfaces.checker.Index(name)] = true
 	}
 	e.follow(change)

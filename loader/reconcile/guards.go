@@ -15,20 +15,20 @@ import (
 
 // guard asks the guard rails. What stood before is not refused again.
 func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
-	if lines := c.edit.Overrides.Loosened(e.view.Overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
+	if lines := c.edit.Overrides.Loosened(e.enforced.Overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
 		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
 	}
 	if plan.Empty() || c.verb == "" {
 		return nil
 	}
 	now := time.Now()
-	if err := policy.Guard(e.view.Policy, next, plan, c.verb, c.force, now); err != nil {
-		return policy.Guard(e.view.Policy, next, c.placed(plan), c.verb, c.force, now)
+	if err := policy.Guard(e.enforced.Policy, next, plan, c.verb, c.force, now); err != nil {
+		return policy.Guard(e.enforced.Policy, next, c.placed(plan), c.verb, c.force, now)
 	}
 	if c.force.CutSessions {
 		return nil
 	}
-	return impact.Guard(e.view.Policy, next, c.peers, c.logins, c.verb, now)
+	return impact.Guard(e.enforced.Policy, next, c.peers, c.logins, c.verb, now)
 }
 
 // placed is plan with the places that its claims had.

@@ -23,7 +23,7 @@ func (e *Engine) Import(ctx context.Context, by api.Caller, r api.ImportRequest)
 		return api.Plan{}, err
 	}
 	defer e.unlock()
-	over, err := e.view.State.Import(x.Overrides, by, r.AllowAny, time.Now().UTC())
+	over, err := e.enforced.State.Import(x.Overrides, by, r.AllowAny, time.Now().UTC())
 	if err != nil {
 		return api.Plan{}, err
 	}

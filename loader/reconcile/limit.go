@@ -18,14 +18,14 @@ func (e *Engine) Limit(ctx context.Context, by api.Caller, r api.LimitRequest) (
 		return api.LimitResult{}, err
 	}
 	defer e.unlock()
-	over, err := e.view.State.Limit(r)
+	over, err := e.enforced.State.Limit(r)
 	if err != nil {
 		return api.LimitResult{}, err
 	}
 	if _, err := e.make(change{by: by, command: "limit", edit: desired.Edit{Overrides: over}}); err != nil {
 		return api.LimitResult{}, err
 	}
-	result := api.LimitResult{Generation: e.view.gate.Tables.Generation(), Owner: r.Owner, Limit: query.LimitOf(e.view.Overrides, r.Owner)}
+	result := api.LimitResult{Generation: e.enforced.Gate.Tables.Generation(), Owner: r.Owner, Limit: query.LimitOf(e.enforced.Overrides, r.Owner)}
 	what := "no limit"
 	if l := result.Limit; l != nil {
 		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)

@@ -28,7 +28,7 @@ func (e *Engine) Live(_ context.Context, rows int) (api.Live, error) {
 		return api.Live{}, err
 	}
 	l := api.Live{
-		Time: now, Host: host, Status: e.statusOf(shown, repair.Inspect(e.view.gate, netdev.Interfaces{})), Owners: e.observer.WithMisses(owners.Owners),
+		Time: now, Host: host, Status: e.statusOf(shown, repair.Inspect(e.enforced.Gate, netdev.Interfaces{})), Owners: e.observer.WithMisses(owners.Owners),
 		Talkers: e.observer.Talkers.Snapshot(now, rows), EventsLost: e.observer.Log.Lost(),
 	}
 	l.Counters, err = query.Counters(shown.asked.Gate)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/stored"
@@ -94,7 +95,7 @@ func (e *Engine) follow(change netdev.Change) {
 		return
 	}
 	o := e.observe(h)
-	e.interfaces.checker.RepairPrograms(o, e.view.want())
+	e.interfaces.checker.RepairPrograms(o, e.enforced.Want())
 	e.interfaces.checker.TryMTUs(o)
 	if e.interfaces.checker.LookAtSetUp(o, change.SetUp) {
 		e.judge(e.observe(h))
@@ -126,7 +127,7 @@ func (e *Engine) mend(h repair.Host) {
 	if err := e.knowAddresses(h.Links); err != nil {
 		e.options.Log.Error(fmt.Sprintf("follow own addresses: %v", err))
 	}
-	if at, err := e.view.gate.Backstop(); e.options.Backstop != "off" && (err != nil || !at.Attached) {
+	if at, err := e.enforced.Gate.Backstop(); e.options.Backstop != "off" && (err != nil || !at.Attached) {
 		if err := e.guardSockets(h.Links); err != nil {
 			e.options.Log.Error(fmt.Sprintf("put the backstop back: %v", err))
 		} else if at.LinkID != 0 {
@@ -134,7 +135,7 @@ func (e *Engine) mend(h repair.Host) {
 		}
 	}
 	e.followRenames(h.Links)
-	guarded := repair.Inspect(e.view.gate, h.Links)
+	guarded := repair.Inspect(e.enforced.Gate, h.Links)
 	for _, name := range e.targets(h.Links) {
 		if guarded.Attached(name) {
 			continue
@@ -164,7 +165,7 @@ func (e *Engine) watch() {
 	if e.life.isDone() {
 		e.judge(e.observe(h))
 	} else {
-		e.judge(e.interfaces.checker.Check(h, e.view.want()))
+		e.judge(e.interfaces.checker.Check(h, e.enforced.Want()))
 	}
 	e.tellExpiring(time.Now())
 	// Somebody took our program off, of which the kernel tells nobody: the gate is
@@ -195,7 +196,7 @@ const tinyStep = time.Second
 
 // followClock keeps --until on the wall clock, unless its step is huge and huge is not meant.
 func (e *Engine) followClock(huge bool) {
-	step := e.view.compiler.Clock.Step(readClock())
+	step := e.enforced.Compiler.Clock.Step(readClock())
 	if step.Abs() > stored.HugeStep && !huge {
 		e.problems.note(api.Problem{
 			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
@@ -207,12 +208,13 @@ func (e *Engine) followClock(huge bool) {
 	if step.Abs() < tinyStep {
 		return
 	}
-	e.view.compiler.Clock = readClock()
+	e.enforced.Compiler.Clock = readClock()
 	if err := e.keepClock(); err != nil {
 		e.options.Log.Error(fmt.Sprintf("note the clock: %v", err))
 	}
 	e.options.Log.Info(fmt.Sprintf("the wall clock has moved by %v: deadlines follow it", step.Round(time.Millisecond)))
-	if err := e.publish(e.view.gate.Tables.Generation()); err != nil {
+	e.mu.Begin()
+	if err := e.enforced.Publish(e.enforced.Gate.Tables.Generation()); err != nil {
 		e.options.Log.Error(fmt.Sprintf("follow the wall clock: %v", err))
 	}
 }
@@ -236,7 +238,7 @@ func (e *Engine) expire() {
 	if time.Now().Before(e.timers.end) {
 		return
 	}
-	next, plan := e.view.Expire(time.Now())
+	next, plan := e.enforced.Expire(time.Now())
 	if e.timers.end = next.NextEnd; plan.Empty() {
 		return
 	}
@@ -245,3 +247,9 @@ func (e *Engine) expire() {
 		e.timers.end = time.Now().Add(time.Second) // again
 	}
 }
+
+// wallNow is a variable so that tests can step the wall clock, which belongs to
+// everybody on the host.
+var wallNow = time.Now
+
+func readClock() compile.Clock { return compile.NewClock(wallNow(), compile.Boottime()) }

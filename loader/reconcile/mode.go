@@ -24,7 +24,7 @@ func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (ap
 		return api.Modes{}, err
 	}
 	defer e.unlock()
-	next, named, err := e.view.State.Mode(r, compile.Boottime(), e.unsettled.bootID, e.howTo)
+	next, named, err := e.enforced.State.Mode(r, compile.Boottime(), e.unsettled.bootID, e.howTo)
 	if err != nil {
 		return api.Modes{}, err
 	}
@@ -37,7 +37,7 @@ func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (ap
 		for _, s := range named {
 			end = max(end, next.Until(s))
 		}
-		answer.Warnings = e.view.SuspendedPassing(*e.view.compiler.Clock.At(end))
+		answer.Warnings = e.enforced.SuspendedPassing(*e.enforced.Compiler.Clock.At(end))
 	}
 	for _, s := range answer.Services {
 		if !slices.ContainsFunc(named, func(n policy.Service) bool { return n.Name == s.Name }) {
@@ -54,7 +54,7 @@ func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (ap
 }
 
 func (e *Engine) modes() api.Modes {
-	return api.Modes{Generation: e.view.gate.Tables.Generation(), Services: e.view.query().Services()}
+	return api.Modes{Generation: e.enforced.Gate.Tables.Generation(), Services: e.enforced.View().Services()}
 }
 
 // howTo says how a mode is set for good.
@@ -71,7 +71,7 @@ func (e *Engine) howTo(mode policy.Mode) string {
 // endAudits tells the kernel to enforce where an audit is over. It does so by itself:
 // this only keeps what it is told simple.
 func (e *Engine) endAudits() {
-	next, over := e.view.Audits.Over(compile.Boottime())
+	next, over := e.enforced.Audits.Over(compile.Boottime())
 	if len(over) == 0 {
 		return
 	}
@@ -87,7 +87,7 @@ func (e *Engine) endAudits() {
 // endOldAudits ends the audits of earlier boots: who reboots a host wants to know what it
 // does afterwards.
 func (e *Engine) endOldAudits() {
-	was, kept := e.view.Audits, desired.Audits{}
+	was, kept := e.enforced.Audits, desired.Audits{}
 	for name, a := range was {
 		if a.BootID != e.unsettled.bootID || e.unsettled.bootID == "" {
 			e.say(name + ": the reboot has ended its audit: it enforces")
@@ -95,7 +95,7 @@ func (e *Engine) endOldAudits() {
 		}
 		kept[name] = a
 	}
-	if e.view.Audits = kept; len(kept) < len(was) {
+	if e.enforced.Audits = kept; len(kept) < len(was) {
 		e.bookkeep(map[string][]byte{stored.MetaAudits: kept.Marshal()})
 	}
 }

@@ -35,7 +35,7 @@ func assessed(seen string) (time.Duration, error) {
 // found out keeps no change from being made.
 func (o *outcome) assess(e *Engine, c change, next desired.State, now time.Time) {
 	o.cuts = []api.Cut{}
-	o.warnings = next.Warnings(e.view.State, o.plan, slices.Concat(o.plan.Added, o.plan.Changed))
+	o.warnings = next.Warnings(e.enforced.State, o.plan, slices.Concat(o.plan.Added, o.plan.Changed))
 	if o.plan.Empty() {
 		return
 	}
@@ -43,15 +43,15 @@ func (o *outcome) assess(e *Engine, c change, next desired.State, now time.Time)
 	if err != nil {
 		o.warnings = append(o.warnings, fmt.Sprintf("who is connected is not known: %v", err))
 	}
-	o.cuts = impact.Assess(e.view.Policy, next.Policy, o.plan, impact.Use{
-		LastSeen: func(entry *policy.Entry) *time.Time { return e.view.query().Entry(entry).LastSeen },
-		Since:    e.view.now().Add(-c.assess), Peers: peers, Sessions: c.peers,
+	o.cuts = impact.Assess(e.enforced.Policy, next.Policy, o.plan, impact.Use{
+		LastSeen: func(entry *policy.Entry) *time.Time { return e.enforced.View().Entry(entry).LastSeen },
+		Since:    e.enforced.Now().Add(-c.assess), Peers: peers, Sessions: c.peers,
 	}, now)
 }
 
 // planned reports o, with that many entries of each list at most; 0 is all.
 func (e *Engine) planned(o outcome, most int) api.Plan {
-	q := e.view.query()
+	q := e.enforced.View()
 	added, removed, changed, was := o.plan.Added, o.plan.Removed, o.plan.Changed, o.plan.Was
 	var unnamed *api.Unnamed
 	if longest := max(len(added), len(removed), len(changed)); most > 0 && longest > most {

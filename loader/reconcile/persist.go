@@ -18,7 +18,7 @@ import (
 func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generation uint64) error {
 	changed := generation != e.disk.lastGeneration()
 	done := e.written(c, next, plan, generation)
-	if err := e.view.compiler.Deadlines.Record(c.edit.Claims, done.Meta); err != nil {
+	if err := e.enforced.Compiler.Deadlines.Record(c.edit.Claims, done.Meta); err != nil {
 		return err
 	}
 	if done.UndoData != nil {
@@ -28,7 +28,7 @@ func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generat
 	}
 	// What is declared is written whole, and so is what changes much.
 	done.List = func() store.Effective { return e.effective(generation, next) }
-	done.Whole = e.view.Rebuilds(c.edit) || e.disk.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
+	done.Whole = e.enforced.Rebuilds(c.edit) || e.disk.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
 	if err := e.apply(done); err != nil {
 		return err
 	}
@@ -64,14 +64,14 @@ func (e *Engine) apply(done store.Change) error {
 func (e *Engine) written(c change, next desired.State, plan policy.Plan, generation uint64) store.Change {
 	done := store.Change{
 		Put: c.edit.Claims.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
-		Resume: c.edit.Overrides.Resume, Suspend: next.SuspendedSince(e.view.State, c.edit), Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
+		Resume: c.edit.Overrides.Resume, Suspend: next.SuspendedSince(e.enforced.State, c.edit), Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
 		Aside: c.aside || e.unsettled.pending != nil && c.onlyOverrides(),
 	}
 	for _, said := range c.edit.Claims.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
 	}
-	if e.view.compiler.Owners.Unsaved { // they are thousands
-		done.Meta[stored.MetaOwners] = e.view.compiler.Owners.Marshal()
+	if e.enforced.Compiler.Owners.Unsaved { // they are thousands
+		done.Meta[stored.MetaOwners] = e.enforced.Compiler.Owners.Marshal()
 	}
 	if c.edit.Audits != nil {
 		done.Meta[stored.MetaAudits] = c.edit.Audits.Marshal()
@@ -79,7 +79,7 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 	if c.holds != nil {
 		done.Meta[stored.MetaHeld] = c.holds.Marshal()
 	}
-	if c.undo != nil && (c.settle || e.view.Rebuilds(c.edit)) {
+	if c.undo != nil && (c.settle || e.enforced.Rebuilds(c.edit)) {
 		done.UndoData = undo.Back{Kept: generation, Held: c.undo.Held}.Marshal()
 	}
 	if c.confirm > 0 {
@@ -92,7 +92,7 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 			done.Log.Services = append(done.Log.Services, backstop)
 		}
 		if !c.onlyOverrides() { // whose command says it all
-			done.Log.Overrides = c.edit.Overrides.Lines(e.view.Overrides)
+			done.Log.Overrides = c.edit.Overrides.Lines(e.enforced.Overrides)
 		}
 	}
 	return done
@@ -100,7 +100,7 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 
 // recorded takes done, which is on disk, for what was done last.
 func (e *Engine) recorded(c change, done store.Change) {
-	e.view.compiler.Owners.Unsaved = false
+	e.enforced.Compiler.Owners.Unsaved = false
 	if done.Log != nil {
 		done.Log.After = done.Generation
 		e.disk.last = query.ChangeOf(*done.Log)

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -14,7 +13,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/stored"
 	"github.com/xdpallow/xdpallow/loader/undo"
-	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
 // change is one change on its way through the pipeline: parsed by who asks, then
@@ -72,8 +70,8 @@ func (e *Engine) make(c change) (outcome, error) {
 		return outcome{}, err
 	}
 	now := time.Now()
-	c.at("merging with " + policy.Count(e.view.Policy.Entries.Len(), "prefix", "prefixes"))
-	next, plan, err := e.view.Apply(c.edit, now, compile.Boottime())
+	c.at("merging with " + policy.Count(e.enforced.Policy.Entries.Len(), "prefix", "prefixes"))
+	next, plan, err := e.enforced.Apply(c.edit, now, compile.Boottime())
 	if err != nil {
 		return outcome{}, err
 	}
@@ -114,8 +112,8 @@ func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
 	e.mu.Begin()
 	size := policy.Count(len(plan.Added)+len(plan.Removed)+len(plan.Changed), "change", "changes")
 	c.at("bringing the kernel " + size)
-	unset := e.view.compiler.Deadlines.Set(c.lasting, e.view.compiler.Clock)
-	generation, touched, err := e.enforce(c, next, plan)
+	unset := e.enforced.Compiler.Deadlines.Set(c.lasting, e.enforced.Compiler.Clock)
+	generation, touched, err := e.enforced.Move(next, c.edit, plan, e.disk.lastGeneration())
 	if err == nil {
 		c.at("recording " + size)
 		err = e.persist(c, next, plan, generation)
@@ -123,48 +121,20 @@ func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
 	if err != nil {
 		unset()
 		if touched {
-			err = errors.Join(err, e.restore())
+			err = errors.Join(err, e.enforced.Restore(max(e.enforced.Gate.Tables.Generation(), e.disk.lastGeneration())+1))
 		}
 		return err
 	}
-	e.view.usage.Follow(plan, c.settle, time.Now())
+	e.enforced.Usage.Follow(plan, c.settle, time.Now())
 	e.adopt(c, next)
 	e.show()
 	return nil
 }
 
-// enforce brings the kernel to next, and returns the generation that it then has. After an
-// error with touched it may be half way.
-func (e *Engine) enforce(c change, next desired.State, plan policy.Plan) (generation uint64, touched bool, err error) {
-	tables := e.view.gate.Tables
-	generation = tables.Generation()
-	if plan.Empty() && c.edit.Overrides.Empty() && !tables.Stale() {
-		e.view.usage.AddRetired(nil)
-		return generation, false, nil
-	}
-	generation = max(generation, e.disk.lastGeneration()) + 1
-	if err := e.number(c.edit.OwnersWith(plan)); err != nil {
-		return generation, false, err
-	}
-	// Who is stopped is stopped first, and who is let in again comes last.
-	var used []kernel.Entry
-	err = e.ruleOwners(c.edit.Overrides, next.Overrides, isStopped)
-	if err == nil {
-		used, err = e.view.compiler.Apply(tables, e.view.State, next, plan, generation)
-	}
-	if err == nil {
-		err = e.ruleOwners(c.edit.Overrides, next.Overrides, isNotStopped)
-	}
-	if err == nil {
-		e.view.usage.AddRetired(used)
-	}
-	return generation, true, err
-}
-
 // adopt takes next for what is desired from now on.
 func (e *Engine) adopt(c change, next desired.State) {
-	rebuilt := e.view.Rebuilds(c.edit)
-	e.view.State, e.timers.end = next, next.NextEnd
+	rebuilt := e.enforced.Rebuilds(c.edit)
+	e.enforced.State, e.timers.end = next, next.NextEnd
 	if rebuilt {
 		e.timers.forgetAt = e.nextForgotten()
 		return
@@ -174,29 +144,6 @@ func (e *Engine) adopt(c change, next desired.State) {
 			e.timers.forgetAt = policy.Earliest(e.timers.forgetAt, claim.Until.Add(e.options.kept()))
 		}
 	}
-}
-
-// restore puts the kernel back to the state that stands, after a change that came
-// half way.
-func (e *Engine) restore() error {
-	err := e.publish(max(e.view.gate.Tables.Generation(), e.disk.lastGeneration()) + 1)
-	if err = errors.Join(err, e.ruleAll()); err != nil {
-		return fmt.Errorf("put the policy back: %w", err)
-	}
-	return nil
-}
-
-// publish makes the kernel have the state that stands, whole and as that generation. The
-// caller holds the mutex.
-func (e *Engine) publish(generation uint64) error {
-	e.mu.Begin()
-	compiled, err := e.view.compiler.Policy(e.view.State, generation)
-	if err != nil {
-		return err
-	}
-	used, err := e.view.gate.Tables.Publish(compiled)
-	e.view.usage.AddRetired(used)
-	return err
 }
 
 // onlyOverrides reports whether c suspends, resumes or limits, and does nothing else. An

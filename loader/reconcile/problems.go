@@ -35,15 +35,15 @@ func (e *Engine) host() repair.Host {
 
 // observe asks the kernel how the gate is guarded.
 func (e *Engine) observe(h repair.Host) repair.Observation {
-	return e.interfaces.checker.Observe(h, e.view.want())
+	return e.interfaces.checker.Observe(h, e.enforced.Want())
 }
 
 // probe collects every problem that there is by what was observed.
 func (e *Engine) probe(o repair.Observation) {
 	e.keepState()
 	e.flushLog()
-	problems := repair.Problems(repair.Diagnose(o, e.view.want()))
-	if err := e.view.gate.NoteBackstop(); err != nil {
+	problems := repair.Problems(repair.Diagnose(o, e.enforced.Want()))
+	if err := e.enforced.Gate.NoteBackstop(); err != nil {
 		problems = append(problems, api.Problem{
 			Code: "backstop", Subject: "backstop", Hint: "systemctl restart xdpallow",
 			Text: fmt.Sprintf("the programs could not be told whether it is attached: %v", err),
@@ -85,7 +85,7 @@ func (e *Engine) probe(o repair.Observation) {
 			Hint: "xdpallow reload --allow-open",
 		})
 	}
-	if n := len(e.view.Orphans()); n > 0 {
+	if n := len(e.enforced.Orphans()); n > 0 {
 		problems = append(problems, api.Problem{
 			Code: "service_missing", Subject: string(policy.OriginCLI),
 			Text: policy.Count(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
@@ -123,7 +123,7 @@ func (e *Engine) Forget(code string) {
 // howToGuard says how a port is added to the service that has its number for TCP.
 func (e *Engine) howToGuard(subject string) string {
 	udp, err := policy.ParsePort(subject)
-	service, found := e.view.Policy.ServiceOf(policy.Port{Protocol: policy.TCP, Number: udp.Number})
+	service, found := e.enforced.Policy.ServiceOf(policy.Port{Protocol: policy.TCP, Number: udp.Number})
 	if err != nil || !found || len(e.options.Services) != 0 {
 		return "restart with --port " + subject
 	}

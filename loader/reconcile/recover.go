@@ -24,7 +24,7 @@ func (e *Engine) recover() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	e.view.compiler.Clock, e.view.compiler.Owners, e.view.compiler.Deadlines = was.Clock, was.Owners, was.Deadlines
+	e.enforced.Compiler.Clock, e.enforced.Compiler.Owners, e.enforced.Compiler.Deadlines = was.Clock, was.Owners, was.Deadlines
 	if err := e.keepClock(); err != nil {
 		e.noteUnwritable(err)
 	}
@@ -32,11 +32,11 @@ func (e *Engine) recover() (bool, error) {
 		e.bookkeep(was.Over)
 	}
 	e.keepBackstop(was.Last)
-	if e.view.State, err = was.State(time.Now()); err != nil {
+	if e.enforced.State, err = was.State(time.Now()); err != nil {
 		return false, err
 	}
 	if !was.Good() {
-		return false, e.settleOwners()
+		return false, e.enforced.SettleOwners()
 	}
 	e.lastGood(was.Last)
 	e.disk.list.saved = was.Last
@@ -48,17 +48,17 @@ func (e *Engine) recover() (bool, error) {
 	if e.unsettled.held = was.Held; was.Pending != nil {
 		e.await(*was.Pending, was.Pending.Generation)
 	}
-	if err := e.guardOlder(e.view.State, was.Last.Generation); err != nil {
+	if err := e.guardOlder(e.enforced.State, was.Last.Generation); err != nil {
 		return false, err
 	}
 	e.timers.forgetAt = e.nextForgotten()
-	e.timers.end = e.view.NextEnd
+	e.timers.end = e.enforced.NextEnd
 	return true, e.settleConfirmed(was.Last.Generation)
 }
 
 // keepClock notes by which clock deadlines are set.
 func (e *Engine) keepClock() error {
-	meta, err := stored.ClockMeta(e.view.compiler.Clock)
+	meta, err := stored.ClockMeta(e.enforced.Compiler.Clock)
 	if err == nil {
 		err = e.disk.Apply(store.Change{Meta: meta})
 	}
@@ -76,20 +76,20 @@ func (e *Engine) settleConfirmed(generation uint64) error {
 	if err != nil {
 		return e.settle(generation)
 	}
-	next, _, err := e.view.Apply(c.edit, time.Now(), compile.Boottime())
+	next, _, err := e.enforced.Apply(c.edit, time.Now(), compile.Boottime())
 	if err != nil {
 		return e.settle(generation)
 	}
-	stands := e.view.State
-	e.view.State = next
+	stands := e.enforced.State
+	e.enforced.State = next
 	err = e.settle(generation)
-	e.view.State = stands
+	e.enforced.State = stands
 	return err
 }
 
 // recallCounts brings back what was counted and noted, which decides on no packet.
 func (e *Engine) recallCounts() error {
-	meta, err := e.view.usage.BeginOwners(e.disk.Store)
+	meta, err := e.enforced.Usage.BeginOwners(e.disk.Store)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (e *Engine) recallCounts() error {
 	} else if found {
 		e.disk.last = query.ChangeOf(last)
 	}
-	if err := errors.Join(e.countSince(), e.view.usage.Begin(e.disk.Store)); err != nil {
+	if err := errors.Join(e.countSince(), e.enforced.Usage.Begin(e.disk.Store)); err != nil {
 		return err
 	}
 	return e.observer.Load(e.disk.Store)
@@ -121,32 +121,44 @@ func (e *Engine) lastGood(last store.Effective) {
 	}
 }
 
-// settle makes the kernel have the recovered state. After a restart it has it
-// already and nothing is written; after a reboot it has nothing.
+// settle makes the kernel have the recovered state.
 func (e *Engine) settle(generation uint64) error {
-	if err := e.settleOwners(); err != nil {
+	e.mu.Begin()
+	return e.enforced.Settle(max(generation, e.disk.lastGeneration()))
+}
+
+// guardOlder compares next, which the files of the state say as of generation, with what
+// a gate that is up enforces. It returns *policy.Refused where next would let in whom the
+// gate drops, or cut most of its entries off, and this start has no flag for that; the
+// gate then stays as it is. Anything less is a problem. One generation more in the kernel
+// is a change that was under way when the daemon was killed, and was never acknowledged.
+func (e *Engine) guardOlder(next desired.State, generation uint64) error {
+	tables := e.enforced.Gate.Tables
+	if enforced := tables.Generation(); !e.life.stood || tables.Stale() || enforced <= generation+1 {
+		return nil
+	}
+	difference, err := e.enforced.Compare(next)
+	if err != nil || difference.String() == "" {
 		return err
 	}
-	tables := e.view.gate.Tables
-	same, err := e.view.compiler.Same(tables, e.view.State)
-	if err != nil || same {
+	text := fmt.Sprintf("state.db and effective.list are older than what is enforced (generation %d, and %d), or missing: they would %s",
+		generation, tables.Generation(), difference)
+	what := fmt.Sprintf("%s: %s; put newer copies of them there, or say that these are meant", e.options.State, text)
+	if err := difference.Guard(what, e.options.Force); err != nil {
 		return err
 	}
-	generation = max(generation, e.disk.lastGeneration(), tables.Generation())
-	if err := e.publish(generation); err != nil {
-		return fmt.Errorf("publish generation %d: %w", generation, err)
-	}
+	e.trouble(store.Trouble{Path: e.options.State, Text: text, Hint: "xdpallow list"})
 	return nil
 }
 
 // countSince notes when counting began: with the first attachment of this root.
 func (e *Engine) countSince() error {
-	linked, err := e.view.gate.Linked()
+	linked, err := e.enforced.Gate.Linked()
 	if err != nil {
 		return err
 	}
 	if len(linked) > 0 {
-		if err := stored.Value(e.disk.Store, store.MetaSince, &e.view.since); err != nil || e.view.since != nil {
+		if err := stored.Value(e.disk.Store, store.MetaSince, &e.enforced.Since); err != nil || e.enforced.Since != nil {
 			return err
 		}
 	}
@@ -155,7 +167,7 @@ func (e *Engine) countSince() error {
 	if err != nil {
 		return fmt.Errorf("note the start of counting: %w", err)
 	}
-	e.view.since = &now
+	e.enforced.Since = &now
 	e.bookkeep(map[string][]byte{store.MetaSince: text})
 	return nil
 }
@@ -163,9 +175,9 @@ func (e *Engine) countSince() error {
 // holdUnnoted has suspensions that the database has from an old release hold what the
 // last good policy says of their owners, before any file is read.
 func (e *Engine) holdUnnoted() error {
-	was := e.view.State
-	e.view.State = was.HoldUnnoted(time.Now())
-	fresh := e.view.SuspendedSince(was, desired.Edit{})
+	was := e.enforced.State
+	e.enforced.State = was.HoldUnnoted(time.Now())
+	fresh := e.enforced.SuspendedSince(was, desired.Edit{})
 	if len(fresh) == 0 {
 		return nil
 	}

@@ -27,7 +27,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	e.files.began(read)
 	if len(read.Failing) > 0 {
 		if !r.DryRun {
-			e.files.failing = read.StillFailing(e.files.failing, e.view.Declared())
+			e.files.failing = read.StillFailing(e.files.failing, e.enforced.Declared())
 		}
 		return api.Plan{}, read.Failing.Err()
 	}
@@ -39,7 +39,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	old := e.view.Policy.Services
+	old := e.enforced.Policy.Services
 	confirm, err := window(r.Confirm)
 	if err != nil {
 		return api.Plan{}, err
@@ -51,7 +51,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	o, err := e.make(change{
 		by: by, tell: api.Progress(ctx), command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims}, peers: r.Sessions, logins: r.Logins, assess: assess,
 		holds: &undo.Held{}, undo: &undo.Back{Held: undo.Reload{
-			Held: e.unsettled.held, Generation: e.view.gate.Tables.Generation(), Was: e.view.Declared(), Now: read.Claims,
+			Held: e.unsettled.held, Generation: e.enforced.Gate.Tables.Generation(), Was: e.enforced.Declared(), Now: read.Claims,
 			Services: len(e.options.Services) == 0 && read.Services != nil && !slices.EqualFunc(read.Services, old, policy.Service.Equal),
 		}.Holds()}, confirm: confirm,
 		force: r.Force,
@@ -66,7 +66,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		e.followClock(true) // not before: what is refused changes no deadline either
 		e.files.failing, e.files.kept.Openings, e.files.kept.LeftOut = nil, nil, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
-			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
+			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), attributes(by)...)
 		e.logServices(old, o.plan)
 		for _, warning := range warnings {
 			e.options.Log.Warn(warning)

@@ -37,7 +37,7 @@ func (e *Engine) remove(ctx context.Context, by api.Caller, r api.RemoveRequest)
 		return api.Listing{}, err
 	}
 	defer e.unlock()
-	gone, err := e.view.Remove(r, e.view.now())
+	gone, err := e.enforced.Remove(r, e.enforced.Now())
 	if err != nil {
 		return api.Listing{}, err
 	}
@@ -50,7 +50,7 @@ func (e *Engine) remove(ctx context.Context, by api.Caller, r api.RemoveRequest)
 	if err != nil {
 		return api.Listing{}, err
 	}
-	before := e.view.query().Entries(gone)
+	before := e.enforced.View().Entries(gone)
 	o, err := e.make(change{
 		by: by, tell: api.Progress(ctx), command: "remove", verb: policy.VerbRemove, force: policy.Force{AllowEmpty: r.AllowEmpty}, edit: desired.Without(gone), peers: r.Sessions,
 		dryRun: r.DryRun, assess: assess,
@@ -60,12 +60,12 @@ func (e *Engine) remove(ctx context.Context, by api.Caller, r api.RemoveRequest)
 	}
 	listing := e.listing(nil)
 	listing.Entries, listing.Total, listing.Foreseen = before, o.next.Entries.Len(), query.ForeseenOf(o.cuts, o.refused)
-	listing.Still = desired.StillListed(o.next, gone, e.view.now())
+	listing.Still = desired.StillListed(o.next, gone, e.enforced.Now())
 	if r.DryRun {
 		return listing, nil
 	}
 	changed := true
 	listing.Changed = &changed
-	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", namedEntries(gone), e.view.gate.Tables.Generation()), attributes(by)...)
+	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", namedEntries(gone), e.enforced.Gate.Tables.Generation()), attributes(by)...)
 	return listing, nil
 }

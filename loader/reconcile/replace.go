@@ -29,7 +29,7 @@ func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceReques
 
 // replaced makes the claims of the CLI those, and c with it.
 func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change) (api.Plan, error) {
-	edit, err := e.view.State.Replace(r, claims)
+	edit, err := e.enforced.State.Replace(r, claims)
 	if err != nil {
 		return api.Plan{}, err
 	}
@@ -43,7 +43,7 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 	}
 	c.dryRun, c.edit.Claims, c.read, c.peers, c.assess, c.confirm = r.DryRun, edit, claims, r.Sessions, assess, confirm
 	c.force.AllowEmpty, c.force.AllowAny, c.force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
-	words, loosened := c.edit.Overrides.Lines(e.view.Overrides), c.edit.Overrides.Loosened(e.view.Overrides)
+	words, loosened := c.edit.Overrides.Lines(e.enforced.Overrides), c.edit.Overrides.Loosened(e.enforced.Overrides)
 	o, err := e.make(c)
 	if err != nil {
 		return api.Plan{}, err
@@ -51,7 +51,7 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 	if !r.DryRun {
 		e.options.Log.Info(fmt.Sprintf("%s: %d added, %d removed, %d changed: generation %d",
 			map[policy.Verb]string{policy.VerbReplace: "replaced", policy.VerbImport: "imported"}[c.verb],
-			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(c.by)...)
+			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), attributes(c.by)...)
 		for _, line := range words {
 			e.options.Log.Warn("imported: "+line, attributes(c.by)...)
 		}
@@ -69,7 +69,7 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 
 // named are the entries of state that claims are part of.
 func (e *Engine) named(claims []policy.Claim, state policy.State) []api.Entry {
-	return e.view.query().Entries(standing(claims, state))
+	return e.enforced.View().Entries(standing(claims, state))
 }
 
 // kept are the entries that are declared, and not among those named.
@@ -79,10 +79,10 @@ func (e *Engine) kept(claims []policy.Claim) []api.Entry {
 		named[claims[i].Prefix] = true
 	}
 	kept := []policy.Entry{}
-	for entry := range e.view.Policy.Entries.All() {
+	for entry := range e.enforced.Policy.Entries.All() {
 		if !named[entry.Prefix] && entry.Declared() {
 			kept = append(kept, *entry)
 		}
 	}
-	return e.view.query().Entries(kept)
+	return e.enforced.View().Entries(kept)
 }

@@ -38,7 +38,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 	if e.unsettled.pending == nil {
 		c.verb = policy.VerbRollback
 	}
-	old, words := e.view.Policy.Services, c.edit.Overrides.Lines(e.view.Overrides)
+	old, words := e.enforced.Policy.Services, c.edit.Overrides.Lines(e.enforced.Overrides)
 	o, err := e.make(c)
 	if err != nil {
 		return api.Plan{}, err
@@ -46,7 +46,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 	if !r.DryRun {
 		e.problems.forget("rollback_failed")
 		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
-			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.view.gate.Tables.Generation()), attributes(by)...)
+			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), attributes(by)...)
 		e.logServices(old, o.plan)
 		e.sayHeld()
 	}
@@ -65,7 +65,7 @@ func (e *Engine) inverse() (change, error) {
 		return change{}, &policy.Refused{What: "there is no change to roll back", Hint: "xdpallow list" + e.options.HintFlags}
 	}
 	c := change{settle: true, edit: undo.Edit(inverse)}
-	services := e.view.Policy.Services
+	services := e.enforced.Policy.Services
 	if inverse.Data != nil {
 		if err := e.declaredBefore(&c, inverse.Data); err != nil {
 			return c, err
@@ -90,10 +90,10 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	}
 	c.edit.Services, c.edit.Declared = list.Services, list.Declared()
 	if len(e.options.Services) > 0 {
-		c.edit.Services = e.view.Policy.Services
+		c.edit.Services = e.enforced.Policy.Services
 	}
 	delete(c.edit.Declared, policy.OriginFlag)
-	if flags, given := e.view.Declared()[policy.OriginFlag]; given {
+	if flags, given := e.enforced.Declared()[policy.OriginFlag]; given {
 		c.edit.Declared[policy.OriginFlag] = flags
 	}
 	c.holds = &back.Held

@@ -42,7 +42,7 @@ func (e *Engine) unlock() {
 // show shows what stands now to those who ask. The caller holds the mutex.
 func (e *Engine) show() {
 	e.shown.set(&snapshot{
-		asked: *e.view.query(), problems: e.problems.found, failing: e.files.failing, last: e.disk.last, pending: e.unsettled.pending,
+		asked: *e.enforced.View(), problems: e.problems.found, failing: e.files.failing, last: e.disk.last, pending: e.unsettled.pending,
 		repairs: e.interfaces.checker.Counts(),
 	})
 }

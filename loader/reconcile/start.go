@@ -53,7 +53,7 @@ func (e *Engine) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := e.view.gate.Retire(); err != nil {
+	if err := e.enforced.Gate.Retire(); err != nil {
 		return err
 	}
 	e.life.up = true
@@ -95,7 +95,7 @@ func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
 		return false, err
 	}
 	e.trouble(troubles...)
-	if good = len(e.view.Policy.Services) > 0; !good || e.disk.Later() {
+	if good = len(e.enforced.Policy.Services) > 0; !good || e.disk.Later() {
 		e.disk.list.torn = e.disk.list.torn || e.disk.Later()
 		if good, err = e.recover(); err != nil {
 			return false, err
@@ -117,7 +117,7 @@ func (e *Engine) Announce() {
 	e.mu.Lock()
 	defer e.unlock()
 	// Before the gate is announced, so that nobody is refused unseen after that.
-	if err := e.observer.Begin(e.view.gate, func() *query.View { return &e.shown.Load().asked }); err != nil {
+	if err := e.observer.Begin(e.enforced.Gate, func() *query.View { return &e.shown.Load().asked }); err != nil {
 		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
 		e.problems.note(api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
 	}

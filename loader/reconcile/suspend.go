@@ -38,11 +38,11 @@ func (e *Engine) suspend(ctx context.Context, by api.Caller, r api.SuspendReques
 		return api.SuspendResult{}, err
 	}
 	defer e.unlock()
-	s, err := e.view.Suspend(r, by, time.Now().UTC())
+	s, err := e.enforced.Suspend(r, by, time.Now().UTC())
 	if err != nil {
 		return api.SuspendResult{}, err
 	}
-	before, again := e.view.Suspensions[s.Subject]
+	before, again := e.enforced.Suspensions[s.Subject]
 	assess, err := assessed(r.Seen)
 	if err != nil {
 		return api.SuspendResult{}, err
@@ -58,7 +58,7 @@ func (e *Engine) suspend(ctx context.Context, by api.Caller, r api.SuspendReques
 	result := e.suspendResult(s.Subject)
 	result.Already = again && s.Reason == before.Reason && s.Nested == before.Nested
 	result.Open = desired.OpenWithin(o.next, r.Owner)
-	result.Warnings = e.view.Passing(s.Subject.String(), compile.Boottime())
+	result.Warnings = e.enforced.Passing(s.Subject.String(), compile.Boottime())
 	if result.Foreseen = query.ForeseenOf(o.cuts, o.refused); r.DryRun {
 		return result, nil
 	}
@@ -72,7 +72,7 @@ func (e *Engine) Resume(ctx context.Context, by api.Caller, r api.SuspendRequest
 		return api.SuspendResult{}, err
 	}
 	defer e.unlock()
-	subject, err := e.view.Resume(r)
+	subject, err := e.enforced.Resume(r)
 	if err != nil {
 		return api.SuspendResult{}, err
 	}
@@ -87,16 +87,16 @@ func (e *Engine) Resume(ctx context.Context, by api.Caller, r api.SuspendRequest
 
 // suspendResult tells what holds for a subject now.
 func (e *Engine) suspendResult(s policy.Subject) api.SuspendResult {
-	r := api.SuspendResult{Generation: e.view.gate.Tables.Generation(), Subject: s.String(), Still: e.view.StoppedBy(s)}
-	if by, found := e.view.Suspensions[s]; found {
+	r := api.SuspendResult{Generation: e.enforced.Gate.Tables.Generation(), Subject: s.String(), Still: e.enforced.StoppedBy(s)}
+	if by, found := e.enforced.Suspensions[s]; found {
 		one := query.SuspensionOf(by)
 		r.Suspended = &one
 	}
 	if s.Owner != "" {
-		r.Prefixes = e.view.Counts.Owners[s.Owner]
+		r.Prefixes = e.enforced.Counts.Owners[s.Owner]
 		return r
 	}
-	for range e.view.Policy.Entries.Under(s.Prefix) {
+	for range e.enforced.Policy.Entries.Under(s.Prefix) {
 		r.Prefixes++
 	}
 	return r

@@ -36,7 +36,7 @@ func (f *files) began(read declared.Reading) {
 // keeps its last good content, is a problem, and does not stop a gate that has a
 // policy; the flags of this very start must be right.
 func (e *Engine) takeOver(ctx context.Context, good bool) error {
-	before, old := e.view.Declared(), e.view.Policy.Services
+	before, old := e.enforced.Declared(), e.enforced.Policy.Services
 	read, err := e.options.Read(ctx)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	if good && read.Services != nil && len(e.options.Services) == 0 && !e.options.Force.AllowOpen {
 		kept = read.KeepShut(old)
 		// An audit of a service that is given a port which is shut is not among audits.
-		audits, ended = e.view.WithoutOpening(read.Services, compile.Boottime())
+		audits, ended = e.enforced.WithoutOpening(read.Services, compile.Boottime())
 	}
 	by := self()
 	by.Command = e.options.Command
@@ -75,7 +75,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		edit: desired.Edit{Services: read.Services, Declared: read.Claims, Audits: audits},
 	}
 	if !good {
-		next, _, err := e.view.Apply(c.edit, time.Now(), compile.Boottime())
+		next, _, err := e.enforced.Apply(c.edit, time.Now(), compile.Boottime())
 		if err == nil {
 			err = e.guardOlder(next, 0)
 		}
@@ -117,7 +117,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 // logServices says what a change did to ports, modes and scopes, and what it opened.
 func (e *Engine) logServices(old []policy.Service, plan policy.Plan) {
 	if plan.ServicesChanged {
-		e.say(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.view.Policy.Services)))
+		e.say(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.enforced.Policy.Services)))
 	}
 	if len(plan.Opens) > 0 {
 		e.options.Log.Warn(policy.JoinOpenings(plan.Opens))

@@ -34,11 +34,11 @@ func (e *Engine) keepUse(ctx context.Context) {
 		}
 		start := time.Now()
 		e.mu.Lock()
-		checkpoint := e.view.usage.Checkpoint(e.disk.Store, e.view.Policy.Entries, compile.Boottime(), e.view.usage.Lacks())
+		checkpoint := e.enforced.Usage.Checkpoint(e.disk.Store, e.enforced.Policy.Entries, compile.Boottime(), e.enforced.Usage.Lacks())
 		e.unlock()
 		for more := true; more && ctx.Err() == nil; {
 			e.mu.Lock()
-			more = checkpoint.Next(e.view.Policy.Entries, time.Now())
+			more = checkpoint.Next(e.enforced.Policy.Entries, time.Now())
 			e.noteUse(checkpoint.Err)
 			e.unlock()
 		}
@@ -50,9 +50,9 @@ func (e *Engine) keepUse(ctx context.Context) {
 // lastUse makes the last checkpoint, of what has changed since the one before. The
 // caller holds the mutex.
 func (e *Engine) lastUse() error {
-	checkpoint := e.view.usage.Checkpoint(e.disk.Store, e.view.Policy.Entries, compile.Boottime(), false)
+	checkpoint := e.enforced.Usage.Checkpoint(e.disk.Store, e.enforced.Policy.Entries, compile.Boottime(), false)
 	defer checkpoint.Stop()
-	for checkpoint.Next(e.view.Policy.Entries, time.Now()) {
+	for checkpoint.Next(e.enforced.Policy.Entries, time.Now()) {
 	}
 	return checkpoint.Err
 }
@@ -71,7 +71,7 @@ func (e *Engine) noteUse(err error) {
 func (e *Engine) keepOwnerUse() {
 	e.mu.Lock()
 	defer e.unlock()
-	if err := e.view.usage.SaveOwners(e.disk.Store); err != nil {
+	if err := e.enforced.Usage.SaveOwners(e.disk.Store); err != nil {
 		e.noteUse(err)
 	}
 }
@@ -79,11 +79,11 @@ func (e *Engine) keepOwnerUse() {
 // prune forgets how that was used which is enforced no longer.
 func (e *Engine) prune() error {
 	e.mu.Lock()
-	entries := e.view.Policy.Entries
+	entries := e.enforced.Policy.Entries
 	e.unlock()
 	gone, err := usage.Unlisted(e.disk.Store, entries)
 	e.mu.Lock()
 	defer e.unlock()
-	e.view.usage.Leave(gone, e.view.Policy.Entries)
+	e.enforced.Usage.Leave(gone, e.enforced.Policy.Entries)
 	return err
 }
