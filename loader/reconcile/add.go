@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
@@ -45,42 +45,12 @@ func (e *Engine) Add(ctx context.Context, by api.Caller, r api.AddRequest) (api.
 		return listing, nil
 	}
 	if len(add.News) > 0 {
-		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", namedClaims(add.News), e.enforced.Gate.Tables.Generation()), attributes(by)...)
+		e.options.Log.Info(fmt.Sprintf("added %s: generation %d", logtext.Claims(add.News), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
 	}
 	entries := standing(add.Claims, e.enforced.Policy)
 	listing := e.listing(entries)
 	listing.Changed, listing.Was, listing.Warnings = &changed, query.FormersOf(entries, o.plan), e.enforced.Warnings(before, o.plan, entries)
 	return listing, nil
-}
-
-// namedClaims is for the log: whose prefixes claims are about.
-func namedClaims(claims []policy.Claim) string {
-	const most = 3
-	var names []string
-	for _, claim := range claims[:min(len(claims), most)] {
-		name := claim.Prefix.String()
-		if claim.Owner != "" {
-			name += " (" + claim.Owner + ")"
-		}
-		names = append(names, name)
-	}
-	if more := len(claims) - len(names); more > 0 {
-		names = append(names, fmt.Sprintf("%d more", more))
-	}
-	last := len(names) - 1
-	if last < 1 {
-		return strings.Join(names, "")
-	}
-	return strings.Join(names[:last], ", ") + " and " + names[last]
-}
-
-// namedEntries is namedClaims of the prefixes and owners of entries.
-func namedEntries(entries []policy.Entry) string {
-	var claims []policy.Claim
-	for _, entry := range entries {
-		claims = append(claims, policy.Claim{Prefix: entry.Prefix, Owner: entry.Owner()})
-	}
-	return namedClaims(claims)
 }
 
 // standing are the entries of state that claims are part of, sorted.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/declared"
-	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -58,30 +57,6 @@ func (e *Engine) backstopLine() string {
 // backstopStays is what a start kept on, and what turns it off.
 func (e *Engine) backstopStays() string {
 	return fmt.Sprintf("%s: the backstop stays on; to turn it off: %s", e.options.Config, e.command("reload --allow-open"))
-}
-
-// guardSockets puts the backstop up, or takes it down where it is not wanted. It
-// knows the host's own addresses, which links has, before it refuses anything.
-func (e *Engine) guardSockets(links netdev.Interfaces) error {
-	if e.options.Backstop == "off" {
-		return e.enforced.Gate.DetachBackstop()
-	}
-	if err := e.knowAddresses(links); err != nil {
-		return err
-	}
-	return e.enforced.Gate.AttachBackstop()
-}
-
-// knowAddresses tells the backstop which addresses are the host's own.
-func (e *Engine) knowAddresses(links netdev.Interfaces) error {
-	if e.options.Backstop == "off" {
-		return nil
-	}
-	own, err := links.Own()
-	if err != nil {
-		return err
-	}
-	return e.enforced.Gate.Tables.SetLocal(own)
 }
 
 // command is an xdpallow command that reaches this daemon.

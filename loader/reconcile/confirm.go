@@ -7,6 +7,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -77,7 +78,7 @@ func (e *Engine) Confirm(ctx context.Context, by api.Caller, _ api.ConfirmReques
 	}
 	record.After = e.disk.lastGeneration()
 	e.unsettled.pending, e.disk.last = nil, query.ChangeOf(*record)
-	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), attributes(by)...)
+	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), logtext.Caller(by)...)
 	return was, nil
 }
 

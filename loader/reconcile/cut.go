@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -52,7 +53,7 @@ func (e *Engine) Cut(ctx context.Context, by api.Caller, r api.CutRequest) (api.
 	if err := e.logCut(by); err != nil {
 		return api.CutResult{Subject: subject.String(), Cut: n}, err
 	}
-	e.options.Log.Warn(fmt.Sprintf("cut %s of %s", policy.Count(n, "connection", "connections"), subject), attributes(by)...)
+	e.options.Log.Warn(fmt.Sprintf("cut %s of %s", policy.Count(n, "connection", "connections"), subject), logtext.Caller(by)...)
 	return api.CutResult{Subject: subject.String(), Cut: n}, nil
 }
 

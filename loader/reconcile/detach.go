@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -38,13 +39,11 @@ func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest)
 			result.Left = append(result.Left, name)
 			continue
 		}
-		e.interfaces.released[name] = true
-		if err := e.enforced.Gate.Detach(name); err != nil {
+		if err := e.interfaces.Detach(name); err != nil {
 			return result, err
 		}
-		delete(e.interfaces.unnamed, name)
 		result.Detached = append(result.Detached, name)
-		e.options.Log.Warn(name+": detached, everything passes", attributes(by)...)
+		e.options.Log.Warn(name+": detached, everything passes", logtext.Caller(by)...)
 	}
 	if err := e.logDetach(by, result.Detached); err != nil || len(result.Left) > 0 {
 		return result, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/attach"
 	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/enforce"
 	"github.com/xdpallow/xdpallow/loader/events"
@@ -49,7 +50,7 @@ type Engine struct {
 	enforced   enforce.Enforced
 	disk       disk
 	files      files
-	interfaces interfaces
+	interfaces attach.Interfaces
 	problems   problems
 	unsettled  unsettled
 	timers     timers
@@ -79,18 +80,18 @@ func Open(o Options) (*Engine, error) {
 		o.Log.Warn(err.Error())
 	}
 	e := &Engine{
-		options:    o,
-		life:       life{started: time.Now().UTC(), stood: gate.Up(), done: make(chan struct{})},
-		observer:   observer.New(time.Now()),
-		mu:         newTurn(),
-		enforced:   enforce.New(gate, kept, readClock()),
-		disk:       disk{Store: kept},
-		interfaces: interfaces{released: map[string]bool{}, wanted: map[string]api.Problem{}, unnamed: map[string]bool{}},
-		problems:   problems{noted: map[string]api.Problem{}},
-		unsettled:  unsettled{bootID: bootID},
-		timers:     timers{poked: make(chan struct{}, 1)},
+		options:   o,
+		life:      life{started: time.Now().UTC(), stood: gate.Up(), done: make(chan struct{})},
+		observer:  observer.New(time.Now()),
+		mu:        newTurn(),
+		enforced:  enforce.New(gate, kept, readClock()),
+		disk:      disk{Store: kept},
+		problems:  problems{noted: map[string]api.Problem{}},
+		unsettled: unsettled{bootID: bootID},
+		timers:    timers{poked: make(chan struct{}, 1)},
 	}
-	e.interfaces.checker = repair.New(gate, o.Log, e.command, e.enforced.Usage.AddRetired)
+	checker := repair.New(gate, o.Log, e.command, e.enforced.Usage.AddRetired)
+	e.interfaces = attach.New(gate, checker, o.Log, e.sayAttached)
 	gate.Tables.BeforeMove = e.shown.move
 	e.Alive() // there is a state to ask for, if an empty one
 	return e, nil

@@ -49,7 +49,7 @@ func (e *Engine) Watch() { e.watch() }
 func (e *Engine) Follow() {
 	change := netdev.Change{SetUp: map[int]bool{}}
 	for _, name := range e.enforced.Gate.Attached() {
-		change.SetUp[e.interfaces.checker.Index(name)] = true
+		change.SetUp[e.interfaces.Checker.Index(name)] = true
 	}
 	e.follow(change)
 }

@@ -51,12 +51,3 @@ func (e *Engine) logDetach(by api.Caller, detached []string) error {
 	}
 	return nil
 }
-
-// attributes are what the log says of a caller beside what he did.
-func attributes(by api.Caller) []any {
-	who := []any{"uid", by.UID, "pid", by.PID}
-	if by.LoginUID != nil && *by.LoginUID != by.UID {
-		who = append(who, "login", *by.LoginUID)
-	}
-	return who
-}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
@@ -30,6 +31,6 @@ func (e *Engine) Limit(ctx context.Context, by api.Caller, r api.LimitRequest) (
 	if l := result.Limit; l != nil {
 		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
 	}
-	e.options.Log.Info(fmt.Sprintf("limited %s to %s: generation %d", r.Owner, what, result.Generation), attributes(by)...)
+	e.options.Log.Info(fmt.Sprintf("limited %s to %s: generation %d", r.Owner, what, result.Generation), logtext.Caller(by)...)
 	return result, nil
 }

@@ -2,9 +2,7 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -95,9 +93,9 @@ func (e *Engine) follow(change netdev.Change) {
 		return
 	}
 	o := e.observe(h)
-	e.interfaces.checker.RepairPrograms(o, e.enforced.Want())
-	e.interfaces.checker.TryMTUs(o)
-	if e.interfaces.checker.LookAtSetUp(o, change.SetUp) {
+	e.interfaces.Checker.RepairPrograms(o, e.enforced.Want())
+	e.interfaces.Checker.TryMTUs(o)
+	if e.interfaces.Checker.LookAtSetUp(o, change.SetUp) {
 		e.judge(e.observe(h))
 	}
 }
@@ -110,47 +108,16 @@ func (e *Engine) lookOnce() {
 	defer e.unlock()
 	if !e.life.isDone() {
 		o := e.observe(h)
-		e.interfaces.checker.Look(o)
+		e.interfaces.Checker.Look(o)
 		e.judge(o)
 	}
 }
 
 // mend attaches what is named and not attached. The caller holds the mutex.
 func (e *Engine) mend(h repair.Host) {
-	if e.life.isDone() {
-		return
+	if !e.life.isDone() {
+		e.interfaces.Mend(h, e.attaching())
 	}
-	if h.LinksErr != nil {
-		e.options.Log.Error(fmt.Sprintf("follow interfaces: %v", h.LinksErr))
-		return
-	}
-	if err := e.knowAddresses(h.Links); err != nil {
-		e.options.Log.Error(fmt.Sprintf("follow own addresses: %v", err))
-	}
-	if at, err := e.enforced.Gate.Backstop(); e.options.Backstop != "off" && (err != nil || !at.Attached) {
-		if err := e.guardSockets(h.Links); err != nil {
-			e.options.Log.Error(fmt.Sprintf("put the backstop back: %v", err))
-		} else if at.LinkID != 0 {
-			e.interfaces.checker.Note("backstop", "the link of the backstop was detached", h.Time)
-		}
-	}
-	e.followRenames(h.Links)
-	guarded := repair.Inspect(e.enforced.Gate, h.Links)
-	for _, name := range e.targets(h.Links) {
-		if guarded.Attached(name) {
-			continue
-		}
-		before := e.interfaces.checker.Index(name)
-		_, err := e.attach(name, e.options.Attach)
-		if err == nil && before != 0 && before == e.interfaces.checker.Index(name) {
-			e.interfaces.checker.Note("link", name+": our link was detached", h.Time)
-		}
-		if err == nil || errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		e.interfaces.wanted[name] = repair.NotAttached(name, err)
-	}
-	e.prepare()
 }
 
 // watch repairs what was changed, flies the canary, and says what is a problem now.
@@ -165,7 +132,7 @@ func (e *Engine) watch() {
 	if e.life.isDone() {
 		e.judge(e.observe(h))
 	} else {
-		e.judge(e.interfaces.checker.Check(h, e.enforced.Want()))
+		e.judge(e.interfaces.Checker.Check(h, e.enforced.Want()))
 	}
 	e.tellExpiring(time.Now())
 	// Somebody took our program off, of which the kernel tells nobody: the gate is

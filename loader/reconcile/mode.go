@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/stored"
 )
@@ -47,7 +48,7 @@ func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (ap
 		if s.Until != nil {
 			line = fmt.Sprintf("%s: audit until %s: nothing is dropped, and then it enforces again", s.Name, s.Until.Format(time.RFC3339))
 		}
-		e.options.Log.Warn(line, attributes(by)...)
+		e.options.Log.Warn(line, logtext.Caller(by)...)
 	}
 	e.timers.poke()
 	return answer, nil

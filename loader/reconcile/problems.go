@@ -35,7 +35,7 @@ func (e *Engine) host() repair.Host {
 
 // observe asks the kernel how the gate is guarded.
 func (e *Engine) observe(h repair.Host) repair.Observation {
-	return e.interfaces.checker.Observe(h, e.enforced.Want())
+	return e.interfaces.Checker.Observe(h, e.enforced.Want())
 }
 
 // probe collects every problem that there is by what was observed.
@@ -57,18 +57,9 @@ func (e *Engine) probe(o repair.Observation) {
 			p.Hint = e.howToGuard(p.Subject)
 		}
 	}
-	for _, p := range e.interfaces.wanted {
-		problems = append(problems, p)
-	}
+	problems = append(problems, e.interfaces.Problems()...)
 	for _, p := range e.problems.noted {
 		problems = append(problems, p)
-	}
-	for name := range e.interfaces.unnamed {
-		problems = append(problems, api.Problem{
-			Code: "interface_not_named", Subject: name,
-			Text: "still guarded, though no --interface names it",
-			Hint: "xdpallow detach --interface " + name,
-		})
 	}
 	for origin, err := range e.files.failing {
 		problems = append(problems, api.Problem{
@@ -91,7 +82,7 @@ func (e *Engine) probe(o repair.Observation) {
 			Text: policy.Count(n, "entry is", "entries are") + " for a service that does not exist, and not enforced", Hint: "xdpallow list",
 		})
 	}
-	problems = append(problems, e.interfaces.checker.Problems(o.Time)...)
+	problems = append(problems, e.interfaces.Checker.Problems(o.Time)...)
 	problems = append(problems, e.stateProblems()...)
 	if e.problems.torn != nil {
 		problems = append(problems, api.Problem{Code: "state_torn", Subject: e.options.State, Text: e.problems.torn.Error(), Hint: "xdpallow list"})

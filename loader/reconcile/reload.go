@@ -7,6 +7,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/undo"
 )
@@ -66,7 +67,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		e.followClock(true) // not before: what is refused changes no deadline either
 		e.files.failing, e.files.kept.Openings, e.files.kept.LeftOut = nil, nil, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
-			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), attributes(by)...)
+			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
 		e.logServices(old, o.plan)
 		for _, warning := range warnings {
 			e.options.Log.Warn(warning)

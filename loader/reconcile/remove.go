@@ -8,6 +8,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
@@ -66,6 +67,6 @@ func (e *Engine) remove(ctx context.Context, by api.Caller, r api.RemoveRequest)
 	}
 	changed := true
 	listing.Changed = &changed
-	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", namedEntries(gone), e.enforced.Gate.Tables.Generation()), attributes(by)...)
+	e.options.Log.Info(fmt.Sprintf("removed %s: generation %d", logtext.Entries(gone), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
 	return listing, nil
 }

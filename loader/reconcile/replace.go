@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -51,9 +52,9 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 	if !r.DryRun {
 		e.options.Log.Info(fmt.Sprintf("%s: %d added, %d removed, %d changed: generation %d",
 			map[policy.Verb]string{policy.VerbReplace: "replaced", policy.VerbImport: "imported"}[c.verb],
-			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), attributes(c.by)...)
+			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(c.by)...)
 		for _, line := range words {
-			e.options.Log.Warn("imported: "+line, attributes(c.by)...)
+			e.options.Log.Warn("imported: "+line, logtext.Caller(c.by)...)
 		}
 	}
 	out := e.planned(o, c.by.Most)

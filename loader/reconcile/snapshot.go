@@ -43,7 +43,7 @@ func (e *Engine) unlock() {
 func (e *Engine) show() {
 	e.shown.set(&snapshot{
 		asked: *e.enforced.View(), problems: e.problems.found, failing: e.files.failing, last: e.disk.last, pending: e.unsettled.pending,
-		repairs: e.interfaces.checker.Counts(),
+		repairs: e.interfaces.Checker.Counts(),
 	})
 }
 

@@ -5,10 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/attach"
+	"github.com/xdpallow/xdpallow/loader/logtext"
+	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
+	"github.com/xdpallow/xdpallow/loader/repair"
 )
 
 // life is how far this daemon has come, from its start to its end.
@@ -44,12 +49,12 @@ func (e *Engine) Start(ctx context.Context) error {
 		// After a reboot the last good policy stays up, whatever the flags say now;
 		// beside a gate that was up, this start leaves nothing of its own.
 		if e.life.stood {
-			err = errors.Join(err, e.takeOff(fresh))
+			err = errors.Join(err, e.interfaces.TakeOff(fresh))
 		}
 		return err
 	}
 	if !good {
-		if _, err := e.attachAll(); err != nil {
+		if _, err := e.interfaces.All(e.attaching()); err != nil {
 			return err
 		}
 	}
@@ -57,7 +62,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		return err
 	}
 	e.life.up = true
-	e.prepare()
+	e.interfaces.Prepare()
 	go debug.FreeOSMemory() // the garbage of a start is as large as what stays
 	return ctx.Err()
 }
@@ -77,7 +82,7 @@ func (e *Engine) enforceList() (fresh []string, err error) {
 	if !good {
 		return nil, nil
 	}
-	return e.attachAll()
+	return e.interfaces.All(e.attaching())
 }
 
 // tear notes what was wrong with the list; nil is nothing.
@@ -102,7 +107,7 @@ func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
 		}
 		attached, err := []string(nil), error(nil)
 		if good {
-			attached, err = e.attachAll()
+			attached, err = e.interfaces.All(e.attaching())
 		}
 		if *fresh = append(*fresh, attached...); err != nil {
 			return false, err
@@ -122,9 +127,9 @@ func (e *Engine) Announce() {
 		e.problems.note(api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
 	}
 	for _, line := range e.life.attached {
-		e.options.Log.Info(line + "; " + e.openTo())
+		e.options.Log.Info(line + "; " + logtext.OpenTo(e.enforced.Policy))
 	}
-	for _, line := range append(e.openEach(), e.life.later...) {
+	for _, line := range append(logtext.OpenEach(e.enforced.Policy), e.life.later...) {
 		e.options.Log.Info(line)
 	}
 	e.life.attached, e.life.later = nil, nil
@@ -138,4 +143,82 @@ func (e *Engine) say(line string) {
 		return
 	}
 	e.options.Log.Info(line)
+}
+
+// attaching is what is to be guarded.
+func (e *Engine) attaching() attach.Settings {
+	return attach.Settings{Interfaces: e.options.Interfaces, Mode: e.options.Attach, Backstop: e.options.Backstop != "off"}
+}
+
+// sayAttached logs the line of an interface, at the end of a start where one is under way.
+func (e *Engine) sayAttached(line string) {
+	if !e.life.up {
+		e.life.attached = append(e.life.attached, line)
+		return
+	}
+	e.options.Log.Info(line + "; " + logtext.OpenTo(e.enforced.Policy))
+}
+
+// leaveNothing removes what a failed start left of a gate that was not up before; one
+// that was stays up.
+func (e *Engine) leaveNothing() error {
+	linked, err := e.enforced.Gate.Linked()
+	if err != nil || e.life.stood || len(linked) > 0 {
+		return err
+	}
+	return errors.Join(e.enforced.Gate.DetachBackstop(), e.enforced.Gate.Remove())
+}
+
+// AwaitInterfaces returns when every named interface is there, at the latest after
+// patience. It returns those that are missing then.
+func (e *Engine) AwaitInterfaces(ctx context.Context, patience time.Duration) (missing []string) {
+	ticks := time.NewTicker(20 * time.Millisecond)
+	defer ticks.Stop()
+	for deadline := time.Now().Add(patience); ; {
+		missing = e.missing()
+		if len(missing) == 0 || time.Now().After(deadline) {
+			return missing
+		}
+		select {
+		case <-ctx.Done():
+			return missing
+		case <-ticks.C:
+		}
+	}
+}
+
+func (e *Engine) missing() []string {
+	e.mu.Lock()
+	defer e.unlock()
+	return e.interfaces.Missing()
+}
+
+// announce flies the canary and says what it proved.
+func (e *Engine) announce(h repair.Host) {
+	e.probe(e.observe(h))
+	var audits []string
+	how := e.howTo(policy.Enforce)
+	for _, s := range e.enforced.View().Services() {
+		if s.Mode == policy.Audit {
+			audits = append(audits, s.Name)
+		}
+		if s.Until != nil {
+			how = "wait until " + s.Until.Format(time.RFC3339) + ", or: xdpallow mode enforce" + e.options.HintFlags
+		}
+	}
+	for _, p := range e.problems.found {
+		if p.Code != "audit" {
+			e.options.Log.Error(p.String())
+		}
+	}
+	switch {
+	case len(audits) > 0:
+		who := ""
+		if len(audits) < len(e.enforced.Policy.Services) {
+			who = " for " + strings.Join(audits, ", ")
+		}
+		e.options.Log.Info(fmt.Sprintf("audit: nothing is dropped%s, others are counted; to enforce, %s", who, how))
+	case repair.Enforcing(e.problems.found):
+		e.options.Log.Info("enforcing: the canary was dropped")
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -62,7 +63,7 @@ func (e *Engine) suspend(ctx context.Context, by api.Caller, r api.SuspendReques
 	if result.Foreseen = query.ForeseenOf(o.cuts, o.refused); r.DryRun {
 		return result, nil
 	}
-	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", s.Subject, cmp.Or(s.Reason, "no reason given"), result.Generation), attributes(by)...)
+	e.options.Log.Warn(fmt.Sprintf("suspended %s (%s): generation %d", s.Subject, cmp.Or(s.Reason, "no reason given"), result.Generation), logtext.Caller(by)...)
 	return result, nil
 }
 
@@ -81,7 +82,7 @@ func (e *Engine) Resume(ctx context.Context, by api.Caller, r api.SuspendRequest
 		return api.SuspendResult{}, err
 	}
 	result := e.suspendResult(subject)
-	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), attributes(by)...)
+	e.options.Log.Info(fmt.Sprintf("resumed %s: generation %d", subject, result.Generation), logtext.Caller(by)...)
 	return result, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
+	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -117,7 +118,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 // logServices says what a change did to ports, modes and scopes, and what it opened.
 func (e *Engine) logServices(old []policy.Service, plan policy.Plan) {
 	if plan.ServicesChanged {
-		e.say(fmt.Sprintf("services changed: %s → %s", describe(old), describe(e.enforced.Policy.Services)))
+		e.say(fmt.Sprintf("services changed: %s → %s", logtext.Services(old), logtext.Services(e.enforced.Policy.Services)))
 	}
 	if len(plan.Opens) > 0 {
 		e.options.Log.Warn(policy.JoinOpenings(plan.Opens))

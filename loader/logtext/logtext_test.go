@@ -1,4 +1,4 @@
-package reconcile
+package logtext
 
 import (
 	"net/netip"
@@ -22,7 +22,7 @@ func TestNamedInTheLog(t *testing.T) {
 			claim.Owner = "acme"
 		}
 		claims = append(claims, claim)
-		if got := namedClaims(claims); got != want {
+		if got := Claims(claims); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
