@@ -105,7 +105,8 @@ generate: ## compile the BPF objects and their Go bindings, with clang 14
 	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=llvm-strip-14 BPF2GO_CFLAGS="$(BPF_CFLAGS)" go generate ./bpf ./bpf/bench
 
 # What the benchmark compares with: command -> Debian package.
-PEERS := nft:nftables ipset:ipset iptables:iptables xdp-filter:xdp-tools taskset:util-linux nsenter:util-linux
+PEERS := nft:nftables ipset:ipset iptables:iptables xdp-filter:xdp-tools taskset:util-linux nsenter:util-linux \
+	nginx:nginx-light wrk:wrk
 
 bench: root build ## what a packet costs, beside other filters, and a command; forty minutes, and the chart (root)
 	$(MAKE) tools TOOLS="$(PEERS)"

@@ -98,6 +98,7 @@ func parts() []part {
 		{partLive, "ns of softirq a packet", live, 9, 2},
 		{partClient, "as the cell says", client, 21, 4},
 		{partUser, "s; bytes", user(100_000), 5, 1},
+		{partOwner, "as the group says", owner, 7, 2},
 		{partMillion, "s; bytes", user(1_000_000), 5, 0},
 	}
 }

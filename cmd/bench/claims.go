@@ -24,7 +24,7 @@ func (c claim) holds(figure, bound float64) bool {
 const partMicro = "micro"
 
 func claims() []claim {
-	return slices.Concat(microClaims(), publishClaims(), liveClaims(), clientClaims(), userClaims(partUser, 100_000), userClaims(partMillion, 1_000_000))
+	return slices.Concat(microClaims(), publishClaims(), liveClaims(), clientClaims(), ownerClaims(), userClaims(partUser, 100_000), userClaims(partMillion, 1_000_000))
 }
 
 func publishClaims() []claim {

@@ -32,6 +32,7 @@ const (
 type world struct {
 	lab    *netlab.Lab
 	dir    string
+	flags  []string  // of run, beside those that each run has
 	daemon *exec.Cmd // nil when none runs
 	log    bytes.Buffer
 	memory *memory
@@ -68,6 +69,7 @@ func (w *world) start() (time.Duration, error) {
 	w.log.Reset()
 	w.daemon = exec.Command(shipped, "run", "--interface", "eth0", "--port", fmt.Sprint(port), "--allow-empty", "--metrics", metricsAddr,
 		"--socket", w.file("socket"), "--state", w.file("state"), "--bpffs", w.file("bpf"))
+	w.daemon.Args = append(w.daemon.Args, w.flags...)
 	w.daemon.Stderr = &w.log
 	w.daemon.Env = append(os.Environ(), "NOTIFY_SOCKET="+w.file("notify"))
 	begin := time.Now()
