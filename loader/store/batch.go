@@ -4,6 +4,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -69,9 +70,17 @@ func encodeAll(change Change) ([]batch, error) {
 // lastOfEach sorts writes by key, the fastest order for bbolt, and keeps the last write of each
 // key.
 func lastOfEach(writes []write) []write {
-	byKey := func(a, b write) int { return bytes.Compare(a.key, b.key) }
-	if !slices.IsSortedFunc(writes, byKey) {
-		slices.SortStableFunc(writes, byKey)
+	if !slices.IsSortedFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) }) {
+		order := make([]int, len(writes)) // to sort in place and keep equal ones in order takes three times as long
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortFunc(order, func(a, b int) int { return cmp.Or(bytes.Compare(writes[a].key, writes[b].key), a-b) })
+		sorted := make([]write, len(writes))
+		for to, from := range order {
+			sorted[to] = writes[from]
+		}
+		writes = sorted
 	}
 	last := writes[:0]
 	for i, w := range writes {
