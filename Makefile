@@ -108,7 +108,7 @@ generate: ## compile the BPF objects and their Go bindings, with clang 14
 PEERS := nft:nftables ipset:ipset iptables:iptables xdp-filter:xdp-tools taskset:util-linux nsenter:util-linux \
 	nginx:nginx-light wrk:wrk
 
-bench: root build ## what a packet costs, beside other filters, and a command; forty minutes, and the chart (root)
+bench: root build ## what a packet costs, beside other filters, and what a command takes; an hour, and the chart (root)
 	$(MAKE) tools TOOLS="$(PEERS)"
 	go build -o build/bench ./cmd/bench
 	build/bench -raw testdata/bench -chart .github/bench.svg

@@ -52,9 +52,9 @@ func (m *memory) now() uint64 {
 
 // settled waits until the process gives no more memory back, and returns what it keeps.
 func (m *memory) settled() uint64 {
-	const quiet = 15 * time.Second // Go gives back over some seconds what a collection found
+	const quiet = 130 * time.Second // Go looks every two minutes for what it can give back
 	least, since := m.now(), time.Now()
-	for begin := since; time.Since(since) < quiet && time.Since(begin) < 2*time.Minute; time.Sleep(200 * time.Millisecond) {
+	for begin := since; time.Since(since) < quiet && time.Since(begin) < 5*time.Minute; time.Sleep(200 * time.Millisecond) {
 		if now := m.now(); now+(1<<20) < least {
 			least, since = now, time.Now()
 		}

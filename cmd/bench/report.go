@@ -40,6 +40,9 @@ func report(out io.Writer, directory string) error {
 		fmt.Fprintf(t, "%s %.2f\t%s %.2f\t%.2f\t%s\t%s\t  %s\n", sign, c.must, sign, c.goal, figure, overEmpty(s, c), word, c.text)
 	}
 	t.Flush()
+	if err := userTable(out, directory); err != nil {
+		return err
+	}
 	return cells(out, directory)
 }
 

@@ -21,6 +21,7 @@ const (
 	fewPrefixes   = 1000 // the list that a long one is compared with
 	stoppedOwner  = "stopped"
 	stoppedLength = 200 // prefixes of the owner that is suspended
+	otherOwners   = 400 // of a list, however long
 )
 
 // user measures with a list of n prefixes, and with a short one.
@@ -55,11 +56,30 @@ func (u *typing) note(cell string, value float64) {
 type step struct {
 	cell string // "" is not kept
 	run  func() (time.Duration, error)
+	many bool // it takes milliseconds: the median of several counts
+}
+
+const several = 5
+
+func (one step) time() (time.Duration, error) {
+	if !one.many {
+		return one.run()
+	}
+	var all []float64
+	for range several {
+		took, err := one.run()
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, float64(took))
+	}
+	middle, _ := median(all)
+	return time.Duration(middle), nil
 }
 
 func (u *typing) all(steps []step) error {
 	for _, one := range steps {
-		took, err := one.run()
+		took, err := one.time()
 		if err != nil {
 			return fmt.Errorf("%s: %w", one.cell, err)
 		}
@@ -88,11 +108,11 @@ func (u *typing) peers() error {
 	}
 	elements.WriteString("}\n")
 	err = u.all([]step{
-		{"ipset restore", command(restore.String(), "ipset", "restore")},
-		{"ipset list", command("", "ipset", "list", "listed")},
-		{"", command("table inet bench {\nset listed {\ntype ipv4_addr\nflags interval\nauto-merge\n}\n}\n", "nft", "-f", "-")},
-		{"nft add element", command(elements.String(), "nft", "-f", "-")},
-		{"nft list", command("", "nft", "list", "set", "inet", "bench", "listed")},
+		{cell: "ipset restore", run: command(restore.String(), "ipset", "restore")},
+		{cell: "ipset list", run: command("", "ipset", "list", "listed")},
+		{cell: "", run: command("table inet bench {\nset listed {\ntype ipv4_addr\nflags interval\nauto-merge\n}\n}\n", "nft", "-f", "-")},
+		{cell: "nft add element", run: command(elements.String(), "nft", "-f", "-")},
+		{cell: "nft list", run: command("", "nft", "list", "set", "inet", "bench", "listed")},
 	})
 	return errors.Join(err, lab.Close())
 }
@@ -106,12 +126,12 @@ func (u *typing) kernel() error {
 	defer tables.Close()
 	want := policy(1, u.list)
 	return u.all([]step{
-		{"publish", func() (time.Duration, error) {
+		{cell: "publish", run: func() (time.Duration, error) {
 			begin := time.Now()
 			_, err := tables.Publish(want)
 			return time.Since(begin), err
 		}},
-		{"batch read", func() (time.Duration, error) {
+		{cell: "batch read", run: func() (time.Duration, error) {
 			var scan maps.Scan
 			begin := time.Now()
 			for complete := false; !complete; {
@@ -152,13 +172,13 @@ func (u *typing) long() (err error) {
 		return err
 	}
 	each := func(bytes uint64) float64 { return float64(bytes) / float64(u.list.n) }
-	if err := u.all([]step{{"first load", func() (time.Duration, error) { return w.feed(listText(u.list, 0), "replace", "-") }}}); err != nil {
+	if err := u.all([]step{{cell: "first load", run: func() (time.Duration, error) { return w.feed(listText(u.list, 0), "replace", "-") }}}); err != nil {
 		return err
 	}
 	u.note("first load: peak bytes an entry", each(w.memory.most.Load()))
 	u.note("settled bytes an entry", each(w.memory.settled()))
 	w.memory.begin()
-	if err := u.all([]step{{"replace 1 %", func() (time.Duration, error) { return w.feed(listText(u.list, 100), "replace", "-") }}}); err != nil {
+	if err := u.all([]step{{cell: "replace 1 %", run: func() (time.Duration, error) { return w.feed(listText(u.list, 100), "replace", "-") }}}); err != nil {
 		return err
 	}
 	u.note("replace: peak bytes an entry", each(w.memory.most.Load()))
@@ -166,11 +186,11 @@ func (u *typing) long() (err error) {
 		return err
 	}
 	return u.all([]step{
-		{"", func() (time.Duration, error) { return 0, w.stop() }},
-		{"start over pins", w.start},
-		{"", func() (time.Duration, error) { return 0, w.stop() }},
-		{"", func() (time.Duration, error) { return w.do("detach", "--yes") }},
-		{"start from the store", w.start},
+		{cell: "", run: func() (time.Duration, error) { return 0, w.stop() }},
+		{cell: "start over pins", run: w.start},
+		{cell: "", run: func() (time.Duration, error) { return 0, w.stop() }},
+		{cell: "", run: func() (time.Duration, error) { return w.do("detach", "--yes") }},
+		{cell: "start from the store", run: w.start},
 	})
 }
 
@@ -180,15 +200,15 @@ func (w *world) questions() []step {
 		return func() (time.Duration, error) { return w.do(args...) }
 	}
 	return []step{
-		{"version", command("version")},
-		{"list -o text", command("list", "-o", "text")},
-		{"list", command("list")},
-		{"list -o json", command("list", "-o", "json")},
-		{"list --expiring", command("list", "--expiring", "14d")},
-		{"list --owner", command("list", "--owner", "nobody-has-this-name")},
-		{"list --unused", command("list", "--unused", "90d")},
-		{"list --unused, all", command("list", "--unused", "1s", "-o", "text")},
-		{"tab", command("completion", "complete", "--", "remove", "--socket", w.file("socket"), "203.0.")},
+		{cell: "version", run: command("version"), many: true},
+		{cell: "list -o text", run: command("list", "-o", "text")},
+		{cell: "list", run: command("list")},
+		{cell: "list -o json", run: command("list", "-o", "json")},
+		{cell: "list --expiring", run: command("list", "--expiring", "14d"), many: true},
+		{cell: "list --owner", run: command("list", "--owner", "nobody-has-this-name"), many: true},
+		{cell: "list --unused", run: command("list", "--unused", "90d")},
+		{cell: "list --unused, all", run: command("list", "--unused", "1s", "-o", "text")},
+		{cell: "tab", run: command("completion", "complete", "--", "remove", "--socket", w.file("socket"), "203.0."), many: true},
 	}
 }
 
@@ -202,15 +222,15 @@ func (w *world) edits(suffix string) (steps []step) {
 		fmt.Fprintf(&many, "10.2.%d.%d\n", i>>8, i&0xff)
 	}
 	for _, one := range []step{
-		{"status", command("status")},
-		{"scrape", w.scrape},
-		{"add one", command("add", "10.1.0.1")},
-		{"suspend", command("suspend", stoppedOwner)},
-		{"", command("resume", stoppedOwner)},
-		{"mode audit", command("mode", "audit", "--for", "15m")},
-		{"", command("mode", "enforce")},
-		{"add 10,000", func() (time.Duration, error) { return w.feed(many.String(), "add", "-") }},
-		{"rollback of 10,000", command("rollback", "--force-shrink")},
+		{cell: "status", run: command("status"), many: true},
+		{cell: "scrape", run: w.scrape, many: true},
+		{cell: "add one", run: command("add", "10.1.0.1")},
+		{cell: "suspend", run: command("suspend", stoppedOwner)},
+		{cell: "", run: command("resume", stoppedOwner)},
+		{cell: "mode audit", run: command("mode", "audit", "--for", "15m")},
+		{cell: "", run: command("mode", "enforce")},
+		{cell: "add 10,000", run: func() (time.Duration, error) { return w.feed(many.String(), "add", "-") }},
+		{cell: "rollback of 10,000", run: command("rollback", "--force-shrink")},
 	} {
 		if one.cell != "" {
 			one.cell += suffix
@@ -224,7 +244,7 @@ func (w *world) edits(suffix string) (steps []step) {
 func listText(l *list, every int) string {
 	var b strings.Builder
 	for i, p := range l.prefixes {
-		owner := fmt.Sprintf("o%d", i%max(1, min(4000, l.n/stoppedLength)))
+		owner := fmt.Sprintf("o%d", i%otherOwners)
 		if i < stoppedLength {
 			owner = stoppedOwner
 		} else if every > 0 && i%every == 0 {
