@@ -46,6 +46,9 @@ func (d State) Add(r api.AddRequest, now time.Time) (add Addition, err error) {
 	if err := d.servicesExist(add.Claims); err != nil {
 		return add, err
 	}
+	if err := d.ownedElsewhere(add.Claims); err != nil {
+		return add, err
+	}
 	add.News = slices.DeleteFunc(slices.Clone(add.Claims), func(c policy.Claim) bool {
 		old, made := d.Claimed(c.Prefix)
 		return made && policy.SameWords(old, c)

@@ -18,6 +18,9 @@ type Counts struct {
 	Owners map[string]int // entries of each owner, and those in his network that have none
 	Made   int            // claims of the CLI
 
+	Followed map[policy.Origin]int // claims of other kept origins, but for services that are not there
+	Aside    map[policy.Origin]int // those of Followed that a stronger origin contradicts
+
 	ends map[int64]map[int64]int // entries by the hour and the second in which they end
 }
 
@@ -58,14 +61,15 @@ type counter struct {
 
 // count counts all of d.
 func count(d State) Counts {
-	c := counter{Counts{Owners: map[string]int{}, ends: map[int64]map[int64]int{}}, map[int64]bool{}}
+	c := counter{Counts{
+		Owners: map[string]int{}, ends: map[int64]map[int64]int{},
+		Followed: map[policy.Origin]int{}, Aside: map[policy.Origin]int{},
+	}, map[int64]bool{}}
 	for entry, owner := range d.Policy.Entries.Owned() {
 		c.entry(entry, owner, 1)
-		if entry.Has(policy.OriginCLI) {
-			c.Made++
-		}
+		c.claims(entry, 1)
 	}
-	c.Made += len(d.orphans)
+	c.Made += len(d.Orphans())
 	return c.Counts
 }
 
@@ -78,7 +82,9 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 	if next.many(edit) {
 		return count(next)
 	}
-	n := counter{Counts{copied(c.Owners), c.Made, copied(c.ends)}, map[int64]bool{}}
+	n := counter{Counts{
+		Owners: copied(c.Owners), Made: c.Made, ends: copied(c.ends), Followed: copied(c.Followed), Aside: copied(c.Aside),
+	}, map[int64]bool{}}
 	old, new := before.Policy.Entries, next.Policy.Entries
 	for prefix := range plan.Prefixes() {
 		if was, found := old.Find(prefix); found {
@@ -98,14 +104,34 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 			continue
 		}
 		counted[prefix] = true
-		if _, made := before.Claimed(prefix); made {
-			n.Made--
+		if was, found := old.Find(prefix); found {
+			n.claims(was, -1)
 		}
-		if _, made := next.Claimed(prefix); made {
-			n.Made++
+		if is, found := new.Find(prefix); found {
+			n.claims(is, 1)
 		}
 	}
+	n.Made += len(next.Orphans()) - len(before.Orphans())
 	return n.Counts
+}
+
+// claims counts what kept origins claim of entry by times more.
+func (c *counter) claims(entry *policy.Entry, times int) {
+	if !entry.Several() && entry.Has(policy.OriginCLI) { // a million are
+		c.Made += times
+		return
+	}
+	for _, origin := range entry.Everyone() {
+		switch {
+		case origin == policy.OriginCLI:
+			c.Made += times
+		case origin.Kept():
+			add(c.Followed, origin, times)
+		}
+	}
+	for origin := range entry.Aside {
+		add(c.Aside, origin, times)
+	}
 }
 
 // entry counts entry, which is owner's, by times more.

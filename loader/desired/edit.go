@@ -13,11 +13,11 @@ import (
 )
 
 // Edit is what a change makes of what is desired. Either what is declared changes, or
-// what the CLI claims; its zero value changes nothing.
+// what kept origins claim; its zero value changes nothing.
 type Edit struct {
 	Services  []policy.Service                 // nil keeps them
 	Declared  map[policy.Origin][]policy.Claim // nil keeps them
-	Claims    policy.Edit                      // of the CLI
+	Claims    policy.Edit                      // of kept origins
 	Overrides OverridesEdit
 	Audits    Audits // nil keeps them
 	Whole     bool   // merge everything, whatever it names
@@ -81,7 +81,7 @@ func (d State) withClaims(edit Edit, now time.Time) (State, policy.Plan, error) 
 		if edit.Claims.Empty() && !edit.Overrides.Empty() { // what has ended is looked after elsewhere
 			return d, policy.Plan{}, nil
 		}
-		return d.withMade(edit.Claims, now)
+		return d.withKept(edit.Claims, now)
 	}
 	services, declared := d.Policy.Services, d.declared
 	if edit.Services != nil {
@@ -90,17 +90,17 @@ func (d State) withClaims(edit Edit, now time.Time) (State, policy.Plan, error) 
 	if edit.Declared != nil {
 		declared = edit.Declared
 	}
-	var made []policy.Claim
-	edited := map[netip.Prefix]bool{}
-	for prefix := range edit.Claims.Prefixes() {
-		edited[prefix] = true
+	var kept []policy.Claim
+	edited := map[policy.ClaimKey]bool{}
+	for key := range edit.Claims.Keys() {
+		edited[key] = true
 	}
-	for claim := range d.Made() {
-		if !edited[claim.Prefix] {
-			made = append(made, claim)
+	for claim := range d.kept {
+		if !edited[claim.Key()] {
+			kept = append(kept, claim)
 		}
 	}
-	next, err := New(services, declared, append(made, edit.Claims.Put...), now)
+	next, err := New(services, declared, append(kept, edit.Claims.Put...), now)
 	if err != nil {
 		return d, policy.Plan{}, err
 	}
@@ -119,21 +119,16 @@ func (d State) Rebuilds(edit Edit) bool {
 		edit.Declared != nil && !maps.EqualFunc(edit.Declared, d.declared, func(a, b []policy.Claim) bool { return slices.EqualFunc(a, b, same) })
 }
 
-// withMade is d after an edit of what the CLI claims.
-func (d State) withMade(edit policy.Edit, now time.Time) (State, policy.Plan, error) {
+// withKept is d after an edit of what kept origins claim.
+func (d State) withKept(edit policy.Edit, now time.Time) (State, policy.Plan, error) {
 	if edit.Empty() { // what was read says what it said, and time has gone by
 		next, plan := d.Expire(now)
 		return next, plan, nil
 	}
+	next := d
+	next.orphans, edit = d.orphans.after(edit, d.Policy.Services)
 	if err := policy.CheckServices(edit.Put, d.Policy.Services); err != nil {
 		return d, policy.Plan{}, err
-	}
-	next := d
-	if len(d.orphans) > 0 {
-		next.orphans = maps.Clone(d.orphans)
-		for prefix := range edit.Prefixes() {
-			delete(next.orphans, prefix)
-		}
 	}
 	var plan policy.Plan
 	var err error
@@ -167,4 +162,45 @@ func (d State) touched(edit policy.Edit) iter.Seq[*policy.Entry] {
 			}
 		}
 	}
+}
+
+// after returns o after edit, and of edit what is left to do to the entries: a claim from
+// elsewhere for a service that is not there becomes an orphan. One of the CLI is left to be
+// refused: it was typed.
+func (o orphans) after(edit policy.Edit, services []policy.Service) (orphans, policy.Edit) {
+	own := map[policy.Origin]bool{} // whose claims are not shared with others
+	write := func(origin policy.Origin) map[netip.Prefix]policy.Claim {
+		if len(own) == 0 {
+			o = copied(o)
+		}
+		if !own[origin] {
+			o[origin], own[origin] = copied(o[origin]), true
+		}
+		return o[origin]
+	}
+	for key := range edit.Keys() {
+		if _, found := o[key.Origin][key.Prefix]; found {
+			delete(write(key.Origin), key.Prefix)
+		}
+	}
+	isOrphan := func(c policy.Claim) bool { return c.Origin != policy.OriginCLI && IsOrphan(c, services) }
+	if !slices.ContainsFunc(edit.Put, isOrphan) {
+		return o, edit
+	}
+	left, last := policy.Edit{Remove: slices.Clone(edit.Remove)}, map[policy.ClaimKey]int{}
+	for i, c := range edit.Put {
+		last[c.Key()] = i
+	}
+	for i, c := range edit.Put {
+		if last[c.Key()] != i {
+			continue
+		}
+		if isOrphan(c) {
+			write(c.Origin)[c.Prefix] = c
+			left.Remove = append(left.Remove, c.Key())
+		} else {
+			left.Put = append(left.Put, c)
+		}
+	}
+	return o, left
 }

@@ -32,7 +32,7 @@ func (d State) Export(w io.Writer, all bool) error {
 		}
 	}
 	made := d.Made()
-	if len(d.orphans) > 0 {
+	if len(d.Orphans()) > 0 {
 		made = slices.Values(slices.SortedFunc(made, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) }))
 	}
 	if err := policy.WriteLines(w, made); err != nil || !all {

@@ -30,7 +30,7 @@ func (d State) Remove(r api.RemoveRequest, now time.Time) (gone []policy.Entry, 
 		if entry, found := d.Policy.Entries.Find(prefix); found {
 			gone = append(gone, *entry)
 		} else { // for a service that is not there
-			gone = append(gone, policy.EntryOf(d.orphans[prefix]))
+			gone = append(gone, policy.EntryOf(d.Orphans()[prefix]))
 		}
 	}
 	return gone, nil
@@ -91,10 +91,8 @@ func (d State) removable(prefixes []netip.Prefix) error {
 		entry, found := d.Policy.Entries.Find(prefix)
 		if _, made := d.Claimed(prefix); !made {
 			if found {
-				return &policy.Refused{
-					What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, entry.DeclaredAt()),
-					Hint: "edit it there, then: xdpallow reload",
-				}
+				where, hint := listedBy(entry, "edit it there")
+				return &policy.Refused{What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, where), Hint: hint}
 			}
 			what := prefix.String() + " is not on the list"
 			for covering := range d.Policy.Entries.Covering(prefix) {
@@ -106,11 +104,8 @@ func (d State) removable(prefixes []netip.Prefix) error {
 		if !found { // for a service that is not there
 			continue
 		}
-		if by := entry.DeclaredAt(); by != "" {
-			return &policy.Refused{
-				What: fmt.Sprintf("%s would still be allowed, by %s", prefix, by),
-				Hint: "take it out there, then: xdpallow reload",
-			}
+		if by, hint := listedBy(entry, "take it out there"); by != "" {
+			return &policy.Refused{What: fmt.Sprintf("%s would still be allowed, by %s", prefix, by), Hint: hint}
 		}
 	}
 	return nil

@@ -16,9 +16,9 @@ import (
 // that stays so, and a list that is empty.
 func (d State) Replace(r api.ReplaceRequest, claims []policy.Claim) (edit policy.Edit, err error) {
 	known := claims
-	if len(d.orphans) > 0 {
+	if len(d.Orphans()) > 0 {
 		known = slices.DeleteFunc(slices.Clone(claims), func(claim policy.Claim) bool {
-			orphan, found := d.orphans[claim.Prefix]
+			orphan, found := d.Orphans()[claim.Prefix]
 			return found && policy.SameWords(orphan, claim)
 		})
 	}

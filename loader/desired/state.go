@@ -22,21 +22,31 @@ type State struct {
 	NextEnd   time.Time // when to call Expire: then or later a claim ends beside another; zero is never
 
 	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
-	orphans  map[netip.Prefix]policy.Claim    // of the CLI, for services that are not there
+	orphans  orphans                          // of kept origins, for services that are not there
 }
 
-// New makes the state of all claims; made, those of the CLI, belongs to it from then on,
-// and so does declared. A claim of the CLI for a service that the flags or the config file
-// no longer make is an orphan, which is kept and not enforced: nobody can take it away
-// while no daemon runs, so it must not keep one from running. Errors are those of
-// policy.CheckServices and policy.Merge.
-func New(services []policy.Service, declared map[policy.Origin][]policy.Claim, made []policy.Claim, now time.Time) (State, error) {
-	d := State{declared: declared, orphans: map[netip.Prefix]policy.Claim{}}
-	claims := slices.DeleteFunc(made, func(c policy.Claim) bool {
+// orphans are claims by origin and prefix. They do not change: an edit makes others.
+type orphans map[policy.Origin]map[netip.Prefix]policy.Claim
+
+func (o orphans) add(c policy.Claim) {
+	if o[c.Origin] == nil {
+		o[c.Origin] = map[netip.Prefix]policy.Claim{}
+	}
+	o[c.Origin][c.Prefix] = c
+}
+
+// New makes the state of all claims; kept, those of kept origins, belongs to it from then on,
+// and so does declared. A kept claim for a service that the flags or the config file do not
+// make is an orphan, which is not enforced: nobody can take it away while no daemon runs, so
+// it must not keep one from running, and a list from elsewhere may name services of other
+// hosts. Errors are those of policy.CheckServices and policy.Merge.
+func New(services []policy.Service, declared map[policy.Origin][]policy.Claim, kept []policy.Claim, now time.Time) (State, error) {
+	d := State{declared: declared, orphans: orphans{}}
+	claims := slices.DeleteFunc(kept, func(c policy.Claim) bool {
 		if !IsOrphan(c, services) {
 			return false
 		}
-		d.orphans[c.Prefix] = c
+		d.orphans.add(c)
 		return true
 	})
 	for _, list := range declared {
@@ -55,18 +65,18 @@ func New(services []policy.Service, declared map[policy.Origin][]policy.Claim, m
 	return d, nil
 }
 
-// Waiting is the state of claims of the CLI before any service is known: none is enforced,
+// Waiting is the state of claims of kept origins before any service is known: none is enforced,
 // and all are merged by the edit that brings the services.
-func Waiting(made []policy.Claim) State {
-	d := State{orphans: map[netip.Prefix]policy.Claim{}}
-	for _, claim := range made {
-		d.orphans[claim.Prefix] = claim
+func Waiting(kept []policy.Claim) State {
+	d := State{orphans: orphans{}}
+	for _, claim := range kept {
+		d.orphans.add(claim)
 	}
 	d.Counts = count(d)
 	return d
 }
 
-// IsOrphan reports whether a claim of the CLI names a service that is not there.
+// IsOrphan reports whether a kept claim names a service that is not there.
 func IsOrphan(c policy.Claim, services []policy.Service) bool {
 	return slices.ContainsFunc(c.Services, func(name string) bool {
 		return !slices.ContainsFunc(services, func(s policy.Service) bool { return s.Name == name })
@@ -84,17 +94,39 @@ func (d State) Declared() map[policy.Origin][]policy.Claim { return d.declared }
 
 // Orphans are the claims of the CLI for services that are not there. They must not be
 // changed.
-func (d State) Orphans() map[netip.Prefix]policy.Claim { return d.orphans }
+func (d State) Orphans() map[netip.Prefix]policy.Claim { return d.orphans[policy.OriginCLI] }
 
 // Made yields every claim of the CLI, the enforced ones sorted by ComparePrefix.
-func (d State) Made() iter.Seq[policy.Claim] {
+func (d State) Made() iter.Seq[policy.Claim] { return d.Of(policy.OriginCLI) }
+
+// Of yields every claim of a kept origin, first those for services that are there, sorted by
+// ComparePrefix.
+func (d State) Of(origin policy.Origin) iter.Seq[policy.Claim] {
 	return func(yield func(policy.Claim) bool) {
 		for entry := range d.Policy.Entries.All() {
-			if claim, made := entry.By(policy.OriginCLI); made && !yield(claim) {
+			if claim, made := entry.By(origin); made && !yield(claim) {
 				return
 			}
 		}
-		for _, claim := range d.orphans {
+		for _, claim := range d.orphans[origin] {
+			if !yield(claim) {
+				return
+			}
+		}
+	}
+}
+
+// kept yields the claims of all kept origins.
+func (d State) kept(yield func(policy.Claim) bool) {
+	for entry := range d.Policy.Entries.All() {
+		for _, claim := range entry.Claims() {
+			if claim.Origin.Kept() && !yield(claim) {
+				return
+			}
+		}
+	}
+	for _, claims := range d.orphans {
+		for _, claim := range claims {
 			if !yield(claim) {
 				return
 			}
@@ -115,22 +147,27 @@ func (d State) EndedMade(now time.Time) iter.Seq[policy.Claim] {
 
 // Claimed is what the CLI claims of prefix.
 func (d State) Claimed(prefix netip.Prefix) (claim policy.Claim, made bool) {
-	if claim, made = d.orphans[prefix]; made {
+	return d.claimedBy(policy.OriginCLI, prefix)
+}
+
+// claimedBy is what a kept origin claims of prefix.
+func (d State) claimedBy(origin policy.Origin, prefix netip.Prefix) (claim policy.Claim, found bool) {
+	if claim, found = d.orphans[origin][prefix]; found {
 		return claim, true
 	}
 	if entry, found := d.Policy.Entries.Find(prefix); found {
-		return entry.By(policy.OriginCLI)
+		return entry.By(origin)
 	}
 	return policy.Claim{}, false
 }
 
-// Claims is every claim there is, those of the CLI first: they are many and sorted.
+// Claims is every claim there is, those of kept origins first: they are many and sorted.
 func (d State) Claims() []*policy.Claim {
-	made := make([]policy.Claim, 0, d.Counts.Made)
-	made = slices.AppendSeq(made, d.Made())
-	all := make([]*policy.Claim, 0, len(made))
-	for i := range made {
-		all = append(all, &made[i])
+	kept := make([]policy.Claim, 0, d.Policy.Entries.Len())
+	kept = slices.AppendSeq(kept, d.kept)
+	all := make([]*policy.Claim, 0, len(kept))
+	for i := range kept {
+		all = append(all, &kept[i])
 	}
 	for _, claims := range d.declared {
 		for i := range claims {
@@ -148,6 +185,14 @@ func (d State) Origins() map[policy.Origin]int {
 	}
 	if d.Counts.Made > 0 {
 		counts[policy.OriginCLI] = d.Counts.Made
+	}
+	for origin, n := range d.Counts.Followed {
+		counts[origin] += n
+	}
+	for origin, claims := range d.orphans {
+		if origin != policy.OriginCLI {
+			counts[origin] += len(claims)
+		}
 	}
 	return counts
 }

@@ -21,22 +21,22 @@ var asBefore = []cmp.Option{
 	cmpopts.EquateEmpty(),
 }
 
-// Guards "nothing but speed": after any sequence of changes by the CLI, of what is
-// declared and of services, what is desired, what is counted and when to look again are
+// Guards "nothing but speed": after any sequence of changes by the CLI, of what is followed,
+// of what is declared and of services, what is desired, what is counted and when to look again are
 // what they would be if everything were read anew, the claims that are kept for a
 // service that is gone among them.
 func TestDesiredAgainstAnew(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Second)
 	rapid.Check(t, func(t *rapid.T) {
-		made := map[netip.Prefix]policy.Claim{}
+		made := map[policy.ClaimKey]policy.Claim{}
 		is := desiredtest.Start()
 		for step := range rapid.IntRange(1, 12).Draw(t, "steps") {
 			edit, said := desiredtest.Edit(t, is, now), maps.Clone(made)
 			for _, gone := range edit.Claims.Remove {
-				delete(said, gone.Prefix)
+				delete(said, gone)
 			}
 			for _, one := range edit.Claims.Put {
-				said[one.Prefix] = one
+				said[one.Key()] = one
 			}
 			next, plan, err := is.Apply(edit, now, 0)
 			if err != nil { // nothing is made of it: TestEditAgainstMerge has the words
@@ -123,14 +123,23 @@ func TestUndoGivesTheStateBefore(t *testing.T) {
 	})
 }
 
+func claimed(d desired.State, key policy.ClaimKey) (policy.Claim, bool) {
+	for claim := range d.Of(key.Origin) {
+		if claim.Prefix == key.Prefix {
+			return claim, true
+		}
+	}
+	return policy.Claim{}, false
+}
+
 // inverse is the edit that leads from next, which edit has made of before, back to it.
 func inverse(before, next desired.State, edit desired.Edit) (back desired.Edit) {
-	for prefix := range edit.Claims.Prefixes() {
-		if was, made := before.Claimed(prefix); made {
+	for key := range edit.Claims.Keys() {
+		if was, made := claimed(before, key); made {
 			back.Claims.Put = append(back.Claims.Put, was)
 			back.Whole = back.Whole || desired.IsOrphan(was, before.Policy.Services)
 		} else {
-			back.Claims.Remove = append(back.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: prefix})
+			back.Claims.Remove = append(back.Claims.Remove, key)
 		}
 	}
 	if edit.Services != nil {
@@ -174,8 +183,13 @@ func dump(d desired.State) []any {
 	for entry := range d.Policy.Entries.All() {
 		all = append(all, *entry)
 	}
-	for _, prefix := range slices.SortedFunc(maps.Keys(d.Orphans()), policy.ComparePrefix) {
-		all = append(all, "orphan", d.Orphans()[prefix])
+	for _, origin := range append(desiredtest.Followed, policy.OriginCLI) {
+		var claims []policy.Claim
+		for claim := range d.Of(origin) { // the orphans among them
+			claims = append(claims, claim)
+		}
+		slices.SortFunc(claims, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+		all = append(all, origin, claims)
 	}
 	return all
 }

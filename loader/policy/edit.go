@@ -110,16 +110,30 @@ func Earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// Prefixes yields the prefixes that e names, some twice.
-func (e Edit) Prefixes() iter.Seq[netip.Prefix] {
-	return func(yield func(netip.Prefix) bool) {
+// Key names c.
+func (c Claim) Key() ClaimKey { return ClaimKey{c.Origin, c.Prefix} }
+
+// Keys yields the claims that e names, some twice.
+func (e Edit) Keys() iter.Seq[ClaimKey] {
+	return func(yield func(ClaimKey) bool) {
 		for _, key := range e.Remove {
-			if !yield(key.Prefix) {
+			if !yield(key) {
 				return
 			}
 		}
 		for _, claim := range e.Put {
-			if !yield(claim.Prefix) {
+			if !yield(claim.Key()) {
+				return
+			}
+		}
+	}
+}
+
+// Prefixes yields the prefixes that e names, some twice.
+func (e Edit) Prefixes() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for key := range e.Keys() {
+			if !yield(key.Prefix) {
 				return
 			}
 		}

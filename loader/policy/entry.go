@@ -190,16 +190,13 @@ func (e Entry) By(origin Origin) (claim Claim, found bool) {
 	return (*e.own.claims)[i], true
 }
 
-// Origins returns the origins of e's claims, sorted, each once.
+// Origins returns the origins that e is made of, sorted, each once: those of its claims but the
+// ones that are aside.
 func (e Entry) Origins() []Origin {
 	if !e.Several() {
 		return []Origin{e.words().origin}
 	}
-	origins := make([]Origin, 0, len(*e.own.claims))
-	for _, c := range *e.own.claims {
-		origins = append(origins, c.Origin)
-	}
-	return slices.Compact(origins)
+	return originsOf(standing(*e.own.claims))
 }
 
 // Has reports whether origin claims e.
@@ -208,6 +205,44 @@ func (e Entry) Has(origin Origin) bool {
 		return e.words().origin == origin
 	}
 	return slices.ContainsFunc(*e.own.claims, func(c Claim) bool { return c.Origin == origin })
+}
+
+// Everyone returns the origins of all of e's claims, sorted, each once.
+func (e Entry) Everyone() []Origin {
+	if !e.Several() {
+		return []Origin{e.words().origin}
+	}
+	return originsOf(*e.own.claims)
+}
+
+func originsOf(claims []Claim) []Origin {
+	origins := make([]Origin, 0, len(claims))
+	for _, c := range claims {
+		origins = append(origins, c.Origin)
+	}
+	return slices.Compact(origins)
+}
+
+// Holder returns the claim that says whose e is; false where none does.
+func (e Entry) Holder() (claim Claim, found bool) {
+	if by := holder(e.Claims()); by != nil {
+		return *by, true
+	}
+	return Claim{}, false
+}
+
+// Aside yields the origins whose claim of e is not enforced, because a stronger origin says that
+// e is another owner's.
+func (e Entry) Aside(yield func(Origin) bool) {
+	if !e.Several() {
+		return
+	}
+	by := holder(*e.own.claims)
+	for _, c := range *e.own.claims {
+		if c.isAside(by) && !yield(c.Origin) {
+			return
+		}
+	}
 }
 
 // At returns e with where as the place of the claim of origin, if there is one.

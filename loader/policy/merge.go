@@ -16,10 +16,11 @@ import (
 // union, until is the latest, the note is the first that is not empty in the order of origins
 // (cli, config, files by name, flag). Entry.Claims has the ended claims, too.
 //
-// Owners must agree, also those of ended claims: else a merge that succeeds now could fail as
-// time goes by. Two declared owners are an *InputError, whose Where is the later one; a cli
-// claim against another is a *Refused that names the holder. All conflicts are reported, joined
-// as by ParseList.
+// A claim of an origin that yields is aside, and counts for nothing, where the strongest origin
+// that names an owner names another one: see holder. The owners of all other claims must agree,
+// also those of ended claims: else a merge that succeeds now could fail as time goes by. Two
+// declared owners are an *InputError, whose Where is the later one; a cli claim against another
+// is a *Refused that names the holder. All conflicts are reported, joined as by ParseList.
 func Merge(claims []Claim, now time.Time) ([]Entry, error) {
 	sorted := sortClaims(claims)
 	entries := make([]Entry, 0, len(sorted))
@@ -103,10 +104,11 @@ func compareClaim(a, b *Claim) int {
 }
 
 // mergeOne merges the sorted claims of one prefix.
-func mergeOne(claims []Claim, now time.Time) Entry {
-	if len(claims) == 1 {
-		return EntryOf(claims[0])
+func mergeOne(all []Claim, now time.Time) Entry {
+	if len(all) == 1 {
+		return EntryOf(all[0])
 	}
+	claims := standing(all)
 	whole := Claim{Prefix: claims[0].Prefix, Until: claims[0].Until}
 	for _, c := range claims[1:] {
 		if c.Until.IsZero() || !whole.Until.IsZero() && c.Until.After(whole.Until) {
@@ -126,7 +128,34 @@ func mergeOne(claims []Claim, now time.Time) Entry {
 	if every {
 		whole.Services = nil
 	}
-	return merged(whole, claims)
+	return merged(whole, all)
+}
+
+// holder returns, of the claims of one prefix, that of the strongest origin that names an owner;
+// nil where none does. It looks at nothing else, so neither the order in which claims came nor a
+// restart can change whose a prefix is, and time does not either: ended claims count.
+func holder(claims []Claim) *Claim {
+	var strongest *Claim
+	for i := range claims {
+		if c := &claims[i]; c.Owner != "" && (strongest == nil || CompareStrength(c.Origin, strongest.Origin) < 0) {
+			strongest = c
+		}
+	}
+	return strongest
+}
+
+// isAside reports whether c, a claim of a prefix that is held by that claim, is not enforced.
+func (c Claim) isAside(holder *Claim) bool {
+	return holder != nil && c.Origin.yields() && c.Owner != "" && c.Owner != holder.Owner
+}
+
+// standing returns the claims of one prefix that are not aside: at least one.
+func standing(claims []Claim) []Claim {
+	by := holder(claims)
+	if !slices.ContainsFunc(claims, func(c Claim) bool { return c.isAside(by) }) {
+		return claims
+	}
+	return slices.DeleteFunc(slices.Clone(claims), func(c Claim) bool { return c.isAside(by) })
 }
 
 // hasEnded is the kernel's rule: at until itself an entry has ended.
@@ -143,9 +172,9 @@ func union(a, b []string) []string {
 }
 
 // ownersAgree refuses two owners among the claims of one prefix. A claim without an owner agrees
-// with any.
+// with any, and so does one that yields.
 func ownersAgree(claims []Claim) error {
-	owned := func(c Claim) bool { return c.Owner != "" }
+	owned := func(c Claim) bool { return c.Owner != "" && !c.Origin.yields() }
 	declared := func(c Claim) bool { return owned(c) && c.Origin != OriginCLI }
 	i := slices.IndexFunc(claims, declared)
 	if i < 0 {
@@ -158,7 +187,7 @@ func ownersAgree(claims []Claim) error {
 	var refused error
 	for _, c := range claims {
 		switch {
-		case c.Owner == "" || c.Owner == holder.Owner:
+		case !owned(c) || c.Owner == holder.Owner:
 		case c.Origin == OriginCLI:
 			refused = refusedf("", "%s belongs to %s (%s)", c.Prefix, holder.Owner, holder.place())
 		default:

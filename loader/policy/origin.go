@@ -60,6 +60,10 @@ func (o Origin) Followed() bool { return o.strength() >= strengthEtcd && o.stren
 // Kept reports whether the store has the claims of o. Others are read from files and flags.
 func (o Origin) Kept() bool { return o.strength() >= strengthCLI }
 
+// yields reports whether a claim of o gives way to a stronger one of another owner. It was made
+// elsewhere, where nobody can be told; who declares or adds such a claim is refused instead.
+func (o Origin) yields() bool { return o.strength() > strengthCLI }
+
 // The strengths of origins, the strongest first. What is declared stands here on this host,
 // and only root can write it; who enrols has nothing but a customer's key.
 const (

@@ -25,6 +25,9 @@ func Services(names ...string) (services []policy.Service) {
 	return services
 }
 
+// Followed are the origins beside the CLI whose claims drawn edits change.
+var Followed = []policy.Origin{policy.EtcdOrigin("a", "main"), policy.URLOrigin("a"), policy.DNSOrigin("a")}
+
 // Start is the state without a claim, of the services that Edit keeps or takes one of.
 func Start() desired.State {
 	return desired.State{Policy: policy.State{Services: Services("api", "mail")}}
@@ -52,10 +55,10 @@ func Claim(now time.Time) *rapid.Generator[policy.Claim] {
 	})
 }
 
-// Edit draws an edit of d: of services, of what is declared or of the CLI's claims, and
-// with that of suspensions.
+// Edit draws an edit of d: of services, of what is declared, of what is followed or of the
+// CLI's claims, and with that of suspensions.
 func Edit(t *rapid.T, d desired.State, now time.Time) (edit desired.Edit) {
-	switch rapid.IntRange(0, 4).Draw(t, "kind") {
+	switch kind := rapid.IntRange(0, 6).Draw(t, "kind"); kind {
 	case 0:
 		edit.Services = Services("api")
 		if rapid.Bool().Draw(t, "mail") {
@@ -68,11 +71,15 @@ func Edit(t *rapid.T, d desired.State, now time.Time) (edit desired.Edit) {
 			edit.Declared[File] = append(edit.Declared[File], one)
 		}
 	default:
+		origin := policy.OriginCLI
+		if kind > 4 {
+			origin = rapid.SampledFrom(Followed).Draw(t, "origin")
+		}
 		for _, gone := range rapid.SliceOfN(Prefix, 0, 3).Draw(t, "remove") {
-			edit.Claims.Remove = append(edit.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: gone})
+			edit.Claims.Remove = append(edit.Claims.Remove, policy.ClaimKey{Origin: origin, Prefix: gone})
 		}
 		for _, one := range rapid.SliceOfN(Claim(now), 0, 3).Draw(t, "put") {
-			one.Origin = policy.OriginCLI
+			one.Origin = origin
 			edit.Claims.Put = append(edit.Claims.Put, one)
 		}
 	}

@@ -1,0 +1,65 @@
+// This file says what lists that are kept elsewhere make of a state, and what commands may not
+// do to them.
+
+package desired
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Follow is the edit after which a followed origin claims exactly these claims, of which there
+// is one a prefix.
+func (d State) Follow(origin policy.Origin, claims []policy.Claim) (edit policy.Edit) {
+	claims = slices.SortedFunc(slices.Values(claims), func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	stays := make([]bool, len(claims))
+	for old := range d.Of(origin) {
+		i, found := slices.BinarySearchFunc(claims, old, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+		if !found {
+			edit.Remove = append(edit.Remove, old.Key())
+		} else {
+			stays[i] = policy.SameWords(old, claims[i])
+		}
+	}
+	for i, c := range claims {
+		if !stays[i] {
+			edit.Put = append(edit.Put, c)
+		}
+	}
+	return edit
+}
+
+// ownedElsewhere refuses claims of the CLI for a prefix that a followed origin says is another
+// owner's. Such a claim would take the prefix from him, which nobody here may have meant.
+func (d State) ownedElsewhere(claims []policy.Claim) error {
+	for _, c := range claims {
+		entry, found := d.Policy.Entries.Find(c.Prefix)
+		if !found || c.Owner == "" {
+			continue
+		}
+		by, held := entry.Holder()
+		if held && by.Origin.Followed() && by.Owner != c.Owner {
+			return &policy.Refused{
+				What: fmt.Sprintf("%s belongs to %s (%s)", c.Prefix, by.Owner, by.Origin),
+				Hint: fmt.Sprintf("xdpallow add %s --owner %s", c.Prefix, by.Owner),
+			}
+		}
+	}
+	return nil
+}
+
+// listedBy says where entry stands beside the CLI, and what shuts its sources out; "" is
+// nowhere. changed is what is done to a file.
+func listedBy(entry *policy.Entry, changed string) (where, hint string) {
+	if where = entry.DeclaredAt(); where != "" {
+		return where, changed + ", then: xdpallow reload"
+	}
+	for _, origin := range entry.Origins() {
+		if origin.Kept() && origin != policy.OriginCLI {
+			return string(origin), "xdpallow suspend " + entry.Prefix.String()
+		}
+	}
+	return "", ""
+}
