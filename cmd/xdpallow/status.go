@@ -143,6 +143,12 @@ func describeOrigins(origins []api.OriginStatus) (lines []string) {
 		switch {
 		case at == "" || all.files == 1:
 			text := string(o.Name) + ", " + policy.Count(o.Entries, "prefix", "prefixes")
+			if o.Aside > 0 {
+				text += fmt.Sprintf(" (%d not enforced)", o.Aside)
+			}
+			if o.State == "pending" {
+				text += ", no list yet"
+			}
 			if o.Error != "" {
 				text += " of its last good content: " + o.Error
 			}

@@ -101,6 +101,12 @@ type OriginStatus struct {
 	Name    policy.Origin `json:"name"`
 	Entries int           `json:"entries"`
 	Error   string        `json:"error,omitempty"` // "" when the last reading was taken over
+
+	// Of lists that are kept elsewhere only.
+	State       string     `json:"state,omitempty"`        // "current", "failing", or "pending" until the first reading
+	Mark        string     `json:"mark,omitempty"`         // of what was taken over last: an ETag, a serial number
+	LastSuccess *time.Time `json:"last_success,omitempty"` // when it was last reached and taken over
+	Aside       int        `json:"aside,omitempty"`        // of entries, those that are not enforced
 }
 
 // Change is the last change of the policy.

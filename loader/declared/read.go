@@ -33,7 +33,8 @@ type Reading struct {
 	Services []policy.Service // nil when the config file does not say
 	Claims   map[policy.Origin][]policy.Claim
 	Failing  Failing
-	Settings *config.Settings // of the config file
+	Settings *config.Settings  // of the config file
+	Origins  []source.Settings // of the config file, where it could be read
 
 	typed  bool                   // the services are flags
 	config string                 // path
@@ -111,6 +112,7 @@ func (s Sources) readConfig(ctx context.Context, read *Reading) {
 	if len(file.Claims) > 0 {
 		read.Claims[policy.OriginConfig] = file.Claims
 	}
+	read.Origins = file.Origins
 }
 
 // Restart warns of what the config file says now and did not when the daemon began: only

@@ -63,3 +63,13 @@ func listedBy(entry *policy.Entry, changed string) (where, hint string) {
 	}
 	return "", ""
 }
+
+// Fresh counts the claims that edit puts where their origin claims nothing yet.
+func (d State) Fresh(edit policy.Edit) (n int) {
+	for _, c := range edit.Put {
+		if _, found := d.claimedBy(c.Origin, c.Prefix); !found {
+			n++
+		}
+	}
+	return n
+}

@@ -196,3 +196,9 @@ func (d State) Origins() map[policy.Origin]int {
 	}
 	return counts
 }
+
+// NotEnforced counts the claims of a followed origin that are not: a stronger origin says that
+// the prefix is another owner's, or the service is not there.
+func (d State) NotEnforced(origin policy.Origin) int {
+	return d.Counts.Aside[origin] + len(d.orphans[origin])
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/repair"
@@ -35,6 +36,7 @@ type seen struct {
 	compiler *compile.Compiler
 	last     *api.Change
 	waits    *api.Waiting // what nobody has confirmed
+	followed follow.Origins
 }
 
 // look opens what there is. The caller closes the gate. Errors are loader.ErrNoPins, those of
@@ -69,6 +71,7 @@ func (g Gate) read(s *seen) error {
 			What: fmt.Sprintf("a gate is up under %s, but %s holds no list of it", g.root, g.state), Hint: "--state DIR",
 		}
 	}
+	s.followed = follow.Kept(was.Origins)
 	if s.State, err = was.State(now); err != nil {
 		return err
 	}
@@ -102,7 +105,7 @@ func (g Gate) Status(context.Context) (api.Status, error) {
 	defer v.Gate.Close()
 	want := repair.Desired{State: v.State, Compiler: v.compiler}
 	o := repair.Observe(v.Gate, repair.ReadHost(v.Policy.Services), want)
-	status := v.View.Status(nil)
+	status := v.View.Status(nil, v.followed)
 	status.Problems = repair.Problems(repair.Diagnose(o, want))
 	status.Enforcing = repair.Enforcing(status.Problems)
 	status.Interfaces, status.Backstop = o.Report(), o.ReportBackstop()

@@ -48,7 +48,11 @@ func Preview(o declared.Sources, state string) (api.Plan, error) {
 		return api.Plan{}, err
 	}
 	plan := policy.Diff(old.Policy, next.Policy)
-	if err := policy.Guard(old.Policy, next.Policy, plan, policy.VerbRun, o.Force, now); err != nil {
+	force := o.Force
+	if !was.Good() && len(read.Origins) > 0 {
+		force.AllowEmpty = true // as at the start itself
+	}
+	if err := policy.Guard(old.Policy, next.Policy, plan, policy.VerbRun, force, now); err != nil {
 		return api.Plan{}, err
 	}
 	if err := previewSessions(old.Policy, next.Policy, o.Force, now); err != nil {

@@ -110,6 +110,25 @@ func Earliest(a, b time.Time) time.Time {
 	return a
 }
 
+// Of returns the part of e that is about origin.
+func (e Edit) Of(origin Origin) (part Edit) {
+	if !slices.ContainsFunc(e.Remove, func(key ClaimKey) bool { return key.Origin != origin }) &&
+		!slices.ContainsFunc(e.Put, func(c Claim) bool { return c.Origin != origin }) {
+		return e // an edit of a million is of one origin
+	}
+	for _, key := range e.Remove {
+		if key.Origin == origin {
+			part.Remove = append(part.Remove, key)
+		}
+	}
+	for _, claim := range e.Put {
+		if claim.Origin == origin {
+			part.Put = append(part.Put, claim)
+		}
+	}
+	return part
+}
+
 // Key names c.
 func (c Claim) Key() ClaimKey { return ClaimKey{c.Origin, c.Prefix} }
 

@@ -23,6 +23,7 @@ const (
 	VerbReplace Verb = "replace"
 	VerbImport  Verb = "import"
 	VerbReload  Verb = "reload"
+	VerbFollow  Verb = "follow" // a list that is kept elsewhere has changed
 
 	VerbSuspend  Verb = "suspend"
 	VerbRollback Verb = "rollback"

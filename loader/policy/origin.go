@@ -54,6 +54,12 @@ func URLOrigin(name string) Origin { return Origin(urlPrefix + name) }
 // DNSOrigin names the origin of host names that are followed.
 func DNSOrigin(name string) Origin { return Origin(dnsPrefix + name) }
 
+// Etcd returns the name of the fleet's list that o is; false where o is something else.
+func (o Origin) Etcd() (name string, found bool) { return strings.CutPrefix(string(o), etcdPrefix) }
+
+// IsDNS reports whether o is host names that are followed.
+func (o Origin) IsDNS() bool { return o.strength() == strengthDNS }
+
 // Followed reports whether o is a list that is kept elsewhere and changes by itself.
 func (o Origin) Followed() bool { return o.strength() >= strengthEtcd && o.strength() <= strengthDNS }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -56,12 +57,16 @@ func WaitingOf(c store.Confirm, left time.Duration) *api.Waiting {
 }
 
 // originsOf reports every origin of counts, with the error of its last reading, sorted.
-func originsOf(counts map[policy.Origin]int, failing map[policy.Origin]error) []api.OriginStatus {
+func (v *View) originsOf(counts map[policy.Origin]int, failing map[policy.Origin]error, followed follow.Origins) []api.OriginStatus {
 	all := []api.OriginStatus{}
 	for _, origin := range slices.Sorted(maps.Keys(counts)) {
 		s := api.OriginStatus{Name: origin, Entries: counts[origin]}
 		if err := failing[origin]; err != nil {
 			s.Error = err.Error()
+		}
+		if one, found := followed[origin]; found {
+			s.Aside = v.NotEnforced(origin)
+			one.Status(&s)
 		}
 		all = append(all, s)
 	}

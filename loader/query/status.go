@@ -2,15 +2,20 @@ package query
 
 import (
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // Status is what the state itself says: nothing of problems, interfaces and the daemon.
-// failing are the origins that could not be read, and why.
-func (v *View) Status(failing map[policy.Origin]error) api.Status {
+// failing are the origins that could not be read, and why; followed are those that are kept
+// elsewhere.
+func (v *View) Status(failing map[policy.Origin]error, followed follow.Origins) api.Status {
 	now, origins := v.Now(), v.Origins()
 	for origin := range failing {
 		origins[origin] += 0 // one that has no claim is shown, too
+	}
+	for origin := range followed {
+		origins[origin] += 0
 	}
 	ended := v.Counts.Ended(now)
 	ipv4, ipv6 := v.Policy.Entries.Families()
@@ -22,7 +27,7 @@ func (v *View) Status(failing map[policy.Origin]error) api.Status {
 		Owners:     len(v.Counts.Owners),
 		Expiring:   v.Counts.Ending(now, api.Soon),
 		Services:   v.Services(),
-		Origins:    originsOf(origins, failing),
+		Origins:    v.originsOf(origins, failing, followed),
 		Suspended:  SuspensionsOf(v.Overrides),
 		Limited:    len(v.Limits),
 	}

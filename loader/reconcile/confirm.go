@@ -102,9 +102,9 @@ func (e *Engine) await(confirm store.Confirm, generation uint64) {
 // notWhileWaiting refuses what people change while a change waits. It would be taken back
 // with that, by a timer and behind the back of who made it. Suspensions and limits are
 // set aside instead: stolen keys wait for nobody's confirmation, and who is stopped stays
-// so whatever becomes of the change that waits.
+// so whatever becomes of the change that waits. So are lists that are kept elsewhere.
 func (e *Engine) notWhileWaiting(c change) error {
-	if e.unsettled.pending == nil || c.settle || c.dryRun || c.verb == policy.VerbRun || c.verb == "" || c.onlyOverrides() {
+	if e.unsettled.pending == nil || c.settle || c.dryRun || c.verb == policy.VerbRun || c.verb == policy.VerbFollow || c.verb == "" || c.onlyOverrides() {
 		return nil
 	}
 	return &policy.Refused{

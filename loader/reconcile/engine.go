@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/enforce"
 	"github.com/xdpallow/xdpallow/loader/events"
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/observer"
@@ -54,6 +55,7 @@ type Engine struct {
 	problems   problems
 	unsettled  unsettled
 	timers     timers
+	followed   followed
 }
 
 // Open takes possession of the state directory and the pin root. Nothing is touched
@@ -89,6 +91,7 @@ func Open(o Options) (*Engine, error) {
 		problems:  problems{noted: map[string]api.Problem{}},
 		unsettled: unsettled{bootID: bootID},
 		timers:    timers{poked: make(chan struct{}, 1)},
+		followed:  followed{origins: follow.Origins{}},
 	}
 	checker := repair.New(gate, o.Log, e.command, e.enforced.Usage.AddRetired)
 	e.interfaces = attach.New(gate, checker, o.Log, e.sayAttached)

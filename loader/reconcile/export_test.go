@@ -1,11 +1,13 @@
 package reconcile
 
 import (
+	"context"
 	"net/netip"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/repair"
+	"github.com/xdpallow/xdpallow/loader/source"
 )
 
 // Enforcing is what `status` says with these problems.
@@ -52,4 +54,10 @@ func (e *Engine) Follow() {
 		change.SetUp[e.interfaces.Checker.Index(name)] = true
 	}
 	e.follow(change)
+}
+
+// Take takes a reading over, as a follower does that Run has started.
+func (e *Engine) Take(r source.Reading) error {
+	_, err := e.taken(context.Background(), r)
+	return err
 }

@@ -51,6 +51,8 @@ func (e *Engine) Run(ctx context.Context) {
 	var keeping sync.WaitGroup
 	keeping.Go(func() { e.keepUse(ctx) })
 	defer keeping.Wait()
+	defer e.beginToFollow(ctx)()
+	defer stop()
 	var settled <-chan time.Time // a moment after an interface was set up anew
 	for {
 		ended, due := e.nextEnd(), e.nextDue()

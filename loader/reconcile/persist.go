@@ -18,7 +18,7 @@ import (
 func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generation uint64) error {
 	changed := generation != e.disk.lastGeneration()
 	done := e.written(c, next, plan, generation)
-	if err := e.enforced.Compiler.Deadlines.Record(c.edit.Claims, done.Meta); err != nil {
+	if err := e.enforced.Compiler.Deadlines.Record(c.edit.Claims.Of(policy.OriginCLI), done.Meta); err != nil {
 		return err
 	}
 	if done.UndoData != nil {
@@ -28,7 +28,7 @@ func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generat
 	}
 	// What is declared is written whole, and so is what changes much.
 	done.List = func() store.Effective { return e.effective(generation, next) }
-	done.Whole = e.enforced.Rebuilds(c.edit) || e.disk.list.outdated(e.options) || len(done.Put)+len(done.Delete) > many
+	done.Whole = e.enforced.Rebuilds(c.edit) || e.disk.list.outdated(e.options) || len(c.edit.Claims.Put)+len(c.edit.Claims.Remove) > many
 	if err := e.apply(done); err != nil {
 		return err
 	}
@@ -62,13 +62,23 @@ func (e *Engine) apply(done store.Change) error {
 
 // written is what is recorded of c, which leads to next.
 func (e *Engine) written(c change, next desired.State, plan policy.Plan, generation uint64) store.Change {
+	made := c.edit.Claims.Of(policy.OriginCLI)
 	done := store.Change{
-		Put: c.edit.Claims.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
+		Put: made.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
 		Resume: c.edit.Overrides.Resume, Suspend: next.SuspendedSince(e.enforced.State, c.edit), Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
 		Aside: c.aside || e.unsettled.pending != nil && c.onlyOverrides(),
 	}
-	for _, said := range c.edit.Claims.Remove {
+	for _, said := range made.Remove {
 		done.Delete = append(done.Delete, said.Prefix)
+	}
+	done.Forget = c.forget
+	if c.follow != nil {
+		read := *c.follow
+		read.Put = c.edit.Claims.Put
+		for _, said := range c.edit.Claims.Remove {
+			read.Delete = append(read.Delete, said.Prefix)
+		}
+		done.Follow = append(done.Follow, read)
 	}
 	if e.enforced.Compiler.Owners.Unsaved { // they are thousands
 		done.Meta[stored.MetaOwners] = e.enforced.Compiler.Owners.Marshal()
@@ -86,7 +96,7 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 		done.Confirm = e.unsettled.confirmation(c.command, c.confirm)
 	}
 	backstop := e.backstopLine()
-	if generation != e.disk.lastGeneration() || !c.edit.Claims.Empty() || c.settle || backstop != "" {
+	if generation != e.disk.lastGeneration() || c.follow == nil && !c.edit.Claims.Empty() || c.settle || backstop != "" {
 		done.Log = c.logged(plan)
 		if backstop != "" {
 			done.Log.Services = append(done.Log.Services, backstop)

@@ -37,6 +37,9 @@ type change struct {
 	confirm time.Duration // it is taken back unless confirmed within; 0 is never
 	settle  bool          // it takes back what waits, or the last change
 	aside   bool          // no rollback takes it back
+
+	follow *store.Followed // the origin that the edit's claims are of, and its state; nil: they are the CLI's
+	forget []policy.Origin // followed origins that the edit leaves without a claim
 }
 
 // at tells who asked what the change is at.
@@ -139,7 +142,7 @@ func (e *Engine) adopt(c change, next desired.State) {
 		e.timers.forgetAt = e.nextForgotten()
 		return
 	}
-	for _, claim := range c.edit.Claims.Put {
+	for _, claim := range c.edit.Claims.Of(policy.OriginCLI).Put {
 		if !claim.Until.IsZero() {
 			e.timers.forgetAt = policy.Earliest(e.timers.forgetAt, claim.Until.Add(e.options.kept()))
 		}

@@ -83,6 +83,7 @@ func (e *Engine) probe(o repair.Observation) {
 		})
 	}
 	problems = append(problems, e.interfaces.Checker.Problems(o.Time)...)
+	problems = append(problems, e.followProblems()...)
 	problems = append(problems, e.stateProblems()...)
 	if e.problems.torn != nil {
 		problems = append(problems, api.Problem{Code: "state_torn", Subject: e.options.State, Text: e.problems.torn.Error(), Hint: "xdpallow list"})

@@ -12,6 +12,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/stored"
@@ -31,6 +32,7 @@ func (e *Engine) recover() (bool, error) {
 	if was.Over != nil {
 		e.bookkeep(was.Over)
 	}
+	e.followed.origins = follow.Kept(was.Origins)
 	e.keepBackstop(was.Last)
 	if e.enforced.State, err = was.State(time.Now()); err != nil {
 		return false, err

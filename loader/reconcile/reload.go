@@ -49,8 +49,12 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	if drop {
 		e.options.Backstop = "off" // the change records it
 	}
+	gone := e.followed.origins.Unnamed(read.Origins)
+	if confirm > 0 { // a rollback would not bring their lists back
+		gone = nil
+	}
 	o, err := e.make(change{
-		by: by, tell: api.Progress(ctx), command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims}, peers: r.Sessions, logins: r.Logins, assess: assess,
+		by: by, tell: api.Progress(ctx), command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims, Claims: e.forgetting(gone)}, forget: gone, peers: r.Sessions, logins: r.Logins, assess: assess,
 		holds: &undo.Held{}, undo: &undo.Back{Held: undo.Reload{
 			Held: e.unsettled.held, Generation: e.enforced.Gate.Tables.Generation(), Was: e.enforced.Declared(), Now: read.Claims,
 			Services: len(e.options.Services) == 0 && read.Services != nil && !slices.EqualFunc(read.Services, old, policy.Service.Equal),
@@ -63,7 +67,14 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		}
 		return api.Plan{}, err
 	}
+	if r.DryRun {
+		for _, origin := range gone {
+			warnings = append(warnings, fmt.Sprintf("%s is no longer named: its list would be forgotten", origin))
+		}
+	}
 	if !r.DryRun {
+		e.forgot(gone)
+		e.followNamed(read.Origins, r.Force)
 		e.followClock(true) // not before: what is refused changes no deadline either
 		e.files.failing, e.files.kept.Openings, e.files.kept.LeftOut = nil, nil, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",

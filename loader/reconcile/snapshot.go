@@ -1,12 +1,14 @@
 package reconcile
 
 import (
+	"maps"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/repair"
@@ -22,6 +24,7 @@ type snapshot struct {
 	asked    query.View
 	problems []api.Problem
 	failing  map[policy.Origin]error
+	followed follow.Origins
 	last     *api.Change
 	pending  *store.Confirm
 	repairs  map[string]uint64
@@ -42,7 +45,7 @@ func (e *Engine) unlock() {
 // show shows what stands now to those who ask. The caller holds the mutex.
 func (e *Engine) show() {
 	e.shown.set(&snapshot{
-		asked: *e.enforced.View(), problems: e.problems.found, failing: e.files.failing, last: e.disk.last, pending: e.unsettled.pending,
+		asked: *e.enforced.View(), problems: e.problems.found, failing: e.files.failing, followed: maps.Clone(e.followed.origins), last: e.disk.last, pending: e.unsettled.pending,
 		repairs: e.interfaces.Checker.Counts(),
 	})
 }
@@ -95,7 +98,7 @@ func (s *shown) answer(ask func(*snapshot) error) error {
 
 // statusOf is the status as of s, with how interfaces are guarded.
 func (e *Engine) statusOf(s *snapshot, guarded repair.Guarded) api.Status {
-	status := s.asked.Status(s.failing)
+	status := s.asked.Status(s.failing, s.followed)
 	status.Enforcing, status.Problems = repair.Enforcing(s.problems), s.problems
 	status.Interfaces, status.Backstop = guarded.Report(), guarded.ReportBackstop()
 	status.LastChange, status.Version = s.last, e.options.Version

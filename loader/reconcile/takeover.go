@@ -70,9 +70,13 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	if unknown != nil {
 		e.options.Log.Warn(unknown.Error())
 	}
+	force := e.options.Force
+	if !good && len(read.Origins) > 0 {
+		force.AllowEmpty = true // until their lists are there it is no mistake that everybody is dropped
+	}
 	c := change{
 		by: by, command: "run", verb: policy.VerbRun,
-		force: e.options.Force, peers: peers, logins: logins,
+		force: force, peers: peers, logins: logins,
 		edit: desired.Edit{Services: read.Services, Declared: read.Claims, Audits: audits},
 	}
 	if !good {
@@ -100,6 +104,10 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		return unread.Blame(err)
 	}
 	e.files.failing = failing
+	if failing[policy.OriginConfig] == nil { // else nobody knows what it names
+		e.forgetUnnamed(read.Origins)
+		e.followNamed(read.Origins, policy.Force{})
+	}
 	// A mistake in the config file is told first. One that guard rails refuse whole, as that
 	// a service which stays has lost its prefixes, is taken over by the same reload.
 	if bad := failing[policy.OriginConfig]; bad == nil || errors.As(bad, new(*policy.Refused)) {

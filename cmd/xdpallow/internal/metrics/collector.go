@@ -39,6 +39,7 @@ var (
 	ownerChecks = desc("owner_checks_total", "Answers of the owner endpoint by service and why.", "service", "reason")
 	originN     = desc("origin_entries", "Prefixes that an origin gives.", "origin")
 	originUp    = desc("origin_up", "Whether the last reading of an origin was taken over (1) or its last good content is kept (0).", "origin")
+	originSeen  = desc("origin_last_success_timestamp_seconds", "When a list that is kept elsewhere was last reached and taken over, in Unix time.", "origin")
 	eventsLost  = desc("events_lost_total", "Sampled drops that were lost before anybody read them.")
 	repairs     = desc("repairs_total", "What somebody else changed in the kernel and the daemon put right.", "what")
 	writable    = desc("state_writable", "Whether changes can be kept in the state directory (1) or are refused (0).")
@@ -49,7 +50,7 @@ var (
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		packets, bytes, enforcing, iface, entries, expiring, policyGen, openings, nearMisses,
-		ownerChecks, originN, originUp, eventsLost, repairs, writable, buildInfo,
+		ownerChecks, originN, originUp, originSeen, eventsLost, repairs, writable, buildInfo,
 	} {
 		out <- d
 	}
@@ -123,6 +124,9 @@ func (w writer) gauges(s Snapshot) {
 	for _, o := range status.Origins {
 		w.gauge(originN, float64(o.Entries), string(o.Name))
 		w.gauge(originUp, truth(o.Error == ""), string(o.Name))
+		if o.LastSuccess != nil {
+			w.gauge(originSeen, float64(o.LastSuccess.Unix()), string(o.Name))
+		}
 	}
 	w.gauge(writable, truth(!slices.ContainsFunc(status.Problems, func(p api.Problem) bool { return p.Code == api.Unwritable })))
 	w.gauge(buildInfo, 1, status.Version, runtime.Version())

@@ -1,0 +1,156 @@
+// Package follow says how it goes with the origins that are followed: what of a reading is taken
+// over, and what the operator is told. It takes no lock, and reads nothing.
+package follow
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// Origin is how it goes with one origin. A copy is as the origin was.
+type Origin struct {
+	store.OriginState
+	Failing error         // why its last reading was not taken over, or nil
+	Every   time.Duration // how often it is looked at; 0: the config file does not name it
+	Force   policy.Force  // of the reload before its next reading
+}
+
+// Origins are the origins that the config file names, and those that the store has.
+type Origins map[policy.Origin]Origin
+
+// Kept returns the origins that the store has, before any config file is read.
+func Kept(states map[policy.Origin]store.OriginState) Origins {
+	all := Origins{}
+	for origin, state := range states {
+		if origin.Followed() {
+			all[origin] = Origin{OriginState: state}
+		}
+	}
+	return all
+}
+
+// Name names the origins that settings follow. The next reading of each is taken over with force.
+func (o Origins) Name(settings []source.Settings, force policy.Force) {
+	for origin, one := range o {
+		one.Every = 0
+		o[origin] = one
+	}
+	for _, s := range settings {
+		one := o[s.Origin()]
+		one.Every = max(s.Every, time.Second)
+		one.Force = policy.Force{AllowEmpty: force.AllowEmpty, AllowAny: force.AllowAny, ForceShrink: force.ForceShrink}
+		o[s.Origin()] = one
+	}
+}
+
+// Unnamed returns the origins that are kept and not in settings, sorted.
+func (o Origins) Unnamed(settings []source.Settings) (gone []policy.Origin) {
+	for _, origin := range slices.Sorted(maps.Keys(o)) {
+		if !slices.ContainsFunc(settings, func(s source.Settings) bool { return s.Origin() == origin }) {
+			gone = append(gone, origin)
+		}
+	}
+	return gone
+}
+
+// Guard refuses a reading of origin by which it would lose more than half of what it had, or all.
+// A host name says by itself what it has no longer, and a fleet was asked when it was changed.
+func Guard(origin policy.Origin, had, gone, left int, force policy.Force) error {
+	_, fleet := origin.Etcd()
+	switch {
+	case fleet:
+	case !force.ForceShrink && policy.Shrinks(gone, had):
+		return refused("--force-shrink", "%s of %d would be removed", policy.Count(gone, "prefix", "prefixes"), had)
+	case !force.AllowEmpty && !force.ForceShrink && had > 0 && left == 0 && !origin.IsDNS():
+		return refused("--allow-empty", "nothing is listed there, and %s would be removed", policy.Count(had, "prefix", "prefixes"))
+	}
+	return nil
+}
+
+func refused(flag, format string, args ...any) *policy.Refused {
+	return &policy.Refused{What: fmt.Sprintf(format, args...), Hint: "xdpallow reload " + flag}
+}
+
+// Refusal gives what guard rails refuse of a reading a command for a hint: theirs is a flag, of
+// a command that nobody typed.
+func Refusal(r *policy.Refused) *policy.Refused {
+	hint := r.Hint
+	if len(hint) > 2 && hint[:2] == "--" {
+		hint = "xdpallow reload " + hint
+	}
+	return &policy.Refused{What: r.What, Hint: hint}
+}
+
+// Seen returns o after its reading was taken over at now, or was found to be what it was.
+func (o Origin) Seen(r source.Reading, now time.Time) Origin {
+	o.Failing, o.Force = nil, policy.Force{}
+	o.Mark, o.Sum, o.At = r.Mark, r.Sum, now.UTC().Truncate(time.Second)
+	return o
+}
+
+// Status is what status tells of o beside what it claims.
+func (o Origin) Status(s *api.OriginStatus) {
+	s.Mark, s.State = o.Mark, "current"
+	if !o.At.IsZero() {
+		s.LastSuccess = &o.At
+	}
+	switch {
+	case o.At.IsZero():
+		s.State = "pending"
+	case o.Failing != nil:
+		s.State = "failing"
+	}
+	if o.Failing != nil {
+		s.Error = o.Failing.Error()
+	}
+}
+
+// stale is how long an origin may be out of reach before that is a problem of its own.
+const stale = 15 * time.Minute
+
+// Problems are what the operator should mend. entries is how many there are in all, and aside
+// how many of each origin are not enforced because a stronger one says whose they are.
+func (o Origins) Problems(entries int, aside map[policy.Origin]int, now time.Time) (problems []api.Problem) {
+	for _, origin := range slices.Sorted(maps.Keys(o)) {
+		one := o[origin]
+		tell := func(p api.Problem) {
+			p.Subject = string(origin)
+			problems = append(problems, p)
+		}
+		if one.At.IsZero() && one.Every > 0 {
+			text := "no list yet: whom it would let in is dropped"
+			if entries == 0 {
+				text = "no list yet: everybody is dropped"
+			}
+			tell(api.Problem{Code: "origin_pending", Text: text, Hint: "xdpallow reload"})
+		}
+		if one.Failing != nil {
+			hint := "xdpallow reload"
+			if r, ok := errors.AsType[*policy.Refused](one.Failing); ok && r.Hint != "" {
+				hint = r.Hint
+			}
+			tell(api.Problem{Code: "origin_failing", Text: fmt.Sprintf("not taken over, what it said last is enforced: %v", one.Failing), Hint: hint})
+		}
+		if silent := now.Sub(one.At); one.Every > 0 && !one.At.IsZero() && silent > max(stale, 3*one.Every) {
+			tell(api.Problem{
+				Code: "origin_stale", Hint: "xdpallow status",
+				Text: fmt.Sprintf("out of reach for %v, since %s: what it said last is enforced", silent.Round(time.Minute), one.At.Format(time.RFC3339)),
+			})
+		}
+		if n := aside[origin]; n > 0 {
+			tell(api.Problem{
+				Code: "claims_aside", Hint: "xdpallow list",
+				Text: fmt.Sprintf("%s not enforced: a stronger origin says that they are another owner's", policy.Count(n, "entry is", "entries are")),
+			})
+		}
+	}
+	return problems
+}

@@ -1,0 +1,221 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/follow"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
+	"github.com/xdpallow/xdpallow/loader/store"
+)
+
+// This file takes over what followed origins say. What was taken over last is enforced for ever,
+// whatever becomes of an origin: its readings can change the list, and nothing else.
+
+// followed are the lists that are kept elsewhere.
+type followed struct {
+	origins  follow.Origins
+	settings []source.Settings // of the config file, as it was taken over last
+	group    *source.Group     // nil before Run
+	ctx      context.Context   // of Run
+}
+
+// pace is how long the next reading waits at least, and as a multiple of how long this one took:
+// an origin that changes all the time leaves the engine to others.
+const (
+	paceLeast = 200 * time.Millisecond
+	paceShare = 5
+	paceMost  = time.Minute
+)
+
+// recordSeen is how long after the last one it is recorded that an origin was seen.
+const recordSeen = time.Hour
+
+// beginToFollow follows what the config file names, until ctx ends.
+func (e *Engine) beginToFollow(ctx context.Context) (wait func()) {
+	e.mu.Lock()
+	defer e.unlock()
+	e.followed.ctx, e.followed.group = ctx, source.NewGroup(e.have, e.take)
+	e.followed.group.Follow(ctx, e.followed.settings)
+	return e.followed.group.Wait
+}
+
+// have is what is kept of an origin.
+func (e *Engine) have(origin policy.Origin) source.Have {
+	e.mu.Lock()
+	defer e.unlock()
+	one := e.followed.origins[origin]
+	claims := slices.Collect(e.enforced.Of(origin))
+	slices.SortFunc(claims, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
+	return source.Have{Claims: claims, Mark: one.Mark, Sum: one.Sum, At: one.At}
+}
+
+// take takes a reading over, completely or not at all, and returns when the next may come.
+func (e *Engine) take(ctx context.Context, r source.Reading) error {
+	start := time.Now()
+	changed, err := e.taken(ctx, r)
+	if changed {
+		timer := time.NewTimer(min(max(paceLeast, paceShare*time.Since(start)), paceMost))
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+	}
+	return err
+}
+
+func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err error) {
+	if err := e.begin(ctx); err != nil {
+		return false, err
+	}
+	defer e.unlock()
+	one, known := e.followed.origins[r.Origin]
+	if !known {
+		return false, errGone // reload forgot it meanwhile
+	}
+	for _, warning := range r.Warnings {
+		e.options.Log.Warn(fmt.Sprintf("%s: %s", r.Origin, warning))
+	}
+	if r.Err != nil {
+		e.failing(r.Origin, one, r.Err)
+		return false, nil
+	}
+	changed, err = e.takeEdit(r, one)
+	if refused, ok := errors.AsType[*policy.Refused](err); ok {
+		err = follow.Refusal(refused)
+	}
+	if err != nil {
+		one.Force = policy.Force{}
+		e.failing(r.Origin, one, err)
+		return false, err
+	}
+	if one.Failing != nil {
+		e.options.Log.Info(fmt.Sprintf("%s: is taken over again", r.Origin))
+	}
+	e.followed.origins[r.Origin] = one.Seen(r, time.Now())
+	return changed, nil
+}
+
+// failing notes why a reading was not taken over, and says so once.
+func (e *Engine) failing(origin policy.Origin, one follow.Origin, err error) {
+	if one.Failing == nil || one.Failing.Error() != err.Error() {
+		e.options.Log.Error(fmt.Sprintf("%s: not taken over, what it said last is enforced: %v", origin, err), "problem", "origin_failing")
+	}
+	one.Failing = err
+	e.followed.origins[origin] = one
+}
+
+// takeEdit makes the change that r asks for. It reports whether the gate is another one now.
+func (e *Engine) takeEdit(r source.Reading, one follow.Origin) (changed bool, err error) {
+	edit := policy.Edit{}
+	if r.Edit != nil {
+		edit = *r.Edit
+	} else {
+		edit = e.enforced.Follow(r.Origin, r.Claims)
+	}
+	state := one.Seen(r, time.Now()).OriginState
+	if edit.Empty() {
+		if state.Mark == one.Mark && state.Sum == one.Sum && state.At.Sub(one.At) < recordSeen {
+			return false, nil
+		}
+		return false, e.apply(store.Change{Follow: []store.Followed{{Origin: r.Origin, State: state}}})
+	}
+	had := e.enforced.Origins()[r.Origin]
+	fresh := e.enforced.Fresh(edit)
+	if err := follow.Guard(r.Origin, had, len(edit.Remove), had+fresh-len(edit.Remove), one.Force); err != nil {
+		return false, err
+	}
+	c := change{
+		by: self(), command: cmp.Or(r.Why, string(r.Origin)+": changed"), verb: policy.VerbFollow, force: one.Force, aside: true,
+		edit:   desired.Edit{Claims: edit, Whole: rebuilds(edit, e.enforced.Policy.Entries.Len())},
+		follow: &store.Followed{Origin: r.Origin, State: state},
+	}
+	if fresh < len(edit.Put) || len(edit.Remove) > 0 { // else it cuts nobody off
+		if c.assess, err = assessed(api.DefaultSeen); err != nil {
+			return false, err
+		}
+	}
+	before := e.enforced.Gate.Tables.Generation()
+	o, err := e.make(c)
+	if err != nil {
+		return false, err
+	}
+	generation := e.enforced.Gate.Tables.Generation()
+	e.options.Log.Info(fmt.Sprintf("%s: %s: +%d -%d ~%d: generation %d",
+		r.Origin, c.command, len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), generation))
+	return generation != before, nil
+}
+
+// rebuilds reports whether edit is so large a part of a list of so many entries that merging
+// everything anew is quicker.
+func rebuilds(edit policy.Edit, entries int) bool {
+	named := len(edit.Put) + len(edit.Remove)
+	return named > 1000 && named > entries/8
+}
+
+// forgetting is the edit that takes away all that origins claim.
+func (e *Engine) forgetting(origins []policy.Origin) (edit policy.Edit) {
+	for _, origin := range origins {
+		for claim := range e.enforced.Of(origin) {
+			edit.Remove = append(edit.Remove, claim.Key())
+		}
+	}
+	return edit
+}
+
+// forgot says of which lists a change has left nothing.
+func (e *Engine) forgot(origins []policy.Origin) {
+	for _, origin := range origins {
+		delete(e.followed.origins, origin)
+		e.say(fmt.Sprintf("%s: no longer named, and forgotten", origin))
+	}
+}
+
+// followNamed follows settings from now on, and not what they leave out. The next reading of each is
+// taken over with force.
+func (e *Engine) followNamed(settings []source.Settings, force policy.Force) {
+	e.followed.settings = settings
+	e.followed.origins.Name(settings, force)
+	if e.followed.group != nil && e.followed.ctx.Err() == nil {
+		e.followed.group.Follow(e.followed.ctx, settings)
+	}
+}
+
+// forgetUnnamed forgets, at a start, the origins that the config file has no longer. A start is
+// not refused for them: their lists then stay, and that is a problem.
+func (e *Engine) forgetUnnamed(settings []source.Settings) {
+	gone := e.followed.origins.Unnamed(settings)
+	if len(gone) == 0 {
+		return
+	}
+	_, err := e.make(change{
+		by: self(), command: "run", verb: policy.VerbRun, force: e.options.Force, aside: true,
+		edit: desired.Edit{Claims: e.forgetting(gone)}, forget: gone,
+	})
+	if err == nil {
+		e.forgot(gone)
+		return
+	}
+	if refused, ok := errors.AsType[*policy.Refused](err); ok {
+		err = follow.Refusal(refused)
+	}
+	for _, origin := range gone {
+		one := e.followed.origins[origin]
+		one.Failing = fmt.Errorf("%s names it no longer: %w", e.options.Config, err)
+		e.followed.origins[origin] = one
+	}
+}
+
+// followProblems are those of followed origins.
+func (e *Engine) followProblems() []api.Problem {
+	return e.followed.origins.Problems(e.enforced.Policy.Entries.Len(), e.enforced.Counts.Aside, e.enforced.Compiler.Clock.Time(compile.Boottime()))
+}
