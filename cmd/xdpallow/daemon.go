@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/owner"
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -115,7 +116,7 @@ func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler
 		}
 	})
 	if o.Metrics != "" {
-		running.Go(func() { serveMetrics(ctx, o.Metrics, o.WebConfig, engine, log) })
+		running.Go(func() { metrics.Serve(ctx, o.Metrics, o.WebConfig, scrape{engine}, log) })
 	}
 	running.Go(func() { owner.Serve(ctx, o.Owner, answers, engine) })
 	running.Go(func() { reloadOnHangup(ctx, hangups, engine, log) })
