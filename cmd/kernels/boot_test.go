@@ -198,6 +198,7 @@ func (m *machine) operated() {
 		m.must(t, "xdpallow check 198.18.0.1 --port 443")
 		m.must(t, "mv saved "+config+" && systemctl reload xdpallow")
 	})
+	m.act("followed", m.followed)
 	m.act("stop and start", func(t *testing.T) {
 		m.must(t, "systemctl stop xdpallow")
 		m.shut(t)

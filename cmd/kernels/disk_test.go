@@ -21,7 +21,7 @@ import (
 const packages = "systemd,systemd-sysv,udev,dbus,kmod,iproute2,ethtool,procps,e2fsprogs"
 
 // rootTools are what making a disk needs on this machine: program to package.
-var rootTools = map[string]string{"debootstrap": "debootstrap", "mkfs.ext4": "e2fsprogs", "ip": "iproute2", "nsenter": "util-linux", "make": "make"}
+var rootTools = map[string]string{"debootstrap": "debootstrap", "mkfs.ext4": "e2fsprogs", "ip": "iproute2", "nsenter": "util-linux", "make": "make", "dnsmasq": "dnsmasq-base"}
 
 // mirror is the one of this machine's apt.
 func mirror() string {
