@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"math"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,5 +115,20 @@ func TestMistakesInOrigins(t *testing.T) {
 		if input, _ := errors.AsType[*policy.InputError](err); input.Hint != c.hint {
 			t.Errorf("%s: hint %q, want %q", c.keys, input.Hint, c.hint)
 		}
+	}
+}
+
+// Promise: what README shows is what a config file can say.
+func TestOriginsInReadme(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "## Lists that are kept elsewhere")
+	_, rest, _ = strings.Cut(rest, "```yaml\n")
+	block, _, _ := strings.Cut(rest, "```")
+	f, err := Parse(path, []byte(block))
+	if err != nil || len(f.Origins) != 3 {
+		t.Errorf("%d origins, %v in\n%s", len(f.Origins), err, block)
 	}
 }

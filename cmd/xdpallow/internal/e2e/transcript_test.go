@@ -94,7 +94,7 @@ func compare(want, got []string) (missing, extra []string) {
 
 // asides are lines that a transcript may leave out: how a client in the background ends, who changed what, in the log of
 // the daemon in the background, and rows of ordinary traffic.
-var asides = regexp.MustCompile(`^xdpallow: warning: \w+ cut off: |^curl: \(56\) .*reset by peer$|^xdpallow: (warning: )?(added|removed|suspended|resumed) .*generation \d+|^xdpallow: services changed: ` +
+var asides = regexp.MustCompile(`^xdpallow: warning: \w+ cut off: |^curl: \(56\) .*reset by peer$|^xdpallow: (warning: )?(added|removed|suspended|resumed) .*generation \d+|^xdpallow: (services changed|reloaded): ` +
 	`|^xdp +eth0 +pass +(not_ip|other_protocol|not_opening) +(ipv4|ipv6|other) +\d+ +\d+$`)
 
 var (
