@@ -2,6 +2,7 @@ package desired_test
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -125,5 +126,29 @@ func TestAside(t *testing.T) {
 	stands("when the stronger are gone", "initech", dns)
 	if len(is.Counts.Aside) > 0 {
 		t.Errorf("counted aside: %v", is.Counts.Aside)
+	}
+}
+
+// Promise: nobody is warned of an end that moves on by itself; that of a customer's own entry is
+// told, also where a page lists him, too.
+func TestRenewedEntriesDoNotEndSoon(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Second)
+	claim := func(prefix string, origin policy.Origin) policy.Claim {
+		return policy.Claim{Prefix: netip.MustParsePrefix(prefix), Origin: origin, Until: now.Add(time.Hour)}
+	}
+	is, _, err := desiredtest.Start().Apply(desired.Edit{Claims: policy.Edit{Put: []policy.Claim{
+		claim("192.0.2.1/32", policy.URLOrigin("partner")), claim("192.0.2.2/32", policy.DNSOrigin("branch")),
+		claim("192.0.2.3/32", policy.OriginCLI), claim("192.0.2.4/32", policy.EtcdOrigin("prod", "main")),
+		claim("192.0.2.5/32", policy.URLOrigin("partner")), claim("192.0.2.5/32", policy.OriginCLI),
+	}}}, now, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if soon, over := is.Counts.Ending(now, 14*24*time.Hour), is.Counts.Ended(now.Add(2*time.Hour)); soon != 3 || over != 5 {
+		t.Errorf("%d end soon and %d have ended then, want 3 and 5", soon, over)
+	}
+	is, _, err = is.Apply(desired.Edit{Claims: policy.Edit{Remove: []policy.ClaimKey{claim("192.0.2.5/32", policy.OriginCLI).Key()}}}, now, 0)
+	if soon := is.Counts.Ending(now, 14*24*time.Hour); err != nil || soon != 2 {
+		t.Errorf("%d end soon, %v", soon, err)
 	}
 }
