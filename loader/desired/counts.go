@@ -21,16 +21,17 @@ type Counts struct {
 	Followed map[policy.Origin]int // claims of other kept origins, but for services that are not there
 	Aside    map[policy.Origin]int // those of Followed that a stronger origin contradicts
 
-	ends map[int64]map[int64]int // entries by the hour and the second in which they end
+	ends    map[int64]map[int64]int // entries by the hour and the second in which they end
+	renewed map[int64]int           // those of ends whose end moves on, by the second: few, as lists of others are bounded
 }
 
-// Ending counts the entries that end after now and within that long.
+// Ending counts the entries that end after now and within that long, but for those that are renewed.
 func (c Counts) Ending(now time.Time, within time.Duration) (n int) {
 	first, last := now.Unix(), now.Add(within).Unix()
 	for hour := first / 3600; hour <= last/3600; hour++ {
 		for second, entries := range c.ends[hour] {
 			if second > first && second <= last {
-				n += entries
+				n += entries - c.renewed[second]
 			}
 		}
 	}
@@ -62,7 +63,7 @@ type counter struct {
 // count counts all of d.
 func count(d State) Counts {
 	c := counter{Counts{
-		Owners: map[string]int{}, ends: map[int64]map[int64]int{},
+		Owners: map[string]int{}, ends: map[int64]map[int64]int{}, renewed: map[int64]int{},
 		Followed: map[policy.Origin]int{}, Aside: map[policy.Origin]int{},
 	}, map[int64]bool{}}
 	for entry, owner := range d.Policy.Entries.Owned() {
@@ -83,7 +84,7 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 		return count(next)
 	}
 	n := counter{Counts{
-		Owners: copied(c.Owners), Made: c.Made, ends: copied(c.ends), Followed: copied(c.Followed), Aside: copied(c.Aside),
+		Owners: copied(c.Owners), Made: c.Made, ends: copied(c.ends), renewed: copied(c.renewed), Followed: copied(c.Followed), Aside: copied(c.Aside),
 	}, map[int64]bool{}}
 	old, new := before.Policy.Entries, next.Policy.Entries
 	for prefix := range plan.Prefixes() {
@@ -146,6 +147,9 @@ func (c *counter) entry(entry *policy.Entry, owner string, times int) {
 		c.own[hour], c.ends[hour] = true, copied(c.ends[hour])
 	}
 	add(c.ends[hour], second, times)
+	if entry.Renewed() {
+		add(c.renewed, second, times)
+	}
 	if len(c.ends[hour]) == 0 {
 		delete(c.ends, hour)
 		delete(c.own, hour)

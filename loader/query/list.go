@@ -71,7 +71,7 @@ func (p picker) wishes() (all []wish) {
 	}
 	if p.r.Expiring > 0 {
 		all = append(all, wish{
-			func(e *policy.Entry) bool { return EndsWithin(some(e.Until()), p.now, p.r.Expiring) },
+			func(e *policy.Entry) bool { return EndsWithin(e, p.now, p.r.Expiring) },
 			// The counts are of whole seconds: one more at each end is never too few.
 			p.Counts.Ending(p.now.Add(-time.Second), p.r.Expiring+2*time.Second),
 		})
@@ -264,9 +264,10 @@ func among(r api.ListRequest, entries policy.Entries) iter.Seq[*policy.Entry] {
 	}
 }
 
-// EndsWithin reports whether until lies after now, and within so long; nil is never.
-func EndsWithin(until *time.Time, now time.Time, within time.Duration) bool {
-	return until != nil && until.After(now) && until.Sub(now) <= within
+// EndsWithin reports whether e ends after now and within so long, and is not renewed.
+func EndsWithin(e *policy.Entry, now time.Time, within time.Duration) bool {
+	until := e.Until()
+	return until.After(now) && until.Sub(now) <= within && !e.Renewed()
 }
 
 // HasEnded reports whether e lets nobody in any more.

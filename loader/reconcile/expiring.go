@@ -29,7 +29,7 @@ func (e *Engine) tellExpiring(now time.Time) {
 	}
 	var next *policy.Entry
 	for entry := range e.enforced.Policy.Entries.All() {
-		if until := entry.Until(); query.EndsWithin(&until, wall, api.Soon) && (next == nil || until.Before(next.Until())) {
+		if query.EndsWithin(entry, wall, api.Soon) && (next == nil || entry.Until().Before(next.Until())) {
 			next = entry
 		}
 	}
