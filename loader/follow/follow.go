@@ -66,10 +66,10 @@ func (o Origins) Unnamed(settings []source.Settings) (gone []policy.Origin) {
 func Guard(origin policy.Origin, had, gone, left int, force policy.Force) error {
 	_, fleet := origin.Etcd()
 	switch {
-	case fleet:
+	case fleet, origin.IsDNS():
 	case !force.ForceShrink && policy.Shrinks(gone, had):
 		return refused("--force-shrink", "%s of %d would be removed", policy.Count(gone, "prefix", "prefixes"), had)
-	case !force.AllowEmpty && !force.ForceShrink && had > 0 && left == 0 && !origin.IsDNS():
+	case !force.AllowEmpty && !force.ForceShrink && had > 0 && left == 0:
 		return refused("--allow-empty", "nothing is listed there, and %s would be removed", policy.Count(had, "prefix", "prefixes"))
 	}
 	return nil
