@@ -39,19 +39,20 @@ type seen struct {
 	followed follow.Origins
 }
 
-// look opens what there is. The caller closes the gate. Errors are loader.ErrNoPins, those of
-// store.OpenReadOnly, and *policy.Refused where there is no list of the gate that is up.
-func (g Gate) look() (seen, error) {
+// ask calls fn with what there is, and closes that afterwards. Errors are loader.ErrNoPins,
+// those of store.OpenReadOnly, *policy.Refused where there is no list of the gate that is up, and
+// that of fn.
+func (g Gate) ask(fn func(*seen) error) error {
 	gate, err := loader.OpenReader(g.root)
 	if err != nil {
-		return seen{}, err
+		return err
 	}
+	defer gate.Close()
 	s := seen{View: query.View{Gate: gate, Generation: gate.Tables.Generation()}}
 	if err := g.read(&s); err != nil {
-		gate.Close()
-		return s, err
+		return err
 	}
-	return s, nil
+	return fn(&s)
 }
 
 // read reads the state into s. The database is closed before anybody asks s.
@@ -97,85 +98,58 @@ func (g Gate) read(s *seen) error {
 }
 
 // Status says what is up, and runs the canary.
-func (g Gate) Status(context.Context) (api.Status, error) {
-	v, err := g.look()
-	if err != nil {
-		return api.Status{}, err
-	}
-	defer v.Gate.Close()
-	want := repair.Desired{State: v.State, Compiler: v.compiler}
-	o := repair.Observe(v.Gate, repair.ReadHost(v.Policy.Services), want)
-	status := v.View.Status(nil, v.followed)
-	status.Problems = repair.Problems(repair.Diagnose(o, want))
-	status.Enforcing = repair.Enforcing(status.Problems)
-	status.Interfaces, status.Backstop = o.Report(), o.ReportBackstop()
-	status.Uncovered, status.Routed = o.Links.Uncovered(v.Gate.Attached())
-	status.LastChange, status.Confirm, status.Version = v.last, v.waits, g.version
-	return status, nil
+func (g Gate) Status(context.Context) (status api.Status, err error) {
+	err = g.ask(func(s *seen) error {
+		want := repair.Desired{State: s.State, Compiler: s.compiler}
+		o := repair.Observe(s.Gate, repair.ReadHost(s.Policy.Services), want)
+		status = s.Status(nil, s.followed)
+		status.Problems = repair.Problems(repair.Diagnose(o, want))
+		status.Enforcing = repair.Enforcing(status.Problems)
+		status.Interfaces, status.Backstop = o.Report(), o.ReportBackstop()
+		status.Uncovered, status.Routed = o.Links.Uncovered(s.Gate.Attached())
+		status.LastChange, status.Confirm, status.Version = s.last, s.waits, g.version
+		return nil
+	})
+	return status, err
 }
 
 // Owners returns every owner.
-func (g Gate) Owners(context.Context) (api.Owners, error) {
-	v, err := g.look()
-	if err != nil {
-		return api.Owners{}, err
-	}
-	defer v.Gate.Close()
-	return v.Owners(v.Counts.Owners)
+func (g Gate) Owners(context.Context) (owners api.Owners, err error) {
+	err = g.ask(func(s *seen) (err error) { owners, err = s.Owners(s.Counts.Owners); return err })
+	return owners, err
 }
 
 // Stats returns the counters.
-func (g Gate) Stats(context.Context) (api.Stats, error) {
-	v, err := g.look()
-	if err != nil {
-		return api.Stats{}, err
-	}
-	defer v.Gate.Close()
-	return v.Stats(v.Counts.Owners)
+func (g Gate) Stats(context.Context) (stats api.Stats, err error) {
+	err = g.ask(func(s *seen) (err error) { stats, err = s.Stats(s.Counts.Owners); return err })
+	return stats, err
 }
 
 // List gives write the entries that r asks for.
 func (g Gate) List(_ context.Context, r api.ListRequest, write func(api.Listed) error) error {
-	v, err := g.look()
-	if err != nil {
-		return err
-	}
-	defer v.Gate.Close()
-	listed, err := v.List(r)
-	if err != nil {
-		return err
-	}
-	return write(listed)
+	return g.ask(func(s *seen) error {
+		listed, err := s.List(r)
+		if err != nil {
+			return err
+		}
+		return write(listed)
+	})
 }
 
 // Export writes what commands made, and with all what is declared.
 func (g Gate) Export(_ context.Context, all bool, w io.Writer) error {
-	v, err := g.look()
-	if err != nil {
-		return err
-	}
-	defer v.Gate.Close()
-	return v.Export(w, all)
+	return g.ask(func(s *seen) error { return s.Export(w, all) })
 }
 
 // Table writes the list in the format of a proxy.
 func (g Gate) Table(_ context.Context, format, service string, w io.Writer) error {
-	v, err := g.look()
-	if err != nil {
-		return err
-	}
-	defer v.Gate.Close()
-	return v.View.Table(w, format, service)
+	return g.ask(func(s *seen) error { return s.Table(w, format, service) })
 }
 
 // Check returns what happens to openings from addrs, at port or at every protected one.
-func (g Gate) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) ([]api.CheckResult, error) {
-	v, err := g.look()
-	if err != nil {
-		return nil, err
-	}
-	defer v.Gate.Close()
-	return v.Check(addrs, port)
+func (g Gate) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) (results []api.CheckResult, err error) {
+	err = g.ask(func(s *seen) (err error) { results, err = s.Check(addrs, port); return err })
+	return results, err
 }
 
 // Detach opens the gate without a daemon.
