@@ -11,10 +11,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/tabular"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -87,18 +87,10 @@ func historyRows(h api.History) [][]string {
 		if r.LoginUID != nil {
 			login = fmt.Sprint(*r.LoginUID)
 		}
-		rows = append(rows, row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, brief(r.Command, roomForCommand), cmp.Or(r.Reason, "-")))
+		rows = append(rows, row(login, moment(&r.Time), fmt.Sprint(r.UID), generation, entries, tabular.Brief(r.Command, roomForCommand), cmp.Or(r.Reason, "-")))
 	}
 	return rows
 }
 
 // roomForCommand is the room for a command line in a table, in characters; JSON has it whole.
 const roomForCommand = 80
-
-// brief keeps a long text from tearing a table apart.
-func brief(text string, room int) string {
-	if utf8.RuneCountInString(text) <= room {
-		return text
-	}
-	return strings.TrimSpace(string([]rune(text)[:room-1])) + "…"
-}

@@ -42,7 +42,7 @@ var layers = [][]string{
 	{"loader/attach", "loader/enforce", "loader/logtext", "loader/observer", "loader/offline"},
 	{"loader/reconcile"},
 	{"loader/doctor"},
-	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/top"},
+	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/tabular", "cmd/xdpallow/internal/top"},
 	{"cmd/xdpallow/internal/owner"},
 	{"cmd/bench", "cmd/kernels", "cmd/panel", "cmd/xdpallow"},
 }
@@ -263,6 +263,9 @@ var arrows = map[string]map[string]string{
 		"loader/policy":  "how ports and prefixes are written",
 		"loader/talkers": "who sends",
 	},
+	"cmd/xdpallow/internal/tabular": {
+		"loader/policy": "what may be printed",
+	},
 	"cmd/xdpallow/internal/owner": {
 		"cmd/xdpallow/internal/control": "makes a socket where a dead daemon left one",
 		"loader/api":                    "whose an address is, and problems",
@@ -274,6 +277,7 @@ var arrows = map[string]map[string]string{
 		"cmd/xdpallow/internal/control": "talks with the daemon",
 		"cmd/xdpallow/internal/metrics": "--metrics",
 		"cmd/xdpallow/internal/owner":   "the endpoint that proxies ask",
+		"cmd/xdpallow/internal/tabular": "tables",
 		"cmd/xdpallow/internal/top":     "top",
 		"loader":                        "the errors that have a hint, and the modes of --attach",
 		"loader/api":                    "requests and what is printed",

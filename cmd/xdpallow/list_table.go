@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/tabular"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -21,7 +22,7 @@ func writeEntryTable(w *bufio.Writer, r api.ListRequest, l api.Listed) error {
 	var failed error
 	seen := false
 	first := l.Entries(func() bool { return !seen })
-	widths := measure(entryRows(func(yield func(*api.Entry) bool) {
+	widths := tabular.Measure(entryRows(func(yield func(*api.Entry) bool) {
 		for e := range until(first, &failed) {
 			seen = seen || e.LastSeen != nil
 			if !yield(e) {
@@ -32,13 +33,13 @@ func writeEntryTable(w *bufio.Writer, r api.ListRequest, l api.Listed) error {
 	if failed != nil {
 		return failed
 	}
-	if widths.rows == 1 {
+	if widths.Rows == 1 {
 		_, err := fmt.Fprintln(w, api.NothingListed)
 		return err
 	}
-	widths.leaveOut("SUSPENDED") // where there is none: a column for suspensions says what is wrong
+	widths.LeaveOut("SUSPENDED") // where there is none: a column for suspensions says what is wrong
 	again := until(l.Entries(func() bool { return seen }), &failed)
-	if err := widths.write(w, 0, r.Columns, entryRows(again, r.Unused > 0)); err != nil {
+	if err := widths.Write(w, 0, r.Columns, entryRows(again, r.Unused > 0)); err != nil {
 		return err
 	}
 	return failed

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/tabular"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -93,7 +94,7 @@ func (c *call) statusRows(s api.Status) [][]string {
 	}
 	if ch := s.LastChange; ch != nil {
 		rows = append(rows, []string{"last change:", fmt.Sprintf("%s by %s (pid %d): %s, generation %d",
-			moment(&ch.Time), describeCaller(ch), ch.PID, brief(ch.Command, roomForCommand), ch.Generation)})
+			moment(&ch.Time), describeCaller(ch), ch.PID, tabular.Brief(ch.Command, roomForCommand), ch.Generation)})
 	}
 	return rows
 }
