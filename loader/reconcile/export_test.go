@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/source"
 )
@@ -61,3 +62,6 @@ func (e *Engine) Take(r source.Reading) error {
 	_, err := e.taken(context.Background(), r)
 	return err
 }
+
+// Have is what is kept of an origin, as a follower gets it.
+func (e *Engine) Have(origin policy.Origin) source.Have { return e.have(origin) }
