@@ -55,7 +55,6 @@ type Engine struct {
 	problems   problems
 	unsettled  unsettled
 	timers     timers
-	followed   followed
 }
 
 // Open takes possession of the state directory and the pin root. Nothing is touched
@@ -91,7 +90,7 @@ func Open(o Options) (*Engine, error) {
 		problems:  problems{noted: map[string]api.Problem{}},
 		unsettled: unsettled{bootID: bootID},
 		timers:    timers{poked: make(chan struct{}, 1)},
-		followed:  followed{origins: follow.Origins{}},
+		files:     files{followed: followed{origins: follow.Origins{}}},
 	}
 	checker := repair.New(gate, o.Log, e.command, e.enforced.Usage.AddRetired)
 	e.interfaces = attach.New(gate, checker, o.Log, e.sayAttached)

@@ -49,7 +49,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	if drop {
 		e.options.Backstop = "off" // the change records it
 	}
-	gone := e.followed.origins.Unnamed(read.Origins)
+	gone := e.files.followed.origins.Unnamed(read.Origins)
 	if confirm > 0 { // a rollback would not bring their lists back
 		gone = nil
 	}

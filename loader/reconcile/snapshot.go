@@ -45,7 +45,7 @@ func (e *Engine) unlock() {
 // show shows what stands now to those who ask. The caller holds the mutex.
 func (e *Engine) show() {
 	e.shown.set(&snapshot{
-		asked: *e.enforced.View(), problems: e.problems.found, failing: e.files.failing, followed: maps.Clone(e.followed.origins), last: e.disk.last, pending: e.unsettled.pending,
+		asked: *e.enforced.View(), problems: e.problems.found, failing: e.files.failing, followed: maps.Clone(e.files.followed.origins), last: e.disk.last, pending: e.unsettled.pending,
 		repairs: e.interfaces.Checker.Counts(),
 	})
 }

@@ -43,16 +43,16 @@ const recordSeen = time.Hour
 func (e *Engine) beginToFollow(ctx context.Context) (wait func()) {
 	e.mu.Lock()
 	defer e.unlock()
-	e.followed.ctx, e.followed.group = ctx, source.NewGroup(e.have, e.take)
-	e.followed.group.Follow(ctx, e.followed.settings)
-	return e.followed.group.Wait
+	e.files.followed.ctx, e.files.followed.group = ctx, source.NewGroup(e.have, e.take)
+	e.files.followed.group.Follow(ctx, e.files.followed.settings)
+	return e.files.followed.group.Wait
 }
 
 // have is what is kept of an origin.
 func (e *Engine) have(origin policy.Origin) source.Have {
 	e.mu.Lock()
 	defer e.unlock()
-	one := e.followed.origins[origin]
+	one := e.files.followed.origins[origin]
 	claims := slices.Collect(e.enforced.Of(origin))
 	slices.SortFunc(claims, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	return source.Have{Claims: claims, Mark: one.Mark, Sum: one.Sum, At: one.At}
@@ -78,7 +78,7 @@ func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err
 		return false, err
 	}
 	defer e.unlock()
-	one, known := e.followed.origins[r.Origin]
+	one, known := e.files.followed.origins[r.Origin]
 	if !known {
 		return false, errGone // reload forgot it meanwhile
 	}
@@ -101,7 +101,7 @@ func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err
 	if one.Failing != nil {
 		e.options.Log.Info(fmt.Sprintf("%s: is taken over again", r.Origin))
 	}
-	e.followed.origins[r.Origin] = one.Seen(r, time.Now())
+	e.files.followed.origins[r.Origin] = one.Seen(r, time.Now())
 	return changed, nil
 }
 
@@ -111,7 +111,7 @@ func (e *Engine) failing(origin policy.Origin, one follow.Origin, err error) {
 		e.options.Log.Error(fmt.Sprintf("%s: not taken over, what it said last is enforced: %v", origin, err), "problem", "origin_failing")
 	}
 	one.Failing = err
-	e.followed.origins[origin] = one
+	e.files.followed.origins[origin] = one
 }
 
 // takeEdit makes the change that r asks for. It reports whether the gate is another one now.
@@ -175,7 +175,7 @@ func (e *Engine) forgetting(origins []policy.Origin) (edit policy.Edit) {
 // forgot says of which lists a change has left nothing.
 func (e *Engine) forgot(origins []policy.Origin) {
 	for _, origin := range origins {
-		delete(e.followed.origins, origin)
+		delete(e.files.followed.origins, origin)
 		e.say(fmt.Sprintf("%s: no longer named, and forgotten", origin))
 	}
 }
@@ -183,17 +183,17 @@ func (e *Engine) forgot(origins []policy.Origin) {
 // followNamed follows settings from now on, and not what they leave out. The next reading of each is
 // taken over with force.
 func (e *Engine) followNamed(settings []source.Settings, force policy.Force) {
-	e.followed.settings = settings
-	e.followed.origins.Name(settings, force)
-	if e.followed.group != nil && e.followed.ctx.Err() == nil {
-		e.followed.group.Follow(e.followed.ctx, settings)
+	e.files.followed.settings = settings
+	e.files.followed.origins.Name(settings, force)
+	if e.files.followed.group != nil && e.files.followed.ctx.Err() == nil {
+		e.files.followed.group.Follow(e.files.followed.ctx, settings)
 	}
 }
 
 // forgetUnnamed forgets, at a start, the origins that the config file has no longer. A start is
 // not refused for them: their lists then stay, and that is a problem.
 func (e *Engine) forgetUnnamed(settings []source.Settings) {
-	gone := e.followed.origins.Unnamed(settings)
+	gone := e.files.followed.origins.Unnamed(settings)
 	if len(gone) == 0 {
 		return
 	}
@@ -209,13 +209,13 @@ func (e *Engine) forgetUnnamed(settings []source.Settings) {
 		err = follow.Refusal(refused)
 	}
 	for _, origin := range gone {
-		one := e.followed.origins[origin]
+		one := e.files.followed.origins[origin]
 		one.Failing = fmt.Errorf("%s names it no longer: %w", e.options.Config, err)
-		e.followed.origins[origin] = one
+		e.files.followed.origins[origin] = one
 	}
 }
 
 // followProblems are those of followed origins.
 func (e *Engine) followProblems() []api.Problem {
-	return e.followed.origins.Problems(e.enforced.Policy.Entries.Len(), e.enforced.Counts.Aside, e.enforced.Compiler.Clock.Time(compile.Boottime()))
+	return e.files.followed.origins.Problems(e.enforced.Policy.Entries.Len(), e.enforced.Counts.Aside, e.enforced.Compiler.Clock.Time(compile.Boottime()))
 }

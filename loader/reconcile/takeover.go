@@ -18,12 +18,13 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// files is what this daemon knows of the flags and files that declare the policy.
+// files is what this daemon knows of where claims come from: flags, files and followed origins.
 type files struct {
 	reading  sync.Mutex // held while files are read; taken before the engine's
 	failing  declared.Failing
 	settings *config.Settings // of the config file, as this daemon was started with
 	kept     declared.Kept
+	followed followed // origins that are kept elsewhere
 }
 
 // began notes the settings of the config file at the first reading.
