@@ -95,6 +95,7 @@ var arrows = map[string]map[string]string{
 		"loader/api":    "the requests whose edits it makes, and what it says of them",
 		"loader/policy": "entries, owners and services, and their rules",
 		"loader/store":  "what is kept of them",
+		"loader/tree":   "what is counted of them, of which an edit shares most",
 	},
 	"loader/compile": {
 		"maps":           "the entries that it makes",

@@ -4,35 +4,82 @@
 package desired
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/tree"
 )
 
 // Counts is what is counted of a state. It does not change: an edit makes others, which
-// costs as much as there are owners and hours in which entries end.
+// costs what it changes, however many owners and ends there are.
 type Counts struct {
-	Owners map[string]int // entries of each owner, and those in his network that have none
-	Made   int            // claims of the CLI
+	Made int // claims of the CLI
 
 	Followed map[policy.Origin]int // claims of other kept origins, but for services that are not there
 	Aside    map[policy.Origin]int // those of Followed that a stronger origin contradicts
 
-	ends    map[int64]map[int64]int // entries by the hour and the second in which they end
-	renewed map[int64]int           // those of ends whose end moves on, by the second: few, as lists of others are bounded
+	owners  tree.Tree[owner, counted[owner]]
+	ends    tree.Tree[second, counted[second]] // entries that end in a second
+	renewed tree.Tree[second, counted[second]] // those of ends whose end moves on
+}
+
+// owner is the name of one.
+type owner string
+
+// Compare orders owners by name.
+func (a owner) Compare(b owner) int { return strings.Compare(string(a), string(b)) }
+
+// second is a Unix time.
+type second int64
+
+// Compare orders seconds by time.
+func (a second) Compare(b second) int { return cmp.Compare(a, b) }
+
+// counted is how many entries go by a key.
+type counted[K any] struct {
+	key     K
+	entries int
+}
+
+// Key is what is counted.
+func (c counted[K]) Key() K { return c.key }
+
+// Owner counts the entries of an owner, and those in his network that have none.
+func (c Counts) Owner(name string) int {
+	if of := c.owners.Find(owner(name)); of != nil {
+		return of.entries
+	}
+	return 0
+}
+
+// OwnersCount counts the owners.
+func (c Counts) OwnersCount() int { return c.owners.Len() }
+
+// Owners is what Owner says of each owner, in a map that the caller may keep.
+func (c Counts) Owners() map[string]int {
+	all := make(map[string]int, c.owners.Len())
+	for of := range c.owners.All() {
+		all[string(of.key)] = of.entries
+	}
+	return all
 }
 
 // Ending counts the entries that end after now and within that long, but for those that are renewed.
 func (c Counts) Ending(now time.Time, within time.Duration) (n int) {
-	first, last := now.Unix(), now.Add(within).Unix()
-	for hour := first / 3600; hour <= last/3600; hour++ {
-		for second, entries := range c.ends[hour] {
-			if second > first && second <= last {
-				n += entries - c.renewed[second]
-			}
+	last := second(now.Add(within).Unix())
+	for of := range c.ends.From(second(now.Unix()) + 1) {
+		if of.key > last {
+			break
+		}
+		n += of.entries
+		if moves := c.renewed.Find(of.key); moves != nil {
+			n -= moves.entries
 		}
 	}
 	return n
@@ -40,38 +87,80 @@ func (c Counts) Ending(now time.Time, within time.Duration) (n int) {
 
 // Ended counts the entries that have ended at now.
 func (c Counts) Ended(now time.Time) (n int) {
-	last := now.Unix()
-	for hour, seconds := range c.ends {
-		if hour > last/3600 {
-			continue
+	last := second(now.Unix())
+	for of := range c.ends.All() {
+		if of.key > last {
+			break
 		}
-		for second, entries := range seconds {
-			if second <= last {
-				n += entries
-			}
-		}
+		n += of.entries
 	}
 	return n
 }
 
-// counter is Counts on the way from one state to the next.
+// counter is what is counted more, or less, on the way from one state to the next.
 type counter struct {
-	Counts
-	own map[int64]bool // the hours of ends that no state shares
+	made            int
+	followed, aside map[policy.Origin]int
+	owners          map[owner]int
+	ends, renewed   map[second]int
+}
+
+func newCounter() counter {
+	return counter{
+		followed: map[policy.Origin]int{}, aside: map[policy.Origin]int{},
+		owners: map[owner]int{}, ends: map[second]int{}, renewed: map[second]int{},
+	}
+}
+
+// counts is c and what n counts more.
+func (n counter) counts(c Counts) Counts {
+	return Counts{
+		Made: c.Made + n.made, Followed: moreOf(c.Followed, n.followed), Aside: moreOf(c.Aside, n.aside),
+		owners: more(c.owners, n.owners), ends: more(c.ends, n.ends), renewed: more(c.renewed, n.renewed),
+	}
+}
+
+// moreOf is more for the few origins that there are.
+func moreOf(all, by map[policy.Origin]int) map[policy.Origin]int {
+	sum := make(map[policy.Origin]int, len(all)+len(by))
+	for _, counts := range []map[policy.Origin]int{all, by} {
+		for origin, n := range counts {
+			if sum[origin] += n; sum[origin] == 0 {
+				delete(sum, origin)
+			}
+		}
+	}
+	return sum
+}
+
+// more is all and what is counted more; what comes to nothing is forgotten.
+func more[K interface {
+	comparable
+	tree.Key[K]
+}](all tree.Tree[K, counted[K]], by map[K]int) tree.Tree[K, counted[K]] {
+	changes := make([]tree.Change[K, counted[K]], 0, len(by))
+	for _, key := range slices.SortedFunc(maps.Keys(by), K.Compare) {
+		is := &counted[K]{key, by[key]}
+		if was := all.Find(key); was != nil {
+			is.entries += was.entries
+		}
+		if is.entries == 0 {
+			is = nil
+		}
+		changes = append(changes, tree.Change[K, counted[K]]{Key: key, Item: is})
+	}
+	return all.With(changes...)
 }
 
 // count counts all of d.
 func count(d State) Counts {
-	c := counter{Counts{
-		Owners: map[string]int{}, ends: map[int64]map[int64]int{}, renewed: map[int64]int{},
-		Followed: map[policy.Origin]int{}, Aside: map[policy.Origin]int{},
-	}, map[int64]bool{}}
+	n := newCounter()
 	for entry, owner := range d.Policy.Entries.Owned() {
-		c.entry(entry, owner, 1)
-		c.claims(entry, 1)
+		n.entry(entry, owner, 1)
+		n.claims(entry, 1)
 	}
-	c.Made += len(d.Orphans())
-	return c.Counts
+	n.made += len(d.Orphans())
+	return n.counts(Counts{})
 }
 
 // after is c, which counts before, when edit has made next of it; plan says what that
@@ -83,9 +172,7 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 	if next.many(edit) {
 		return count(next)
 	}
-	n := counter{Counts{
-		Owners: copied(c.Owners), Made: c.Made, ends: copied(c.ends), renewed: copied(c.renewed), Followed: copied(c.Followed), Aside: copied(c.Aside),
-	}, map[int64]bool{}}
+	n := newCounter()
 	old, new := before.Policy.Entries, next.Policy.Entries
 	for prefix := range plan.Prefixes() {
 		if was, found := old.Find(prefix); found {
@@ -112,69 +199,45 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 			n.claims(is, 1)
 		}
 	}
-	n.Made += len(next.Orphans()) - len(before.Orphans())
-	return n.Counts
+	n.made += len(next.Orphans()) - len(before.Orphans())
+	return n.counts(c)
 }
 
 // claims counts what kept origins claim of entry by times more.
-func (c *counter) claims(entry *policy.Entry, times int) {
+func (n *counter) claims(entry *policy.Entry, times int) {
 	if !entry.Several() && entry.Has(policy.OriginCLI) { // a million are
-		c.Made += times
+		n.made += times
 		return
 	}
 	for _, origin := range entry.Everyone() {
 		switch {
 		case origin == policy.OriginCLI:
-			c.Made += times
+			n.made += times
 		case origin.Kept():
-			add(c.Followed, origin, times)
+			n.followed[origin] += times
 		}
 	}
 	for origin := range entry.Aside {
-		add(c.Aside, origin, times)
+		n.aside[origin] += times
 	}
 }
 
-// entry counts entry, which is owner's, by times more.
-func (c *counter) entry(entry *policy.Entry, owner string, times int) {
-	c.owner(owner, times)
-	if entry.Until().IsZero() {
-		return
-	}
-	second := entry.Until().Unix()
-	hour := second / 3600
-	if !c.own[hour] {
-		c.own[hour], c.ends[hour] = true, copied(c.ends[hour])
-	}
-	add(c.ends[hour], second, times)
-	if entry.Renewed() {
-		add(c.renewed, second, times)
-	}
-	if len(c.ends[hour]) == 0 {
-		delete(c.ends, hour)
-		delete(c.own, hour)
+// entry counts entry, which is of that owner, by times more.
+func (n counter) entry(entry *policy.Entry, name string, times int) {
+	n.owner(name, times)
+	if until := entry.Until(); !until.IsZero() {
+		n.ends[second(until.Unix())] += times
+		if entry.Renewed() {
+			n.renewed[second(until.Unix())] += times
+		}
 	}
 }
 
 // owner counts an entry of name by times more; nobody has "".
-func (c *counter) owner(name string, times int) {
+func (n counter) owner(name string, times int) {
 	if name != "" {
-		add(c.Owners, name, times)
+		n.owners[owner(name)] += times
 	}
-}
-
-// add counts key by n more, and forgets what comes to nothing.
-func add[K comparable](counts map[K]int, key K, n int) {
-	if counts[key] += n; counts[key] == 0 {
-		delete(counts, key)
-	}
-}
-
-// copied is a copy of m to be written to, also where m is nil.
-func copied[K comparable, V any](m map[K]V) map[K]V {
-	all := make(map[K]V, len(m))
-	maps.Copy(all, m)
-	return all
 }
 
 // inherited yields the entries without an owner, not named by plan, whose owner another
@@ -200,4 +263,11 @@ func inherited(before, after policy.Entries, plan policy.Plan) iter.Seq[*policy.
 			}
 		}
 	}
+}
+
+// copied is a copy of m to be written to, also where m is nil.
+func copied[K comparable, V any](m map[K]V) map[K]V {
+	all := make(map[K]V, len(m))
+	maps.Copy(all, m)
+	return all
 }

@@ -78,7 +78,7 @@ func (d State) Expire(now time.Time) (next State, plan policy.Plan) {
 // declared merges everything again, any other the prefixes that it names.
 func (d State) withClaims(edit Edit, now time.Time) (State, policy.Plan, error) {
 	if !d.Rebuilds(edit) {
-		if edit.Claims.Empty() && !edit.Overrides.Empty() { // what has ended is looked after elsewhere
+		if edit.Claims.Empty() && (!edit.Overrides.Empty() || edit.Audits != nil) { // what has ended is looked after elsewhere
 			return d, policy.Plan{}, nil
 		}
 		return d.withKept(edit.Claims, now)

@@ -17,7 +17,7 @@ import (
 )
 
 var asBefore = []cmp.Option{
-	cmp.AllowUnexported(desired.Counts{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Transformer("all", desired.Counts.All), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmpopts.EquateEmpty(),
 }
 
@@ -93,7 +93,7 @@ type counted struct {
 
 // clone is what c tells now, for comparison with what it tells later.
 func clone(c desired.Counts) counted {
-	all := counted{Owners: maps.Clone(c.Owners), Made: c.Made}
+	all := counted{Owners: c.Owners(), Made: c.Made}
 	for hours := range 7 {
 		all.Ended = append(all.Ended, c.Ended(time.Now().Add(time.Duration(hours)*time.Hour)))
 	}

@@ -92,7 +92,7 @@ func (d State) touches(s policy.Subject) error {
 
 // Knows refuses, as *policy.Refused, an owner of whom nothing is said.
 func (d State) Knows(owner string) error {
-	if d.Counts.Owners[owner] > 0 {
+	if d.Counts.Owner(owner) > 0 {
 		return nil
 	}
 	if slices.Contains(slices.Collect(d.NamedOwners), owner) {

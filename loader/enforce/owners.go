@@ -51,7 +51,7 @@ func (e *Enforced) SettleOwners() error {
 // owners are the owners of whom anything is said.
 func (e *Enforced) owners() map[string]bool {
 	names := map[string]bool{}
-	for name := range e.Counts.Owners {
+	for name := range e.Counts.Owners() {
 		names[name] = true
 	}
 	for name := range e.Overrides.NamedOwners {

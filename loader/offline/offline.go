@@ -115,13 +115,13 @@ func (g Gate) Status(context.Context) (status api.Status, err error) {
 
 // Owners returns every owner.
 func (g Gate) Owners(context.Context) (owners api.Owners, err error) {
-	err = g.ask(func(s *seen) (err error) { owners, err = s.Owners(s.Counts.Owners); return err })
+	err = g.ask(func(s *seen) (err error) { owners, err = s.Owners(s.Counts.Owners()); return err })
 	return owners, err
 }
 
 // Stats returns the counters.
 func (g Gate) Stats(context.Context) (stats api.Stats, err error) {
-	err = g.ask(func(s *seen) (err error) { stats, err = s.Stats(s.Counts.Owners); return err })
+	err = g.ask(func(s *seen) (err error) { stats, err = s.Stats(s.Counts.Owners()); return err })
 	return stats, err
 }
 

@@ -87,10 +87,8 @@ func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
 func (s State) Expire(now time.Time) (after State, plan Plan, next time.Time) {
 	after = s
 	var changes []change
-	for old := range s.Entries.All() {
-		if !old.Several() {
-			continue
-		}
+	for one := range s.Entries.several.All() {
+		old := s.Entries.tree.Find(one.Key())
 		next = Earliest(next, NextEnd(old.Claims(), now))
 		// Owners agree: Merge asks that of ended claims, too.
 		if entry := mergeOne(old.Claims(), now); !old.Equal(entry) {

@@ -17,7 +17,16 @@ import (
 // change: an edit makes new Entries, which share all but a few nodes with these, so the old
 // ones are there to go back to. Each *Entry that they return belongs to them and must not be
 // written to.
-type Entries struct{ tree tree.Tree[Place, Entry] }
+type Entries struct {
+	tree    tree.Tree[Place, Entry]
+	several tree.Tree[Place, several] // those of several claims, which time may change
+}
+
+// several is the prefix of an entry of several claims.
+type several netip.Prefix
+
+// Key is its place.
+func (s several) Key() Place { return Place(s) }
 
 // Place is where the entry of a prefix stands among others: by ComparePrefix.
 type Place netip.Prefix
@@ -40,7 +49,13 @@ func NewEntries(entries []Entry) Entries {
 		slices.SortStableFunc(entries, func(a, b Entry) int { return ComparePrefix(a.Prefix, b.Prefix) })
 		entries = slices.CompactFunc(entries, func(a, b Entry) bool { return a.Prefix == b.Prefix })
 	}
-	return Entries{tree.New[Place](entries)}
+	var more []several
+	for i := range entries {
+		if entries[i].Several() {
+			more = append(more, several(entries[i].Prefix))
+		}
+	}
+	return Entries{tree.New[Place](entries), tree.New[Place](more)}
 }
 
 // Len returns how many entries there are.
@@ -112,4 +127,15 @@ func common(a, b netip.Addr) int {
 }
 
 // with returns e after changes, which are sorted and name each prefix once.
-func (e Entries) with(changes ...change) Entries { return Entries{e.tree.With(changes...)} }
+func (e Entries) with(changes ...change) Entries {
+	var more []tree.Change[Place, several]
+	for _, c := range changes {
+		one := several(c.Key)
+		if c.Item != nil && c.Item.Several() {
+			more = append(more, tree.Change[Place, several]{Key: c.Key, Item: &one})
+		} else if e.several.Find(c.Key) != nil {
+			more = append(more, tree.Change[Place, several]{Key: c.Key})
+		}
+	}
+	return Entries{e.tree.With(changes...), e.several.With(more...)}
+}

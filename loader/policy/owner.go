@@ -85,11 +85,22 @@ type Stay struct {
 // at now: the addresses may be somebody else's by now.
 func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 	h := Hold{Owner: owner, Nested: nested}
-	for e := range s.Entries.All() {
-		if s.holds(owner, e, now) {
-			h.Held = append(h.Held, e.Prefix)
+	for his := range s.Entries.All() {
+		if his.Owner() != owner {
+			continue
+		}
+		if !hasEnded(his.Until(), now) {
+			h.Held = append(h.Held, his.Prefix)
+			continue
+		}
+		for e := range s.Entries.Under(his.Prefix) {
+			if e.Owner() == "" && s.holds(owner, e, now) {
+				h.Held = append(h.Held, e.Prefix)
+			}
 		}
 	}
+	slices.SortFunc(h.Held, ComparePrefix)
+	h.Held = slices.Compact(h.Held)
 	if nested {
 		return h
 	}

@@ -87,7 +87,7 @@ func (p picker) ofOwner() wish {
 	if owner == api.NoOwner {
 		return wish{func(e *policy.Entry) bool { return e.Owner() == "" }, unknown}
 	}
-	most := p.Counts.Owners[owner]
+	most := p.Counts.Owner(owner)
 	if _, suspended := p.Suspensions[policy.Subject{Owner: owner}]; suspended {
 		most = unknown // what others list in his network counts for him
 	}

@@ -24,7 +24,7 @@ func (v *View) Status(failing map[policy.Origin]error, followed follow.Origins) 
 		Entries:    v.Policy.Entries.Len() - ended,
 		Ended:      ended,
 		Families:   api.Families{IPv4: ipv4, IPv6: ipv6},
-		Owners:     len(v.Counts.Owners),
+		Owners:     v.Counts.OwnersCount(),
 		Expiring:   v.Counts.Ending(now, api.Soon),
 		Services:   v.Services(),
 		Origins:    v.originsOf(origins, failing, followed),

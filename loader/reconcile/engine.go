@@ -150,13 +150,13 @@ func (e *Engine) Alive() {
 // Owners returns every owner. The error is that of reading what was counted for them.
 func (e *Engine) Owners(context.Context) (api.Owners, error) {
 	now := e.shown.Load()
-	return now.asked.Owners(now.asked.Counts.Owners)
+	return now.asked.Owners(now.asked.Counts.Owners())
 }
 
 // Stats returns the counters. The error is that of reading them.
 func (e *Engine) Stats(context.Context) (api.Stats, error) {
 	now := e.shown.Load()
-	s, err := now.asked.Stats(now.asked.Counts.Owners)
+	s, err := now.asked.Stats(now.asked.Counts.Owners())
 	s.Owners = e.observer.WithMisses(s.Owners)
 	s.EventsLost, s.Repairs = e.observer.Log.Lost(), now.repairs
 	if e.options.OwnerChecks != nil {

@@ -23,7 +23,7 @@ func (e *Engine) Live(_ context.Context, rows int) (api.Live, error) {
 	}
 	now := time.Now().UTC()
 	shown := e.shown.Load()
-	owners, err := shown.asked.Owners(shown.asked.Counts.Owners)
+	owners, err := shown.asked.Owners(shown.asked.Counts.Owners())
 	if err != nil {
 		return api.Live{}, err
 	}

@@ -94,7 +94,7 @@ func (e *Engine) suspendResult(s policy.Subject) api.SuspendResult {
 		r.Suspended = &one
 	}
 	if s.Owner != "" {
-		r.Prefixes = e.enforced.Counts.Owners[s.Owner]
+		r.Prefixes = e.enforced.Counts.Owner(s.Owner)
 		return r
 	}
 	for range e.enforced.Policy.Entries.Under(s.Prefix) {
