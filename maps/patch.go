@@ -33,9 +33,7 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 // theirs earlier than others. Errors are those of Patch, and of entries that do not read back.
 func (t *Tables) Grow(put []Entry, generation uint64) error {
 	put = slices.Clone(put)
-	slices.SortFunc(put, func(a, b Entry) int {
-		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), comparePrefix(a.Prefix, b.Prefix))
-	})
+	slices.SortFunc(put, func(a, b Entry) int { return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), comparePrefix(a.Prefix, b.Prefix)) })
 	if _, err := t.change(put, nil, generation); err != nil {
 		return err
 	}

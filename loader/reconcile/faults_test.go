@@ -296,7 +296,7 @@ func TestDamagedFiles(t *testing.T) {
 	garbage := []byte(strings.Repeat("garbage ", 1024))
 	for what, files := range map[string]map[string][]byte{
 		"no database":             without(f.whole, "state.db"),
-		"a piece of a database":   with(f.whole, "state.db", f.whole["state.db"][:3*4096+100]),
+		"a piece of a database":   with(f.whole, "state.db", f.whole["state.db"][:2*4096+100]),
 		"an empty database":       with(f.whole, "state.db", nil),
 		"no list":                 without(f.whole, "effective.list"),
 		"half a list":             half("effective.list"),
