@@ -18,9 +18,7 @@ var ErrPatch = errors.New("not a patch")
 // steps the kernel has some of them, so it takes several prefixes only when none
 // covers another: each address then sees one change, at once. Returns ErrPatch,
 // having changed nothing, when that does not hold or the tries are stale; on
-// another error the caller publishes what he wants.
-//
-// It returns the removed entries that were used.
+// another error the caller publishes what he wants. It returns removed entries that were used.
 func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (used []Entry, err error) {
 	if overlap(put, remove) {
 		return nil, ErrPatch
@@ -33,7 +31,9 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 // theirs earlier than others. Errors are those of Patch, and of entries that do not read back.
 func (t *Tables) Grow(put []Entry, generation uint64) error {
 	put = slices.Clone(put)
-	slices.SortFunc(put, func(a, b Entry) int { return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), comparePrefix(a.Prefix, b.Prefix)) })
+	slices.SortFunc(put, func(a, b Entry) int {
+		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), comparePrefix(a.Prefix, b.Prefix))
+	})
 	if _, err := t.change(put, nil, generation); err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 
 var (
 	one, two = policy.FileOrigin("/lists/one.list"), policy.FileOrigin("/two.list")
-	flag     = policy.OriginFlag
 	conf     = policy.OriginConfig
 	errBad   = errors.New("bad line")
 )

@@ -250,7 +250,7 @@ func TestNameIsFollowed(t *testing.T) {
 	h.eventually("that its server is down is told of", func() bool { return h.problem("dns:branch") != "" })
 	labtest.Expect(t, h.lab.Wire, one, h.api4(), netlab.Connected)
 
-	stop = labtest.ServeNames(t, h.lab.Wire, h.link().Wire4, name+","+two.String())
+	labtest.ServeNames(t, h.lab.Wire, h.link().Wire4, name+","+two.String())
 	reload()
 	h.eventually("the new address is listed", listed(two))
 	labtest.Expect(t, h.lab.Wire, two, h.api4(), netlab.Connected)
