@@ -65,3 +65,11 @@ func (e *Engine) Take(r source.Reading) error {
 
 // Have is what is kept of an origin, as a follower gets it.
 func (e *Engine) Have(origin policy.Origin) source.Have { return e.have(origin) }
+
+// Followed names the origins that are followed.
+func (e *Engine) Followed() (names []policy.Origin) {
+	for _, s := range e.files.followed.settings {
+		names = append(names, s.Origin())
+	}
+	return names
+}
