@@ -150,6 +150,7 @@ var arrows = map[string]map[string]string{
 		"loader/desired": "the edit that takes a change back",
 		"loader/policy":  "the origins that are held",
 		"loader/store":   "what it keeps of the last change",
+		"loader/source":  "what is followed after a change was taken back",
 	},
 	"loader/stored": {
 		"loader/compile": "the clock, owner ids and deadlines that are kept",
@@ -158,6 +159,7 @@ var arrows = map[string]map[string]string{
 		"loader/policy":  "claims",
 		"loader/store":   "what is read",
 		"loader/undo":    "the files that are held",
+		"loader/source":  "the origins that were followed",
 	},
 	"loader/attach": {
 		"loader":        "attaches and detaches",

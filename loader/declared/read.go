@@ -34,7 +34,7 @@ type Reading struct {
 	Claims   map[policy.Origin][]policy.Claim
 	Failing  Failing
 	Settings *config.Settings  // of the config file
-	Origins  []source.Settings // of the config file, where it could be read
+	Origins  []source.Settings // that are followed; nil: nobody knows, the config file could not be read or is held
 
 	typed  bool                   // the services are flags
 	config string                 // path
@@ -47,7 +47,7 @@ type Reading struct {
 func (s Sources) Read(ctx context.Context) (Reading, error) {
 	read := Reading{
 		Services: s.Services, typed: len(s.Services) > 0, config: s.Config,
-		Claims: map[policy.Origin][]policy.Claim{}, Failing: Failing{}, found: map[policy.Origin]bool{},
+		Claims: map[policy.Origin][]policy.Claim{}, Failing: Failing{}, Origins: []source.Settings{}, found: map[policy.Origin]bool{},
 	}
 	for _, text := range s.Allow {
 		prefix, warning, err := policy.ParsePrefix(text)
@@ -103,7 +103,7 @@ func (s Sources) readConfig(ctx context.Context, read *Reading) {
 		err = &policy.InputError{Where: path, What: "no service, so nothing would be protected", Hint: "services: {api: {ports: [443]}}"}
 	}
 	if err != nil {
-		read.Failing[policy.OriginConfig] = err
+		read.Failing[policy.OriginConfig], read.Origins = err, nil
 		return
 	}
 	if len(s.Services) == 0 {
@@ -112,7 +112,7 @@ func (s Sources) readConfig(ctx context.Context, read *Reading) {
 	if len(file.Claims) > 0 {
 		read.Claims[policy.OriginConfig] = file.Claims
 	}
-	read.Origins = file.Origins
+	read.Origins = append(read.Origins, file.Origins...)
 }
 
 // Restart warns of what the config file says now and did not when the daemon began: only

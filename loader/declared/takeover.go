@@ -24,8 +24,10 @@ func (r *Reading) Withhold(held func(policy.Origin) bool, enforced Enforced) {
 			r.Claims[origin] = claims
 		}
 	}
-	if held(policy.OriginConfig) && !r.typed {
-		r.Services = nil
+	if held(policy.OriginConfig) {
+		if r.Origins = nil; !r.typed {
+			r.Services = nil
+		}
 	}
 }
 

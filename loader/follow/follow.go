@@ -3,9 +3,11 @@
 package follow
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -39,8 +41,9 @@ func Kept(states map[policy.Origin]store.OriginState) Origins {
 
 // Name names the origins that settings follow. The next reading of each is taken over with force.
 func (o Origins) Name(settings []source.Settings, force policy.Force) {
-	for origin, one := range o {
-		one.Every = 0
+	for _, origin := range o.Unnamed(settings) {
+		one := o[origin]
+		one.Every, one.Failing = 0, nil // that it is not followed is what there is to say
 		o[origin] = one
 	}
 	for _, s := range settings {
@@ -49,6 +52,27 @@ func (o Origins) Name(settings []source.Settings, force policy.Force) {
 		one.Force = policy.Force{AllowEmpty: force.AllowEmpty, AllowAny: force.AllowAny, ForceShrink: force.ForceShrink}
 		o[s.Origin()] = one
 	}
+}
+
+// Marshal is settings for the store.
+func Marshal(settings []source.Settings) []byte {
+	text, err := json.Marshal(settings)
+	if err != nil {
+		panic(err) // texts, numbers and lists of them always are JSON
+	}
+	return text
+}
+
+// Same reports whether a and b follow the same in the same way; nil, which is not known, is nothing.
+func Same(a, b []source.Settings) bool {
+	return !Adds(a, b) && !Adds(b, a)
+}
+
+// Adds reports whether after follows an origin that before did not, or not in this way.
+func Adds(before, after []source.Settings) bool {
+	return slices.ContainsFunc(after, func(s source.Settings) bool {
+		return !slices.ContainsFunc(before, func(b source.Settings) bool { return reflect.DeepEqual(b, s) })
+	})
 }
 
 // Unnamed returns the origins that are kept and not in settings, sorted.
@@ -131,6 +155,9 @@ func (o Origins) Problems(entries int, aside map[policy.Origin]int, now time.Tim
 				text = "no list yet: everybody is dropped"
 			}
 			tell(api.Problem{Code: "origin_pending", Text: text, Hint: "xdpallow reload"})
+		}
+		if one.Every == 0 && one.Failing == nil {
+			tell(api.Problem{Code: "origin_failing", Text: "not followed: what it said last is enforced, and no change of it is heard of", Hint: "xdpallow reload"})
 		}
 		if one.Failing != nil {
 			hint := "xdpallow reload"

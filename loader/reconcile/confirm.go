@@ -79,6 +79,9 @@ func (e *Engine) Confirm(ctx context.Context, by api.Caller, _ api.ConfirmReques
 	record.After = e.disk.lastGeneration()
 	e.unsettled.pending, e.disk.last = nil, query.ChangeOf(*record)
 	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), logtext.Caller(by)...)
+	if e.files.followed.settings != nil { // no rollback needs their lists now
+		e.forgetUnnamed(change{by: by, command: "confirm", verb: policy.VerbReload})
+	}
 	return was, nil
 }
 
@@ -139,6 +142,7 @@ func (e *Engine) rollBackIfDue() {
 		return
 	}
 	e.problems.forget("rollback_failed")
+	e.followBefore(c)
 	e.say(fmt.Sprintf("%s was not confirmed: rolled back generation %d, now generation %d", was.Command, was.Generation, e.enforced.Gate.Tables.Generation()))
 	e.sayHeld()
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -89,8 +90,11 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 	if c.holds != nil {
 		done.Meta[stored.MetaHeld] = c.holds.Marshal()
 	}
-	if c.undo != nil && (c.settle || e.enforced.Rebuilds(c.edit)) {
-		done.UndoData = undo.Back{Kept: generation, Held: c.undo.Held}.Marshal()
+	if c.names != nil {
+		done.Meta[stored.MetaFollowed] = follow.Marshal(c.names)
+	}
+	if c.undo != nil && (c.settle || e.enforced.Rebuilds(c.edit) || e.namesOthers(c)) {
+		done.UndoData = undo.Back{Kept: generation, Held: c.undo.Held, Followed: c.undo.Followed}.Marshal()
 	}
 	if c.confirm > 0 {
 		done.Confirm = e.unsettled.confirmation(c.command, c.confirm)

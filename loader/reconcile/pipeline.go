@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/stored"
 	"github.com/xdpallow/xdpallow/loader/undo"
@@ -38,8 +39,9 @@ type change struct {
 	settle  bool          // it takes back what waits, or the last change
 	aside   bool          // no rollback takes it back
 
-	follow *store.Followed // the origin that the edit's claims are of, and its state; nil: they are the CLI's
-	forget []policy.Origin // followed origins that the edit leaves without a claim
+	follow *store.Followed   // the origin that the edit's claims are of, and its state; nil: they are the CLI's
+	forget []policy.Origin   // followed origins that the edit leaves without a claim
+	names  []source.Settings // what is followed from now on; nil: what was before
 }
 
 // at tells who asked what the change is at.
@@ -91,7 +93,7 @@ func (e *Engine) make(c change) (outcome, error) {
 	if c.dryRun {
 		return o, nil
 	}
-	if plan.Empty() && c.edit.Overrides.Empty() {
+	if plan.Empty() && c.edit.Overrides.Empty() && !e.namesNew(c) {
 		c.confirm = 0 // nobody would notice a difference
 	}
 	if err := e.holdFirst(c); err != nil {

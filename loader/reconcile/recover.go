@@ -32,7 +32,7 @@ func (e *Engine) recover() (bool, error) {
 	if was.Over != nil {
 		e.bookkeep(was.Over)
 	}
-	e.files.followed.origins = follow.Kept(was.Origins)
+	e.files.followed.origins, e.files.followed.settings = follow.Kept(was.Origins), was.Followed
 	e.keepBackstop(was.Last)
 	if e.enforced.State, err = was.State(time.Now()); err != nil {
 		return false, err

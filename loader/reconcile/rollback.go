@@ -46,6 +46,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 	}
 	if !r.DryRun {
 		e.problems.forget("rollback_failed")
+		e.followBefore(c)
 		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
 			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
 		e.logServices(old, o.plan)
@@ -98,7 +99,12 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 		c.edit.Declared[policy.OriginFlag] = flags
 	}
 	c.holds = &back.Held
-	c.undo = &undo.Back{Held: e.unsettled.held}
+	c.undo = &undo.Back{Held: e.unsettled.held, Followed: e.files.followed.settings}
+	if back.Followed != nil {
+		c.names, c.forget = back.Followed, e.files.followed.onlyIn(back.Followed)
+		forgetting := e.forgetting(c.forget)
+		c.edit.Claims.Remove = append(c.edit.Claims.Remove, forgetting.Remove...)
+	}
 	return nil
 }
 

@@ -23,7 +23,7 @@ import (
 // followed are the lists that are kept elsewhere.
 type followed struct {
 	origins  follow.Origins
-	settings []source.Settings // of the config file, as it was taken over last
+	settings []source.Settings // of the config file, as it was taken over last; nil: not known
 	group    *source.Group     // nil before Run
 	ctx      context.Context   // of Run
 }
@@ -190,17 +190,43 @@ func (e *Engine) followNamed(settings []source.Settings, force policy.Force) {
 	}
 }
 
-// forgetUnnamed forgets, at a start, the origins that the config file has no longer. A start is
-// not refused for them: their lists then stay, and that is a problem.
-func (e *Engine) forgetUnnamed(settings []source.Settings) {
-	gone := e.files.followed.origins.Unnamed(settings)
+// onlyIn returns the origins that are followed and not in before: with them goes what they claim.
+func (f *followed) onlyIn(before []source.Settings) (gone []policy.Origin) {
+	for _, s := range f.settings {
+		if origin := s.Origin(); !slices.ContainsFunc(before, func(b source.Settings) bool { return b.Origin() == origin }) {
+			gone = append(gone, origin)
+		}
+	}
+	return gone
+}
+
+// followBefore follows what was followed before the change that c has taken back.
+func (e *Engine) followBefore(c change) {
+	if c.names != nil {
+		e.forgot(c.forget)
+		e.followNamed(c.names, policy.Force{})
+	}
+}
+
+// namesOthers reports whether c has others followed than before.
+func (e *Engine) namesOthers(c change) bool {
+	return c.names != nil && !follow.Same(e.files.followed.settings, c.names)
+}
+
+// namesNew reports whether c has an origin followed that was not, which may let in anybody.
+func (e *Engine) namesNew(c change) bool {
+	return c.names != nil && follow.Adds(e.files.followed.settings, c.names)
+}
+
+// forgetUnnamed forgets with c, at a start or a confirmation, the origins that the config file has
+// no longer. Neither is refused for them: their lists then stay, and that is a problem.
+func (e *Engine) forgetUnnamed(c change) {
+	gone := e.files.followed.origins.Unnamed(e.files.followed.settings)
 	if len(gone) == 0 {
 		return
 	}
-	_, err := e.make(change{
-		by: self(), command: "run", verb: policy.VerbRun, force: e.options.Force, aside: true,
-		edit: desired.Edit{Claims: e.forgetting(gone)}, forget: gone,
-	})
+	c.aside, c.edit, c.forget = true, desired.Edit{Claims: e.forgetting(gone)}, gone
+	_, err := e.make(c)
 	if err == nil {
 		e.forgot(gone)
 		return

@@ -78,7 +78,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 	c := change{
 		by: by, command: "run", verb: policy.VerbRun,
 		force: force, peers: peers, logins: logins,
-		edit: desired.Edit{Services: read.Services, Declared: read.Claims, Audits: audits},
+		edit: desired.Edit{Services: read.Services, Declared: read.Claims, Audits: audits}, names: read.Origins,
 	}
 	if !good {
 		next, _, err := e.enforced.Apply(c.edit, time.Now(), compile.Boottime())
@@ -95,19 +95,28 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		if read.TakeBack(before, old, err) {
 			c.edit.Services, c.edit.Audits, ended = nil, nil, nil
 		}
+		if failing[policy.OriginConfig] != nil {
+			c.names = nil
+		}
 		o, err = e.make(c)
 	}
 	if good && e.isUnwritable(err) {
 		e.files.failing = failing
-		return nil // the last good policy is enforced, and nothing else can be
+		if read.Origins == nil {
+			read.Origins = e.files.followed.settings
+		}
+		e.followNamed(read.Origins, policy.Force{}) // else those whose entries last a day are gone after it
+		return nil                                  // the last good policy is enforced, and nothing else can be
 	}
 	if err != nil {
 		return unread.Blame(err)
 	}
 	e.files.failing = failing
-	if failing[policy.OriginConfig] == nil { // else nobody knows what it names
-		e.forgetUnnamed(read.Origins)
+	if c.names != nil {
 		e.followNamed(read.Origins, policy.Force{})
+		e.forgetUnnamed(change{by: self(), command: "run", verb: policy.VerbRun, force: e.options.Force})
+	} else {
+		e.followNamed(e.files.followed.settings, policy.Force{})
 	}
 	// A mistake in the config file is told first. One that guard rails refuse whole, as that
 	// a service which stays has lost its prefixes, is taken over by the same reload.

@@ -167,4 +167,5 @@ func TestStartThatCannotWriteFollows(t *testing.T) {
 	f.follows("read-only", partner, branch)
 	f.quiet("read-only")
 	_ = f.engine.Close() // it says that it cannot write
+	f.engine = nil
 }

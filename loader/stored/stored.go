@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/undo"
 )
@@ -22,6 +23,8 @@ const (
 	MetaOwners = "owners"
 	MetaAudits = "audits"
 	MetaHeld   = "held"
+
+	MetaFollowed = "followed" // the settings of the origins that are followed
 )
 
 // Stored is what the last daemon enforced, and what it waited for.
@@ -36,7 +39,8 @@ type Stored struct {
 	Deadlines compile.Deadlines
 	Over      map[string][]byte // what is to be written to the meta to delete the deadlines of earlier boots, or nil
 	Held      undo.Held
-	Pending   *store.Confirm // what waits for its confirmation, or nil
+	Followed  []source.Settings // the origins that were followed last; nil: not known
+	Pending   *store.Confirm    // what waits for its confirmation, or nil
 }
 
 // Read reads kept; now is the clock of the host. A *store.TornError comes with everything: the
@@ -46,7 +50,7 @@ func Read(kept *store.Store, now compile.Clock) (s Stored, err error) {
 		return s, err
 	}
 	ids := map[string]uint16{}
-	err = errors.Join(Value(kept, MetaOwners, &ids), Value(kept, MetaAudits, &s.Audits), Value(kept, MetaHeld, &s.Held))
+	err = errors.Join(Value(kept, MetaOwners, &ids), Value(kept, MetaAudits, &s.Audits), Value(kept, MetaHeld, &s.Held), Value(kept, MetaFollowed, &s.Followed))
 	if err != nil {
 		return s, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
 )
 
 // Held are files that say something else than what is enforced.
@@ -61,6 +62,8 @@ func (h Held) String() string {
 type Back struct {
 	Kept uint64 `json:"kept"` // the change whose predecessor's list was kept, see store.ArchiveList
 	Held Held   `json:"held"` // after it was taken back
+
+	Followed []source.Settings `json:"followed"` // likewise; nil: not known
 }
 
 // Marshal is b for the store.

@@ -26,6 +26,7 @@ type Reload struct {
 	Generation uint64 // likewise
 	Was, Now   map[policy.Origin][]policy.Claim
 	Services   bool // the config file says other services than before
+	Followed   bool // likewise of origins
 }
 
 // Holds is what is held once the reload was taken back: the files that it found changed.
@@ -46,7 +47,7 @@ func (r Reload) Holds() Held {
 			hold(origin)
 		}
 	}
-	if r.Services {
+	if r.Services || r.Followed {
 		hold(policy.OriginConfig)
 	}
 	slices.Sort(h.Origins)

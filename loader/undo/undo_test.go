@@ -32,6 +32,7 @@ func TestReloadHolds(t *testing.T) {
 		{"gone", Reload{Was: said{two: same}, Now: said{}}, []policy.Origin{two}},
 		{"a flag", Reload{Was: said{policy.OriginFlag: same}, Now: said{policy.OriginFlag: other}}, nil},
 		{"services", Reload{Services: true}, []policy.Origin{policy.OriginConfig}},
+		{"followed origins", Reload{Followed: true}, []policy.Origin{policy.OriginConfig}},
 		{"held before", Reload{Held: Held{Origins: []policy.Origin{two}}, Was: said{one: same}, Now: said{one: other}}, []policy.Origin{one, two}},
 	} {
 		c.reload.Generation = 5
