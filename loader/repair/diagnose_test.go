@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader"
+	types "github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -260,5 +261,18 @@ func TestDiagnoseTellsAll(t *testing.T) {
 	}
 	if want := "[/program backstop_replaced/backstop detached/ policy_changed/services source_routes/]"; fmt.Sprint(got) != want {
 		t.Errorf("found is %v, want %s", got, want)
+	}
+}
+
+// The owner endpoint is asked by proxies: when nobody can ask it, the gate is as shut as before.
+func TestEnforcingWithoutOwnerEndpoint(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"owner_socket", "owner_address"} {
+		if !repair.Enforcing([]types.Problem{{Code: code}}) {
+			t.Errorf("with %s nothing enforces", code)
+		}
+		if repair.Enforcing([]types.Problem{{Code: code}, {Code: "detached"}}) {
+			t.Errorf("%s hides that the program is detached", code)
+		}
 	}
 }
