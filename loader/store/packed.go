@@ -136,9 +136,14 @@ func findChunk(bucket *bolt.Bucket, key []byte) (c chunkOf) {
 		return c
 	}
 	c.limit = at
-	if c.at, c.value = cursor.Prev(); c.at == nil { // key comes before all
-		c.at, c.value = cursor.First()
-		c.limit, _ = cursor.Next()
+	before := bucket.Cursor()
+	if first, value := before.First(); bytes.Compare(key, first) < 0 { // key comes before all
+		c.at, c.value = first, value
+		c.limit, _ = before.Next()
+		return c
+	}
+	for c.at == nil { // Prev stops at each leaf that this transaction emptied
+		c.at, c.value = cursor.Prev()
 	}
 	return c
 }
@@ -225,6 +230,9 @@ func (t *txn) changePacked(bucket *bolt.Bucket, name []byte, writes []write, dec
 		n := len(writes) // that belong to this chunk
 		if c.limit != nil {
 			n, _ = slices.BinarySearchFunc(writes, c.limit, func(w write, limit []byte) int { return bytes.Compare(w.key, limit) })
+		}
+		if n == 0 {
+			return fmt.Errorf("chunk %x is not where key %x belongs", c.at, writes[0].key)
 		}
 		rest, changed := records, false
 		merged = slices.Grow(merged[:0], n+len(records))

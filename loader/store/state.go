@@ -214,22 +214,29 @@ func (state State) fill(t *txn) error {
 	return t.finish()
 }
 
-// redo makes the changes of frames in a database that does not have them yet.
+// redo makes the changes of frames in a database that does not have them yet. It writes each bucket
+// once: record by record would take twenty times as long as the changes themselves did.
 func redo(t *txn, frames []frame) error {
+	writes := map[string][]write{}
 	for _, f := range frames {
 		err := f.each(func(bucket string, key, record []byte) error {
 			switch {
 			case bucket == string(bucketUnlogged):
 				return relog(t, key, record)
 			case key == nil:
+				delete(writes, bucket)
 				return t.clear([]byte(bucket))
 			}
-			return t.put([]byte(bucket), key, record)
+			writes[bucket] = append(writes[bucket], write{key, record})
+			return nil
 		})
-		if err == nil {
-			err = t.put(bucketFacts, keySerial, binary.BigEndian.AppendUint64(nil, f.serial))
-		}
 		if err != nil {
+			return err
+		}
+		writes[string(bucketFacts)] = append(writes[string(bucketFacts)], write{keySerial, binary.BigEndian.AppendUint64(nil, f.serial)})
+	}
+	for _, bucket := range slices.Sorted(maps.Keys(writes)) {
+		if err := t.change([]byte(bucket), lastOfEach(writes[bucket]), nil); err != nil {
 			return err
 		}
 	}
