@@ -92,3 +92,35 @@ func TestClientWaitsForWork(t *testing.T) {
 		}
 	}
 }
+
+// clumsy is an engine that panics in a change.
+type clumsy struct{ Engine }
+
+func (clumsy) Replace(context.Context, api.Caller, api.ReplaceRequest) (api.Plan, error) {
+	panic("a fault of ours")
+}
+
+// Promise: a fault in one change ends that request, and not the daemon, which says each second
+// of a change that it works.
+func TestPanicEndsOneRequest(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, listener, clumsy{}) }()
+	defer func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 2 {
+		if _, err := Replace.Ask(t.Context(), NewClient(socket), api.ReplaceRequest{}); err == nil {
+			t.Error("a change that panicked was answered")
+		}
+		time.Sleep(word + word/2) // a word that is said now would end the process: there is nothing to wait for
+	}
+}
