@@ -87,6 +87,7 @@ func (c Change[Q, A]) serve(mux *http.ServeMux, engine Writer) {
 		// The engine asks once, before it begins: a change is not left half way because its
 		// caller pressed ^C.
 		ctx, done := working(context.WithoutCancel(r.Context()), w)
+		defer done() // also on a panic, after which net/http takes w away under the ticks
 		answer, err := c.make(engine, attended{ctx, p.conn}, p.Caller, request)
 		done()
 		reply(w, answer, err)

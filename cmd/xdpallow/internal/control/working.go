@@ -29,8 +29,8 @@ const (
 // answerTime is how long an answer may take to be written, in which nobody else waits.
 const answerTime = 5 * time.Minute
 
-// working tells the caller that his change is being made, until the caller of working calls done.
-// Only then may w be written to. The context it returns is told at what.
+// working tells the caller that his change is being made, until the caller of working calls done,
+// which may be called again. Only then may w be written to. The context it returns is told at what.
 func working(ctx context.Context, w http.ResponseWriter) (_ context.Context, done func()) {
 	var at atomic.Pointer[string]
 	var ended sync.WaitGroup
@@ -52,10 +52,10 @@ func working(ctx context.Context, w http.ResponseWriter) (_ context.Context, don
 			}
 		}
 	})
-	return api.WithProgress(ctx, func(text string) { at.Store(&text) }), func() {
+	return api.WithProgress(ctx, func(text string) { at.Store(&text) }), sync.OnceFunc(func() {
 		close(end)
 		ended.Wait()
-	}
+	})
 }
 
 // errSilent is a daemon that says nothing any more.
