@@ -62,7 +62,7 @@ func (t *Tables) Shrink(remove []netip.Prefix, generation uint64) (used []Entry,
 	return used, nil
 }
 
-// change puts, removes, and raises the generation, in that order.
+// change puts, removes, and raises the generation, in that order. used is there beside an error, too.
 func (t *Tables) change(put []Entry, remove []netip.Prefix, generation uint64) (used []Entry, err error) {
 	if t.Stale() {
 		return nil, ErrPatch
@@ -97,10 +97,10 @@ func (t *Tables) change(put []Entry, remove []netip.Prefix, generation uint64) (
 		trie := t.families[familyOf(p)].trie
 		old, found, err := trie.lookup(p)
 		if err != nil || !found {
-			return nil, errors.Join(fmt.Errorf("remove %v: not there", p), err)
+			return used, errors.Join(fmt.Errorf("remove %v: not there", p), err)
 		}
 		if err := trie.delete(p); err != nil {
-			return nil, fmt.Errorf("remove %v: %w", p, err)
+			return used, fmt.Errorf("remove %v: %w", p, err)
 		}
 		if old.Hits != 0 {
 			used = append(used, old)

@@ -84,17 +84,19 @@ func (c *Compiler) Apply(tables *maps.Tables, old, next desired.State, plan poli
 	if err != nil {
 		return nil, err
 	}
+	var gone []maps.Entry
 	if small {
-		if used, err := patched(tables, put, remove, generation); err == nil {
-			return used, nil
+		if gone, err = patched(tables, put, remove, generation); err == nil {
+			return gone, nil
 		}
 		// Whatever kept the patch from being whole, a publish makes it so.
 	}
 	compiled, err := c.Policy(next, generation)
 	if err != nil {
-		return nil, err
+		return gone, err
 	}
-	return tables.Publish(compiled)
+	used, err := tables.Publish(compiled)
+	return append(gone, used...), err
 }
 
 // patched has tables make a patch in the way that is safe for so many entries.
