@@ -118,6 +118,24 @@ func TestMistakesInOrigins(t *testing.T) {
 	}
 }
 
+// Promise: an origin for a service that nobody could connect to is refused, wherever the file has its
+// services. A file that leaves the services to the flags knows none.
+func TestOriginsForServices(t *testing.T) {
+	const origin = "origins:\n  p: {url: https://p.example/, owner: p, services: [api, apl]}\n"
+	const services = "services: {api: {ports: [8443]}, web: {ports: [80]}}\n"
+	for text, want := range map[string]string{
+		origin + services: path + ":2: origin p is for service apl, which is not in services (api, web)",
+		services + origin: path + ":3: origin p is for service apl, which is not in services (api, web)",
+		origin:            "",
+		services + strings.ReplaceAll(origin, "apl", "web"): "",
+	} {
+		_, err := Parse(path, []byte(text))
+		if (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%s:\n%v\nwant\n%s", text, err, want)
+		}
+	}
+}
+
 // Promise: what README shows is what a config file can say.
 func TestOriginsInReadme(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")

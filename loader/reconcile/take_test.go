@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
@@ -225,6 +226,41 @@ func TestReadingsThatAreRefused(t *testing.T) {
 	few.refuses(reading(partner, "empty"), "nothing is listed there", "xdpallow reload --allow-empty")
 	few.expect("an empty page", map[string]string{"203.0.113.7": "pass"})
 	few.close()
+	f.close()
+}
+
+// Promise: a page on which most lines suddenly let nobody in is refused as one that has lost them is:
+// whether they name a service that is not there or have ended. A line that was never enforced is told.
+func TestLinesThatLetNobodyIn(t *testing.T) {
+	f := newFollower(t)
+	f.open()
+	var many []string
+	for i := range 12 {
+		many = append(many, fmt.Sprintf("203.0.113.%d/32", i))
+	}
+	said := func(why string, n int, change func(*policy.Claim)) source.Reading {
+		r := reading(partner, why, many...)
+		for i := range n {
+			change(&r.Claims[i])
+		}
+		return r
+	}
+	elsewhere := func(c *policy.Claim) { c.Services = []string{"apl"} }
+	over := func(c *policy.Claim) { c.Until = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }
+	f.take(reading(branch, "first", "198.51.100.7/32"))
+	f.take(said("first", 0, nil))
+	f.refuses(said("a service that is not there", 7, elsewhere), "7 prefixes of 12 would", "xdpallow reload --force-shrink")
+	f.refuses(said("an end in the past", 12, over), "12 prefixes", "xdpallow reload --force-shrink")
+	f.expect("after what was refused", map[string]string{"203.0.113.0": "pass", "203.0.113.11": "pass", "192.0.2.1": "drop"})
+
+	f.take(said("a few", 4, elsewhere))
+	f.expect("a few", map[string]string{"203.0.113.0": "drop", "203.0.113.11": "pass"})
+	f.told("claims_aside", partner, "4 entries are for services that are not there")
+	f.reload(api.ReloadRequest{Force: policy.Force{ForceShrink: true}})
+	f.take(said("meant", 12, elsewhere))
+	f.expect("meant", map[string]string{"203.0.113.11": "drop", "198.51.100.7": "pass"})
+	f.take(said("mended", 0, nil))
+	f.expect("mended", map[string]string{"203.0.113.0": "pass"})
 	f.close()
 }
 
