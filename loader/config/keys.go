@@ -42,6 +42,7 @@ func Parse(path string, text []byte) (File, error) {
 			{"log_format", func(n *yaml.Node) { f.LogFormat = r.choice(n, "log_format", "text", "json") }},
 			{"keep_ended", func(n *yaml.Node) { f.KeepEnded = r.duration(n, "keep_ended") }},
 		})
+		r.served(f.Services)
 	}
 	return f, r.err()
 }

@@ -48,7 +48,10 @@ func (r *reader) origin(name, n *yaml.Node) source.Settings {
 	kind := r.kind(name, n, what)
 	common := []key{
 		{"owner", func(n *yaml.Node) { s.Owner = r.originOwner(n, kind) }},
-		{"services", func(n *yaml.Node) { s.Services = r.serviceNames(n) }},
+		{"services", func(n *yaml.Node) {
+			s.Services = r.serviceNames(n)
+			r.wanted = append(r.wanted, wanted{n, what, s.Services})
+		}},
 		{"max_entries", func(n *yaml.Node) { s.Limits.Entries = int(r.number(n, "max_entries", 2_000_000)) }},
 		{"private", func(n *yaml.Node) { s.Limits.Private = r.yes(n, "private") }},
 		{"stale", func(n *yaml.Node) { s.Stale = r.duration(n, "stale") }},
@@ -157,6 +160,29 @@ func valueOf(n *yaml.Node, key string) string {
 		}
 	}
 	return ""
+}
+
+// wanted are the services that what, an origin, is for.
+type wanted struct {
+	n        *yaml.Node
+	what     string
+	services []string
+}
+
+// served refuses origins for services that are not there: nobody could ever come in by them. Without
+// a service in the file they are those of the flags.
+func (r *reader) served(services []policy.Service) {
+	names := make([]string, 0, len(services))
+	for _, s := range services {
+		names = append(names, s.Name)
+	}
+	for _, w := range r.wanted {
+		for _, name := range w.services {
+			if len(names) > 0 && !slices.Contains(names, name) {
+				r.fail(w.n, "", "%s is for service %s, which is not in services (%s)", w.what, name, strings.Join(names, ", "))
+			}
+		}
+	}
 }
 
 func (r *reader) originOwner(n *yaml.Node, kind string) string {

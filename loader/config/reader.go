@@ -28,6 +28,8 @@ type reader struct {
 	dir   string
 	errs  []error
 	count int // of all mistakes, reported or not
+
+	wanted []wanted // by origins: services may stand further down
 }
 
 // key is a key of a mapping, and what takes its value.

@@ -5,7 +5,9 @@ package desired
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -62,6 +64,49 @@ func listedBy(entry *policy.Entry, changed string) (where, hint string) {
 		}
 	}
 	return "", ""
+}
+
+// Loses counts the claims of origin that let somebody in at now, those of them that no longer do in
+// next, which edit leads to, and how many do there. One that ends, or is for a service that is not
+// there, shuts its customer out as one that is gone.
+func (d State) Loses(origin policy.Origin, edit policy.Edit, next policy.State, now time.Time) (had, gone, left int) {
+	letsIn := func(state policy.State, prefix netip.Prefix) bool {
+		entry, found := state.Entries.Find(prefix)
+		return found && entry.LetsIn(origin, now)
+	}
+	came, seen := 0, map[netip.Prefix]bool{}
+	for prefix := range edit.Prefixes() {
+		if seen[prefix] {
+			continue
+		}
+		seen[prefix] = true
+		switch was, is := letsIn(d.Policy, prefix), letsIn(next, prefix); {
+		case was && !is:
+			gone++
+		case is && !was:
+			came++
+		}
+	}
+	if gone == 0 { // nobody asks for more, and a walk over a million takes long
+		return 0, 0, came
+	}
+	for entry := range d.Policy.Entries.All() {
+		if entry.LetsIn(origin, now) {
+			had++
+		}
+	}
+	return had, gone, had - gone + came
+}
+
+// Elsewhere counts, of each followed origin, the claims for services that are not there.
+func (d State) Elsewhere() map[policy.Origin]int {
+	counts := map[policy.Origin]int{}
+	for origin, claims := range d.orphans {
+		if origin.Followed() && len(claims) > 0 {
+			counts[origin] = len(claims)
+		}
+	}
+	return counts
 }
 
 // Fresh counts the claims that edit puts where their origin claims nothing yet.

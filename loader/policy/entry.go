@@ -251,6 +251,13 @@ func (e Entry) Aside(yield func(Origin) bool) {
 	}
 }
 
+// LetsIn reports whether what origin claims of e lets anybody in at now: it has not ended, and it is
+// not aside.
+func (e *Entry) LetsIn(origin Origin, now time.Time) bool {
+	claim, found := e.By(origin)
+	return found && !hasEnded(claim.Until, now) && !(e.Several() && claim.isAside(holder(*e.own.claims)))
+}
+
 // At returns e with where as the place of the claim of origin, if there is one.
 func (e Entry) At(origin Origin, where string) Entry {
 	if !e.Several() {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -18,10 +19,16 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 	if lines := c.edit.Overrides.Loosened(e.enforced.Overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
 		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
 	}
+	now := time.Now()
+	if c.follow != nil {
+		had, gone, left := e.enforced.Loses(c.follow.Origin, c.edit.Claims, next, now)
+		if err := follow.Guard(c.follow.Origin, had, gone, left, c.force); err != nil {
+			return err
+		}
+	}
 	if plan.Empty() || c.verb == "" {
 		return nil
 	}
-	now := time.Now()
 	if err := policy.Guard(e.enforced.Policy, next, plan, c.verb, c.force, now); err != nil {
 		return policy.Guard(e.enforced.Policy, next, c.placed(plan), c.verb, c.force, now)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -129,17 +130,12 @@ func (e *Engine) takeEdit(r source.Reading, one follow.Origin) (changed bool, er
 		}
 		return false, e.apply(store.Change{Follow: []store.Followed{{Origin: r.Origin, State: state}}})
 	}
-	had := e.enforced.Origins()[r.Origin]
-	fresh := e.enforced.Fresh(edit)
-	if err := follow.Guard(r.Origin, had, len(edit.Remove), had+fresh-len(edit.Remove), one.Force); err != nil {
-		return false, err
-	}
 	c := change{
 		by: self(), command: cmp.Or(r.Why, string(r.Origin)+": changed"), verb: policy.VerbFollow, force: one.Force, aside: true,
 		edit:   desired.Edit{Claims: edit, Whole: rebuilds(edit, e.enforced.Policy.Entries.Len())},
 		follow: &store.Followed{Origin: r.Origin, State: state},
 	}
-	if fresh < len(edit.Put) || len(edit.Remove) > 0 { // else it cuts nobody off
+	if e.enforced.Fresh(edit) < len(edit.Put) || len(edit.Remove) > 0 { // else it cuts nobody off
 		if c.assess, err = assessed(api.DefaultSeen); err != nil {
 			return false, err
 		}
@@ -243,5 +239,16 @@ func (e *Engine) forgetUnnamed(c change) {
 
 // followProblems are those of followed origins.
 func (e *Engine) followProblems() []api.Problem {
-	return e.files.followed.origins.Problems(e.enforced.Policy.Entries.Len(), e.enforced.Counts.Aside, e.enforced.Compiler.Clock.Time(compile.Boottime()))
+	problems := e.files.followed.origins.Problems(e.enforced.Policy.Entries.Len(), e.enforced.Counts.Aside, e.enforced.Compiler.Clock.Time(compile.Boottime()))
+	elsewhere := e.enforced.Elsewhere()
+	for _, origin := range slices.Sorted(maps.Keys(elsewhere)) {
+		if _, fleet := origin.Etcd(); fleet {
+			continue // its list is for other hosts, too, which have that service
+		}
+		problems = append(problems, api.Problem{
+			Code: "claims_aside", Subject: string(origin), Hint: "xdpallow status",
+			Text: fmt.Sprintf("%s for services that are not there: nobody comes in by them", policy.Count(elsewhere[origin], "entry is", "entries are")),
+		})
+	}
+	return problems
 }
