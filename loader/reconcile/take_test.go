@@ -217,6 +217,12 @@ func TestReadingsThatAreRefused(t *testing.T) {
 	f.take(reading(partner, "grown", many...))
 	f.refuses(reading(partner, "shrunk again", many[:5]...), "would be removed", "xdpallow reload --force-shrink")
 
+	f.reload(api.ReloadRequest{Force: policy.Force{ForceShrink: true}})
+	if err := f.engine.Take(source.Reading{Origin: partner, Err: errors.New("no route to host")}); err != nil {
+		t.Error(err)
+	}
+	f.refuses(reading(partner, "shrunk later", many[:5]...), "would be removed", "xdpallow reload --force-shrink")
+
 	f.take(reading(partner, "grown again", many...)) // what it was
 	f.quiet("the list as it was")
 	few := newFollower(t)
