@@ -137,6 +137,14 @@ func (o Origin) Status(s *api.OriginStatus) {
 	}
 }
 
+// NotTaken says that a reading was not taken over because of err.
+func (o Origin) NotTaken(err error) string {
+	if o.At.IsZero() {
+		return fmt.Sprintf("not taken over: %v", err)
+	}
+	return fmt.Sprintf("not taken over, what it said last is enforced: %v", err)
+}
+
 // stale is how long an origin may be out of reach before that is a problem of its own.
 const stale = 15 * time.Minute
 
@@ -164,12 +172,16 @@ func (o Origins) Problems(entries int, aside map[policy.Origin]int, now time.Tim
 			if r, ok := errors.AsType[*policy.Refused](one.Failing); ok && r.Hint != "" {
 				hint = r.Hint
 			}
-			tell(api.Problem{Code: "origin_failing", Text: fmt.Sprintf("not taken over, what it said last is enforced: %v", one.Failing), Hint: hint})
+			tell(api.Problem{Code: "origin_failing", Text: one.NotTaken(one.Failing), Hint: hint})
 		}
 		if silent := now.Sub(one.At); one.Every > 0 && !one.At.IsZero() && silent > max(stale, 3*one.Every) {
+			how := "out of reach"
+			if one.Failing != nil { // it may well answer, and be refused
+				how = "not taken over"
+			}
 			tell(api.Problem{
 				Code: "origin_stale", Hint: "xdpallow status",
-				Text: fmt.Sprintf("out of reach for %v, since %s: what it said last is enforced", silent.Round(time.Minute), one.At.Format(time.RFC3339)),
+				Text: fmt.Sprintf("%s for %v, since %s: what it said last is enforced", how, silent.Round(time.Minute), one.At.Format(time.RFC3339)),
 			})
 		}
 		if n := aside[origin]; n > 0 {

@@ -95,7 +95,6 @@ func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err
 		err = follow.Refusal(refused)
 	}
 	if err != nil {
-		one.Force = policy.Force{}
 		e.failing(r.Origin, one, err)
 		return false, err
 	}
@@ -109,9 +108,9 @@ func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err
 // failing notes why a reading was not taken over, and says so once.
 func (e *Engine) failing(origin policy.Origin, one follow.Origin, err error) {
 	if one.Failing == nil || one.Failing.Error() != err.Error() {
-		e.options.Log.Error(fmt.Sprintf("%s: not taken over, what it said last is enforced: %v", origin, err), "problem", "origin_failing")
+		e.options.Log.Error(fmt.Sprintf("%s: %s", origin, one.NotTaken(err)), "problem", "origin_failing")
 	}
-	one.Failing = err
+	one.Failing, one.Force = err, policy.Force{} // a flag is for one reading, also for one that failed
 	e.files.followed.origins[origin] = one
 }
 
