@@ -409,9 +409,21 @@ func TestCaddy(t *testing.T) {
 	s.shutOut(func() {})
 	s.audited()
 	s.survives()
+	acme := s.client(netlab.Listed4)
+	if err := s.d.cmd.Process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("every thread of the daemon is stopped", func() bool { return stopped(t, s.d.cmd.Process.Pid) })
+	acme.http.Timeout = patience / 4
+	if a := acme.get("/"); a.status != http.StatusBadGateway && a.status != http.StatusGatewayTimeout {
+		t.Errorf("with a daemon that hangs: %d, want 502 or 504", a.status)
+	}
+	if err := s.d.cmd.Process.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("acme is let in again", func() bool { return acme.get("/").status == http.StatusOK })
 	s.d.kill()
 	s.store.close()
-	acme := s.client(netlab.Listed4)
 	if a := acme.get("/"); a.status != http.StatusBadGateway {
 		t.Errorf("with the daemon dead for good: %d, want 502", a.status)
 	}
