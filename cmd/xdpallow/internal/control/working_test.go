@@ -25,26 +25,32 @@ func (s laborious) Replace(ctx context.Context, by api.Caller, _ api.ReplaceRequ
 	return api.Plan{Generation: uint64(by.Most)}, nil
 }
 
-// Promise: a client does not give up on a change that the daemon works at, is told at what, and
-// gives up on a daemon that has stopped or is gone. How many entries it wants to be told reaches
-// the engine.
-func TestClientWaitsForWork(t *testing.T) {
-	engine := laborious{end: make(chan struct{})}
-	socket := filepath.Join(t.TempDir(), "s")
+// served serves engine until the test ends, and returns the path of its socket.
+func served(t *testing.T, engine Engine) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, listener, engine) }()
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, listener, engine) }()
 	t.Cleanup(func() {
 		stop()
-		if err := <-served; err != nil {
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	return socket
+}
 
+// Promise: a client does not give up on a change that the daemon works at, is told at what, and
+// gives up on a daemon that has stopped or is gone. How many entries it wants to be told reaches
+// the engine.
+func TestClientWaitsForWork(t *testing.T) {
+	engine := laborious{end: make(chan struct{})}
+	socket := served(t, engine)
 	var mu sync.Mutex
 	var told []string
 	client := NewClient(socket)
@@ -103,20 +109,7 @@ func (clumsy) Replace(context.Context, api.Caller, api.ReplaceRequest) (api.Plan
 // Promise: a fault in one change ends that request, and not the daemon, which says each second
 // of a change that it works.
 func TestPanicEndsOneRequest(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, listener, clumsy{}) }()
-	defer func() {
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
+	socket := served(t, clumsy{})
 	for range 2 {
 		if _, err := Replace.Ask(t.Context(), NewClient(socket), api.ReplaceRequest{}); err == nil {
 			t.Error("a change that panicked was answered")
