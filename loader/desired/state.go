@@ -138,7 +138,7 @@ func (d State) kept(yield func(policy.Claim) bool) {
 func (d State) EndedMade(now time.Time) iter.Seq[policy.Claim] {
 	return func(yield func(policy.Claim) bool) {
 		for claim := range d.Made() {
-			if !claim.Until.IsZero() && !claim.Until.After(now) && !yield(claim) {
+			if policy.HasEnded(claim.Until, now) && !yield(claim) {
 				return
 			}
 		}

@@ -255,7 +255,7 @@ func (e Entry) Aside(yield func(Origin) bool) {
 // not aside.
 func (e *Entry) LetsIn(origin Origin, now time.Time) bool {
 	claim, found := e.By(origin)
-	return found && !hasEnded(claim.Until, now) && !(e.Several() && claim.isAside(holder(*e.own.claims)))
+	return found && !HasEnded(claim.Until, now) && !(e.Several() && claim.isAside(holder(*e.own.claims)))
 }
 
 // At returns e with where as the place of the claim of origin, if there is one.

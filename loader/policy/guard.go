@@ -141,7 +141,7 @@ func guardEmpty(old, new State, now time.Time) error {
 // grantsAny reports whether an entry that has not ended is for service; "" is any service.
 func (s State) grantsAny(service string, now time.Time) bool {
 	for e := range s.Entries.All() {
-		if !hasEnded(e.Until(), now) && (service == "" || len(e.Services()) == 0 || slices.Contains(e.Services(), service)) {
+		if !HasEnded(e.Until(), now) && (service == "" || len(e.Services()) == 0 || slices.Contains(e.Services(), service)) {
 			return true
 		}
 	}

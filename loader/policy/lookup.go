@@ -112,7 +112,7 @@ func (s State) Grants(e *Entry, service string, now time.Time) bool {
 // reason is Alone without what is suspended around e.
 func (e *Entry) reason(service string, now time.Time) string {
 	switch {
-	case hasEnded(e.Until(), now):
+	case HasEnded(e.Until(), now):
 		return ReasonExpired
 	case service != "" && len(e.Services()) > 0 && !slices.Contains(e.Services(), service):
 		return ReasonWrongService

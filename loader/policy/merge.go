@@ -115,10 +115,10 @@ func mergeOne(all []Claim, now time.Time) Entry {
 			whole.Until = c.Until
 		}
 	}
-	ended := hasEnded(whole.Until, now)
+	ended := HasEnded(whole.Until, now)
 	every := false
 	for _, c := range claims {
-		if hasEnded(c.Until, now) && !(ended && c.Until.Equal(whole.Until)) {
+		if HasEnded(c.Until, now) && !(ended && c.Until.Equal(whole.Until)) {
 			continue
 		}
 		whole.Owner, whole.Note = cmp.Or(whole.Owner, c.Owner), cmp.Or(whole.Note, c.Note)
@@ -158,8 +158,8 @@ func standing(claims []Claim) []Claim {
 	return slices.DeleteFunc(slices.Clone(claims), func(c Claim) bool { return c.isAside(by) })
 }
 
-// hasEnded is the kernel's rule: at until itself an entry has ended.
-func hasEnded(until, now time.Time) bool { return !until.IsZero() && !until.After(now) }
+// HasEnded is the kernel's rule: at until itself an entry has ended.
+func HasEnded(until, now time.Time) bool { return !until.IsZero() && !until.After(now) }
 
 // union returns the union of two sorted lists, and changes neither.
 func union(a, b []string) []string {

@@ -89,7 +89,7 @@ func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 		if his.Owner() != owner {
 			continue
 		}
-		if !hasEnded(his.Until(), now) {
+		if !HasEnded(his.Until(), now) {
 			h.Held = append(h.Held, his.Prefix)
 			continue
 		}
@@ -123,11 +123,11 @@ func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 // without an owner inside his network needs no hold of its own, unless the entry around it has
 // ended.
 func (s State) holds(owner string, e *Entry, now time.Time) bool {
-	if hasEnded(e.Until(), now) || e.Owner() != "" && e.Owner() != owner {
+	if HasEnded(e.Until(), now) || e.Owner() != "" && e.Owner() != owner {
 		return false
 	}
 	named := s.Entries.named(e)
-	return named != nil && named.Owner() == owner && (named == e || hasEnded(named.Until(), now))
+	return named != nil && named.Owner() == owner && (named == e || HasEnded(named.Until(), now))
 }
 
 func compareStay(a, b Stay) int { return ComparePrefix(a.Prefix, b.Prefix) }

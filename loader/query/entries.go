@@ -59,7 +59,7 @@ func (v *View) Report(entries []*policy.Entry) ([]api.Entry, error) {
 // placed is one, which reports e, with what holds at its place in the list.
 func (v *View) placed(one api.Entry, e *policy.Entry) api.Entry {
 	one.Suspended = v.Policy.IsSuspended(e)
-	one.Ended = HasEnded(e, v.Now())
+	one.Ended = policy.HasEnded(e.Until(), v.Now())
 	if prefix, owner := v.Policy.SuspendedBy(e); prefix.IsValid() {
 		one.SuspendedBy = prefix.String()
 	} else {

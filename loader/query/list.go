@@ -77,7 +77,7 @@ func (p picker) wishes() (all []wish) {
 		})
 	}
 	if p.r.Expired {
-		all = append(all, wish{func(e *policy.Entry) bool { return HasEnded(e, p.now) }, p.Counts.Ended(p.now)})
+		all = append(all, wish{func(e *policy.Entry) bool { return policy.HasEnded(e.Until(), p.now) }, p.Counts.Ended(p.now)})
 	}
 	return all
 }
@@ -268,11 +268,6 @@ func among(r api.ListRequest, entries policy.Entries) iter.Seq[*policy.Entry] {
 func EndsWithin(e *policy.Entry, now time.Time, within time.Duration) bool {
 	until := e.Until()
 	return until.After(now) && until.Sub(now) <= within && !e.Renewed()
-}
-
-// HasEnded reports whether e lets nobody in any more.
-func HasEnded(e *policy.Entry, now time.Time) bool {
-	return !e.Until().IsZero() && !e.Until().After(now)
 }
 
 // connected are the entries by which somebody who is connected now would be let in

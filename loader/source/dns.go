@@ -84,7 +84,7 @@ func (h *hosts) recall(claims []policy.Claim, now time.Time) {
 		h.sum = sumOf(claims)
 	}
 	for _, c := range claims {
-		if !c.Prefix.IsSingleIP() || !c.Until.IsZero() && !c.Until.After(now) {
+		if !c.Prefix.IsSingleIP() || policy.HasEnded(c.Until, now) {
 			continue
 		}
 		for _, one := range h.names {
@@ -197,7 +197,7 @@ func (h *hosts) note(one *host, f *family, r reply, now time.Time) error {
 		}
 		return err
 	}
-	if !f.ends.IsZero() && !f.ends.After(now) { // the kernel has ended them all
+	if policy.HasEnded(f.ends, now) { // the kernel has ended them all
 		clear(f.answered)
 	}
 	f.ends = h.settings.end(f.ends, now)
@@ -248,7 +248,7 @@ func (h *hosts) claims(now time.Time) []policy.Claim {
 	byPrefix := map[netip.Prefix]policy.Claim{}
 	for _, one := range h.names {
 		for _, f := range one.families {
-			if !f.ends.IsZero() && !f.ends.After(now) {
+			if policy.HasEnded(f.ends, now) {
 				continue
 			}
 			for addr := range f.answered {
