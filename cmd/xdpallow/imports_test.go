@@ -34,7 +34,7 @@ var layers = [][]string{
 	{"maps/bloom"},
 	{"maps", "loader/netlab"},
 	{"maps/mapstest", "maps/ring", "loader/netdev", "loader/netlab/labtest"},
-	{"loader", "loader/events", "loader/netlab/liveflood", "loader/sockets", "loader/source", "loader/store"},
+	{"loader", "loader/counts", "loader/events", "loader/netlab/liveflood", "loader/sockets", "loader/source", "loader/store"},
 	{"loader/api", "loader/config"},
 	{"loader/declared", "loader/desired", "loader/follow"},
 	{"loader/compile", "loader/undo"},
@@ -49,6 +49,7 @@ var layers = [][]string{
 
 // arrows are the imports that are allowed: from, to, and why.
 var arrows = map[string]map[string]string{
+	"loader/counts": {"loader/policy": "the entries that are counted", "loader/tree": "the numbers, sorted, of which an edit shares most"},
 	"loader/policy": {"loader/tree": "the entries, sorted, of which an edit shares most"},
 	"maps/bloom":    {"bpf": "sizes and a block of the filter, as the C declares them"},
 	"maps":          {"bpf": "the types, maps and programs that the C declares", "maps/bloom": "the bits that it writes"},
@@ -95,7 +96,7 @@ var arrows = map[string]map[string]string{
 		"loader/api":    "the requests whose edits it makes, and what it says of them",
 		"loader/policy": "entries, owners and services, and their rules",
 		"loader/store":  "what is kept of them",
-		"loader/tree":   "what is counted of them, of which an edit shares most",
+		"loader/counts": "what is counted of them",
 	},
 	"loader/compile": {
 		"maps":           "the entries that it makes",
@@ -387,7 +388,7 @@ const mostLines = 2000
 
 var larger = map[string]int{
 	"cmd/xdpallow":     6000, // each command with its flags, its words and its table
-	"loader/desired":   2300, // what each command makes of a state; 2,000 are the goal
+	"loader/desired":   2040, // what each command makes of a state; 2,000 are the goal
 	"loader/policy":    3720, // every rule of the list, and the entries packed; pure
 	"loader/reconcile": 3640, // the order of a change, of a start and of timers; 3,000 are the goal
 	"loader/store":     5900, // two copies of the state, each rebuilt from the other

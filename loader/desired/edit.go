@@ -70,7 +70,7 @@ func (d State) Apply(edit Edit, now time.Time, boot time.Duration) (State, polic
 func (d State) Expire(now time.Time) (next State, plan policy.Plan) {
 	next = d
 	next.Policy, plan, next.NextEnd = d.Policy.Expire(now)
-	next.Counts = d.Counts.after(policy.Edit{}, plan, d, next)
+	next.Counts = next.countedAfter(policy.Edit{}, plan, d)
 	return next, plan
 }
 
@@ -140,7 +140,7 @@ func (d State) withKept(edit policy.Edit, now time.Time) (State, policy.Plan, er
 			next.NextEnd = policy.Earliest(next.NextEnd, policy.NextEnd(entry.Claims(), now))
 		}
 	}
-	next.Counts = d.Counts.after(edit, plan, d, next)
+	next.Counts = next.countedAfter(edit, plan, d)
 	return next, plan, nil
 }
 
@@ -203,4 +203,11 @@ func (o orphans) after(edit policy.Edit, services []policy.Service) (orphans, po
 		}
 	}
 	return o, left
+}
+
+// copied is a copy of m to be written to, also where m is nil.
+func copied[K comparable, V any](m map[K]V) map[K]V {
+	all := make(map[K]V, len(m))
+	maps.Copy(all, m)
+	return all
 }

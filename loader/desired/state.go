@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/counts"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -16,10 +17,10 @@ import (
 // and what stood before a change is there until the change is made.
 type State struct {
 	Policy    policy.State
-	Overrides           // laid over what origins say of prefixes and owners
-	Audits    Audits    // laid over the modes of the services
-	Counts    Counts    // of the entries and claims
-	NextEnd   time.Time // when to call Expire: then or later a claim ends beside another; zero is never
+	Overrides               // laid over what origins say of prefixes and owners
+	Audits    Audits        // laid over the modes of the services
+	Counts    counts.Counts // of the entries and claims
+	NextEnd   time.Time     // when to call Expire: then or later a claim ends beside another; zero is never
 
 	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
 	orphans  orphans                          // of kept origins, for services that are not there
@@ -61,7 +62,7 @@ func New(services []policy.Service, declared map[policy.Origin][]policy.Claim, k
 	}
 	d.Policy = policy.State{Services: services, Entries: policy.NewEntries(entries)}
 	_, _, d.NextEnd = d.Policy.Expire(now)
-	d.Counts = count(d)
+	d.Counts = d.counted()
 	return d, nil
 }
 
@@ -72,7 +73,7 @@ func Waiting(kept []policy.Claim) State {
 	for _, claim := range kept {
 		d.orphans.add(claim)
 	}
-	d.Counts = count(d)
+	d.Counts = d.counted()
 	return d
 }
 
@@ -177,24 +178,38 @@ func (d State) Claims() []*policy.Claim {
 	return all
 }
 
+// counted counts all of d.
+func (d State) counted() counts.Counts { return counts.Of(d.Policy.Entries, len(d.Orphans())) }
+
+// countedAfter counts d, which edit has made of old; plan is the difference.
+func (d State) countedAfter(edit policy.Edit, plan policy.Plan, old State) counts.Counts {
+	switch {
+	case edit.Empty() && plan.Empty():
+		return old.Counts
+	case d.many(edit):
+		return d.counted()
+	}
+	return old.Counts.After(edit, plan, old.Policy.Entries, d.Policy.Entries, len(d.Orphans())-len(old.Orphans()))
+}
+
 // Origins counts what each origin claims.
 func (d State) Origins() map[policy.Origin]int {
-	counts := map[policy.Origin]int{}
+	claimed := map[policy.Origin]int{}
 	for origin, claims := range d.declared {
-		counts[origin] = len(claims)
+		claimed[origin] = len(claims)
 	}
 	if d.Counts.Made > 0 {
-		counts[policy.OriginCLI] = d.Counts.Made
+		claimed[policy.OriginCLI] = d.Counts.Made
 	}
 	for origin, n := range d.Counts.Followed {
-		counts[origin] += n
+		claimed[origin] += n
 	}
 	for origin, claims := range d.orphans {
 		if origin != policy.OriginCLI {
-			counts[origin] += len(claims)
+			claimed[origin] += len(claims)
 		}
 	}
-	return counts
+	return claimed
 }
 
 // NotEnforced counts the claims of a followed origin that are not: a stronger origin says that

@@ -1,12 +1,12 @@
-// This file counts what status and metrics tell of the entries: who asks every few seconds
-// must not walk a million.
-
-package desired
+// Package counts counts entries and claims by owner, by origin and by end. Status and metrics tell
+// these numbers every few seconds, and must not walk over a million entries each time.
+package counts
 
 import (
 	"cmp"
 	"iter"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,8 +16,8 @@ import (
 	"github.com/xdpallow/xdpallow/loader/tree"
 )
 
-// Counts is what is counted of a state. It does not change: an edit makes others, which
-// costs what it changes, however many owners and ends there are.
+// Counts are those of one state. They do not change: After returns others, and costs what
+// an edit changes, however many owners and ends there are.
 type Counts struct {
 	Made int // claims of the CLI
 
@@ -70,15 +70,26 @@ func (c Counts) Owners() map[string]int {
 	return all
 }
 
+// Ends yields when entries end, from the first second on, as Unix times, and how many each time.
+func (c Counts) Ends(first int64) iter.Seq2[int64, int] {
+	return func(yield func(int64, int) bool) {
+		for of := range c.ends.From(second(first)) {
+			if !yield(int64(of.key), of.entries) {
+				return
+			}
+		}
+	}
+}
+
 // Ending counts the entries that end after now and within that long, but for those that are renewed.
 func (c Counts) Ending(now time.Time, within time.Duration) (n int) {
-	last := second(now.Add(within).Unix())
-	for of := range c.ends.From(second(now.Unix()) + 1) {
-		if of.key > last {
+	last := now.Add(within).Unix()
+	for at, ending := range c.Ends(now.Unix() + 1) {
+		if at > last {
 			break
 		}
-		n += of.entries
-		if moves := c.renewed.Find(of.key); moves != nil {
+		n += ending
+		if moves := c.renewed.Find(second(at)); moves != nil {
 			n -= moves.entries
 		}
 	}
@@ -87,12 +98,11 @@ func (c Counts) Ending(now time.Time, within time.Duration) (n int) {
 
 // Ended counts the entries that have ended at now.
 func (c Counts) Ended(now time.Time) (n int) {
-	last := second(now.Unix())
-	for of := range c.ends.All() {
-		if of.key > last {
+	for at, ended := range c.Ends(math.MinInt64) {
+		if at > now.Unix() {
 			break
 		}
-		n += of.entries
+		n += ended
 	}
 	return n
 }
@@ -152,39 +162,32 @@ func more[K interface {
 	return all.With(changes...)
 }
 
-// count counts all of d.
-func count(d State) Counts {
+// Of counts entries, and beside them so many claims of the CLI that are not enforced.
+func Of(entries policy.Entries, orphans int) Counts {
 	n := newCounter()
-	for entry, owner := range d.Policy.Entries.Owned() {
+	for entry, owner := range entries.Owned() {
 		n.entry(entry, owner, 1)
 		n.claims(entry, 1)
 	}
-	n.made += len(d.Orphans())
+	n.made += orphans
 	return n.counts(Counts{})
 }
 
-// after is c, which counts before, when edit has made next of it; plan says what that
-// changes of the entries.
-func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Counts {
-	if edit.Empty() && plan.Empty() {
-		return c
-	}
-	if next.many(edit) {
-		return count(next)
-	}
+// After returns the counts of next, which edit has made of old, whose counts are c; plan is
+// what differs between both. Of the claims of the CLI that are not enforced there are so many more.
+func (c Counts) After(edit policy.Edit, plan policy.Plan, old, next policy.Entries, orphans int) Counts {
 	n := newCounter()
-	old, new := before.Policy.Entries, next.Policy.Entries
 	for prefix := range plan.Prefixes() {
 		if was, found := old.Find(prefix); found {
 			n.entry(was, old.OwnerOf(was), -1)
 		}
-		if is, found := new.Find(prefix); found {
-			n.entry(is, new.OwnerOf(is), 1)
+		if is, found := next.Find(prefix); found {
+			n.entry(is, next.OwnerOf(is), 1)
 		}
 	}
-	for entry := range inherited(old, new, plan) {
+	for entry := range inherited(old, next, plan) {
 		n.owner(old.OwnerOf(entry), -1)
-		n.owner(new.OwnerOf(entry), 1)
+		n.owner(next.OwnerOf(entry), 1)
 	}
 	counted := map[netip.Prefix]bool{}
 	for prefix := range edit.Prefixes() {
@@ -195,11 +198,11 @@ func (c Counts) after(edit policy.Edit, plan policy.Plan, before, next State) Co
 		if was, found := old.Find(prefix); found {
 			n.claims(was, -1)
 		}
-		if is, found := new.Find(prefix); found {
+		if is, found := next.Find(prefix); found {
 			n.claims(is, 1)
 		}
 	}
-	n.made += len(next.Orphans()) - len(before.Orphans())
+	n.made += orphans
 	return n.counts(c)
 }
 
@@ -263,11 +266,4 @@ func inherited(before, after policy.Entries, plan policy.Plan) iter.Seq[*policy.
 			}
 		}
 	}
-}
-
-// copied is a copy of m to be written to, also where m is nil.
-func copied[K comparable, V any](m map[K]V) map[K]V {
-	all := make(map[K]V, len(m))
-	maps.Copy(all, m)
-	return all
 }
