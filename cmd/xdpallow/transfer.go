@@ -17,8 +17,8 @@ import (
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/transfer"
 )
 
 func exportCommand(e env) *cli.Command {
@@ -61,7 +61,7 @@ func export(ctx context.Context, c *call) error {
 	if out.File == "" || out.File == "-" {
 		out.File, out.Text = "-", text
 	}
-	if _, err := desired.ReadExport(out.File, text); err != nil { // an earlier release accepted notes that this one refuses
+	if _, err := transfer.Read(out.File, text); err != nil { // an earlier release accepted notes that this one refuses
 		c.note("warning: import will refuse it until it is edited: %v", err)
 	}
 	for line := range strings.Lines(text) {
@@ -120,7 +120,7 @@ func importing(ctx context.Context, c *call) error {
 	}
 	plan, err := control.Import.Ask(ctx, c.briefly(req.DryRun), api.ImportRequest{ReplaceRequest: req, AllowOpen: c.flags.Bool("allow-open")})
 	if errors.Is(err, control.ErrNoDaemon) { // a mistake in the export is found all the same
-		if _, bad := desired.ReadExport(req.Name, req.Text); bad != nil {
+		if _, bad := transfer.Read(req.Name, req.Text); bad != nil {
 			return bad
 		}
 	}

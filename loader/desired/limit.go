@@ -29,22 +29,22 @@ func (d State) Limit(r api.LimitRequest) (OverridesEdit, error) {
 	}
 	burst := max(r.Burst, 1)
 	if r.Burst == 0 {
-		burst = burstOf(r.PerSecond)
+		burst = BurstOf(r.PerSecond)
 	}
 	l := store.Limit{Owner: r.Owner, PerSecond: r.PerSecond, Burst: burst}
-	return OverridesEdit{Limit: []store.Limit{l}}, checkLimit(l)
+	return OverridesEdit{Limit: []store.Limit{l}}, CheckLimit(l)
 }
 
 // mostPerSecond is more than a host can open.
 const mostPerSecond = 1_000_000
 
-// burstOf is the burst of a limit that says none: what a second has.
-func burstOf(perSecond float64) uint32 {
+// BurstOf is the burst of a limit that says none: what a second has.
+func BurstOf(perSecond float64) uint32 {
 	return uint32(max(1, math.Ceil(min(perSecond, mostPerSecond))))
 }
 
-// checkLimit refuses, as *policy.InputError, what no host could keep to.
-func checkLimit(l store.Limit) error {
+// CheckLimit refuses, as *policy.InputError, what no host could keep to.
+func CheckLimit(l store.Limit) error {
 	const year = 365 * 24 * time.Hour
 	switch {
 	case !(l.PerSecond > 0):

@@ -21,6 +21,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/stored"
+	"github.com/xdpallow/xdpallow/loader/transfer"
 	"github.com/xdpallow/xdpallow/loader/usage"
 )
 
@@ -138,7 +139,7 @@ func (g Gate) List(_ context.Context, r api.ListRequest, write func(api.Listed) 
 
 // Export writes what commands made, and with all what is declared.
 func (g Gate) Export(_ context.Context, all bool, w io.Writer) error {
-	return g.ask(func(s *seen) error { return s.Export(w, all) })
+	return g.ask(func(s *seen) error { return transfer.Write(w, s.State, all) })
 }
 
 // Table writes the list in the format of a proxy.

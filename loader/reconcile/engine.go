@@ -20,6 +20,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/transfer"
 )
 
 // Options are what a daemon is started with.
@@ -182,7 +183,7 @@ func (e *Engine) Complete(_ context.Context, begin string, made bool) ([]string,
 
 // Export writes what commands made, and with all what is declared.
 func (e *Engine) Export(_ context.Context, all bool, w io.Writer) error {
-	return e.shown.Load().asked.Export(w, all)
+	return transfer.Write(w, e.shown.Load().asked.State, all)
 }
 
 // Table writes who is listed for service, as a proxy reads it.

@@ -12,11 +12,12 @@ import (
 	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/transfer"
 )
 
 // guard asks the guard rails. What stood before is not refused again.
 func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
-	if lines := c.edit.Overrides.Loosened(e.enforced.Overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
+	if lines := transfer.Loosened(c.edit.Overrides, e.enforced.Overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
 		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
 	}
 	now := time.Now()

@@ -9,13 +9,14 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/transfer"
 )
 
 // Import makes what commands made equal an export: claims, suspensions and limits, all or
 // none. It lets in nobody who is stopped unless AllowOpen says that it is meant.
 func (e *Engine) Import(ctx context.Context, by api.Caller, r api.ImportRequest) (api.Plan, error) {
 	api.Progress(ctx)("reading " + r.Name)
-	x, err := desired.ReadExport(r.Name, r.Text)
+	x, err := transfer.Read(r.Name, r.Text)
 	if err != nil {
 		return api.Plan{}, err
 	}
@@ -23,7 +24,7 @@ func (e *Engine) Import(ctx context.Context, by api.Caller, r api.ImportRequest)
 		return api.Plan{}, err
 	}
 	defer e.unlock()
-	over, err := e.enforced.State.Import(x.Overrides, by, r.AllowAny, time.Now().UTC())
+	over, err := transfer.Import(e.enforced.State, x.Overrides, by, r.AllowAny, time.Now().UTC())
 	if err != nil {
 		return api.Plan{}, err
 	}

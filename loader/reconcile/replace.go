@@ -9,6 +9,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/transfer"
 )
 
 // Replace makes the claims of the CLI those of a list, all or none. What flags and
@@ -44,7 +45,7 @@ func (e *Engine) replaced(r api.ReplaceRequest, claims []policy.Claim, c change)
 	}
 	c.dryRun, c.edit.Claims, c.read, c.peers, c.assess, c.confirm = r.DryRun, edit, claims, r.Sessions, assess, confirm
 	c.force.AllowEmpty, c.force.AllowAny, c.force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
-	words, loosened := c.edit.Overrides.Lines(e.enforced.Overrides), c.edit.Overrides.Loosened(e.enforced.Overrides)
+	words, loosened := c.edit.Overrides.Lines(e.enforced.Overrides), transfer.Loosened(c.edit.Overrides, e.enforced.Overrides)
 	o, err := e.make(c)
 	if err != nil {
 		return api.Plan{}, err

@@ -22,7 +22,7 @@ type Reader interface {
 	// List writes the entries that are asked for, all when nothing is. What was written before
 	// an error is no list.
 	List(ctx context.Context, req api.ListRequest, w io.Writer) (api.LeftOut, error)
-	// Export writes what commands made, with all also what is declared, see reconcile.ReadExport.
+	// Export writes what commands made, with all also what is declared, see transfer.Write.
 	// What was written before an error is no export.
 	Export(ctx context.Context, all bool, w io.Writer) error
 	// Table writes who is listed for service, "" for any, as a proxy reads it, see query.View.

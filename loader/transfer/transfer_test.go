@@ -1,4 +1,4 @@
-package desired_test
+package transfer_test
 
 import (
 	"maps"
@@ -14,6 +14,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/desired/desiredtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/transfer"
 )
 
 // Promise: what commands made on one host is made so on another by an export and an import,
@@ -24,7 +25,7 @@ func TestExportThenImport(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from, to := drawn(t, now), drawn(t, now)
 		text := exported(t, from)
-		x, err := desired.ReadExport("export", text)
+		x, err := transfer.Read("export", text)
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, text)
 		}
@@ -42,12 +43,12 @@ func TestExportThenImport(t *testing.T) {
 			t.Fatalf("limits are %v, want %v", is.Limits, from.Limits)
 		}
 
-		again, err := desired.ReadExport("export", exported(t, is))
+		again, err := transfer.Read("export", exported(t, is))
 		if err != nil {
 			t.Fatal(err)
 		}
-		over, err := is.Import(again.Overrides, api.Caller{}, true, now)
-		if loosened := over.Loosened(is.Overrides); err != nil || len(loosened) > 0 || !over.Empty() {
+		over, err := transfer.Import(is, again.Overrides, api.Caller{}, true, now)
+		if loosened := transfer.Loosened(over, is.Overrides); err != nil || len(loosened) > 0 || !over.Empty() {
 			t.Fatalf("an import of what stands does %v and loosens %v (%v)", over.Lines(is.Overrides), loosened, err)
 		}
 	})
@@ -71,14 +72,14 @@ func drawn(t *rapid.T, now time.Time) desired.State {
 
 func exported(t *rapid.T, d desired.State) string {
 	var text strings.Builder
-	if err := d.Export(&text, false); err != nil {
+	if err := transfer.Write(&text, d, false); err != nil {
 		t.Fatal(err)
 	}
 	return text.String()
 }
 
-func imported(t *rapid.T, d desired.State, x desired.Exported, now time.Time) (is desired.State, agree bool) {
-	over, err := d.Import(x.Overrides, api.Caller{}, true, now)
+func imported(t *rapid.T, d desired.State, x transfer.Export, now time.Time) (is desired.State, agree bool) {
+	over, err := transfer.Import(d, x.Overrides, api.Caller{}, true, now)
 	if err != nil {
 		t.Fatal(err)
 	}

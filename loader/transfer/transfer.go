@@ -1,7 +1,6 @@
-// This file writes all that commands made as text, and reads it: entries alone would let
-// in who is suspended, wherever they are taken.
-
-package desired
+// Package transfer writes all that commands made as text, and reads that text, to take it to another
+// host or back. Entries alone would let in there who is suspended here.
+package transfer
 
 import (
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -20,13 +20,13 @@ import (
 const exportHead = `# All that commands of xdpallow made on a host. To make it so again: xdpallow import FILE
 `
 
-// Export writes what commands made of d: suspensions, limits, entries. With all, what flags
+// Write writes what commands made of d: suspensions, limits, entries. With all, what flags
 // and files declare follows as comments, which no import reads: it moves with them.
-func (d State) Export(w io.Writer, all bool) error {
+func Write(w io.Writer, d desired.State, all bool) error {
 	if _, err := io.WriteString(w, exportHead); err != nil {
 		return err
 	}
-	for _, directive := range d.directives() {
+	for _, directive := range directives(d.Overrides) {
 		if _, err := fmt.Fprintln(w, directive); err != nil {
 			return err
 		}
@@ -38,8 +38,9 @@ func (d State) Export(w io.Writer, all bool) error {
 	if err := policy.WriteLines(w, made); err != nil || !all {
 		return err
 	}
-	for _, origin := range slices.Sorted(maps.Keys(d.declared)) {
-		for _, claim := range d.declared[origin] {
+	declared := d.Declared()
+	for _, origin := range slices.Sorted(maps.Keys(declared)) {
+		for _, claim := range declared[origin] {
 			if _, err := fmt.Fprintf(w, "# %s: %s\n", origin, policy.FormatLine(claim)); err != nil {
 				return err
 			}
@@ -49,7 +50,7 @@ func (d State) Export(w io.Writer, all bool) error {
 }
 
 // directives are o as lines of an export.
-func (o Overrides) directives() (lines []policy.Directive) {
+func directives(o desired.Overrides) (lines []policy.Directive) {
 	line := func(words ...string) *policy.Directive {
 		lines = append(lines, policy.Directive{Words: words})
 		return &lines[len(lines)-1]
@@ -88,17 +89,17 @@ func (o Overrides) directives() (lines []policy.Directive) {
 	return lines
 }
 
-// Exported is an export as it was read.
-type Exported struct {
+// Export is an export as it was read.
+type Export struct {
 	Claims   []policy.Claim
 	Warnings []string
-	Overrides
+	desired.Overrides
 }
 
-// ReadExport reads what Export wrote, or somebody in its place: of a suspension only the
+// Read reads what Write wrote, or somebody in its place: of a suspension only the
 // subject is needed. Errors are as of policy.ParseList.
-func ReadExport(name, text string) (Exported, error) {
-	x := Exported{Overrides: Overrides{map[policy.Subject]store.Suspension{}, map[string]store.Limit{}}}
+func Read(name, text string) (Export, error) {
+	x := Export{Overrides: desired.Overrides{Suspensions: map[policy.Subject]store.Suspension{}, Limits: map[string]store.Limit{}}}
 	want := map[string]string{} // how many prefixes an owner's suspension says it holds
 	take := func(d policy.Directive) error {
 		switch d.Words[0] {
@@ -123,7 +124,7 @@ func ReadExport(name, text string) (Exported, error) {
 	return x, nil
 }
 
-func (x Exported) takeLimit(d policy.Directive) error {
+func (x Export) takeLimit(d policy.Directive) error {
 	l := store.Limit{Owner: d.Words[1]}
 	if _, again := x.Limits[l.Owner]; again {
 		return &policy.InputError{What: l.Owner + " is limited twice"}
@@ -135,7 +136,7 @@ func (x Exported) takeLimit(d policy.Directive) error {
 	if l.PerSecond, err = policy.ParseRate(d.Words[2]); err != nil {
 		return &policy.InputError{What: err.Error()} // its hint is a command, and this a file
 	}
-	if l.Burst = burstOf(l.PerSecond); d.Get("burst") != "" {
+	if l.Burst = desired.BurstOf(l.PerSecond); d.Get("burst") != "" {
 		burst, err := strconv.ParseUint(d.Get("burst"), 10, 32)
 		if err != nil || burst == 0 {
 			return &policy.InputError{What: fmt.Sprintf("burst %q is not a number from 1 to 4294967295", d.Get("burst"))}
@@ -143,10 +144,10 @@ func (x Exported) takeLimit(d policy.Directive) error {
 		l.Burst = uint32(burst)
 	}
 	x.Limits[l.Owner] = l
-	return checkLimit(l)
+	return desired.CheckLimit(l)
 }
 
-func (x Exported) takeSuspension(d policy.Directive) error {
+func (x Export) takeSuspension(d policy.Directive) error {
 	subject, err := parseSubject(d.Words[1])
 	if err != nil {
 		return err
@@ -192,7 +193,7 @@ func parseSubject(text string) (policy.Subject, error) {
 }
 
 // takeHeld takes one prefix over that a suspension of an owner holds, or leaves alone.
-func (x Exported) takeHeld(d policy.Directive) error {
+func (x Export) takeHeld(d policy.Directive) error {
 	subject := policy.Subject{Owner: d.Words[1]}
 	s, found := x.Suspensions[subject]
 	if !found || s.Unnoted {

@@ -1,6 +1,6 @@
-// This file says what import makes of a state: all that commands made is as an export says.
+package transfer
 
-package desired
+// This file says what import makes of a state: all that commands made is as an export says.
 
 import (
 	"maps"
@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// Import is the edit that leads from the overrides of d to x, as by asks for it at now. It
-// refuses a prefix to suspend that is too wide, unless allowAny.
-func (d State) Import(x Overrides, by api.Caller, allowAny bool, now time.Time) (over OverridesEdit, err error) {
+// Import returns the edit that leads from the overrides of d to x, as by asks for it at now. It
+// refuses, as *policy.Refused, a prefix to suspend that is too wide, unless allowAny.
+func Import(d desired.State, x desired.Overrides, by api.Caller, allowAny bool, now time.Time) (over desired.OverridesEdit, err error) {
 	for _, was := range d.SortedSuspensions() {
 		if _, stays := x.Suspensions[was.Subject]; !stays {
 			over.Resume = append(over.Resume, was.Subject)
@@ -29,10 +30,10 @@ func (d State) Import(x Overrides, by api.Caller, allowAny bool, now time.Time) 
 		}
 		switch {
 		case s.Unnoted && again: // it goes on as it is, see Suspend
-			s = Holding(s, HoldOf(was).Tightened(d.Policy, s.Nested, now))
+			s = desired.Holding(s, desired.HoldOf(was).Tightened(d.Policy, s.Nested, now))
 		case s.Owner != "" && !s.Unnoted && !again: // what is declared here is his, too
-			h, _ := HoldOf(s).Follow(d.Policy, d.Policy, policy.Plan{Added: d.declaredEntries()}, now)
-			s = Holding(s, h)
+			h, _ := desired.HoldOf(s).Follow(d.Policy, d.Policy, policy.Plan{Added: declaredEntries(d)}, now)
+			s = desired.Holding(s, h)
 		}
 		if s.Time.IsZero() {
 			if s.Time, s.UID = now.Truncate(time.Second), by.UID; again {
@@ -57,7 +58,7 @@ func (d State) Import(x Overrides, by api.Caller, allowAny bool, now time.Time) 
 }
 
 // declaredEntries are those that somebody else than the CLI claims.
-func (d State) declaredEntries() (all []policy.Entry) {
+func declaredEntries(d desired.State) (all []policy.Entry) {
 	for entry := range d.Policy.Entries.All() {
 		if entry.Declared() {
 			all = append(all, *entry)
@@ -72,8 +73,8 @@ func sameSuspension(a, b store.Suspension) bool {
 }
 
 // Loosened are the lines of what o does to was by which somebody is let in who was not.
-func (o OverridesEdit) Loosened(was Overrides) []string {
-	by := OverridesEdit{Resume: o.Resume, Unlimit: o.Unlimit}
+func Loosened(o desired.OverridesEdit, was desired.Overrides) []string {
+	by := desired.OverridesEdit{Resume: o.Resume, Unlimit: o.Unlimit}
 	for _, l := range o.Limit {
 		if before, limited := was.Limits[l.Owner]; limited && (l.PerSecond > before.PerSecond || l.Burst > before.Burst) {
 			by.Limit = append(by.Limit, l)
