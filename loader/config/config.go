@@ -63,7 +63,7 @@ func Read(path string) (File, error) {
 		}
 		return File{}, &policy.InputError{Where: path, What: fmt.Sprintf("cannot be read: %v", err), Hint: "xdpallow assets config"}
 	}
-	return Parse(path, text)
+	return parse(path, text, true)
 }
 
 // Changed returns the keys in which s differs from before.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,7 @@ func FuzzParse(f *testing.F) {
 		"allow_files: [a]\nattach: auto\nbackstop: on\nstate: /s\nsocket: s\nbpffs: b\nmetrics: :1\nlog_format: text\n",
 		"origins: {a: {url: 'https://a.example/', owner: '*', every: 30s, stale: 7d}, b: {dns: [b.example], owner: b, hold: 5m, private: true}}\n",
 		"origins:\n  c: {url: 'https://c.example', owner: c, format: json, under: [x, y], where: [a=b], widest: {ipv4: /8}, max_entries: 1}\n",
+		"origins: {prod: {etcd: ['https://e.example:2379'], cert: c, key: k, group: canary, fleet: f, lists: [main, portal]}}\n",
 		"a: &a [*a]\n", "? [x]\n: y\n", "<<: {attach: auto}\n", "--- \n---\n", "attach: auto\n\tx", "allow: [!!binary aGk=]\n", "state: !!int 7\n",
 	} {
 		f.Add([]byte(text))
@@ -60,7 +62,7 @@ func FuzzParse(f *testing.F) {
 			seen[c.Prefix.String()] = true
 		}
 		for _, o := range file.Origins {
-			if (o.URL == "") == (len(o.Names) == 0) || o.Owner == "" || o.Limits.Entries < 1 || o.Limits.Addresses < 1 || o.Limits.Widest4 < 1 ||
+			if !slices.Equal([]bool{true}, slices.DeleteFunc([]bool{o.URL != "", len(o.Names) > 0, o.Etcd != nil && len(o.Etcd.Endpoints) > 0}, func(is bool) bool { return !is })) || o.Owner == "" || o.Limits.Entries < 1 || o.Limits.Addresses < 1 || o.Limits.Widest4 < 1 ||
 				o.Limits.Widest6 < 1 || o.Every < atLeast || o.Stale < 0 || o.Stale > 0 && o.Stale < 4*o.Every {
 				t.Errorf("an origin that cannot be followed: %+v", o)
 			}

@@ -14,9 +14,11 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Parse reads text as the config file at path. Errors are those of Read.
-func Parse(path string, text []byte) (File, error) {
-	r := reader{path: path, dir: filepath.Dir(path)}
+// Parse reads text as the config file at path, and no file that it names. Errors are those of Read.
+func Parse(path string, text []byte) (File, error) { return parse(path, text, false) }
+
+func parse(path string, text []byte, looks bool) (File, error) {
+	r := reader{path: path, dir: filepath.Dir(path), looks: looks}
 	var f File
 	if root := r.document(text); root != nil {
 		r.mapping(root, "the file", []key{

@@ -28,24 +28,35 @@ func (r *reader) origins(n *yaml.Node) (all []source.Settings) {
 			return
 		}
 		before := r.count
-		s := r.origin(name, value)
+		some := r.origin(name, value)
 		if r.count == before {
-			r.complete(name, s)
-		}
-		if r.count == before {
-			all = append(all, s)
+			all = append(all, some...)
 		}
 	})
 	return all
 }
 
-func (r *reader) origin(name, n *yaml.Node) source.Settings {
-	s := source.Settings{Name: name.Value}
-	what := "origin " + s.Name
+// origin reads one; it is several where it has several lists.
+func (r *reader) origin(name, n *yaml.Node) []source.Settings {
+	what := "origin " + name.Value
 	if !r.literal(n) {
-		return s
+		return nil
 	}
+	before := r.count
 	kind := r.kind(name, n, what)
+	if kind == "etcd" {
+		return r.etcd(name, n, what)
+	}
+	s := r.page(name, n, what, kind)
+	if r.count == before {
+		r.complete(name, s)
+	}
+	return []source.Settings{s}
+}
+
+// page reads an origin that is a page, or host names.
+func (r *reader) page(name, n *yaml.Node, what, kind string) source.Settings {
+	s := source.Settings{Name: name.Value}
 	common := []key{
 		{"owner", func(n *yaml.Node) { s.Owner = r.originOwner(n, kind) }},
 		{"services", func(n *yaml.Node) {
@@ -59,7 +70,7 @@ func (r *reader) origin(name, n *yaml.Node) source.Settings {
 	switch kind {
 	case "url":
 		s.Limits, s.Every = source.URLLimits, source.Every
-		r.mapping(n, what, append(r.page(&s, n), common...))
+		r.mapping(n, what, append(r.pageKeys(&s, n), common...))
 	case "dns":
 		s.Limits, s.Hold, s.Stale = source.DNSLimits, source.Hold, source.StaleDNS
 		r.mapping(n, what, append([]key{
@@ -83,9 +94,6 @@ func (r *reader) kind(name, n *yaml.Node, what string) (kind string) {
 		case kind != "":
 			r.fail(found, "", "%s has both %s and %s: make two origins of it", what, kind, found.Value)
 			return ""
-		case found.Value == "etcd":
-			r.fail(found, "", "etcd is not built in this version")
-			return ""
 		default:
 			kind = found.Value
 		}
@@ -96,8 +104,8 @@ func (r *reader) kind(name, n *yaml.Node, what string) (kind string) {
 	return kind
 }
 
-// page returns the keys of a page. n is the origin that they are of.
-func (r *reader) page(s *source.Settings, n *yaml.Node) []key {
+// pageKeys returns the keys of a page. n is the origin that they are of.
+func (r *reader) pageKeys(s *source.Settings, n *yaml.Node) []key {
 	var rule source.Rule
 	format := "text"
 	ofJSON := func(take func(*yaml.Node)) func(*yaml.Node) {
@@ -128,13 +136,15 @@ func (r *reader) page(s *source.Settings, n *yaml.Node) []key {
 		{"under", ofJSON(func(n *yaml.Node) { rule.Under = r.under(n) })},
 		{"where", ofJSON(func(n *yaml.Node) { rule.Where = r.said(n) })},
 		{"max_addresses", func(n *yaml.Node) { s.Limits.Addresses = uint64(r.number(n, "max_addresses", 1<<62)) }},
-		{"widest", func(n *yaml.Node) {
-			r.mapping(n, "widest", []key{
-				{"ipv4", func(n *yaml.Node) { s.Limits.Widest4 = r.length(n, netip.IPv4Unspecified()) }},
-				{"ipv6", func(n *yaml.Node) { s.Limits.Widest6 = r.length(n, netip.IPv6Unspecified()) }},
-			})
-		}},
+		{"widest", func(n *yaml.Node) { r.widest(n, &s.Limits) }},
 	}
+}
+
+func (r *reader) widest(n *yaml.Node, limits *source.Limits) {
+	r.mapping(n, "widest", []key{
+		{"ipv4", func(n *yaml.Node) { limits.Widest4 = r.length(n, netip.IPv4Unspecified()) }},
+		{"ipv6", func(n *yaml.Node) { limits.Widest6 = r.length(n, netip.IPv6Unspecified()) }},
+	})
 }
 
 // complete refuses settings that could not be followed as they say.

@@ -2,8 +2,11 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +79,6 @@ func TestMistakesInOrigins(t *testing.T) {
 	)
 	for _, c := range []struct{ keys, want, hint string }{
 		{"owner: p", "2: origin p has none of etcd, url, dns", ""},
-		{"etcd: [https://e.example:2379]", "3: etcd is not built in this version", ""},
 		{"url: https://p.example/, dns: [a.example], owner: p", "3: origin p has both url and dns: make two origins of it", ""},
 		{page + ", evry: 5m", `3: unknown key "evry": ` + urlKeys, ""},
 		{page + ", hold: 5m", `3: unknown key "hold": ` + urlKeys, ""},
@@ -115,6 +117,77 @@ func TestMistakesInOrigins(t *testing.T) {
 		if input, _ := errors.AsType[*policy.InputError](err); input.Hint != c.hint {
 			t.Errorf("%s: hint %q, want %q", c.keys, input.Hint, c.hint)
 		}
+	}
+}
+
+// Promise: each list of a fleet is an origin of its own, with the bounds that somebody wrote.
+func TestOriginsInEtcd(t *testing.T) {
+	f, err := Parse(path, []byte(`origins:
+  prod:
+    etcd: [https://etcd1.example.net:2379, "https://[2001:db8::2]:2379"]
+    ca: etcd-ca.pem
+    cert: web7.pem
+    key: /etc/keys/web7.pem
+    group: canary
+  test: {etcd: ["http://127.0.0.1:2379"], fleet: prod, lists: [portal, main], max_entries: 500, widest: {ipv4: /16}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	prod := source.Settings{Name: "prod", Owner: source.AnyOwner, Every: time.Minute, Limits: source.EtcdLimits, Etcd: &source.Etcd{
+		Endpoints: []string{"https://etcd1.example.net:2379", "https://[2001:db8::2]:2379"},
+		CA:        "/etc/x/etcd-ca.pem", Cert: "/etc/x/web7.pem", Key: "/etc/keys/web7.pem", Group: "canary", Fleet: "prod", List: "main",
+	}}
+	portal := source.Settings{Name: "test", Owner: source.AnyOwner, Every: time.Minute, Limits: source.EtcdLimits, Etcd: &source.Etcd{
+		Endpoints: []string{"http://127.0.0.1:2379"}, Fleet: "prod", List: "portal",
+	}}
+	portal.Limits.Entries, portal.Limits.Widest4 = 500, 16
+	list := portal
+	list.Etcd = &source.Etcd{Endpoints: portal.Etcd.Endpoints, Fleet: "prod", List: "main"}
+	if diff := cmp.Diff([]source.Settings{prod, list, portal}, f.Origins); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var names []policy.Origin
+	for _, s := range f.Origins {
+		names = append(names, s.Origin())
+	}
+	if want := []policy.Origin{"etcd:prod", "etcd:test", "etcd:test/portal"}; !slices.Equal(names, want) {
+		t.Errorf("origins are %v, want %v", names, want)
+	}
+}
+
+// Promise: a list of a fleet that could never come, or that anybody on the way could write, is
+// refused with its line.
+func TestMistakesInEtcdOrigins(t *testing.T) {
+	const secret = "etcd: ['https://e.example:2379'], cert: c, key: k"
+	for keys, want := range map[string]string{
+		"etcd: []":                                         "2: origin p has no endpoint in etcd",
+		"etcd: ['https://e.example:2379']":                 "2: origin p has no cert and no key: by them etcd knows this host",
+		"etcd: ['http://127.0.0.1:2379'], cert: c":         "2: origin p needs cert and key, and has one of them",
+		"etcd: ['http://e.example:2379']":                  `3: endpoint "http://e.example:2379" has no TLS: anybody on the way could list himself`,
+		"etcd: [e.example]":                                `3: endpoint "e.example" is not https://HOST:PORT`,
+		"etcd: ['https://e.example:2379/v3']":              `3: endpoint "https://e.example:2379/v3" is not https://HOST:PORT`,
+		"etcd: 'https://e.example:2379'":                   "3: etcd is a text, not a list",
+		secret + ", lists: []":                             "3: lists is not a list of names, each once",
+		secret + ", lists: [a, a]":                         "3: lists is not a list of names, each once",
+		secret + ", group: A":                              `3: group "A" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`,
+		secret + ", owner: p":                              `3: unknown key "owner": the keys of origin p are etcd, ca, cert, key, group, fleet, lists, max_entries, widest`,
+		"etcd: ['https://e.example:2379'], url: https://x": "3: origin p has both etcd and url: make two origins of it",
+	} {
+		f, err := Parse(path, []byte("origins:\n  p:\n    {"+keys+"}\n"))
+		if first, _, _ := strings.Cut(fmt.Sprint(err), "\n"); len(f.Origins) > 0 || first != path+":"+want {
+			t.Errorf("%s:\n%v\nwant\n%s:%s", keys, err, path, want)
+		}
+	}
+
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	text := "origins:\n  p:\n    etcd: ['https://e.example:2379']\n    cert: c.pem\n    key: config.yaml\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := file + ":4: cert cannot be read: open " + filepath.Join(filepath.Dir(file), "c.pem") + ": no such file or directory"
+	if f, err := Read(file); len(f.Origins) > 0 || err == nil || err.Error() != want {
+		t.Errorf("a file that is not there: %v\nwant\n%s", err, want)
 	}
 }
 

@@ -26,6 +26,7 @@ const maxMistakes = 20
 type reader struct {
 	path  string
 	dir   string
+	looks bool // whether files are there that must be
 	errs  []error
 	count int // of all mistakes, reported or not
 

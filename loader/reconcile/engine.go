@@ -19,6 +19,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/observer"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/repair"
+	"github.com/xdpallow/xdpallow/loader/source"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/transfer"
 )
@@ -34,6 +35,8 @@ type Options struct {
 	Version    string
 	Command    string // as it was typed, for the change log
 	HintFlags  string // what a command needs to reach this daemon, " --socket PATH", or ""
+
+	Follower func(source.Settings) source.Follower // see source.NewGroup
 
 	// OwnerChecks are the answers of the owner endpoint about these services; nil without one.
 	OwnerChecks func([]policy.Service) []api.OwnerCheck

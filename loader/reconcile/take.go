@@ -44,7 +44,7 @@ const recordSeen = time.Hour
 func (e *Engine) beginToFollow(ctx context.Context) (wait func()) {
 	e.mu.Lock()
 	defer e.unlock()
-	e.files.followed.ctx, e.files.followed.group = ctx, source.NewGroup(e.have, e.take)
+	e.files.followed.ctx, e.files.followed.group = ctx, source.NewGroup(e.options.Follower, e.have, e.take)
 	e.files.followed.group.Follow(ctx, e.files.followed.settings)
 	return e.files.followed.group.Wait
 }

@@ -22,7 +22,43 @@ type Reading struct {
 	Mark string       // the origin's name for this state of it, an ETag or a serial number; "" is none
 	Sum  string       // of the claims, the same for the same ones, in hexadecimal
 	Why  string       // for history, "serial 58: fleet remove 203.0.113.0/24 (alice: OPS-1301)"
+
+	// Of etcd lists only.
+	Overrides *Overrides   // everything that it says over all origins; nil: what it said last
+	Fleet     string       // the identity of the fleet; "": that of the last reading
+	Manifest  []byte       // of the list as it is with Edit; nil: that of the last reading
+	Force     policy.Force // what its writer allowed
 }
+
+// Overrides are what an etcd list says of prefixes and owners, whoever lists them.
+type Overrides struct {
+	Suspended []Suspension // one a subject
+	Limits    []Limit      // one an owner
+}
+
+// Suspension stops a subject.
+type Suspension struct {
+	policy.Subject
+	Reason string // as a note
+	Since  time.Time
+	Nested bool // of an owner: with what others have in his network
+}
+
+// Limit bounds how many connections an owner opens, on each host.
+type Limit struct {
+	Owner     string
+	PerSecond float64 // over 0
+	Burst     uint32  // over 0
+}
+
+// Trouble is an Err of a reading that has a problem code of its own.
+type Trouble struct {
+	Code string // as in api.Problem
+	What string
+	Hint string // a command, or ""
+}
+
+func (t *Trouble) Error() string { return t.What }
 
 // Follower is an origin that is kept elsewhere.
 type Follower interface {
@@ -49,4 +85,6 @@ type Have struct {
 	Claims    []policy.Claim // sorted by policy.ComparePrefix
 	Mark, Sum string         // of the reading that they are of
 	At        time.Time      // when it was taken over; zero: there was none yet
+	Fleet     string         // likewise of an etcd list
+	Manifest  []byte         // likewise
 }

@@ -12,6 +12,7 @@ import (
 
 // Group follows origins, each in a goroutine of its own.
 type Group struct {
+	follow  func(Settings) Follower
 	have    func(policy.Origin) Have
 	take    func(context.Context, Reading) error
 	members map[policy.Origin]member
@@ -25,10 +26,13 @@ type member struct {
 	stop     context.CancelFunc
 }
 
-// NewGroup returns a group that follows nothing yet. It calls have when it begins to follow an
-// origin, and take for each reading, from several goroutines.
-func NewGroup(have func(policy.Origin) Have, take func(context.Context, Reading) error) *Group {
-	return &Group{have: have, take: take, members: map[policy.Origin]member{}}
+// NewGroup returns a group that follows nothing yet. It calls follow for what follows an
+// origin (nil is New, and a nil Follower follows nothing), have when it begins to, and take for each reading, the last two from several goroutines.
+func NewGroup(follow func(Settings) Follower, have func(policy.Origin) Have, take func(context.Context, Reading) error) *Group {
+	if follow == nil {
+		follow = New
+	}
+	return &Group{follow: follow, have: have, take: take, members: map[policy.Origin]member{}}
 }
 
 // Follow follows from now on what settings say, until ctx ends: it begins with new ones, begins
@@ -50,7 +54,9 @@ func (g *Group) Follow(ctx context.Context, settings []Settings) {
 	for _, s := range settings {
 		m, known := g.members[s.Origin()]
 		if known && reflect.DeepEqual(m.settings, s) {
-			m.follower.Kick()
+			if m.follower != nil {
+				m.follower.Kick()
+			}
 			continue
 		}
 		if known {
@@ -62,7 +68,10 @@ func (g *Group) Follow(ctx context.Context, settings []Settings) {
 
 func (g *Group) start(ctx context.Context, s Settings) member {
 	ctx, stop := context.WithCancel(ctx)
-	m := member{settings: s, follower: New(s), stop: stop}
+	m := member{settings: s, follower: g.follow(s), stop: stop}
+	if m.follower == nil {
+		return m
+	}
 	g.running.Go(func() { m.follower.Follow(ctx, g.have(s.Origin()), g.take) })
 	return m
 }

@@ -30,6 +30,7 @@ func TestGroup(t *testing.T) {
 	}
 	taken := make(chan took, 10)
 	g := NewGroup(
+		nil,
 		func(o policy.Origin) Have { asked <- o; return Have{Claims: kept} },
 		func(ctx context.Context, r Reading) error { taken <- took{ctx, r}; return nil },
 	)

@@ -23,10 +23,13 @@ type Limits struct {
 	Private   bool   // whether private sources are let in
 }
 
-// The limits of an origin whose settings say nothing else. With dns, Entries is for each name.
+// The limits of an origin whose settings say nothing else. With dns, Entries is for each name. Who
+// writes a fleet's list was asked by its guard rails.
 var (
 	URLLimits = Limits{Entries: 1000, Addresses: 1 << 16, Widest4: 16, Widest6: 32}
 	DNSLimits = Limits{Entries: 32, Addresses: math.MaxUint64, Widest4: 32, Widest6: 128}
+
+	EtcdLimits = Limits{Entries: 2_000_000, Addresses: math.MaxUint64, Widest4: 8, Widest6: 19, Private: true}
 )
 
 // private are sources that only a private network can have. On the Internet they are faked, or

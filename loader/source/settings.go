@@ -13,7 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-// Settings are one followed origin. Either URL is set, or Names.
+// Settings are one followed origin. One of URL, Names and Etcd is set.
 type Settings struct {
 	Name     string
 	Owner    string   // of every entry; AnyOwner lets the lines of a list name owners
@@ -28,11 +28,26 @@ type Settings struct {
 
 	Names []string      // host names, without a trailing dot
 	Hold  time.Duration // an address stays this long after it was last answered
+
+	Etcd *Etcd
 }
 
-// New returns what follows s.
+// Etcd is where a list of a fleet is.
+type Etcd struct {
+	Endpoints []string // https://HOST:PORT, or http:// on this host
+	CA        string   // a file with the certificates that may vouch for Endpoints; "" is those of the host
+	Cert, Key string   // files with what this host shows them; "" where all Endpoints are on this host
+	Group     string   // of hosts, "" is none
+	Fleet     string   // its name below /xdpallow/v1/
+	List      string
+}
+
+// New returns what follows s; nil for a list in etcd, which needs a client of its own.
 func New(s Settings) Follower {
-	if s.URL != "" {
+	switch {
+	case s.Etcd != nil:
+		return nil
+	case s.URL != "":
 		return &page{settings: s, kick: make(chan struct{}, 1), patience: answersWithin}
 	}
 	return newHosts(s)
@@ -47,11 +62,16 @@ const (
 	EveryDNS = time.Minute // whatever the TTL: Hold makes it moot
 	Hold     = 10 * time.Minute
 	StaleDNS = 24 * time.Hour
+
+	EveryEtcd = time.Minute // beside what etcd tells at once
 )
 
 // Origin returns how claims and messages name the origin.
 func (s Settings) Origin() policy.Origin {
-	if s.URL != "" {
+	switch {
+	case s.Etcd != nil:
+		return policy.EtcdOrigin(s.Name, s.Etcd.List)
+	case s.URL != "":
 		return policy.URLOrigin(s.Name)
 	}
 	return policy.DNSOrigin(s.Name)
@@ -91,6 +111,24 @@ func secure(u *url.URL) bool {
 	addr, err := netip.ParseAddr(u.Hostname())
 	return u.Scheme == "https" || u.Scheme == "http" && (err == nil && addr.IsLoopback() || u.Hostname() == "localhost")
 }
+
+// CheckEndpoint returns an *policy.InputError without a Where for an endpoint that is not asked.
+// Without TLS whoever is on the way could list himself, so that is for this host alone.
+func CheckEndpoint(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Port() == "" || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return &policy.InputError{What: "endpoint " + quoted(text) + " is not https://HOST:PORT"}
+	case !secure(u):
+		u.Scheme = "https"
+		return &policy.InputError{What: "endpoint " + quoted(text) + " has no TLS: anybody on the way could list himself", Hint: u.String()}
+	}
+	return nil
+}
+
+// Secret reports whether endpoint is asked by TLS.
+func Secret(endpoint string) bool { return strings.HasPrefix(endpoint, "https:") }
 
 // CheckHost returns an *policy.InputError without a Where for what is not the name of a host.
 func CheckHost(name string) error {
