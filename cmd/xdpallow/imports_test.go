@@ -35,6 +35,7 @@ var layers = [][]string{
 	{"maps", "loader/netlab"},
 	{"maps/mapstest", "maps/ring", "loader/netdev", "loader/netlab/labtest"},
 	{"loader", "loader/counts", "loader/events", "loader/netlab/liveflood", "loader/sockets", "loader/source", "loader/store"},
+	{"loader/enrol"},
 	{"loader/api", "loader/config"},
 	{"loader/declared", "loader/desired", "loader/follow"},
 	{"loader/compile", "loader/transfer", "loader/undo"},
@@ -76,7 +77,12 @@ var arrows = map[string]map[string]string{
 		"loader/netlab/labtest": "the frame that is sent again and again",
 	},
 
+	"loader/enrol": {
+		"loader/policy": "claims and entries",
+		"loader/source": "addresses that nobody has on the Internet",
+	},
 	"loader/config": {
+		"loader/enrol":  "who may enrol",
 		"loader/policy": "what a config file declares",
 		"loader/source": "the origins that it names",
 	},

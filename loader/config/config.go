@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/enrol"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
 )
@@ -40,7 +42,8 @@ type Settings struct {
 	Metrics    string // host:port
 	WebConfig  string // of Metrics: TLS and passwords, a file as exporters have it; absolute
 	Owner      Owner
-	LogFormat  string // "text", "json"
+	Enrol      enrol.Settings // nil: nobody may
+	LogFormat  string         // "text", "json"
 
 	KeepEnded time.Duration // of entries of the command line
 }
@@ -82,6 +85,7 @@ func (s Settings) Changed(before Settings) []string {
 		{"metrics", s.Metrics == before.Metrics},
 		{"web_config_file", s.WebConfig == before.WebConfig},
 		{"owner", s.Owner == before.Owner},
+		{"enrol", reflect.DeepEqual(s.Enrol, before.Enrol)},
 		{"log_format", s.LogFormat == before.LogFormat},
 		{"keep_ended", s.KeepEnded == before.KeepEnded},
 	} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xdpallow/xdpallow/loader/enrol"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -62,6 +63,9 @@ bpffs: ../bpf/
 metrics: :9100
 web_config_file: web.yml
 owner: {socket: owner.sock, group: www-data, listen: '[::1]:9464'}
+enrol:
+  acme: {for: 1h, addresses: 4, within: [198.51.0.0/16, '2001:db8::/32'], services: [web, api]}
+  globex: {for: 1d, addresses: 1}
 log_format: json
 `))
 	if err != nil {
@@ -76,6 +80,10 @@ log_format: json
 			Interfaces: []string{"eth0", "eth1"}, Attach: "native", Backstop: "off", State: "/etc/x/state", Socket: "/run/x.sock",
 			Bpffs: "/etc/bpf", Metrics: ":9100", LogFormat: "json", WebConfig: "/etc/x/web.yml",
 			Owner: Owner{Socket: "/etc/x/owner.sock", Group: "www-data", Listen: "[::1]:9464"},
+			Enrol: enrol.Settings{
+				"acme":   {For: time.Hour, Addresses: 4, Within: []netip.Prefix{pfx("198.51.0.0/16"), pfx("2001:db8::/32")}, Services: []string{"api", "web"}},
+				"globex": {For: 24 * time.Hour, Addresses: 1},
+			},
 		},
 		Services: []policy.Service{
 			{Name: "api", Ports: []policy.Port{{Protocol: policy.TCP, Number: 8443}}, Mode: policy.Audit, Scope: policy.ScopeStrict},
@@ -145,7 +153,7 @@ func TestParseNothing(t *testing.T) {
 
 // Promise: what is not understood is refused with its line, never ignored.
 func TestMistakes(t *testing.T) {
-	const keys = "interfaces, services, allow, allow_files, origins, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, log_format, keep_ended"
+	const keys = "interfaces, services, allow, allow_files, origins, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, enrol, log_format, keep_ended"
 	for _, c := range []struct {
 		text, want, hint string
 	}{
@@ -179,6 +187,18 @@ func TestMistakes(t *testing.T) {
 		{"owner: {listen: '[::]:9464'}", "1: listen [::]:9464 would tell strangers who your customers are: name a loopback or private address, as 127.0.0.1:9464", ""},
 		{"owner: {listen: '[::ffff:0.0.0.0]:1'}", "1: listen [::ffff:0.0.0.0]:1 would tell strangers who your customers are: name a loopback or private address, as 127.0.0.1:9464", ""},
 		{"owner: {listen: 203.0.113.1:9464}", "1: listen 203.0.113.1:9464 would tell strangers who your customers are: name a loopback or private address, as 127.0.0.1:9464", ""},
+		{"enrol: [acme]", "1: enrol is a list, not keys with values", ""},
+		{"enrol: {ACME: {for: 1h, addresses: 1}}", `1: owner "ACME" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, "acme"},
+		{"enrol:\n  acme: {addresses: 4}", "2: enrol acme does not say for how long, as for: 1h", ""},
+		{"enrol:\n  acme: {for: 1h}", "2: enrol acme does not say how many, as addresses: 4", ""},
+		{"enrol:\n  acme:", "2: enrol acme does not say for how long, as for: 1h", ""},
+		{"enrol:\n  acme:\n    for: soon", `3: "soon" is not a duration over 0 as 90d, 1w2d, 36h or 90s`, ""},
+		{"enrol: {acme: {for: 1h, addresses: 0}}", `1: addresses "0" is not a number from 1 to 1000`, ""},
+		{"enrol: {acme: {for: 1h, addresses: 1, within: []}}", "1: within is empty: leave the key out for everywhere", ""},
+		{"enrol: {acme: {for: 1h, addresses: 1, within: [198.51.100.0/24, 10.0.0.0/8]}}", "1: within 10.0.0.0/8 is private or reserved, from where nobody may enrol", ""},
+		{"enrol: {acme: {for: 1h, addresses: 1, within: ['2001:db8::7']}}", "1: within 2001:db8::7/128 is longer than the /64 that is enrolled", ""},
+		{"enrol: {acme: {for: 1h, addresses: 1, widest: 1}}", `1: unknown key "widest": the keys of enrol acme are for, addresses, within, services`, ""},
+		{"enrol: {acme: {for: 1h, addresses: 1, services: [mail]}}\nservices: {api: {ports: [443]}}", "1: enrol acme is for service mail, which is not in services (api)", ""},
 		{"state: ''", "1: state is empty", ""},
 		{"services: [api]", "1: services is a list, not keys with values", ""},
 		{"services: {API: {ports: [1]}}", `1: service "API" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, "api"},

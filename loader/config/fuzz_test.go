@@ -23,6 +23,7 @@ func FuzzParse(f *testing.F) {
 		"origins: {a: {url: 'https://a.example/', owner: '*', every: 30s, stale: 7d}, b: {dns: [b.example], owner: b, hold: 5m, private: true}}\n",
 		"origins:\n  c: {url: 'https://c.example', owner: c, format: json, under: [x, y], where: [a=b], widest: {ipv4: /8}, max_entries: 1}\n",
 		"origins: {prod: {etcd: ['https://e.example:2379'], cert: c, key: k, group: canary, fleet: f, lists: [main, portal]}}\n",
+		"enrol: {a: {for: 1h, addresses: 4, within: [198.51.100.0/24, '2001:db8::/32'], services: [api]}, b: {for: 1d, addresses: 1}}\n",
 		"a: &a [*a]\n", "? [x]\n: y\n", "<<: {attach: auto}\n", "--- \n---\n", "attach: auto\n\tx", "allow: [!!binary aGk=]\n", "state: !!int 7\n",
 	} {
 		f.Add([]byte(text))
@@ -65,6 +66,11 @@ func FuzzParse(f *testing.F) {
 			if !slices.Equal([]bool{true}, slices.DeleteFunc([]bool{o.URL != "", len(o.Names) > 0, o.Etcd != nil && len(o.Etcd.Endpoints) > 0}, func(is bool) bool { return !is })) || o.Owner == "" || o.Limits.Entries < 1 || o.Limits.Addresses < 1 || o.Limits.Widest4 < 1 ||
 				o.Limits.Widest6 < 1 || o.Every < atLeast || o.Stale < 0 || o.Stale > 0 && o.Stale < 4*o.Every {
 				t.Errorf("an origin that cannot be followed: %+v", o)
+			}
+		}
+		for owner, l := range file.Enrol {
+			if policy.ParseName("owner", owner) != nil || l.For <= 0 || l.Addresses < 1 || l.Within != nil && len(l.Within) == 0 {
+				t.Errorf("%s enrols by %+v", owner, l)
 			}
 		}
 		for _, place := range append([]string{file.State, file.Socket, file.Bpffs}, file.Files...) {

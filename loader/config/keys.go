@@ -41,6 +41,7 @@ func parse(path string, text []byte, looks bool) (File, error) {
 			{"metrics", func(n *yaml.Node) { f.Metrics = r.hostPort(n, "metrics") }},
 			{"web_config_file", func(n *yaml.Node) { f.WebConfig = r.file(n, "web_config_file") }},
 			{"owner", func(n *yaml.Node) { f.Owner = r.owner(n) }},
+			{"enrol", func(n *yaml.Node) { f.Enrol = r.enrol(n) }},
 			{"log_format", func(n *yaml.Node) { f.LogFormat = r.choice(n, "log_format", "text", "json") }},
 			{"keep_ended", func(n *yaml.Node) { f.KeepEnded = r.duration(n, "keep_ended") }},
 		})

@@ -57,6 +57,15 @@ var reserved = []netip.Prefix{
 	netip.MustParsePrefix("ff00::/8"),
 }
 
+// Private reports whether p lies among addresses that nobody has on the Internet, private or reserved
+// ones. A /64 of IPv6, which is a single link, does so where a part of it does.
+func Private(p netip.Prefix) bool {
+	lies := func(in netip.Prefix) bool {
+		return in.Overlaps(p) && (in.Bits() <= p.Bits() || p.Bits() == 64)
+	}
+	return slices.ContainsFunc(reserved, lies) || slices.ContainsFunc(private, lies)
+}
+
 // Check returns an *policy.InputError for the first claim that is over the limits, or for all
 // of them together, else nil. name is where they come from, for claims without a Where.
 func (l Limits) Check(name string, claims []policy.Claim) error {
