@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"time"
@@ -21,15 +20,21 @@ import (
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/stored"
-	"github.com/xdpallow/xdpallow/loader/transfer"
 	"github.com/xdpallow/xdpallow/loader/usage"
 )
 
 // Gate is the gate that is up, or not, without a daemon.
-type Gate struct{ root, state, version string }
+type Gate struct {
+	query.Answers
+	root, state, version string
+}
 
 // New returns the gate of a pin root and a state directory, which are opened when it is asked.
-func New(root, state, version string) Gate { return Gate{root, state, version} }
+func New(root, state, version string) Gate {
+	g := Gate{root: root, state: state, version: version}
+	g.Answers = func(fn func(*query.View) error) error { return g.ask(func(s *seen) error { return fn(&s.View) }) }
+	return g
+}
 
 // seen is what there is of a gate.
 type seen struct {
@@ -112,45 +117,6 @@ func (g Gate) Status(context.Context) (status api.Status, err error) {
 		return nil
 	})
 	return status, err
-}
-
-// Owners returns every owner.
-func (g Gate) Owners(context.Context) (owners api.Owners, err error) {
-	err = g.ask(func(s *seen) (err error) { owners, err = s.Owners(s.Counts.Owners()); return err })
-	return owners, err
-}
-
-// Stats returns the counters.
-func (g Gate) Stats(context.Context) (stats api.Stats, err error) {
-	err = g.ask(func(s *seen) (err error) { stats, err = s.Stats(s.Counts.Owners()); return err })
-	return stats, err
-}
-
-// List gives write the entries that r asks for.
-func (g Gate) List(_ context.Context, r api.ListRequest, write func(api.Listed) error) error {
-	return g.ask(func(s *seen) error {
-		listed, err := s.List(r)
-		if err != nil {
-			return err
-		}
-		return write(listed)
-	})
-}
-
-// Export writes what commands made, and with all what is declared.
-func (g Gate) Export(_ context.Context, all bool, w io.Writer) error {
-	return g.ask(func(s *seen) error { return transfer.Write(w, s.State, all) })
-}
-
-// Table writes the list in the format of a proxy.
-func (g Gate) Table(_ context.Context, format, service string, w io.Writer) error {
-	return g.ask(func(s *seen) error { return s.Table(w, format, service) })
-}
-
-// Check returns what happens to openings from addrs, at port or at every protected one.
-func (g Gate) Check(_ context.Context, addrs []netip.Addr, port *policy.Port) (results []api.CheckResult, err error) {
-	err = g.ask(func(s *seen) (err error) { results, err = s.Check(addrs, port); return err })
-	return results, err
 }
 
 // Detach opens the gate without a daemon.

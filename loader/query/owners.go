@@ -9,8 +9,9 @@ import (
 
 // This file reports owners.
 
-// Owners reports every owner; prefixes says how many each has.
-func (v *View) Owners(prefixes map[string]int) (api.Owners, error) {
+// Owners reports every owner. The error is that of reading what was counted for them.
+func (v *View) Owners() (api.Owners, error) {
+	prefixes := v.Counts.Owners()
 	all := api.Owners{Owners: []api.Owner{}, Suspended: SuspensionsOf(v.Overrides)}
 	var names []string
 	for name := range prefixes {

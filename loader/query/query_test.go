@@ -99,7 +99,7 @@ func TestOwners(t *testing.T) {
 	seen := time.Now().Truncate(time.Second)
 	usage := &fakeUsage{owners: map[string]store.OwnerUse{"acme": {Passed: 3, Audited: 1, Dropped: map[string]uint64{"expired": 2}, LastSeen: seen}}}
 	v := viewOf(t, usage, o, claimOf("203.0.113.0/24", "acme"), claimOf("203.0.113.7/32", ""), claimOf("192.0.2.0/24", ""))
-	got, err := v.Owners(v.Counts.Owners())
+	got, err := v.Owners()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,10 +10,10 @@ import (
 
 // This file reads the counters.
 
-// Stats reads the counters of every interface, and of owners with so many prefixes.
-func (v *View) Stats(prefixes map[string]int) (api.Stats, error) {
+// Stats reads the counters of every interface and owner.
+func (v *View) Stats() (api.Stats, error) {
 	s := api.Stats{Counters: []api.Counter{}, Since: v.Since}
-	owners, err := v.Owners(prefixes)
+	owners, err := v.Owners()
 	if err != nil {
 		return s, err
 	}

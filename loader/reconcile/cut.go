@@ -28,7 +28,7 @@ func (e *Engine) Cut(ctx context.Context, by api.Caller, r api.CutRequest) (api.
 			return api.CutResult{}, err
 		}
 	}
-	state := e.shown.Load().asked.Policy
+	state := e.current.Load().Policy
 	if ctx.Err() != nil {
 		return api.CutResult{}, errGone
 	}
@@ -72,5 +72,5 @@ func (e *Engine) logCut(by api.Caller) error {
 
 // cutOff ends the connections of those whom pick picks and who are no longer listed.
 func (e *Engine) cutOff(pick func(impact.Source) bool) (int, error) {
-	return impact.Disconnect(e.shown.Load().asked.Policy, time.Now(), func(source impact.Source) bool { return !source.Listed && pick(source) })
+	return impact.Disconnect(e.current.Load().Policy, time.Now(), func(source impact.Source) bool { return !source.Listed && pick(source) })
 }

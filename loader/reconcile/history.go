@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"context"
 	"fmt"
 	"os"
 
@@ -33,11 +32,6 @@ func (e *Engine) flushLog() {
 			Text: fmt.Sprintf("changes are made and kept, but their log cannot be written: %v", err), Hint: "df " + e.options.State,
 		})
 	}
-}
-
-// History tells what was changed. It waits for no change: it reads what is on disk.
-func (e *Engine) History(_ context.Context, last int) (api.History, error) {
-	return query.History(e.disk.Store, last)
 }
 
 // logDetach notes who opened the gate.

@@ -43,7 +43,7 @@ func (e *Engine) Run(ctx context.Context) {
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	defer stop()
-	looking.Go(func() { e.observer.Run(ctx, e.options.Log) })
+	looking.Go(func() { e.Observer.Run(ctx, e.options.Log) })
 	changed := netdev.Watch(ctx)
 	probe, reconcile := time.NewTicker(probeEvery), time.NewTicker(reconcileEvery)
 	defer probe.Stop()
@@ -128,7 +128,7 @@ func (e *Engine) watch() {
 	e.mu.Lock()
 	defer e.unlock()
 	e.followClock(false)
-	if err := e.observer.SaveDue(e.disk.Store); err != nil {
+	if err := e.Observer.SaveDue(e.disk.Store); err != nil {
 		e.options.Log.Error(err.Error())
 	}
 	if e.life.isDone() {

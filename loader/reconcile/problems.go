@@ -30,7 +30,7 @@ func (p *problems) forget(code string) { delete(p.noted, code) }
 // host asks for what the host has beside the gate, which can be much: the caller does not
 // hold the mutex.
 func (e *Engine) host() repair.Host {
-	return repair.ReadHost(e.shown.Load().asked.Policy.Services)
+	return repair.ReadHost(e.current.Load().Policy.Services)
 }
 
 // observe asks the kernel how the gate is guarded.

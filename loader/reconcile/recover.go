@@ -106,7 +106,7 @@ func (e *Engine) recallCounts() error {
 	if err := errors.Join(e.countSince(), e.enforced.Usage.Begin(e.disk.Store)); err != nil {
 		return err
 	}
-	return e.observer.Load(e.disk.Store)
+	return e.Observer.Load(e.disk.Store)
 }
 
 // lastGood takes from the last good policy what a config file that cannot be read

@@ -18,7 +18,6 @@ import (
 
 // life is how far this daemon has come, from its start to its end.
 type life struct {
-	started  time.Time
 	stood    bool          // a gate was up when we came
 	up       bool          // Start has succeeded
 	attached []string      // log lines of interfaces, until Announce
@@ -122,7 +121,7 @@ func (e *Engine) Announce() {
 	e.mu.Lock()
 	defer e.unlock()
 	// Before the gate is announced, so that nobody is refused unseen after that.
-	if err := e.observer.Begin(e.enforced.Gate, func() *query.View { return &e.shown.Load().asked }); err != nil {
+	if err := e.Observer.Begin(e.enforced.Gate, func() *query.View { return &e.current.Load().View }); err != nil {
 		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
 		e.problems.note(api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
 	}
