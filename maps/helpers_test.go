@@ -103,3 +103,14 @@ func liveEntries(t *testing.T, tables *maps.Tables) []maps.Entry {
 }
 
 var comparePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+// must returns what was made, or fails the test.
+func must[T any](made T, err error) func(testing.TB) T {
+	return func(tb testing.TB) T {
+		tb.Helper()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return made
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/xdpallow/xdpallow/bpf"
 )
 
 // ErrPatch says that a change is no patch: it needs a Publish.
@@ -24,6 +26,43 @@ func (t *Tables) Patch(put []Entry, remove []netip.Prefix, generation uint64) (u
 		return nil, ErrPatch
 	}
 	return t.change(put, remove, generation)
+}
+
+// SetModes gives the live services the modes of services and the ends of their audits in place, and
+// then raises the generation: the break-glass must not wait for a publish. Entries, ports and scopes
+// stay, so each packet is judged as before or as afterwards. It returns ErrPatch, having changed
+// nothing, where ports or scopes in the kernel are others; else as Patch.
+func (t *Tables) SetModes(services []Service, generation uint64) error {
+	want, err := Policy{Services: services}.value()
+	if err != nil || t.Stale() {
+		return cmp.Or(err, ErrPatch)
+	}
+	live := new(bpf.XdpallowPolicy)
+	if err := t.policy.Lookup(uint32(t.live.Slot), live); err != nil {
+		return fmt.Errorf("read policy: %w", err)
+	}
+	first, same := *live, *want
+	for i, row := range live.Services {
+		if want.Services[i].Refusal == bpf.XdpallowVerdictVERDICT_DROP {
+			first.Services[i].Refusal = want.Services[i].Refusal
+		}
+		same.Services[i].Refusal, same.Services[i].AuditUntil = row.Refusal, row.AuditUntil
+	}
+	if same != *live {
+		return ErrPatch
+	}
+	t.move()
+	// A packet that has met "audit" and then looks for its end must find it: an audit that was over
+	// long ago would let it in. So the end goes when no packet can be so far.
+	if first != *live {
+		if err := errors.Join(t.putPolicy(t.live.Slot, &first), t.Barrier()); err != nil {
+			return err
+		}
+	}
+	if err := t.putPolicy(t.live.Slot, want); err != nil {
+		return err
+	}
+	return t.setCurrent(t.live.Slot, generation)
 }
 
 // Grow puts many entries, all of them new, into the live policy in place. The most specific

@@ -57,8 +57,8 @@ func (t *Tables) Publish(p Policy) (used []Entry, err error) {
 	if err := t.edit(func(c *bpf.XdpallowCurrent) { describe(c, idle, families) }); err != nil {
 		return nil, errors.Join(err, t.empty(idle, families))
 	}
-	if err := t.policy.Put(uint32(idle), value); err != nil {
-		return nil, errors.Join(fmt.Errorf("put policy: %w", err), t.empty(idle, families))
+	if err := t.putPolicy(idle, value); err != nil {
+		return nil, errors.Join(err, t.empty(idle, families))
 	}
 
 	t.settled, t.widened = false, [2]int{}
@@ -111,6 +111,13 @@ func (t *Tables) build(family int, slot uint64, entries []Entry) (s familySlot, 
 	s.fine, err = t.writePrefilter(s.prefilter, slot)
 	s.prefilter.Coarse, s.prefilter.Fine = nil, nil // the kernel has them now
 	return s, err
+}
+
+func (t *Tables) putPolicy(slot uint64, value *bpf.XdpallowPolicy) error {
+	if err := t.policy.Put(uint32(slot), value); err != nil {
+		return fmt.Errorf("put policy: %w", err)
+	}
+	return nil
 }
 
 // putInner pins m and puts it into slot of an outer map.

@@ -43,10 +43,7 @@ func (t *Tables) RestorePolicy(p Policy) error {
 	if err != nil {
 		return err
 	}
-	if err := t.policy.Put(uint32(t.live.Slot), value); err != nil {
-		return fmt.Errorf("put policy: %w", err)
-	}
-	return nil
+	return t.putPolicy(t.live.Slot, value)
 }
 
 // RestoreMaps puts every map back where programs and the next daemon look for it: the

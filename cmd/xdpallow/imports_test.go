@@ -416,6 +416,7 @@ var larger = map[string]int{
 	"cmd/xdpallow":     6000, // each command with its flags, its words and its table
 	"loader/policy":    3720, // every rule of the list, and the entries packed; pure
 	"loader/reconcile": 3640, // the order of a change, of a start and of timers; 3,000 are the goal
+	"maps":             2050, // every way in which the live policy changes, modes in place among them
 	"loader/store":     5900, // two copies of the state, each rebuilt from the other
 }
 

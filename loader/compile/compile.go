@@ -76,10 +76,13 @@ func (c *Compiler) Policy(d desired.State, generation uint64) (maps.Policy, erro
 	return maps.Policy{Generation: generation, Services: Services(state.Services, d.Audits), Entries: entries}, nil
 }
 
-// Apply brings the kernel from one state to the next: a patch where the change is small
-// and safe as one, else a publish. It returns the entries that are gone or new in the
-// kernel and had been used. On an error the kernel may be between the two.
+// Apply brings the kernel from one state to the next: in place where only modes change, a patch
+// where the change is small and safe as one, else a publish. It returns the entries that are gone
+// or new in the kernel and had been used. On an error the kernel may be between the two.
 func (c *Compiler) Apply(tables *maps.Tables, old, next desired.State, plan policy.Plan, generation uint64) ([]maps.Entry, error) {
+	if plan.ServicesOnly() && SetModes(tables, old, next, generation) == nil {
+		return nil, nil
+	}
 	put, remove, small, err := c.Patch(old.Policy, next.Policy, plan)
 	if err != nil {
 		return nil, err
@@ -97,6 +100,19 @@ func (c *Compiler) Apply(tables *maps.Tables, old, next desired.State, plan poli
 	}
 	used, err := tables.Publish(compiled)
 	return append(gone, used...), err
+}
+
+// SetModes brings the kernel from one state to another that differs from it in modes, and in no
+// entry. It returns maps.ErrPatch, having changed nothing, where other things of services differ,
+// too: entries have the numbers of their services.
+func SetModes(tables *maps.Tables, old, next desired.State, generation uint64) error {
+	same := func(a, b policy.Service) bool {
+		return a.Equal(policy.Service{Name: b.Name, Ports: b.Ports, Mode: a.Mode, Scope: b.Scope})
+	}
+	if !slices.EqualFunc(old.Policy.Services, next.Policy.Services, same) {
+		return maps.ErrPatch
+	}
+	return tables.SetModes(Services(next.Policy.Services, next.Audits), generation)
 }
 
 // patched has tables make a patch in the way that is safe for so many entries.

@@ -60,8 +60,11 @@ func (e *Enforced) Publish(generation uint64) error {
 	return err
 }
 
-// Restore puts the kernel back to the state that stands, after Move failed half way.
-func (e *Enforced) Restore(generation uint64) error {
+// Restore puts the kernel back to the state that stands, after Move to next by plan failed half way.
+func (e *Enforced) Restore(next desired.State, plan policy.Plan, generation uint64) error {
+	if plan.ServicesOnly() { // at once: a publish would leave an audit open that long
+		_ = compile.SetModes(e.Gate.Tables, next, e.State, generation)
+	}
 	err := e.Publish(generation)
 	if err = errors.Join(err, e.ruleAll()); err != nil {
 		return fmt.Errorf("put the policy back: %w", err)

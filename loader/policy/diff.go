@@ -30,6 +30,11 @@ func (p Plan) Empty() bool {
 	return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 && !p.ServicesChanged && !p.SuspendedChanged
 }
 
+// ServicesOnly reports whether p changes services, and neither an entry nor who is suspended.
+func (p Plan) ServicesOnly() bool {
+	return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 && p.ServicesChanged && !p.SuspendedChanged
+}
+
 // Diff compares two states in one walk over both. For a change that names its prefixes
 // State.Edit returns the plan without that walk.
 func Diff(old, new State) Plan {

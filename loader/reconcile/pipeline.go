@@ -126,7 +126,7 @@ func (e *Engine) commit(c change, next desired.State, plan policy.Plan) error {
 	if err != nil {
 		unset()
 		if touched {
-			err = errors.Join(err, e.enforced.Restore(max(e.enforced.Gate.Tables.Generation(), e.disk.lastGeneration())+1))
+			err = errors.Join(err, e.enforced.Restore(next, plan, max(e.enforced.Gate.Tables.Generation(), e.disk.lastGeneration())+1))
 		}
 		return err
 	}

@@ -154,3 +154,42 @@ func TestKilledAtEachStepOfAPublish(t *testing.T) {
 		return killed
 	})
 }
+
+// Promise: as above, of a mode: what is recorded is in the kernel after a restart, and what was
+// acknowledged is recorded. Whoever is listed gets in all the while, and whoever is not does so in
+// an audit alone.
+func TestKilledAtEachStepOfAMode(t *testing.T) {
+	for to, argv := range map[policy.Mode][]string{policy.Audit: {"mode", "audit", "--for", "10m"}, policy.Enforce: {"mode", "enforce"}} {
+		t.Run(string(to), func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			d := h.run("--allow", "192.0.2.0/24")
+			steps(t, func(n int) bool {
+				if to == policy.Enforce {
+					h.must("mode", "audit", "--for", "10m")
+				} else {
+					h.must("mode", "enforce")
+				}
+				var answer result
+				killed := d.killAt(n, func() { answer = h.cli(argv...) })
+				if killed {
+					d = h.run("--allow", "192.0.2.0/24")
+				}
+				s := h.status()
+				mode := s.Services[0].Mode
+				if answer.code == 0 && mode != to {
+					t.Errorf("step %d: acknowledged, and %s", n, mode)
+				}
+				if _, wrong := problem(s, "policy_changed", ""); wrong || s.Enforcing != (mode == policy.Enforce) {
+					t.Errorf("step %d: %s, enforcing %v, problems %+v", n, mode, s.Enforcing, s.Problems)
+				}
+				for addr, passes := range map[string]bool{"192.0.2.1": true, "198.51.100.1": mode == policy.Audit} {
+					if r := h.cli("check", addr); (r.code == 0) != passes {
+						t.Errorf("step %d: %s, and check %s says %+v", n, mode, addr, r)
+					}
+				}
+				return killed
+			})
+		})
+	}
+}
