@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/problems"
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/sockets"
 )
@@ -157,10 +157,10 @@ func (d *diagnosis) installation() {
 		d.add(OK, "state", f.State, "", "nobody else can write to it, and there is room")
 	}
 	if f.StateOthers != "" {
-		d.problems(Problem, reconcile.StateOfOthers(f.State, f.StateOthers, 0))
+		d.problems(Problem, problems.StateOfOthers(f.State, f.StateOthers, 0))
 	}
 	if f.StateRoom != nil {
-		d.problems(Problem, reconcile.NoRoom(f.State, f.StateRoom))
+		d.problems(Problem, problems.NoRoom(f.State, f.StateRoom))
 	}
 	for _, group := range f.Groups {
 		if !slices.Contains(f.NoGroups, group) {

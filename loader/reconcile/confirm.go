@@ -134,14 +134,14 @@ func (e *Engine) rollBackIfDue() {
 	}
 	if err != nil {
 		e.unsettled.retry = time.Now().Add(retryEvery)
-		e.problems.note(api.Problem{
+		e.problems.Note(api.Problem{
 			Code: "rollback_failed", Subject: was.Command, Text: fmt.Sprintf("nobody confirmed generation %d, and it cannot be rolled back: %v", was.Generation, err),
 			Hint: "xdpallow rollback",
 		})
 		e.options.Log.Error(fmt.Sprintf("roll back generation %d: %v", was.Generation, err))
 		return
 	}
-	e.problems.forget("rollback_failed")
+	e.problems.Forget("rollback_failed")
 	e.followBefore(c)
 	e.say(fmt.Sprintf("%s was not confirmed: rolled back generation %d, now generation %d", was.Command, was.Generation, e.enforced.Gate.Tables.Generation()))
 	e.sayHeld()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/problems"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -88,7 +89,7 @@ func (e *Engine) saved(list store.Effective, took time.Duration, err error) erro
 func (e *Engine) listed(list store.Effective) {
 	list.Claims = nil
 	e.disk.list.saved, e.disk.list.torn, e.disk.list.older = list, false, list.Generation != e.disk.lastGeneration()
-	e.problems.forget("list_behind")
+	e.problems.Forget("list_behind")
 }
 
 // saveSoon has the list follow the database. The caller holds the mutex.
@@ -118,10 +119,7 @@ func (e *Engine) catchUp() {
 		e.mu.Lock()
 	}
 	if err = e.saved(list, time.Since(start), err); err != nil {
-		e.problems.note(api.Problem{
-			Code: "list_behind", Subject: e.options.State,
-			Text: fmt.Sprintf("what changes is kept, but the list cannot be written anew: %v", err), Hint: "df " + e.options.State,
-		})
+		e.problems.Note(problems.Disk("list_behind", e.options.State, "what changes is kept, but the list cannot be written anew: %v", err))
 		e.saveSoon()
 	}
 }

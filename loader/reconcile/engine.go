@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/problems"
 	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/shown"
 	"github.com/xdpallow/xdpallow/loader/source"
@@ -51,7 +52,7 @@ type Engine struct {
 	disk       disk
 	files      files
 	interfaces attach.Interfaces
-	problems   problems
+	problems   mendable
 	unsettled  unsettled
 	timers     timers
 }
@@ -88,7 +89,7 @@ func Open(o Options) (*Engine, error) {
 		mu:        newTurn(),
 		enforced:  enforce.New(gate, kept, readClock()),
 		disk:      disk{Store: kept},
-		problems:  problems{noted: map[string]api.Problem{}},
+		problems:  mendable{Noted: problems.Noted{}},
 		unsettled: unsettled{bootID: bootID},
 		timers:    timers{poked: make(chan struct{}, 1)},
 		files:     files{followed: followed{origins: follow.Origins{}}},

@@ -7,12 +7,8 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/repair"
 	"github.com/xdpallow/xdpallow/loader/source"
 )
-
-// Enforcing is what `status` says with these problems.
-var Enforcing = repair.Enforcing
 
 // StepClock moves the wall clock as the engine sees it.
 func StepClock(by time.Duration) {

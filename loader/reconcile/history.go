@@ -7,6 +7,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/problems"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -25,12 +26,9 @@ func (c change) logged(plan policy.Plan) *store.Record {
 
 // flushLog writes to the change log what it misses. The caller holds the mutex.
 func (e *Engine) flushLog() {
-	e.problems.forget("change_log")
+	e.problems.Forget("change_log")
 	if err := e.disk.FlushLog(); err != nil {
-		e.problems.note(api.Problem{
-			Code: "change_log", Subject: e.options.State,
-			Text: fmt.Sprintf("changes are made and kept, but their log cannot be written: %v", err), Hint: "df " + e.options.State,
-		})
+		e.problems.Note(problems.Disk("change_log", e.options.State, "changes are made and kept, but their log cannot be written: %v", err))
 	}
 }
 

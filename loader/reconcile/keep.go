@@ -6,12 +6,12 @@ package reconcile
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/problems"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
@@ -21,23 +21,16 @@ func (e *Engine) noteUnwritable(err error) {
 	if !e.isUnwritable(err) {
 		return
 	}
-	if _, known := e.problems.noted[api.Unwritable]; !known {
+	if !e.problems.Has(api.Unwritable) {
 		e.options.Log.Error(fmt.Sprintf("a change was refused: %v", err), "problem", api.Unwritable)
 	}
-	e.problems.note(e.unwritableProblem(err))
+	e.problems.Note(problems.Unwritable(e.options.State, err))
 }
 
 // isUnwritable reports whether err says that nothing can be kept.
 func (e *Engine) isUnwritable(err error) bool {
 	var errno syscall.Errno
 	return errors.As(err, new(*store.UnwritableError)) || errors.As(err, &errno) && strings.Contains(err.Error(), e.options.State)
-}
-
-func (e *Engine) unwritableProblem(err error) api.Problem {
-	return api.Problem{
-		Code: api.Unwritable, Subject: e.options.State,
-		Text: fmt.Sprintf("the last good list is enforced, and changes are refused: %v", err), Hint: "df " + e.options.State,
-	}
 }
 
 // keepState looks after the files of the state, and whether there is room for changes.
@@ -50,7 +43,7 @@ func (e *Engine) keepState() {
 			e.trouble(troubles...)
 			e.saveSoon()
 		} else {
-			e.problems.note(e.unwritableProblem(err))
+			e.problems.Note(problems.Unwritable(e.options.State, err))
 			return
 		}
 	}
@@ -67,11 +60,11 @@ func (e *Engine) keepState() {
 		}
 	}
 	if err := store.Room(e.options.State); err != nil {
-		e.problems.note(NoRoom(e.options.State, err))
+		e.problems.Note(problems.NoRoom(e.options.State, err))
 		return
 	}
-	if _, known := e.problems.noted[api.Unwritable]; known && e.disk.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
-		e.problems.forget(api.Unwritable)
+	if e.problems.Has(api.Unwritable) && e.disk.Apply(store.Change{Meta: map[string][]byte{metaTried: nil}}) == nil {
+		e.problems.Forget(api.Unwritable)
 	}
 }
 
@@ -85,36 +78,6 @@ func (e *Engine) trouble(troubles ...store.Trouble) {
 			e.options.Log.Error(t.String(), "problem", "state_damaged")
 			e.problems.troubles = append(e.problems.troubles, t)
 		}
-	}
-}
-
-// stateProblems are what was found wrong with the files of the state since the start, and
-// who else may write to them.
-func (e *Engine) stateProblems() (problems []api.Problem) {
-	if who := store.Others(e.options.State); who != "" {
-		problems = append(problems, StateOfOthers(e.options.State, who, os.Geteuid()))
-	}
-	for _, t := range e.problems.troubles {
-		problems = append(problems, api.Problem{Code: "state_damaged", Subject: t.Path, Text: t.Text, Hint: t.Hint})
-	}
-	return problems
-}
-
-// StateOfOthers is the problem of a state directory to which others than uid may write, by
-// what store.Others says of it.
-func StateOfOthers(dir, who string, uid int) api.Problem {
-	return api.Problem{
-		Code: "state_open", Subject: dir,
-		Text: who + ": who writes there decides who may connect after the next boot",
-		Hint: fmt.Sprintf("chown %d %s; chmod 700 %s", uid, dir, dir),
-	}
-}
-
-// NoRoom is the problem of a state directory where store.Room has found none.
-func NoRoom(dir string, err error) api.Problem {
-	return api.Problem{
-		Code: api.Unwritable, Subject: dir,
-		Text: fmt.Sprintf("there is no room for changes, which may be refused: %v", err), Hint: "df " + dir,
 	}
 }
 

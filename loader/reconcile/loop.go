@@ -167,13 +167,13 @@ const tinyStep = time.Second
 func (e *Engine) followClock(huge bool) {
 	step := e.enforced.Compiler.Clock.Step(readClock())
 	if step.Abs() > stored.HugeStep && !huge {
-		e.problems.note(api.Problem{
+		e.problems.Note(api.Problem{
 			Code: "clock_stepped", Text: fmt.Sprintf("the wall clock has moved by %v; entries end as they would have before", step.Round(time.Second)),
 			Hint: "xdpallow reload",
 		})
 		return
 	}
-	e.problems.forget("clock_stepped")
+	e.problems.Forget("clock_stepped")
 	if step.Abs() < tinyStep {
 		return
 	}

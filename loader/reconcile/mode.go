@@ -25,7 +25,7 @@ func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (ap
 		return api.Modes{}, err
 	}
 	defer e.unlock()
-	next, named, err := e.enforced.State.Mode(r, compile.Boottime(), e.unsettled.bootID, e.howTo)
+	next, named, err := e.enforced.State.Mode(r, compile.Boottime(), e.unsettled.bootID, e.options.HowTo)
 	if err != nil {
 		return api.Modes{}, err
 	}
@@ -56,17 +56,6 @@ func (e *Engine) Mode(ctx context.Context, by api.Caller, r api.ModeRequest) (ap
 
 func (e *Engine) modes() api.Modes {
 	return api.Modes{Generation: e.enforced.Gate.Tables.Generation(), Services: e.enforced.View().Services()}
-}
-
-// howTo says how a mode is set for good.
-func (e *Engine) howTo(mode policy.Mode) string {
-	switch {
-	case len(e.options.Services) == 0:
-		return fmt.Sprintf("set mode: %s in %s, then: xdpallow reload", mode, e.options.Config)
-	case mode == policy.Enforce:
-		return "restart without --mode audit"
-	}
-	return "restart with --mode audit"
 }
 
 // endAudits tells the kernel to enforce where an audit is over. It does so by itself:

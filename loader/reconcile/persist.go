@@ -57,7 +57,7 @@ func (e *Engine) apply(done store.Change) error {
 		e.noteUnwritable(err)
 		return err
 	}
-	e.problems.forget(api.Unwritable)
+	e.problems.Forget(api.Unwritable)
 	return nil
 }
 

@@ -45,7 +45,7 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 		return api.Plan{}, err
 	}
 	if !r.DryRun {
-		e.problems.forget("rollback_failed")
+		e.problems.Forget("rollback_failed")
 		e.followBefore(c)
 		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
 			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)

@@ -123,7 +123,7 @@ func (e *Engine) Announce() {
 	// Before the gate is announced, so that nobody is refused unseen after that.
 	if err := e.Observer.Begin(e.enforced.Gate, func() *query.View { return &e.current.Load().View }); err != nil {
 		e.options.Log.Error(fmt.Sprintf("no events: %v", err))
-		e.problems.note(api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
+		e.problems.Note(api.Problem{Code: "events", Text: fmt.Sprintf("refused packets are counted and not shown: %v", err), Hint: "systemctl restart xdpallow"})
 	}
 	for _, line := range e.life.attached {
 		e.options.Log.Info(line + "; " + logtext.OpenTo(e.enforced.Policy))
@@ -196,7 +196,7 @@ func (e *Engine) missing() []string {
 func (e *Engine) announce(h repair.Host) {
 	e.probe(e.observe(h))
 	var audits []string
-	how := e.howTo(policy.Enforce)
+	how := e.options.HowTo(policy.Enforce)
 	for _, s := range e.enforced.View().Services() {
 		if s.Mode == policy.Audit {
 			audits = append(audits, s.Name)

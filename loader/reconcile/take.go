@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -234,20 +232,4 @@ func (e *Engine) forgetUnnamed(c change) {
 		one.Failing = fmt.Errorf("%s names it no longer: %w", e.options.Config, err)
 		e.files.followed.origins[origin] = one
 	}
-}
-
-// followProblems are those of followed origins.
-func (e *Engine) followProblems() []api.Problem {
-	problems := e.files.followed.origins.Problems(e.enforced.Policy.Entries.Len(), e.enforced.Counts.Aside, e.enforced.Compiler.Clock.Time(compile.Boottime()))
-	elsewhere := e.enforced.Elsewhere()
-	for _, origin := range slices.Sorted(maps.Keys(elsewhere)) {
-		if _, fleet := origin.Etcd(); fleet {
-			continue // its list is for other hosts, too, which have that service
-		}
-		problems = append(problems, api.Problem{
-			Code: "claims_aside", Subject: string(origin), Hint: "xdpallow status",
-			Text: fmt.Sprintf("%s for services that are not there: nobody comes in by them", policy.Count(elsewhere[origin], "entry is", "entries are")),
-		})
-	}
-	return problems
 }

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/compile"
+	"github.com/xdpallow/xdpallow/loader/problems"
 	"github.com/xdpallow/xdpallow/loader/usage"
 )
 
@@ -58,12 +58,9 @@ func (e *Engine) lastUse() error {
 }
 
 func (e *Engine) noteUse(err error) {
-	e.problems.forget("use_behind")
+	e.problems.Forget("use_behind")
 	if err != nil {
-		e.problems.note(api.Problem{
-			Code: "use_behind", Subject: e.options.State,
-			Text: fmt.Sprintf("when entries were last seen is kept until a reboot only: %v", err), Hint: "df " + e.options.State,
-		})
+		e.problems.Note(problems.Disk("use_behind", e.options.State, "when entries were last seen is kept until a reboot only: %v", err))
 	}
 }
 

@@ -1,6 +1,6 @@
 // Alerts and scripts match the codes of problems, so a code may be added and never
 // changed; and whether one ends `enforcing` is part of what it means.
-package reconcile_test
+package problems_test
 
 import (
 	"errors"
@@ -10,11 +10,13 @@ import (
 	"testing"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/repair"
 )
 
 func TestProblemCodes(t *testing.T) {
 	files, err := filepath.Glob("../re*/*.go")
+	here, _ := filepath.Glob("*.go")
+	files = append(files, here...)
 	var source strings.Builder
 	for _, name := range files {
 		text, readErr := os.ReadFile(name)
@@ -34,7 +36,7 @@ func TestProblemCodes(t *testing.T) {
 		"list_behind": true, "metrics": true, "mtu": true, "origin_failing": true, "origin_pending": true, "origin_stale": true, "claims_aside": true, "program_kept": true, "repaired": true, "rollback_failed": true, "service_missing": true,
 		"port_shared": true, "source_routes": true, "state_torn": true, "udp_unguarded": true, "use_behind": true,
 	} {
-		if got := reconcile.Enforcing([]api.Problem{{Code: code}}); got != enforces {
+		if got := repair.Enforcing([]api.Problem{{Code: code}}); got != enforces {
 			t.Errorf("with the problem %s, enforcing is %v, want %v", code, got, enforces)
 		}
 		if !strings.Contains(source.String(), `"`+code+`"`) {
