@@ -21,7 +21,8 @@ TOOLS := curl:curl nsenter:util-linux unshare:util-linux ip:iproute2 \
 	prometheus:prometheus promtool:prometheus \
 	sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client sudo:sudo \
 	lintian:lintian rpm:rpm dnsmasq:dnsmasq-base \
-	nginx:nginx-light caddy:caddy haproxy:haproxy socat:socat
+	nginx:nginx-light caddy:caddy haproxy:haproxy socat:socat \
+	etcd:etcd-server etcdctl:etcd-client
 
 .PHONY: help build demo test test-kernels test-machines test-machines-all disguises fuzz soak tools root generate bench lint install uninstall stage packages release vuln clean
 
@@ -79,6 +80,8 @@ fuzz: root ## ten minutes of packets, and of lists, on which program and model c
 	go test -run '^$$' -fuzz FuzzChangeLog -fuzztime 2m ./loader/store
 	go test -run '^$$' -fuzz FuzzRule -fuzztime 1m ./loader/source
 	go test -run '^$$' -fuzz FuzzLimits -fuzztime 1m ./loader/source
+	go test -run '^$$' -fuzz FuzzManifest -fuzztime 1m ./loader/fleet
+	go test -run '^$$' -fuzz FuzzDelta -fuzztime 1m ./loader/fleet
 
 tools: # install with apt what the tests need and is missing
 	@missing=; for pair in $(TOOLS); do \
@@ -91,7 +94,7 @@ tools: # install with apt what the tests need and is missing
 	if [ -n "$$missing" ]; then \
 		echo "the tests need, and apt-get now installs:$$missing" >&2; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing || exit; \
-		for pair in prometheus:prometheus openssh-server:ssh nginx-light:nginx caddy:caddy haproxy:haproxy; do \
+		for pair in prometheus:prometheus openssh-server:ssh nginx-light:nginx caddy:caddy haproxy:haproxy etcd-server:etcd; do \
 			case "$$missing" in *$${pair%%:*}*) \
 				[ ! -d /run/systemd/system ] || systemctl disable --now $${pair##*:}; \
 			esac; \

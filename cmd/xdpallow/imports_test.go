@@ -30,14 +30,14 @@ var layers = [][]string{
 		"bpf", "bpf/bench", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
 		"loader/netdev/ethtool", "loader/pins", "loader/talkers", "loader/tree",
 	},
-	{"loader/policy"},
+	{"loader/fleet/fleettest", "loader/policy"},
 	{"maps/bloom"},
 	{"maps", "loader/netlab"},
 	{"maps/mapstest", "maps/ring", "loader/netdev", "loader/netlab/labtest"},
 	{"loader", "loader/counts", "loader/events", "loader/netlab/liveflood", "loader/sockets", "loader/source", "loader/store"},
 	{"loader/enrol"},
 	{"loader/api", "loader/config"},
-	{"loader/declared", "loader/desired", "loader/follow"},
+	{"loader/declared", "loader/desired", "loader/fleet", "loader/follow"},
 	{"loader/compile", "loader/transfer", "loader/undo"},
 	{"loader/desired/desiredtest", "loader/impact", "loader/query", "loader/repair", "loader/stored", "loader/usage"},
 	{"loader/problems"},
@@ -154,6 +154,10 @@ var arrows = map[string]map[string]string{
 		"loader/config": "the config file",
 		"loader/policy": "claims and services, and what would open",
 		"loader/source": "list files",
+	},
+	"loader/fleet": {
+		"loader/policy": "the lines of a list, and who may be stopped",
+		"loader/source": "a host's readings, and where they are read",
 	},
 	"loader/follow": {
 		"loader/api":    "status and problems",
@@ -418,6 +422,25 @@ func TestImportsPointOneWay(t *testing.T) {
 				t.Errorf("there is no package %s: delete it from its layer", name)
 			}
 		}
+	}
+}
+
+// Promise: etcd is one package's business: no other knows its client, or what it is made of.
+func TestEtcdIsImportedOnce(t *testing.T) {
+	t.Parallel()
+	found := false
+	for _, p := range goList(t, "./...") {
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, "go.etcd.io/etcd/") || strings.HasPrefix(imported, "google.golang.org/grpc") || strings.HasPrefix(imported, "go.uber.org/zap") {
+				found = true
+				if p.name() != "loader/fleet" {
+					t.Errorf("%s imports %s", p.name(), imported)
+				}
+			}
+		}
+	}
+	if !found {
+		t.Error("nobody imports etcd")
 	}
 }
 

@@ -1,0 +1,324 @@
+// This file is the entries of a list as chunks: texts that are named by their sum and never
+// change. A change of a list makes new chunks where it is, and leaves the others as they are.
+
+package fleet
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+// Bounds of a chunk. maxLines keeps what a change of one entry rewrites at some kilobytes.
+const (
+	maxLines  = 4096
+	maxText   = 4 << 20 // bytes of the lines
+	maxPacked = 256 << 10
+)
+
+// List is the entries of a list, packed. A million of them have 8 MiB.
+type List struct {
+	Chunks []Chunk
+	packed map[string][]byte // by sum, gzip
+}
+
+// NewList cuts claims, sorted by policy.ComparePrefix and each prefix once, into chunks. The
+// boundaries are those of like where they can be, so that what has not changed has the same sum;
+// a chunk that became too long is cut in halves. Chunks that like holds are not packed again.
+func NewList(claims []policy.Claim, like List) (List, error) {
+	l := List{packed: map[string][]byte{}}
+	for i := range like.Chunks {
+		end := len(claims)
+		if i+1 < len(like.Chunks) {
+			end, _ = slices.BinarySearchFunc(claims, like.Chunks[i+1].First, func(c policy.Claim, p netip.Prefix) int { return policy.ComparePrefix(c.Prefix, p) })
+		}
+		if err := l.add(claims[:end], like); err != nil {
+			return List{}, err
+		}
+		claims = claims[end:]
+	}
+	return l, l.add(claims, like)
+}
+
+// add appends claims as one chunk, or as many as its bounds ask for.
+func (l *List) add(claims []policy.Claim, like List) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	var text []byte
+	if len(claims) <= maxLines {
+		for _, c := range claims {
+			text = append(policy.AppendLine(text, c), '\n')
+		}
+	}
+	var packed []byte
+	sum := textSum(text)
+	fits := text != nil && len(text) <= maxText
+	if fits {
+		packed = like.packed[sum]
+		if packed == nil {
+			packed = pack(text)
+		}
+		fits = len(packed) <= maxPacked
+	}
+	switch half := len(claims) / 2; {
+	case fits:
+		l.Chunks = append(l.Chunks, Chunk{Sum: sum, First: claims[0].Prefix, Entries: len(claims)})
+		l.packed[sum] = packed
+		return nil
+	case half == 0:
+		return fmt.Errorf("the line of %v is too long", claims[0].Prefix)
+	default:
+		if err := l.add(claims[:half], like); err != nil {
+			return err
+		}
+		return l.add(claims[half:], like)
+	}
+}
+
+// Entries is how many entries l has.
+func (l List) Entries() (n int) {
+	for _, c := range l.Chunks {
+		n += c.Entries
+	}
+	return n
+}
+
+// Lacks returns the chunks of m that l does not hold.
+func (l List) Lacks(m *Manifest) (chunks []Chunk) {
+	for _, c := range m.Chunks {
+		if l.packed[c.Sum] == nil {
+			chunks = append(chunks, c)
+		}
+	}
+	return chunks
+}
+
+// With returns the list of m: chunks are of l, or of fetched, which has them packed by sum. An
+// error names the chunk and its line.
+func (l List) With(m *Manifest, fetched map[string][]byte) (List, error) {
+	after := List{Chunks: m.Chunks, packed: make(map[string][]byte, len(m.Chunks))}
+	for i, c := range m.Chunks {
+		packed := l.packed[c.Sum]
+		if packed == nil {
+			packed = fetched[c.Sum]
+			text, err := unpack(c, packed)
+			if err != nil {
+				return List{}, err
+			}
+			last := prefixOf(text[bytes.LastIndexByte(text[:len(text)-1], '\n')+1:])
+			if i+1 < len(m.Chunks) && policy.ComparePrefix(last, m.Chunks[i+1].First) >= 0 {
+				return List{}, c.wrong("%v belongs to the next chunk", last)
+			}
+		}
+		after.packed[c.Sum] = packed
+	}
+	return after, nil
+}
+
+// Apply returns the list of m, which is l with the delta of m, and false where it is not.
+func (l List) Apply(m *Manifest) (after List, applied bool) {
+	lacks := l.Lacks(m)
+	text, err := l.text(l.without(m.Chunks))
+	if err != nil {
+		return List{}, false
+	}
+	if text, err = m.Delta.apply(text); err != nil {
+		return List{}, false
+	}
+	fetched := map[string][]byte{}
+	for i, c := range lacks {
+		end := len(text)
+		if i+1 < len(lacks) {
+			end, _ = search(text, lacks[i+1].First)
+		}
+		if textSum(text[:end]) != c.Sum {
+			return List{}, false
+		}
+		fetched[c.Sum], text = pack(text[:end]), text[end:]
+	}
+	after, err = l.With(m, fetched)
+	return after, err == nil && len(text) == 0
+}
+
+// without returns the chunks of l that chunks has not.
+func (l List) without(chunks []Chunk) (rest []Chunk) {
+	has := make(map[string]bool, len(chunks))
+	for _, c := range chunks {
+		has[c.Sum] = true
+	}
+	return slices.DeleteFunc(slices.Clone(l.Chunks), func(c Chunk) bool { return has[c.Sum] })
+}
+
+// text returns the lines of chunks of l.
+func (l List) text(chunks []Chunk) (text []byte, err error) {
+	for _, c := range chunks {
+		part, err := unpack(c, l.packed[c.Sum])
+		if err != nil {
+			return nil, err
+		}
+		text = append(text, part...)
+	}
+	return text, nil
+}
+
+// Claims returns all entries as claims of origin, sorted by policy.ComparePrefix. Errors are
+// *policy.InputError that name the chunk and the line.
+func (l List) Claims(origin policy.Origin) (claims []policy.Claim, err error) {
+	claims = make([]policy.Claim, 0, l.Entries())
+	for _, c := range l.Chunks {
+		text, err := unpack(c, l.packed[c.Sum])
+		if err != nil {
+			return nil, err
+		}
+		part, _, err := policy.ParseStored(c.name(), origin, bytes.NewReader(text))
+		if err != nil {
+			return nil, err
+		}
+		for i := range part {
+			part[i].Where = ""
+			if n := len(claims); n > 0 && policy.ComparePrefix(claims[n-1].Prefix, part[i].Prefix) >= 0 {
+				return nil, c.wrong("%v is not in order", part[i].Prefix)
+			}
+			claims = append(claims, part[i])
+		}
+		if len(part) != c.Entries {
+			return nil, c.wrong("has %d entries, and its manifest says %d", len(part), c.Entries)
+		}
+	}
+	return claims, nil
+}
+
+// EditTo returns what leads from l to after, as claims of origin. Chunks that both have are not
+// looked at. Errors are those of Claims.
+func (l List) EditTo(after List, origin policy.Origin) (edit policy.Edit, err error) {
+	old, err := l.text(l.without(after.Chunks))
+	if err != nil {
+		return edit, err
+	}
+	rest := after.without(l.Chunks)
+	text, err := after.text(rest)
+	if err != nil {
+		return edit, err
+	}
+	var last netip.Prefix
+	wrong := func(what string, p netip.Prefix) error {
+		i, _ := slices.BinarySearchFunc(rest, p, func(c Chunk, p netip.Prefix) int { return policy.ComparePrefix(c.First, p) })
+		return rest[max(0, min(i, len(rest)-1))].wrong("%v %s", p, what)
+	}
+	for len(old)+len(text) > 0 {
+		was, oldRest := cutLine(old)
+		is, textRest := cutLine(text)
+		if len(old) > 0 && bytes.Equal(was, is) {
+			old, text = oldRest, textRest
+			continue
+		}
+		from, to := prefixOf(was), prefixOf(is)
+		if len(text) == 0 || from.IsValid() && to.IsValid() && policy.ComparePrefix(from, to) < 0 {
+			edit.Remove, old = append(edit.Remove, policy.ClaimKey{Origin: origin, Prefix: from}), oldRest
+			continue
+		}
+		claim, err := parseLine(string(is))
+		if err != nil {
+			return edit, wrong(err.Error(), to)
+		}
+		if last.IsValid() && policy.ComparePrefix(last, claim.Prefix) >= 0 {
+			return edit, wrong("is not in order", claim.Prefix)
+		}
+		last, claim.Origin = claim.Prefix, origin
+		if edit.Put, text = append(edit.Put, claim), textRest; from == to {
+			old = oldRest
+		}
+	}
+	return edit, nil
+}
+
+func (c Chunk) name() string { return "chunk/" + c.Sum[:12] }
+
+func (c Chunk) wrong(format string, args ...any) error {
+	return &policy.InputError{Where: c.name(), What: fmt.Sprintf(format, args...)}
+}
+
+func textSum(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// pack returns text as it is kept.
+func pack(text []byte) []byte {
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	_, err := w.Write(text)
+	if err = errors.Join(err, w.Close()); err != nil {
+		panic(err) // a bytes.Buffer takes everything
+	}
+	return b.Bytes()
+}
+
+// unpack returns the lines of c and holds them to their bounds, sum and number.
+func unpack(c Chunk, packed []byte) ([]byte, error) {
+	if packed == nil {
+		return nil, c.wrong("is not there")
+	}
+	if len(packed) > maxPacked {
+		return nil, c.wrong("%d bytes are more than %d", len(packed), maxPacked)
+	}
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, c.wrong("cannot be unpacked: %v", err)
+	}
+	var text bytes.Buffer
+	text.Grow(min(c.Entries*64, maxText))
+	if _, err := io.Copy(&text, io.LimitReader(r, maxText+1)); err != nil {
+		return nil, c.wrong("cannot be unpacked: %v", err)
+	}
+	switch {
+	case text.Len() > maxText:
+		return nil, c.wrong("is over %d MiB, unpacked", maxText>>20)
+	case textSum(text.Bytes()) != c.Sum:
+		return nil, c.wrong("is not what its name says: its sum is another one")
+	case bytes.Count(text.Bytes(), []byte("\n")) != c.Entries || !bytes.HasSuffix(text.Bytes(), []byte("\n")):
+		return nil, c.wrong("has not %d lines, as its manifest says", c.Entries)
+	case prefixOf(text.Bytes()) != c.First:
+		return nil, c.wrong("does not begin with %v, as its manifest says", c.First)
+	}
+	return text.Bytes(), nil
+}
+
+// cutLine cuts the first line off text, without its end.
+func cutLine(text []byte) (line, rest []byte) {
+	line, rest, _ = bytes.Cut(text, []byte("\n"))
+	return line, rest
+}
+
+// prefixOf returns the prefix with which a line or a text begins, not valid where there is none.
+func prefixOf(line []byte) netip.Prefix {
+	if end := bytes.IndexAny(line, " \n"); end >= 0 {
+		line = line[:end]
+	}
+	p, err := netip.ParsePrefix(string(line))
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// search returns where in text the line of p begins, or would.
+func search(text []byte, p netip.Prefix) (at int, found bool) {
+	for rest := text; len(rest) > 0; {
+		line, after := cutLine(rest)
+		if c := policy.ComparePrefix(prefixOf(line), p); c >= 0 {
+			return at, c == 0
+		}
+		at, rest = at+len(line)+1, after
+	}
+	return len(text), false
+}

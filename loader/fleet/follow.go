@@ -1,0 +1,357 @@
+// This file is a host's side: it follows one list of a fleet. Nothing of it is in the way of
+// enforcing, and all of it may fail for ever.
+
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
+)
+
+// Intervals of a host. Tests have shorter ones.
+type Intervals struct {
+	Poll   time.Duration // between two looks beside the watch, ± 20 %
+	Retry  time.Duration // after a failure, twice as long each time, ± 50 %
+	Most   time.Duration // of Retry
+	Spread time.Duration // over which hosts that fetch much wait by chance
+	Within time.Duration // how long an answer may take
+	Lease  time.Duration // after which a host that is silent has no status any more
+}
+
+var intervals = Intervals{
+	Poll: time.Minute, Retry: time.Second, Most: time.Minute, Spread: 5 * time.Second,
+	Within: answersWithin, Lease: time.Minute,
+}
+
+// goneTries is how often a list is read anew of which chunks are gone, goneAfter apart.
+const (
+	goneTries = 3
+	goneAfter = 2 * time.Second
+)
+
+// follower follows one list.
+type follower struct {
+	settings source.Settings
+	self     Self
+	times    Intervals
+	kicked   chan struct{}
+	config   Config
+
+	serial atomic.Uint64 // of have
+	told   chan struct{} // it has changed
+
+	have  *Manifest // that was taken over last, or nil
+	list  List      // of have
+	whole bool      // the next reading is all that there is
+	fleet string    // identity of the fleet, or "" before the first contact
+
+	seen    *Manifest // the last one that was handed to take
+	refused bool      // take refused it
+}
+
+func newFollower(s source.Settings, self Self, times Intervals) *follower {
+	return &follower{
+		settings: s, self: self, times: times, kicked: make(chan struct{}, 1), told: make(chan struct{}, 1),
+		config: Config{
+			Fleet: s.Etcd.Fleet, Endpoints: s.Etcd.Endpoints, CA: s.Etcd.CA, Cert: s.Etcd.Cert, Key: s.Etcd.Key,
+			Within: times.Within,
+		},
+	}
+}
+
+func (f *follower) Origin() policy.Origin { return f.settings.Origin() }
+
+func (f *follower) Kick() { signal(f.kicked) }
+
+// signal wakes who waits at c. One signal that waits already is enough.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// take is what a reading is handed to.
+type take = func(context.Context, source.Reading) error
+
+// Follow is that of source.Follower.
+func (f *follower) Follow(ctx context.Context, have source.Have, take take) {
+	f.recall(have)
+	for wait := f.times.Retry; ctx.Err() == nil; {
+		began := time.Now()
+		err := f.session(ctx, take)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			_ = take(ctx, source.Reading{Origin: f.Origin(), Err: err})
+		}
+		if time.Since(began) > f.times.Most {
+			wait = f.times.Retry
+		}
+		select {
+		case <-ctx.Done():
+		case <-f.kicked:
+			f.Kick() // for the session that comes now
+			wait = f.times.Retry
+		case <-time.After(around(wait, 0.5)):
+		}
+		wait = min(2*wait, f.times.Most)
+	}
+}
+
+// around returns d, give or take share of it: a thousand hosts should not ask at once.
+func around(d time.Duration, share float64) time.Duration {
+	return d + time.Duration((rand.Float64()*2-1)*share*float64(d))
+}
+
+// recall is what an earlier daemon took over. Where its claims are not those of its manifest, they
+// are fetched again.
+func (f *follower) recall(have source.Have) {
+	f.fleet, f.whole = have.Fleet, true
+	if len(have.Manifest) == 0 {
+		return
+	}
+	m, err := Decode(string(f.Origin()), have.Manifest)
+	if err != nil {
+		return
+	}
+	f.have, f.fleet = m, m.Fleet
+	f.serial.Store(m.Serial)
+	list, err := NewList(have.Claims, List{Chunks: m.Chunks})
+	f.list = list
+	f.whole = err != nil || SumOf(list.Chunks) != m.Sum
+}
+
+// session is one connection to etcd. It ends with ctx, or with why nothing is to be heard any
+// more; nil is a watch that ended.
+func (f *follower) session(ctx context.Context, take take) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	client, err := Dial(f.config)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	state, err := f.read(ctx, client)
+	if err != nil {
+		return err
+	}
+	f.hand(ctx, client, state, take)
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	defer cancel()
+	telling.Go(func() { f.tell(ctx, client) })
+	changes := client.Watch(ctx, f.settings.Etcd.List, state)
+	poll := time.NewTimer(f.next())
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case after, open := <-changes:
+			if !open {
+				return nil
+			}
+			state = after
+			f.hand(ctx, client, state, take)
+			poll.Reset(f.next())
+			continue
+		case <-f.kicked:
+			f.seen, f.refused = nil, false
+		case <-poll.C:
+		}
+		// A watch hides a server that hangs, a role that was taken away, and a cluster that was
+		// wiped, whose revisions are behind its own.
+		after, err := client.Read(ctx, f.settings.Etcd.List, true)
+		if err != nil {
+			return err
+		}
+		if missed := after.List.Modified > state.List.Modified || after.Next.Modified > state.Next.Modified ||
+			after.Revision < state.Revision; missed {
+			f.hand(ctx, client, after, take)
+			return nil
+		}
+		if after.List == state.List && after.Next == state.Next {
+			f.hand(ctx, client, after, take) // else it is the answer of a member that lags
+		}
+		poll.Reset(f.next())
+	}
+}
+
+// next is when to look beside the watch: soon where the last reading could not be taken over.
+func (f *follower) next() time.Duration {
+	if f.seen == nil {
+		return around(min(5*f.times.Retry, f.times.Poll), 0.2)
+	}
+	return around(f.times.Poll, 0.2)
+}
+
+// read asks for the list, and where there is no quorum for what a member has of it: the serial
+// keeps old answers out.
+func (f *follower) read(ctx context.Context, client *Client) (State, error) {
+	state, err := client.Read(ctx, f.settings.Etcd.List, false)
+	if errors.Is(err, ErrUnreachable) {
+		if old, stale := client.Read(ctx, f.settings.Etcd.List, true); stale == nil {
+			return old, nil
+		}
+	}
+	return state, err
+}
+
+// hand hands on what state says to take, or that nothing has changed.
+func (f *follower) hand(ctx context.Context, client *Client, state State, take take) {
+	for try := 1; ; try++ {
+		err := f.takeOver(ctx, client, state, take)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if isGone(err) && try < goneTries && wait(ctx, goneAfter) {
+			if newer, err := client.Read(ctx, f.settings.Etcd.List, false); err == nil {
+				state = newer
+			}
+			continue
+		}
+		_ = take(ctx, source.Reading{Origin: f.Origin(), Err: trouble(err)})
+		return
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return ctx.Err() == nil
+}
+
+// takeOver hands what state says to take. It returns an error where that is no list to hand on.
+func (f *follower) takeOver(ctx context.Context, client *Client, state State, take take) error {
+	m, err := state.Choose(f.settings.Etcd.Group)
+	if err != nil {
+		return err
+	}
+	if f.fleet != "" && m.Fleet != f.fleet {
+		return &Problem{Key: state.List.Key, Err: ErrChanged}
+	}
+	if err := m.Succeeds(f.have); err != nil {
+		return &Problem{Key: state.List.Key, Err: err}
+	}
+	if m.Entries == 0 && !m.AllowEmpty {
+		return &policy.Refused{What: state.List.Key + ": nothing is listed there", Hint: "xdpallow fleet history"}
+	}
+	reading := source.Reading{Origin: f.Origin(), Mark: m.Mark(), Sum: m.Sum}
+	if f.seen != nil && f.seen.same(m) {
+		if f.refused {
+			return nil
+		}
+		reading.Edit = &policy.Edit{}
+		_ = take(ctx, reading)
+		return nil
+	}
+	after, reading, err := f.reading(ctx, client, m, reading)
+	if err != nil {
+		return err
+	}
+	err = take(ctx, reading)
+	f.seen, f.refused = m, isRefusal(err)
+	if err == nil {
+		f.have, f.list, f.fleet, f.whole = m, after, m.Fleet, false
+		f.serial.Store(m.Serial)
+		signal(f.told)
+	} else if !f.refused {
+		f.seen = nil // it was not the list: try again
+	}
+	return nil
+}
+
+// reading is m as it is handed on, and the list that it comes to.
+func (f *follower) reading(ctx context.Context, client *Client, m *Manifest, r source.Reading) (List, source.Reading, error) {
+	after, delta, err := client.Load(ctx, f.settings.Etcd.List, m, f.have, f.list, func() { wait(ctx, f.spread()) })
+	if err != nil {
+		return List{}, r, err
+	}
+	switch {
+	case f.whole:
+		r.Claims, err = after.Claims(f.Origin())
+	case delta:
+		var edit policy.Edit
+		edit, err = m.Delta.edit(f.Origin())
+		r.Edit = &edit
+	default:
+		var edit policy.Edit
+		edit, err = f.list.EditTo(after, f.Origin())
+		r.Edit = &edit
+	}
+	if err != nil {
+		return List{}, r, err
+	}
+	claims := r.Claims
+	if r.Edit != nil {
+		claims = r.Edit.Put
+	}
+	if err := f.check(m, claims); err != nil {
+		return List{}, r, err
+	}
+	r.Why, r.Fleet, r.Manifest, r.Overrides = m.Why(), m.Fleet, m.Encode(), m.overrides()
+	r.Force = policy.Force{AllowEmpty: m.AllowEmpty, AllowAny: m.AllowAny, ForceShrink: true}
+	return after, r, nil
+}
+
+// check holds m, of which claims are new here, to the limits of this host.
+func (f *follower) check(m *Manifest, claims []policy.Claim) error {
+	limits := f.settings.Limits
+	if m.AllowAny && limits.Widest4 == source.EtcdLimits.Widest4 && limits.Widest6 == source.EtcdLimits.Widest6 {
+		limits.Widest4, limits.Widest6 = 0, 0 // which nobody here set otherwise
+	}
+	if m.Entries > limits.Entries {
+		return &policy.InputError{Where: string(f.Origin()), What: fmt.Sprintf("%d entries are over max_entries %d", m.Entries, limits.Entries)}
+	}
+	return limits.Check(string(f.Origin()), claims)
+}
+
+func (f *follower) spread() time.Duration {
+	return time.Duration(rand.Float64() * float64(f.times.Spread))
+}
+
+// same reports whether b is the manifest that m is.
+func (m *Manifest) same(b *Manifest) bool { return string(m.Encode()) == string(b.Encode()) }
+
+// overrides are what m says of owners and prefixes, whoever lists them.
+func (m *Manifest) overrides() *source.Overrides {
+	o := new(source.Overrides)
+	for _, s := range m.Suspended {
+		subject, _ := ParseSubject(s.Subject) // Decode has read it
+		o.Suspended = append(o.Suspended, source.Suspension{Subject: subject, Reason: s.Reason, Since: s.Since, Nested: s.Nested})
+	}
+	for owner, limit := range m.Limits {
+		o.Limits = append(o.Limits, source.Limit{Owner: owner, PerSecond: limit.PerSecond, Burst: limit.Burst})
+	}
+	return o
+}
+
+// trouble gives errors that an operator must tell apart a code of their own.
+func trouble(err error) error {
+	switch {
+	case errors.Is(err, ErrChanged):
+		return &source.Trouble{Code: "fleet_changed", What: err.Error() + ": its cluster was wiped, or another one answers", Hint: "xdpallow fleet status"}
+	case errors.Is(err, ErrOlder):
+		return &source.Trouble{Code: "fleet_older", What: err.Error() + ": was a backup restored? The next change of the fleet is above it", Hint: "xdpallow fleet status"}
+	}
+	return err
+}
+
+// isRefusal reports whether take refused what was read, and not how: it would refuse it again.
+func isRefusal(err error) bool {
+	_, refused := errors.AsType[*policy.Refused](err)
+	_, wrong := errors.AsType[*policy.InputError](err)
+	return refused || wrong
+}

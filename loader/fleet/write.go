@@ -1,0 +1,296 @@
+// This file writes a list: by compare and swap, so that of two operators the second one decides
+// on what the first one made, and so that what was made is never reported as failed.
+
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
+
+const (
+	tries       = 5
+	inPut       = 1 << 20          // bytes of chunks in one request; etcd takes 1.5 MiB
+	settleTime  = 20 * time.Second // in which etcd says what became of a write that it did not answer
+	settleEvery = 500 * time.Millisecond
+)
+
+// ErrUnknown is a write of which etcd said neither that it was made nor that it was not.
+var ErrUnknown = errors.New("whether it was written is not known")
+
+// Content is a list without its packing.
+type Content struct {
+	Claims     []policy.Claim // sorted by policy.ComparePrefix
+	Suspended  []Suspension
+	Limits     map[string]Limit
+	AllowEmpty bool
+	AllowAny   bool
+}
+
+// View is a list as it stands.
+type View struct {
+	State
+	Manifest *Manifest // nil: there is none yet
+	Next     *Manifest // that waits for confirmation, or nil
+	List     List      // of Manifest
+	Hosts    []Host
+}
+
+// Change is what a command makes of a list.
+type Change struct {
+	List    string
+	By      string // who, "alice@bastion"
+	Command string
+	Reason  string
+
+	Group   string        // takes it over before it is confirmed; "" is every host at once
+	Confirm time.Duration // after which what was not confirmed is undone
+
+	// Owners are stopped or limited and entries stay as they are: it passes while another change
+	// waits for confirmation, and survives that.
+	Overrides bool
+
+	// Edit returns what the list is to be. It is called again where another writer was quicker.
+	// An error ends the write, and nil content is no change.
+	Edit func(View) (*Content, error)
+}
+
+// View reads list as it stands, with a quorum. With entries it fetches them, too.
+func (c *Client) View(ctx context.Context, list string, entries bool) (v View, err error) {
+	if v.State, err = c.Read(ctx, list, false); err != nil {
+		return v, err
+	}
+	if v.ID == "" {
+		return v, &policy.Refused{What: fmt.Sprintf("there is no fleet %s in etcd", c.config.Fleet), Hint: "xdpallow fleet init"}
+	}
+	if v.State.List.Modified != 0 {
+		if v.Manifest, err = v.decode(v.State.List); err != nil {
+			return v, err
+		}
+	}
+	if v.State.Next.Modified != 0 {
+		if v.Next, err = v.decode(v.State.Next); err != nil {
+			return v, err
+		}
+	}
+	if v.Hosts, err = c.Hosts(ctx, list); err != nil || v.Manifest == nil {
+		return v, err
+	}
+	if !entries {
+		v.List.Chunks = v.Manifest.Chunks
+		return v, nil
+	}
+	v.List, _, err = c.Load(ctx, list, v.Manifest, nil, List{}, func() {})
+	return v, err
+}
+
+// serial is that of the next change: over all that any host has, also after a backup was restored.
+func (v View) serial() uint64 {
+	highest := uint64(0)
+	for _, m := range []*Manifest{v.Manifest, v.Next} {
+		if m != nil {
+			highest = max(highest, m.Serial)
+		}
+	}
+	for _, h := range v.Hosts {
+		highest = max(highest, h.Serial)
+	}
+	return highest + 1
+}
+
+// Write makes a change and returns the manifest that it is now, and before. Of a change that
+// changes nothing both are what stands. Errors match ErrUnreachable, ErrForbidden or ErrUnknown
+// where it is that; a *policy.Refused is of Edit, or says that another change waits.
+func (c *Client) Write(ctx context.Context, change Change) (now, before *Manifest, err error) {
+	for range tries {
+		view, err := c.View(ctx, change.List, !change.Overrides)
+		if err != nil {
+			return nil, nil, err
+		}
+		if view.Next != nil && !change.Overrides {
+			return nil, nil, Waiting(view.Next)
+		}
+		content, err := change.Edit(view)
+		if err != nil || content == nil {
+			return view.Manifest, view.Manifest, err
+		}
+		m, list, err := change.manifest(view, content)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := c.putChunks(ctx, change.List, m, list, view.List); err != nil {
+			return nil, nil, err
+		}
+		if made, err := c.commit(ctx, change, view, m); made || err != nil {
+			return m, view.Manifest, err
+		}
+	}
+	return nil, nil, &policy.Refused{What: fmt.Sprintf("other writers were quicker %d times", tries), Hint: "xdpallow fleet history"}
+}
+
+// Waiting refuses a change while m waits for confirmation.
+func Waiting(m *Manifest) error {
+	return &policy.Refused{
+		What: fmt.Sprintf("serial %d waits for confirmation in group %s: %s (%s)", m.Serial, m.First.Group, m.Command, m.By),
+		Hint: "xdpallow fleet confirm",
+	}
+}
+
+// manifest makes the manifest of content, and its list.
+func (change Change) manifest(view View, content *Content) (*Manifest, List, error) {
+	m := &Manifest{
+		Version: 1, Fleet: view.ID, Serial: view.serial(), Time: time.Now().UTC(),
+		By: change.By, Command: change.Command, Reason: change.Reason,
+		Suspended: content.Suspended, Limits: content.Limits, AllowEmpty: content.AllowEmpty, AllowAny: content.AllowAny,
+	}
+	list := view.List
+	if change.Overrides {
+		if view.Manifest != nil {
+			m.AllowEmpty, m.AllowAny = view.Manifest.AllowEmpty, view.Manifest.AllowAny
+			m.Delta = &Delta{From: view.Manifest.Serial, Lines: []string{}}
+		}
+	} else {
+		var err error
+		if list, err = NewList(content.Claims, view.List); err != nil {
+			return nil, list, &policy.InputError{What: err.Error()}
+		}
+		if view.Manifest != nil {
+			before, err := view.List.Claims("")
+			if err != nil {
+				return nil, list, err
+			}
+			m.Delta = NewDelta(view.Manifest.Serial, before, content.Claims)
+		}
+	}
+	m.Chunks, m.Entries, m.Sum = list.Chunks, list.Entries(), SumOf(list.Chunks)
+	if change.Group != "" {
+		m.First = &First{Group: change.Group}
+		if view.Manifest != nil {
+			m.First.Over = view.Manifest.Serial
+		}
+	}
+	if size := len(m.Encode()); size > writable {
+		return nil, list, &policy.Refused{What: fmt.Sprintf("the list would need a manifest of %d KiB, and etcd takes %d", size>>10, writable>>10), Hint: "xdpallow fleet status"}
+	}
+	_, err := Decode(change.List, m.Encode()) // no host would take over what this does not read
+	return m, list, err
+}
+
+// writable is half of what etcd takes in a request: the manifest that goes is written with it.
+const writable = 700 << 10
+
+// putChunks writes what had does not hold. A chunk that is there already is written again: a
+// writer that cleans up may be about to delete it, and then this write is refused and made anew.
+func (c *Client) putChunks(ctx context.Context, list string, m *Manifest, l, had List) error {
+	var puts []clientv3.Op
+	size := 0
+	flush := func() error {
+		if len(puts) == 0 {
+			return nil
+		}
+		within, cancel := context.WithTimeout(ctx, 10*c.config.Within)
+		defer cancel()
+		_, err := c.etcd.Txn(within).Then(puts...).Commit()
+		puts, size = nil, 0
+		return c.explain(err)
+	}
+	for _, chunk := range had.Lacks(m) {
+		packed := l.packed[chunk.Sum]
+		if packed == nil {
+			continue // of a list whose entries were not read: it stands
+		}
+		if size += len(packed); size > inPut || len(puts) == inRequest {
+			if err := flush(); err != nil {
+				return err
+			}
+			size = len(packed)
+		}
+		puts = append(puts, clientv3.OpPut(c.key("chunk", list, chunk.Sum), string(packed)))
+	}
+	return flush()
+}
+
+// commit makes m what stands, unless another writer was quicker than view: then it returns false.
+func (c *Client) commit(ctx context.Context, change Change, view View, m *Manifest) (made bool, err error) {
+	compares := []clientv3.Cmp{
+		clientv3.Compare(clientv3.Value(c.key("id")), "=", view.ID),
+		clientv3.Compare(clientv3.ModRevision(view.State.List.Key), "=", view.State.List.Modified),
+		clientv3.Compare(clientv3.ModRevision(view.State.Next.Key), "=", view.State.Next.Modified),
+	}
+	key := view.State.List.Key
+	var ops []clientv3.Op
+	if change.Group != "" {
+		key = view.State.Next.Key
+		lease, err := c.lease(ctx, change.Confirm)
+		if err != nil {
+			return false, err
+		}
+		ops = []clientv3.Op{clientv3.OpPut(key, string(m.Encode()), clientv3.WithLease(lease))}
+	} else {
+		if ops, err = c.replace(ctx, change.List, view, m); err != nil {
+			return false, err
+		}
+		if view.Next != nil {
+			ops = append(ops, change.besideNext(view, m))
+		}
+	}
+	return c.commitOnce(ctx, key, m, compares, ops)
+}
+
+// besideNext makes of what waits for confirmation what it is with the suspensions and limits of m,
+// which is written below it in the same transaction: it stops an owner in both.
+func (change Change) besideNext(view View, m *Manifest) clientv3.Op {
+	next := *view.Next
+	next.Serial, next.Suspended, next.Limits = m.Serial+1, m.Suspended, m.Limits
+	next.First = &First{Group: view.Next.First.Group, Over: m.Serial}
+	if next.Delta != nil {
+		next.Delta = &Delta{From: m.Serial, Lines: view.Next.Delta.Lines}
+	}
+	return clientv3.OpPut(view.State.Next.Key, string(next.Encode()), clientv3.WithLease(clientv3.LeaseID(view.State.Next.Lease)))
+}
+
+func (c *Client) lease(ctx context.Context, d time.Duration) (clientv3.LeaseID, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Within)
+	defer cancel()
+	lease, err := c.etcd.Grant(ctx, int64(d.Seconds()))
+	if err != nil {
+		return 0, c.explain(err)
+	}
+	return lease.ID, nil
+}
+
+// commitOnce commits, and where no answer comes finds out whether it was: key has m then.
+func (c *Client) commitOnce(ctx context.Context, key string, m *Manifest, compares []clientv3.Cmp, ops []clientv3.Op) (bool, error) {
+	within, cancel := context.WithTimeout(ctx, 2*c.config.Within)
+	answer, err := c.etcd.Txn(within).If(compares...).Then(ops...).Commit()
+	cancel()
+	if err == nil {
+		return answer.Succeeded, nil
+	}
+	if !isUnreachable(err) && !errors.Is(err, rpctypes.ErrLeaderChanged) {
+		return false, c.explain(err)
+	}
+	for deadline := time.Now().Add(settleTime); ; {
+		within, cancel := context.WithTimeout(ctx, c.config.Within)
+		answer, asked := c.etcd.Get(within, key)
+		cancel()
+		if asked == nil {
+			for _, kv := range answer.Kvs {
+				if string(kv.Value) == string(m.Encode()) {
+					return true, nil
+				}
+			}
+			return false, nil // another try compares again: one that was still under way makes it fail
+		}
+		if time.Now().After(deadline) || !wait(ctx, settleEvery) {
+			return false, fmt.Errorf("serial %d: %w: %w", m.Serial, ErrUnknown, c.explain(err))
+		}
+	}
+}
