@@ -58,7 +58,7 @@ func (e Entries) named(entry *Entry) *Entry {
 // OwnerOf returns the owner for whom e counts, in limits, counters and suspensions: the suspended
 // owner in whose network it lies, else that of Entries.OwnerOf.
 func (s State) OwnerOf(e *Entry) string {
-	if owner, held := s.Suspended.holder(s.Entries, e.Prefix, ""); held {
+	if owner, held := s.Suspended.holder(s.Entries, e.Prefix, nil); held {
 		return owner
 	}
 	return s.Entries.OwnerOf(e)
@@ -70,6 +70,7 @@ func (s State) OwnerOf(e *Entry) string {
 // resumed, whoever lists it and whatever is listed inside it.
 type Hold struct {
 	Owner  string
+	By     Origin         // who suspends him; each of several holds stands for itself
 	Nested bool           // entries of others in his network are stopped, too
 	Held   []netip.Prefix // his at some time since he was suspended; sorted by ComparePrefix
 	Stays  []Stay         // entries of others that were in his network before; sorted likewise
@@ -172,7 +173,7 @@ func (h Hold) Follow(old, next State, plan Plan, now time.Time) (Hold, bool) {
 				continue
 			}
 			is, found := next.Entries.Find(was.Prefix)
-			if _, stopped := old.Suspended.holder(old.Entries, was.Prefix, h.Owner); !found || is.Owner() != was.Owner() || stopped {
+			if _, stopped := old.Suspended.holder(old.Entries, was.Prefix, &stopper{h.Owner, h.By}); !found || is.Owner() != was.Owner() || stopped {
 				continue
 			}
 			stays = append(slices.Clip(stays), Stay{was.Prefix, was.Owner()})

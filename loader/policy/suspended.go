@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"net/netip"
@@ -22,14 +23,23 @@ type Suspended struct {
 
 // mark is what suspensions say about one prefix.
 type mark struct {
-	byName bool     // the prefix itself is suspended
-	held   []string // suspended owners whose prefix it is, or was while they were suspended
+	byName bool      // the prefix itself is suspended
+	held   []stopper // suspended owners whose prefix it is, or was while they were suspended
 	stays  []exempt
+}
+
+// stopper is a suspended owner, and who suspends him.
+type stopper struct {
+	owner string
+	by    Origin
 }
 
 // exempt lets the entry of owner go on although it lies in the network of another one, who is
 // suspended.
-type exempt struct{ suspended, owner string }
+type exempt struct {
+	suspended stopper
+	owner     string
+}
 
 // NewSuspended returns a Suspended that stops prefixes and owners.
 func NewSuspended(prefixes []netip.Prefix, owners []Hold) Suspended {
@@ -48,16 +58,19 @@ func NewSuspended(prefixes []netip.Prefix, owners []Hold) Suspended {
 	for _, p := range prefixes {
 		at(p).byName = true
 	}
-	sorted := slices.SortedFunc(slices.Values(owners), func(a, b Hold) int { return strings.Compare(a.Owner, b.Owner) })
+	sorted := slices.SortedFunc(slices.Values(owners), func(a, b Hold) int {
+		return cmp.Or(strings.Compare(a.Owner, b.Owner), cmp.Compare(a.By, b.By))
+	})
 	for _, h := range sorted {
 		s.owners[h.Owner] = true
+		by := stopper{h.Owner, h.By}
 		for _, p := range h.Held {
 			m := at(p)
-			m.held = append(m.held, h.Owner)
+			m.held = append(m.held, by)
 		}
 		for _, stay := range h.Stays {
 			m := at(stay.Prefix)
-			m.stays = append(m.stays, exempt{h.Owner, stay.Owner})
+			m.stays = append(m.stays, exempt{by, stay.Owner})
 		}
 	}
 	return s
@@ -98,7 +111,7 @@ func (s Suspended) HeldBy(owner string) iter.Seq[netip.Prefix] {
 			return
 		}
 		for p, m := range s.marks.AllSorted() {
-			if slices.Contains(m.held, owner) && !yield(p) {
+			if slices.ContainsFunc(m.held, func(by stopper) bool { return by.owner == owner }) && !yield(p) {
 				return
 			}
 		}
@@ -137,17 +150,17 @@ func (s Suspended) byName(p netip.Prefix) (netip.Prefix, bool) {
 }
 
 // holder returns the suspended owner in whose network p lies, by the owners in entries. For each
-// owner the nearest mark around p decides: that the prefix was his, or that it was somebody
-// else's before. With only, it considers no other owner.
-func (s Suspended) holder(entries Entries, p netip.Prefix, only string) (owner string, found bool) {
+// suspension the nearest mark around p decides: that the prefix was his, or that it was somebody
+// else's before. With only, it considers no other one.
+func (s Suspended) holder(entries Entries, p netip.Prefix, only *stopper) (owner string, found bool) {
 	if s.marks == nil {
 		return "", false
 	}
-	var free []string
+	var free []stopper
 	for around, m := range s.marks.Supernets(p) {
-		for _, owner := range m.held {
-			if (only == "" || only == owner) && !slices.Contains(free, owner) {
-				return owner, true
+		for _, by := range m.held {
+			if (only == nil || *only == by) && !slices.Contains(free, by) {
+				return by.owner, true
 			}
 		}
 		for _, stay := range m.stays {

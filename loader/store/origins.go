@@ -26,6 +26,12 @@ type OriginState struct {
 	Mark string    `json:"mark,omitempty"` // of what the claims are: an ETag or a serial number
 	Sum  string    `json:"sum,omitempty"`  // of the claims, hexadecimal
 	At   time.Time `json:"at"`             // when the origin was last seen to say so
+
+	// Of a list of a fleet only.
+	Fleet     string       `json:"fleet,omitempty"`    // which fleet it is, whatever it is called
+	Manifest  []byte       `json:"manifest,omitempty"` // of the list
+	Suspended []Suspension `json:"suspended,omitempty"`
+	Limits    []Limit      `json:"limits,omitempty"`
 }
 
 // Followed is a change of what a followed origin says. No rollback takes it back: that is for

@@ -3,7 +3,12 @@
 package store
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -34,7 +39,7 @@ func keeps(t *testing.T, s *Store, f Followed) {
 		t.Errorf("%s (-want +got):\n%s", f.Origin, diff)
 	}
 	origins, err := s.KeptOrigins()
-	if diff := cmp.Diff(f.State, origins[f.Origin]); err != nil || diff != "" {
+	if diff := cmp.Diff(f.State, origins[f.Origin], samePrefixes); err != nil || diff != "" {
 		t.Errorf("state of %s (-want +got):\n%s%v", f.Origin, diff, err)
 	}
 }
@@ -46,9 +51,18 @@ func TestFollowed(t *testing.T) {
 	s := mustOpen(t, dir)
 	made := roundClaim(3, 1)
 	url, dns := followed("url:a", 1, 2), followed("dns:b", 2)
+	fleet := followed("etcd:prod", 1)
+	fleet.State.Fleet, fleet.State.Manifest = "9c2f", bytes.Repeat([]byte("m"), 1<<20)
+	held := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+	fleet.State.Suspended = []Suspension{
+		{Subject: policy.Subject{Prefix: held[0]}, Reason: "stolen key", Time: time.Unix(9, 0).UTC()},
+		{Subject: policy.Subject{Owner: "acme"}, Time: time.Unix(9, 0).UTC(), Nested: true, Held: held, Stays: []policy.Stay{{Prefix: held[1], Owner: "globex"}}},
+	}
+	fleet.State.Limits = []Limit{{Owner: "acme", PerSecond: 1.0 / 3, Burst: 7}}
 	mustApply(t, s, Change{Put: []policy.Claim{made}, Generation: 1, List: declaredBy(1, made), Whole: true})
-	mustApply(t, s, Change{Follow: []Followed{url, dns}, Generation: 2})
+	mustApply(t, s, Change{Follow: []Followed{url, dns, fleet}, Generation: 2})
 	for range 2 {
+		keeps(t, s, fleet)
 		keeps(t, s, url)
 		keeps(t, s, dns)
 		if claims, err := s.Claims(policy.OriginCLI); err != nil || !cmp.Equal(claims, []policy.Claim{made}, sameClaims) {
@@ -66,6 +80,7 @@ func TestFollowed(t *testing.T) {
 		}
 		keeps(t, s, url)
 		keeps(t, s, dns)
+		keeps(t, s, fleet)
 		if troubles, err := s.OpenDatabase(false); err != nil || len(troubles) > 0 {
 			t.Fatalf("%v, %v", troubles, err)
 		}
@@ -73,7 +88,7 @@ func TestFollowed(t *testing.T) {
 	defer s.Close()
 	mustApply(t, s, Change{Forget: []policy.Origin{"dns:b"}, Generation: 3})
 	keeps(t, s, url)
-	if origins, err := s.KeptOrigins(); err != nil || len(origins) != 2 {
+	if origins, err := s.KeptOrigins(); err != nil || len(origins) != 3 {
 		t.Errorf("origins after one was forgotten: %v, %v", origins, err)
 	}
 	for _, bad := range []Change{
@@ -87,6 +102,28 @@ func TestFollowed(t *testing.T) {
 		}
 	}
 	keeps(t, s, url)
+}
+
+var samePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+// Promise: the state of an origin that a release wrote which knew no fleet is read, and one of a
+// newer release is not taken for less than it says.
+func TestOriginStatesOfOtherReleases(t *testing.T) {
+	state, err := decodeOrigin([]byte(`{"mark":"e","sum":"5e","at":"1970-01-01T00:00:07Z"}`))
+	if want := (OriginState{Mark: "e", Sum: "5e", At: time.Unix(7, 0).UTC()}); err != nil || !reflect.DeepEqual(state, want) {
+		t.Errorf("before fleets: %+v, %v", state, err)
+	}
+	newer := encodeSuspension(Suspension{Subject: policy.Subject{Owner: "acme"}, Time: time.Unix(9, 0)})
+	newer[0] = 200
+	record, err := json.Marshal([2][]byte{[]byte("acme"), newer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{`{"at":"1970-01-01T00:00:07Z","shut":true}`, `{"at":"1970-01-01T00:00:07Z","suspended":[` + string(record) + `]}`} {
+		if state, err := decodeOrigin([]byte(text)); !errors.Is(err, ErrNewer) {
+			t.Errorf("%s: %+v, %v", text, state, err)
+		}
+	}
 }
 
 // Promise: a rollback takes back what an operator did, also where it waited for confirmation,

@@ -5,6 +5,7 @@ package store
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -36,9 +37,29 @@ type Suspension struct {
 
 // Limit bounds how many connections an owner opens.
 type Limit struct {
-	Owner     string
-	PerSecond float64 // over 0
-	Burst     uint32
+	Owner     string  `json:"owner"`
+	PerSecond float64 `json:"per_second"` // over 0
+	Burst     uint32  `json:"burst"`
+}
+
+// MarshalJSON writes key and record of the database, whose version tells an older release what it
+// does not know.
+func (s Suspension) MarshalJSON() ([]byte, error) {
+	key, err := subjectKey(s.Subject)
+	if err != nil {
+		return nil, fmt.Errorf("suspend: %w", err)
+	}
+	return json.Marshal([2][]byte{key, encodeSuspension(s)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *Suspension) UnmarshalJSON(text []byte) (err error) {
+	var stored [2][]byte
+	if err := json.Unmarshal(text, &stored); err != nil {
+		return err
+	}
+	*s, err = decodeSuspension(stored[0], stored[1])
+	return err
 }
 
 // The form of a suspension, numbers big endian: version, time as in a claim, uid
