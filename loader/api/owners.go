@@ -3,6 +3,8 @@ package api
 import (
 	"net/netip"
 	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 // This file is what the gate says of owners, and of who is suspended or limited.
@@ -41,6 +43,8 @@ func (o Owner) Refused() (total uint64) {
 type Limit struct {
 	PerSecond float64 `json:"per_second"`
 	Burst     uint32  `json:"burst"`
+
+	Origin policy.Origin `json:"origin,omitempty"` // the list of a fleet that says so; "" is a command here
 }
 
 // Suspension is one prefix or owner that is stopped, whoever lists it.
@@ -49,6 +53,8 @@ type Suspension struct {
 	Reason  string    `json:"reason"`
 	Since   time.Time `json:"since"`
 	By      uint32    `json:"by"` // uid
+
+	Origin policy.Origin `json:"origin,omitempty"` // the list of a fleet that says so; "" is a command here
 
 	// Of an owner: how many prefixes stay stopped whoever lists them, because they are his
 	// since; and whether what others have in them is stopped, too.

@@ -194,8 +194,9 @@ type Entry struct {
 	Suspended bool            `json:"suspended"`
 	Ended     bool            `json:"ended,omitempty"` // until is over
 
-	SuspendedBy string `json:"suspended_by,omitempty"` // the prefix or owner whose suspension stops it
-	CountsFor   string `json:"counts_for,omitempty"`   // the owner whose limit, counters and suspension cover it, where that is not its own
+	SuspendedBy string        `json:"suspended_by,omitempty"` // the prefix or owner whose suspension stops it
+	SuspendedIn policy.Origin `json:"suspended_in,omitempty"` // the list of a fleet that says so, and no command here
+	CountsFor   string        `json:"counts_for,omitempty"`   // the owner whose limit, counters and suspension cover it, where that is not its own
 
 	FirstEnforced *time.Time `json:"first_enforced"` // whence "not seen for" counts; nil where that is not known yet
 }

@@ -146,10 +146,10 @@ func (c *Compiler) Same(tables *maps.Tables, d desired.State) (bool, error) {
 	return slices.EqualFunc(got, want.Entries, Alike), nil
 }
 
-// OwnerRule is what o says in the kernel for an owner.
-func OwnerRule(o desired.Overrides, owner string) maps.Owner {
-	_, suspended := o.Suspensions[policy.Subject{Owner: owner}]
-	limit := o.Limits[owner]
+// OwnerRule is what holds in d for an owner, for the kernel.
+func OwnerRule(d desired.State, owner string) maps.Owner {
+	_, _, suspended := d.SuspensionOf(policy.Subject{Owner: owner})
+	limit, _, _ := d.LimitOf(owner)
 	return maps.Owner{Suspended: suspended, Limit: maps.Limit{PerSecond: limit.PerSecond, Burst: limit.Burst}}
 }
 

@@ -100,7 +100,13 @@ func (d State) Passing(subject string, boot time.Duration) (lines []string) {
 // SuspendedPassing are lines on who is suspended and gets in until an audit ends.
 func (d State) SuspendedPassing(end time.Time) []string {
 	until := end.Format(time.RFC3339)
-	return summed(nil, d.SortedSuspensions(), func(s store.Suspension) string {
+	var all []store.Suspension
+	for origin, s := range d.EverySuspension {
+		if _, by, _ := d.SuspensionOf(s.Subject); by == origin { // and not a second time
+			all = append(all, s)
+		}
+	}
+	return summed(nil, all, func(s store.Suspension) string {
 		return fmt.Sprintf("%s (suspended) gets in until %s", s.Subject, until)
 	}, func(first store.Suspension, n int) string {
 		return fmt.Sprintf("%d who are suspended get in until %s, as %s", n, until, first.Subject)

@@ -18,14 +18,29 @@ type Edit struct {
 	Services  []policy.Service                 // nil keeps them
 	Declared  map[policy.Origin][]policy.Claim // nil keeps them
 	Claims    policy.Edit                      // of kept origins
-	Overrides OverridesEdit
-	Audits    Audits // nil keeps them
-	Whole     bool   // merge everything, whatever it names
+	Overrides OverridesEdit                    // of commands
+	Fleets    map[policy.Origin]OverridesEdit  // of followed lists
+	Audits    Audits                           // nil keeps them
+	Whole     bool                             // merge everything, whatever it names
 }
 
 // OnlyOverrides reports whether e suspends, resumes or limits, and does nothing else.
 func (e Edit) OnlyOverrides() bool {
 	return !e.Overrides.Empty() && e.Claims.Empty() && e.Declared == nil && e.Services == nil && e.Audits == nil
+}
+
+// Overrules reports whether e changes what is said over all origins.
+func (e Edit) Overrules() bool { return !e.Overrides.Empty() || len(e.Fleets) > 0 }
+
+// Owners yields the owners whom e suspends, resumes or limits, some twice.
+func (e Edit) Owners(yield func(string) bool) {
+	for _, by := range append(slices.Collect(maps.Values(e.Fleets)), e.Overrides) {
+		for name := range by.Owners {
+			if !yield(name) {
+				return
+			}
+		}
+	}
 }
 
 // OwnersWith are the owners that e names, and those of what plan, which is its effect,
@@ -37,7 +52,7 @@ func (e Edit) OwnersWith(plan policy.Plan) map[string]bool {
 			names[list[i].Owner()] = true
 		}
 	}
-	for name := range e.Overrides.Owners {
+	for name := range e.Owners {
 		names[name] = true
 	}
 	return names
@@ -50,10 +65,7 @@ func (d State) Apply(edit Edit, now time.Time, boot time.Duration) (State, polic
 	if err != nil {
 		return d, plan, err
 	}
-	if !edit.Overrides.Empty() {
-		next = next.With(d.Overrides.After(edit.Overrides))
-	}
-	next = next.hold(d, plan, now)
+	next = next.after(edit).hold(d, plan, now)
 	plan.SuspendedChanged = !d.Policy.Suspended.Equal(next.Policy.Suspended)
 	if next.Audits = d.Audits; edit.Audits != nil {
 		plan.ServicesChanged = plan.ServicesChanged || !maps.Equal(edit.Audits, d.Audits)
@@ -78,7 +90,7 @@ func (d State) Expire(now time.Time) (next State, plan policy.Plan) {
 // declared merges everything again, any other the prefixes that it names.
 func (d State) withClaims(edit Edit, now time.Time) (State, policy.Plan, error) {
 	if !d.Rebuilds(edit) {
-		if edit.Claims.Empty() && (!edit.Overrides.Empty() || edit.Audits != nil) { // what has ended is looked after elsewhere
+		if edit.Claims.Empty() && (edit.Overrules() || edit.Audits != nil) { // what has ended is looked after elsewhere
 			return d, policy.Plan{}, nil
 		}
 		return d.withKept(edit.Claims, now)
@@ -104,7 +116,7 @@ func (d State) withClaims(edit Edit, now time.Time) (State, policy.Plan, error) 
 	if err != nil {
 		return d, policy.Plan{}, err
 	}
-	next.Overrides, next.Policy.Suspended = d.Overrides, d.Policy.Suspended
+	next.Overrides, next.Fleets, next.Policy.Suspended = d.Overrides, d.Fleets, d.Policy.Suspended
 	return next, policy.Diff(d.Policy, next.Policy), nil
 }
 

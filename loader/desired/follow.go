@@ -43,10 +43,11 @@ func (d State) ownedElsewhere(claims []policy.Claim) error {
 		}
 		by, held := entry.Holder()
 		if held && by.Origin.Followed() && by.Owner != c.Owner {
-			return &policy.Refused{
-				What: fmt.Sprintf("%s belongs to %s (%s)", c.Prefix, by.Owner, by.Origin),
-				Hint: fmt.Sprintf("xdpallow add %s --owner %s", c.Prefix, by.Owner),
+			hint := fmt.Sprintf("xdpallow add %s --owner %s", c.Prefix, by.Owner)
+			if _, fleet := by.Origin.Etcd(); fleet {
+				hint = inList(by.Origin, fmt.Sprintf("add %s --owner %s", c.Prefix, c.Owner))
 			}
+			return &policy.Refused{What: fmt.Sprintf("%s belongs to %s (%s)", c.Prefix, by.Owner, by.Origin), Hint: hint}
 		}
 	}
 	return nil
@@ -59,6 +60,9 @@ func listedBy(entry *policy.Entry, changed string) (where, hint string) {
 		return where, changed + ", then: xdpallow reload"
 	}
 	for _, origin := range entry.Origins() {
+		if _, fleet := origin.Etcd(); fleet {
+			return string(origin), inList(origin, "remove "+entry.Prefix.String())
+		}
 		if origin.Kept() && origin != policy.OriginCLI {
 			return string(origin), "xdpallow suspend " + entry.Prefix.String()
 		}

@@ -29,21 +29,26 @@ func (d State) HoldUnnoted(now time.Time) State { return d.hold(d, policy.Plan{}
 // hold is d where the suspensions of owners hold what plan, which leads from old to d, gives
 // them, and what a suspension that is new, or of an old release, finds.
 func (d State) hold(old State, plan policy.Plan, now time.Time) State {
-	held := OverridesEdit{}
-	for _, s := range d.Suspensions {
+	held := Edit{Fleets: map[policy.Origin]OverridesEdit{}}
+	for origin, s := range d.EverySuspension {
 		if s.Owner == "" {
 			continue
 		}
-		if s.Unnoted {
-			held.Suspend = append(held.Suspend, Holding(s, d.Policy.Hold(s.Owner, s.Nested, now)))
-		} else if h, changed := HoldOf(s).Follow(old.Policy, d.Policy, plan, now); changed {
-			held.Suspend = append(held.Suspend, Holding(s, h))
+		h, changed := HoldOf(s), true
+		if h.By = origin; s.Unnoted {
+			h = d.Policy.Hold(s.Owner, s.Nested, now)
+		} else {
+			h, changed = h.Follow(old.Policy, d.Policy, plan, now)
+		}
+		if changed {
+			by := held.Fleets[origin]
+			by.Suspend = append(by.Suspend, Holding(s, h))
+			held.Fleets[origin] = by
 		}
 	}
-	if held.Empty() {
-		return d
-	}
-	return d.With(d.Overrides.After(held))
+	held.Overrides = held.Fleets[policy.OriginCLI]
+	delete(held.Fleets, policy.OriginCLI)
+	return d.after(held)
 }
 
 // SuspendedSince are the suspensions of d that old did not have so, and those that edit

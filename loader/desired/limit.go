@@ -20,7 +20,11 @@ func (d State) Limit(r api.LimitRequest) (OverridesEdit, error) {
 	}
 	if r.PerSecond == 0 {
 		if _, limited := d.Limits[r.Owner]; !limited {
-			return OverridesEdit{}, &policy.Refused{What: fmt.Sprintf("%s has no limit", r.Owner), Hint: "xdpallow owners"}
+			what, hint := fmt.Sprintf("%s has no limit", r.Owner), "xdpallow owners"
+			if _, by, limited := d.LimitOf(r.Owner); limited {
+				what, hint = fmt.Sprintf("%s has no limit of this host: %s limits it", r.Owner, by), inList(by, "limit "+r.Owner+" none")
+			}
+			return OverridesEdit{}, &policy.Refused{What: what, Hint: hint}
 		}
 		return OverridesEdit{Unlimit: []string{r.Owner}}, nil
 	}

@@ -132,13 +132,17 @@ func summed[T any](lines []string, some []T, one func(T) string, many func(first
 func (d State) stopping(e *policy.Entry) string {
 	prefix, owner := d.Policy.SuspendedBy(e)
 	subject := policy.Subject{Prefix: prefix, Owner: owner}
-	s := d.Suspensions[subject]
-	text := fmt.Sprintf("%s is suspended since %s by uid %d", subject, s.Time.UTC().Format(time.RFC3339), s.UID)
+	s, by, _ := d.SuspensionOf(subject)
+	who := fmt.Sprintf("uid %d", s.UID)
+	if by.Followed() {
+		who = string(by)
+	}
+	text := fmt.Sprintf("%s is suspended since %s by %s", subject, s.Time.UTC().Format(time.RFC3339), who)
 	if s.Reason != "" {
 		text += " (" + s.Reason + ")"
 	}
 	if owner != "" && e.Owner() != owner {
-		text += ", and it counts for " + owner + " until: xdpallow resume " + owner
+		text += ", and it counts for " + owner + " until: " + d.resumes(subject)
 	}
 	return text
 }

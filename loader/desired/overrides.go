@@ -6,7 +6,6 @@ package desired
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -81,18 +80,17 @@ func (o Overrides) After(by OverridesEdit) Overrides {
 	return o
 }
 
-// holds are the suspensions of o for the policy.
-func (o Overrides) holds() policy.Suspended {
-	var prefixes []netip.Prefix
-	var owners []policy.Hold
-	for subject, s := range o.Suspensions {
-		if subject.Owner != "" {
-			owners = append(owners, HoldOf(s))
-		} else {
-			prefixes = append(prefixes, subject.Prefix)
-		}
-	}
-	return policy.NewSuspended(prefixes, owners)
+// Empty reports whether o says nothing.
+func (o Overrides) Empty() bool { return len(o.Suspensions)+len(o.Limits) == 0 }
+
+func (o Overrides) same(b Overrides) bool {
+	return maps.EqualFunc(o.Suspensions, b.Suspensions, SameSuspension) && maps.Equal(o.Limits, b.Limits)
+}
+
+// SameSuspension reports whether a and b say the same of the same subject.
+func SameSuspension(a, b store.Suspension) bool {
+	return a.Reason == b.Reason && a.Time.Equal(b.Time) && a.UID == b.UID && a.Unnoted == b.Unnoted && a.Nested == b.Nested &&
+		slices.Equal(a.Held, b.Held) && slices.Equal(a.Stays, b.Stays)
 }
 
 // NamedOwners yields every owner that o says something of, some twice.

@@ -17,10 +17,12 @@ import (
 // and what stood before a change is there until the change is made.
 type State struct {
 	Policy    policy.State
-	Overrides               // laid over what origins say of prefixes and owners
+	Overrides               // of commands, laid over what origins say of prefixes and owners
 	Audits    Audits        // laid over the modes of the services
 	Counts    counts.Counts // of the entries and claims
 	NextEnd   time.Time     // when to call Expire: then or later a claim ends beside another; zero is never
+
+	Fleets map[policy.Origin]Overrides // of followed lists, likewise
 
 	declared map[policy.Origin][]policy.Claim // flag and files, as last taken over
 	orphans  orphans                          // of kept origins, for services that are not there
@@ -82,12 +84,6 @@ func IsOrphan(c policy.Claim, services []policy.Service) bool {
 	return slices.ContainsFunc(c.Services, func(name string) bool {
 		return !slices.ContainsFunc(services, func(s policy.Service) bool { return s.Name == name })
 	})
-}
-
-// With is d under other overrides.
-func (d State) With(o Overrides) State {
-	d.Overrides, d.Policy.Suspended = o, o.holds()
-	return d
 }
 
 // Declared are the claims of flags and files, as last taken over. They must not be changed.

@@ -176,12 +176,19 @@ func inverse(before, next desired.State, edit desired.Edit) (back desired.Edit) 
 			back.Overrides.Suspend = append(back.Overrides.Suspend, s)
 		}
 	}
+	back.Fleets = map[policy.Origin]desired.OverridesEdit{}
+	for origin := range next.SaidSince(before) {
+		was, is, by := before.Fleets[origin], next.Fleets[origin], desired.OverridesEdit{}
+		by.Resume, by.Unlimit = slices.Collect(maps.Keys(is.Suspensions)), slices.Collect(maps.Keys(is.Limits))
+		by.Suspend, by.Limit = slices.Collect(maps.Values(was.Suspensions)), slices.Collect(maps.Values(was.Limits))
+		back.Fleets[origin] = by
+	}
 	return back
 }
 
 // whole is all that an undo is to bring back.
 func whole(d desired.State) []any {
-	return []any{dump(d), d.Counts, d.Suspensions, d.Limits, d.Policy.Services, d.Declared()}
+	return []any{dump(d), d.Counts, d.Suspensions, d.Limits, d.Fleets, d.Policy.Services, d.Declared()}
 }
 
 // dump is all of d that can be compared.

@@ -5,6 +5,7 @@ package desired
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -58,10 +59,26 @@ func (d State) Resume(r api.SuspendRequest) (policy.Subject, error) {
 		return subject, nil
 	}
 	what, hint := fmt.Sprintf("%s is not suspended", subject), "xdpallow status"
-	if stops := d.StoppedBy(subject); len(stops) > 0 {
-		what, hint = fmt.Sprintf("%s is suspended by %s", subject, stops[0]), "xdpallow resume "+stops[0]
+	if stops := d.stops(subject); len(stops) > 0 {
+		what, hint = fmt.Sprintf("%s is suspended by %s", subject, d.whose(stops[0])), d.resumes(stops[0])
 	}
 	return subject, &policy.Refused{What: what, Hint: hint}
+}
+
+// whose is a subject that is suspended, with the list that says so where no command here does.
+func (d State) whose(s policy.Subject) string {
+	if _, by, found := d.SuspensionOf(s); found && by != policy.OriginCLI {
+		return fmt.Sprintf("%s (%s)", s, by)
+	}
+	return s.String()
+}
+
+// resumes is the command that takes the suspension of s back.
+func (d State) resumes(s policy.Subject) string {
+	if _, by, found := d.SuspensionOf(s); found {
+		return inList(by, "resume "+s.String())
+	}
+	return "xdpallow resume " + s.String()
 }
 
 // SubjectOf is s for the store, or what is wrong with it.
@@ -101,28 +118,39 @@ func (d State) Knows(owner string) error {
 	return &policy.Refused{What: fmt.Sprintf("no prefix belongs to %s", owner), Hint: "xdpallow owners"}
 }
 
-// StoppedBy are the names by which s is stopped beside its own.
+// StoppedBy are the names by which s is stopped beside a suspension of its own by a command here.
 func (d State) StoppedBy(s policy.Subject) []string {
 	names := []string{}
-	if s.Owner != "" {
-		return names
+	for _, by := range d.stops(s) {
+		names = append(names, d.whose(by))
 	}
-	for by := range d.Suspensions {
-		if by.Prefix.IsValid() && by.Prefix != s.Prefix && by.Prefix.Overlaps(s.Prefix) && by.Prefix.Bits() < s.Prefix.Bits() {
-			names = append(names, by.String())
+	return names
+}
+
+// stops are the subjects by which s is stopped beside a suspension of its own by a command here.
+func (d State) stops(s policy.Subject) (all []policy.Subject) {
+	if _, by, found := d.SuspensionOf(s); found && by != policy.OriginCLI {
+		all = append(all, s)
+	}
+	if s.Owner != "" {
+		return all
+	}
+	for _, by := range d.EverySuspension {
+		if by.Prefix.IsValid() && by.Prefix.Bits() < s.Prefix.Bits() && by.Prefix.Overlaps(s.Prefix) {
+			all = append(all, by.Subject)
 		}
 	}
 	state := d.Policy
 	for around := range state.Entries.Covering(s.Prefix) {
 		if owner := state.OwnerOf(around); state.Suspended.Owner(owner) {
-			names = append(names, owner)
+			all = append(all, policy.Subject{Owner: owner})
 		}
 	}
 	if owner := state.OwnerOf(&policy.Entry{Prefix: s.Prefix}); state.Suspended.Owner(owner) {
-		names = append(names, owner)
+		all = append(all, policy.Subject{Owner: owner})
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	slices.SortFunc(all, func(a, b policy.Subject) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(all)
 }
 
 // OpenWithin are the entries of others in the network of owner, who is suspended in

@@ -97,7 +97,7 @@ func (e *Enforced) Settle(generation uint64) error {
 func (e *Enforced) Move(next desired.State, edit desired.Edit, plan policy.Plan, last uint64) (generation uint64, touched bool, err error) {
 	tables := e.Gate.Tables
 	generation = tables.Generation()
-	if plan.Empty() && edit.Overrides.Empty() && !tables.Stale() {
+	if plan.Empty() && !edit.Overrules() && !tables.Stale() {
 		e.Usage.AddRetired(nil)
 		return generation, false, nil
 	}
@@ -107,12 +107,12 @@ func (e *Enforced) Move(next desired.State, edit desired.Edit, plan policy.Plan,
 	}
 	// Who is stopped is stopped first, and who is let in again comes last.
 	var used []kernel.Entry
-	err = e.ruleOwners(edit.Overrides, next.Overrides, true)
+	err = e.ruleOwners(edit, next, true)
 	if err == nil {
 		used, err = e.Compiler.Apply(tables, e.State, next, plan, generation)
 	}
 	if err == nil {
-		err = e.ruleOwners(edit.Overrides, next.Overrides, false)
+		err = e.ruleOwners(edit, next, false)
 	}
 	if err == nil {
 		e.Usage.AddRetired(used)

@@ -96,7 +96,7 @@ func compileAnyOwner(c compile.Compiler, next desired.State) ([]kernel.Entry, er
 // ruledOtherwise are the owners whose suspension or limit is another in the kernel.
 func (e *Enforced) ruledOtherwise(next desired.State) (names []string, err error) {
 	for name, number := range e.Compiler.Owners.All() {
-		same, err := e.Gate.Tables.SameOwner(number, compile.OwnerRule(next.Overrides, name))
+		same, err := e.Gate.Tables.SameOwner(number, compile.OwnerRule(next, name))
 		if err != nil {
 			return nil, err
 		}

@@ -17,7 +17,7 @@ import (
 // ruleAll tells the kernel what holds for every owner, who have numbers.
 func (e *Enforced) ruleAll() error {
 	for name, number := range e.Compiler.Owners.All() {
-		if err := e.Gate.Tables.SetOwner(number, compile.OwnerRule(e.Overrides, name)); err != nil {
+		if err := e.Gate.Tables.SetOwner(number, compile.OwnerRule(e.State, name)); err != nil {
 			return fmt.Errorf("owner %s: %w", name, err)
 		}
 	}
@@ -26,8 +26,8 @@ func (e *Enforced) ruleAll() error {
 
 // ruleOwners tells the kernel what holds in next for the owners that an edit names: for those
 // who are suspended then, or for the others.
-func (e *Enforced) ruleOwners(by desired.OverridesEdit, next desired.Overrides, suspended bool) error {
-	for name := range by.Owners {
+func (e *Enforced) ruleOwners(edit desired.Edit, next desired.State, suspended bool) error {
+	for name := range edit.Owners {
 		rule := compile.OwnerRule(next, name)
 		if rule.Suspended != suspended {
 			continue
@@ -54,7 +54,7 @@ func (e *Enforced) owners() map[string]bool {
 	for name := range e.Counts.Owners() {
 		names[name] = true
 	}
-	for name := range e.Overrides.NamedOwners {
+	for name := range e.NamedOwners {
 		names[name] = true
 	}
 	return names

@@ -70,7 +70,7 @@ func (v *View) checkPort(at string, addr netip.Addr, port policy.Port) (api.Chec
 		r.Services = append(r.Services, e.Services()...)
 		r.CountsFor, r.Suspension = v.whose(e)
 		if port.Protocol == policy.TCP {
-			r.Limit = LimitOf(v.Overrides, v.Policy.OwnerOf(e))
+			r.Limit = LimitOf(v.State, v.Policy.OwnerOf(e))
 		}
 	}
 	for e := range v.Policy.Entries.Covering(netip.PrefixFrom(addr, addr.BitLen())) {
@@ -91,11 +91,7 @@ func (v *View) whose(e *policy.Entry) (countsFor string, by *api.Suspension) {
 		countsFor = owner
 	}
 	prefix, owner := v.Policy.SuspendedBy(e)
-	if s, found := v.Suspensions[policy.Subject{Prefix: prefix, Owner: owner}]; found {
-		one := SuspensionOf(s)
-		by = &one
-	}
-	return countsFor, by
+	return countsFor, SuspensionOf(v.State, policy.Subject{Prefix: prefix, Owner: owner})
 }
 
 // Beyond these lengths two prefixes have nothing to do with each other.

@@ -60,10 +60,10 @@ func (v *View) Report(entries []*policy.Entry) ([]api.Entry, error) {
 func (v *View) placed(one api.Entry, e *policy.Entry) api.Entry {
 	one.Suspended = v.Policy.IsSuspended(e)
 	one.Ended = policy.HasEnded(e.Until(), v.Now())
-	if prefix, owner := v.Policy.SuspendedBy(e); prefix.IsValid() {
-		one.SuspendedBy = prefix.String()
-	} else {
-		one.SuspendedBy = owner
+	if prefix, owner := v.Policy.SuspendedBy(e); prefix.IsValid() || owner != "" {
+		subject := policy.Subject{Prefix: prefix, Owner: owner}
+		_, by, _ := v.SuspensionOf(subject)
+		one.SuspendedBy, one.SuspendedIn = subject.String(), elsewhere(by)
 	}
 	if owner := v.Policy.OwnerOf(e); owner != e.Owner() {
 		one.CountsFor = owner

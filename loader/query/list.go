@@ -88,7 +88,7 @@ func (p picker) ofOwner() wish {
 		return wish{func(e *policy.Entry) bool { return e.Owner() == "" }, unknown}
 	}
 	most := p.Counts.Owner(owner)
-	if _, suspended := p.Suspensions[policy.Subject{Owner: owner}]; suspended {
+	if _, _, suspended := p.SuspensionOf(policy.Subject{Owner: owner}); suspended {
 		most = unknown // what others list in his network counts for him
 	}
 	return wish{func(e *policy.Entry) bool { return e.Owner() == owner || p.Policy.OwnerOf(e) == owner }, most}

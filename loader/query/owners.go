@@ -12,12 +12,12 @@ import (
 // Owners reports every owner. The error is that of reading what was counted for them.
 func (v *View) Owners() (api.Owners, error) {
 	prefixes := v.Counts.Owners()
-	all := api.Owners{Owners: []api.Owner{}, Suspended: SuspensionsOf(v.Overrides)}
+	all := api.Owners{Owners: []api.Owner{}, Suspended: SuspensionsOf(v.State)}
 	var names []string
 	for name := range prefixes {
 		names = append(names, name)
 	}
-	names = slices.AppendSeq(names, v.Overrides.NamedOwners)
+	names = slices.AppendSeq(names, v.NamedOwners)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		use, err := v.Usage.Owner(name)
@@ -26,14 +26,10 @@ func (v *View) Owners() (api.Owners, error) {
 		}
 		o := api.Owner{
 			Owner: name, Prefixes: prefixes[name], Passed: use.Passed, Dropped: use.Dropped, Audited: use.Audited,
-			Limit: LimitOf(v.Overrides, name),
+			Limit: LimitOf(v.State, name), Suspended: SuspensionOf(v.State, policy.Subject{Owner: name}),
 		}
 		if !use.LastSeen.IsZero() {
 			o.LastSeen = &use.LastSeen
-		}
-		if by, found := v.Suspensions[policy.Subject{Owner: name}]; found {
-			one := SuspensionOf(by)
-			o.Suspended = &one
 		}
 		all.Owners = append(all.Owners, o)
 	}

@@ -28,27 +28,46 @@ func (v *View) Services() []api.Service {
 	return all
 }
 
-// SuspensionOf is what is reported of s.
-func SuspensionOf(s store.Suspension) api.Suspension {
-	return api.Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, By: s.UID, Nested: s.Nested, Held: len(s.Held)}
+// SuspensionOf is what stops s by its own name, nil for nothing.
+func SuspensionOf(d desired.State, s policy.Subject) *api.Suspension {
+	by, origin, found := d.SuspensionOf(s)
+	if !found {
+		return nil
+	}
+	one := suspensionOf(origin, by)
+	return &one
 }
 
-// SuspensionsOf reports all of o: prefixes by address, then owners by name.
-func SuspensionsOf(o desired.Overrides) []api.Suspension {
+func suspensionOf(by policy.Origin, s store.Suspension) api.Suspension {
+	return api.Suspension{
+		Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, By: s.UID, Nested: s.Nested, Held: len(s.Held), Origin: elsewhere(by),
+	}
+}
+
+// elsewhere is origin as it is reported of suspensions and limits, "" for commands here.
+func elsewhere(origin policy.Origin) policy.Origin {
+	if origin == policy.OriginCLI {
+		return ""
+	}
+	return origin
+}
+
+// SuspensionsOf reports all of d, each layer with its prefixes by address, then its owners by name.
+func SuspensionsOf(d desired.State) []api.Suspension {
 	all := []api.Suspension{}
-	for _, s := range o.SortedSuspensions() {
-		all = append(all, SuspensionOf(s))
+	for origin, s := range d.EverySuspension {
+		all = append(all, suspensionOf(origin, s))
 	}
 	return all
 }
 
 // LimitOf is the limit of an owner, nil for none.
-func LimitOf(o desired.Overrides, owner string) *api.Limit {
-	l, found := o.Limits[owner]
+func LimitOf(d desired.State, owner string) *api.Limit {
+	l, by, found := d.LimitOf(owner)
 	if !found {
 		return nil
 	}
-	return &api.Limit{PerSecond: l.PerSecond, Burst: l.Burst}
+	return &api.Limit{PerSecond: l.PerSecond, Burst: l.Burst, Origin: elsewhere(by)}
 }
 
 // WaitingOf is what is reported of a change that waits for its confirmation for so long yet.

@@ -28,7 +28,7 @@ func (v *View) Status(failing map[policy.Origin]error, followed follow.Origins) 
 		Expiring:   v.Counts.Ending(now, api.Soon),
 		Services:   v.Services(),
 		Origins:    v.originsOf(origins, failing, followed),
-		Suspended:  SuspensionsOf(v.Overrides),
-		Limited:    len(v.Limits),
+		Suspended:  SuspensionsOf(v.State),
+		Limited:    v.Limited(),
 	}
 }

@@ -26,7 +26,7 @@ func (e *Engine) Limit(ctx context.Context, by api.Caller, r api.LimitRequest) (
 	if _, err := e.make(change{by: by, command: "limit", edit: desired.Edit{Overrides: over}}); err != nil {
 		return api.LimitResult{}, err
 	}
-	result := api.LimitResult{Generation: e.enforced.Gate.Tables.Generation(), Owner: r.Owner, Limit: query.LimitOf(e.enforced.Overrides, r.Owner)}
+	result := api.LimitResult{Generation: e.enforced.Gate.Tables.Generation(), Owner: r.Owner, Limit: query.LimitOf(e.enforced.State, r.Owner)}
 	what := "no limit"
 	if l := result.Limit; l != nil {
 		what = fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)

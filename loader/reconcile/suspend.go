@@ -88,11 +88,7 @@ func (e *Engine) Resume(ctx context.Context, by api.Caller, r api.SuspendRequest
 
 // suspendResult tells what holds for a subject now.
 func (e *Engine) suspendResult(s policy.Subject) api.SuspendResult {
-	r := api.SuspendResult{Generation: e.enforced.Gate.Tables.Generation(), Subject: s.String(), Still: e.enforced.StoppedBy(s)}
-	if by, found := e.enforced.Suspensions[s]; found {
-		one := query.SuspensionOf(by)
-		r.Suspended = &one
-	}
+	r := api.SuspendResult{Generation: e.enforced.Gate.Tables.Generation(), Subject: s.String(), Still: e.enforced.StoppedBy(s), Suspended: query.SuspensionOf(e.enforced.State, s)}
 	if s.Owner != "" {
 		r.Prefixes = e.enforced.Counts.Owner(s.Owner)
 		return r

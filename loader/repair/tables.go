@@ -43,7 +43,7 @@ func (c *Checker) restoreMaps() (string, error) {
 // restoreOwners holds the rows of all owners to what is desired.
 func (c *Checker) restoreOwners(d Desired) (found string, err error) {
 	for name, number := range d.Compiler.Owners.All() {
-		want := compile.OwnerRule(d.Overrides, name)
+		want := compile.OwnerRule(d.State, name)
 		same, err := c.gate.Tables.SameOwner(number, want)
 		if err == nil && !same {
 			found = "the row of owner " + name + " was written to"

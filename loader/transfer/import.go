@@ -10,7 +10,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // Import returns the edit that leads from the overrides of d to x, as by asks for it at now. It
@@ -40,7 +39,7 @@ func Import(d desired.State, x desired.Overrides, by api.Caller, allowAny bool, 
 				s.Time, s.UID = was.Time, was.UID
 			}
 		}
-		if !again || !sameSuspension(was, s) {
+		if !again || !desired.SameSuspension(was, s) {
 			over.Suspend = append(over.Suspend, s)
 		}
 	}
@@ -65,11 +64,6 @@ func declaredEntries(d desired.State) (all []policy.Entry) {
 		}
 	}
 	return all
-}
-
-func sameSuspension(a, b store.Suspension) bool {
-	return a.Reason == b.Reason && a.Time.Equal(b.Time) && a.UID == b.UID && a.Unnoted == b.Unnoted && a.Nested == b.Nested &&
-		slices.Equal(a.Held, b.Held) && slices.Equal(a.Stays, b.Stays)
 }
 
 // Loosened are the lines of what o does to was by which somebody is let in who was not.

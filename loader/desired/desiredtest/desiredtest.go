@@ -55,8 +55,30 @@ func Claim(now time.Time) *rapid.Generator[policy.Claim] {
 	})
 }
 
+// suspensions draws all that a list says of who is stopped, at one of two times.
+func suspensions(now time.Time) *rapid.Generator[[]store.Suspension] {
+	return rapid.Custom(func(t *rapid.T) (all []store.Suspension) {
+		at := now.Add(-time.Duration(rapid.IntRange(0, 1).Draw(t, "hours ago")) * time.Hour)
+		for _, owner := range rapid.SliceOfNDistinct(rapid.SampledFrom(owners), 0, 2, rapid.ID).Draw(t, "owners") {
+			all = append(all, store.Suspension{Subject: policy.Subject{Owner: owner}, Time: at, Nested: rapid.Bool().Draw(t, "nested")})
+		}
+		for _, p := range rapid.SliceOfN(Prefix, 0, 1).Draw(t, "prefix") {
+			all = append(all, store.Suspension{Subject: policy.Subject{Prefix: p}, Time: at})
+		}
+		return all
+	})
+}
+
+// limits draws all limits that a list has.
+var limits = rapid.Custom(func(t *rapid.T) (all []store.Limit) {
+	for _, owner := range rapid.SliceOfNDistinct(rapid.SampledFrom(owners), 0, 2, rapid.ID).Draw(t, "limited") {
+		all = append(all, store.Limit{Owner: owner, PerSecond: float64(rapid.IntRange(1, 3).Draw(t, "rate")) / 3, Burst: 2})
+	}
+	return all
+})
+
 // Edit draws an edit of d: of services, of what is declared, of what is followed or of the
-// CLI's claims, and with that of suspensions.
+// CLI's claims, and with that of suspensions, of commands and of a list.
 func Edit(t *rapid.T, d desired.State, now time.Time) (edit desired.Edit) {
 	switch kind := rapid.IntRange(0, 6).Draw(t, "kind"); kind {
 	case 0:
@@ -88,6 +110,11 @@ func Edit(t *rapid.T, d desired.State, now time.Time) (edit desired.Edit) {
 			edit.Overrides.Resume = []policy.Subject{subject}
 		} else if _, again := d.Suspensions[subject]; !again {
 			edit.Overrides.Suspend = []store.Suspension{{Subject: subject, Unnoted: true, Nested: rapid.Bool().Draw(t, "nested")}}
+		}
+	}
+	if origin := Followed[0]; rapid.Bool().Draw(t, "the fleet says") {
+		if by := d.Say(origin, suspensions(now).Draw(t, "by the fleet"), limits.Draw(t, "limited by the fleet")); !by.Empty() {
+			edit.Fleets = map[policy.Origin]desired.OverridesEdit{origin: by}
 		}
 	}
 	for _, p := range rapid.SliceOfN(Prefix, 0, 1).Draw(t, "stopped prefix") {
