@@ -267,6 +267,7 @@ var arrows = map[string]map[string]string{
 		"loader/declared": "what a start and a reload read",
 		"loader/desired":  "the state that a change begins and ends with",
 		"loader/enforce":  "brings the kernel from one state to the next",
+		"loader/enrol":    "what a customer may let in himself",
 		"loader/follow":   "how it goes with lists that are kept elsewhere",
 		"loader/impact":   "whom a change would disconnect",
 		"loader/lock":     "one daemon for a state directory",

@@ -20,6 +20,13 @@ type Ownership struct {
 	Audit  bool         // the service refuses nobody now
 }
 
+// Enrolment counts what became of an owner's requests to enrol, since the daemon started.
+type Enrolment struct {
+	Owner    string `json:"owner"` // "-" for all who may not
+	Result   string `json:"result"`
+	Requests uint64 `json:"requests"`
+}
+
 // OwnerCheck counts the answers about one service with one reason, since the daemon started.
 type OwnerCheck struct {
 	Service string `json:"service"` // "-" where there is none of the name that was asked for

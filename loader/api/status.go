@@ -142,6 +142,7 @@ type Stats struct {
 	Repairs map[string]uint64 `json:"repairs"` // what somebody else changed and this daemon put right
 
 	OwnerChecks []OwnerCheck `json:"owner_checks,omitempty"` // answers of the owner endpoint, where there is one
+	Enrolments  []Enrolment  `json:"enrolments,omitempty"`   // what became of those who asked to enrol, where somebody may
 }
 
 // Counter is one series of packets and bytes.

@@ -116,7 +116,7 @@ func (d State) Elsewhere() map[policy.Origin]int {
 // Fresh counts the claims that edit puts where their origin claims nothing yet.
 func (d State) Fresh(edit policy.Edit) (n int) {
 	for _, c := range edit.Put {
-		if _, found := d.claimedBy(c.Origin, c.Prefix); !found {
+		if _, found := d.ClaimedBy(c.Origin, c.Prefix); !found {
 			n++
 		}
 	}

@@ -144,11 +144,11 @@ func (d State) EndedMade(now time.Time) iter.Seq[policy.Claim] {
 
 // Claimed is what the CLI claims of prefix.
 func (d State) Claimed(prefix netip.Prefix) (claim policy.Claim, made bool) {
-	return d.claimedBy(policy.OriginCLI, prefix)
+	return d.ClaimedBy(policy.OriginCLI, prefix)
 }
 
-// claimedBy is what a kept origin claims of prefix.
-func (d State) claimedBy(origin policy.Origin, prefix netip.Prefix) (claim policy.Claim, found bool) {
+// ClaimedBy is what a kept origin claims of prefix.
+func (d State) ClaimedBy(origin policy.Origin, prefix netip.Prefix) (claim policy.Claim, found bool) {
 	if claim, found = d.orphans[origin][prefix]; found {
 		return claim, true
 	}

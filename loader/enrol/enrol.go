@@ -81,6 +81,12 @@ type Decision struct {
 	Answer Answer
 }
 
+// String is for the log and the history.
+func (d Decision) String() string {
+	return fmt.Sprintf("%s %s (%s) until %s, certificate %s", d.Result, d.Claim.Prefix, d.Claim.Owner,
+		d.Claim.Until.Format(time.RFC3339), d.Claim.Note)
+}
+
 // width6 is what of an IPv6 address is enrolled: a host changes the rest of it by the hour.
 const width6 = 64
 
@@ -102,16 +108,15 @@ func Certificate(serial *big.Int, sum [sha256.Size]byte) string {
 	return fmt.Sprintf("%s sha256:%x", serial.Text(16), sum[:8])
 }
 
-// Decide says what becomes of r at now. own are the claims that its owner has enrolled, ended ones too. at
-// is the entry at exactly the prefix of r, or nil. The error is a *Refused. Whether the owner or
-// the prefix is suspended the caller finds out.
-func (s Settings) Decide(r Request, own []policy.Claim, at *policy.Entry, now time.Time) (Decision, error) {
+// Decide says what becomes of r in state at now. own are the claims that its owner has enrolled, ended ones
+// too. The error is a *Refused.
+func (s Settings) Decide(r Request, own []policy.Claim, state policy.State, now time.Time) (Decision, error) {
 	limits, known := s[r.Owner]
 	prefix := Prefix(r.Address)
 	if err := limits.admit(r, known, prefix); err != nil {
 		return Decision{}, err
 	}
-	if err := taken(r.Owner, prefix, at, now); err != nil {
+	if err := standsFor(r.Owner, limits.Services, prefix, state, now); err != nil {
 		return Decision{}, err
 	}
 	live := slices.DeleteFunc(slices.Clone(own), func(c policy.Claim) bool {
@@ -163,11 +168,19 @@ func (l Limits) admit(r Request, known bool, prefix netip.Prefix) error {
 	return nil
 }
 
-// taken refuses owner a prefix that is another one's. A stronger origin says whose it is even when its
-// claim has ended: what was enrolled would not be enforced. Of two customers at one address the first has it
-// until it ends.
-func taken(owner string, prefix netip.Prefix, at *policy.Entry, now time.Time) error {
-	if at == nil {
+// standsFor refuses a claim by which nobody would come in, because somebody is suspended, the prefix is another
+// owner's, or a service is not there. A stronger origin says whose a prefix is even when its claim has
+// ended. Of two customers at one address the first has it until it ends.
+func standsFor(owner string, services []string, prefix netip.Prefix, state policy.State, now time.Time) error {
+	claim := policy.Claim{Prefix: prefix, Owner: owner, Services: services, Origin: policy.OriginEnrol}
+	if entry := policy.EntryOf(claim); state.IsSuspended(&entry) {
+		return refuse(Suspended, "%s is suspended at %s", owner, prefix)
+	}
+	if err := policy.CheckServices([]policy.Claim{claim}, state.Services); err != nil {
+		return refuse(Failed, "%s may enrol for a service that is not there", owner)
+	}
+	at, found := state.Entries.Find(prefix)
+	if !found {
 		return nil
 	}
 	by, held := at.Holder()
@@ -175,6 +188,13 @@ func taken(owner string, prefix netip.Prefix, at *policy.Entry, now time.Time) e
 		return nil
 	}
 	return refuse(Taken, "%s is listed for somebody else", prefix)
+}
+
+// Leaves is when what ended at until leaves the list: an hour later, so that it can be asked about, and
+// together with others.
+func Leaves(until time.Time) time.Time {
+	const together = 10 * time.Minute
+	return until.Add(time.Hour + together).Truncate(together)
 }
 
 // renewed is what becomes of old, which has not ended, when it is enrolled again as claim. Its end moves only

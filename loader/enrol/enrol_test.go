@@ -26,8 +26,9 @@ var (
 		}, Services: []string{"api"}},
 		"globex": {For: 10 * time.Minute, Addresses: 1},
 	}
-	card  = Certificate(big.NewInt(0x4711), [32]byte{1, 2, 3, 4, 5, 6, 7, 8, 9})
-	other = Certificate(big.NewInt(0x4712), [32]byte{8})
+	card   = Certificate(big.NewInt(0x4711), [32]byte{1, 2, 3, 4, 5, 6, 7, 8, 9})
+	served = policy.State{Services: []policy.Service{{Name: "api"}}}
+	other  = Certificate(big.NewInt(0x4712), [32]byte{8})
 )
 
 func TestCertificate(t *testing.T) {
@@ -53,12 +54,20 @@ func from(owner, address string) Request {
 }
 
 func TestRefused(t *testing.T) {
-	entry := func(claims ...policy.Claim) *policy.Entry {
+	list := func(claims ...policy.Claim) policy.State {
 		entries, err := policy.Merge(claims, now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &entries[0]
+		return policy.State{Services: served.Services, Entries: policy.NewEntries(entries)}
+	}
+	under := func(s policy.State, prefixes string, holds ...policy.Hold) policy.State {
+		var stopped []netip.Prefix
+		if prefixes != "" {
+			stopped = append(stopped, netip.MustParsePrefix(prefixes))
+		}
+		s.Suspended = policy.NewSuspended(stopped, holds)
+		return s
 	}
 	by := func(owner string, origin policy.Origin, left time.Duration) policy.Claim {
 		c := claim(owner, "198.51.100.7/32", left)
@@ -69,36 +78,43 @@ func TestRefused(t *testing.T) {
 	bad.Certificate = "# owner=globex"
 	for _, c := range []struct {
 		r      Request
-		at     *policy.Entry
+		state  policy.State
 		result string // "" is not refused
 	}{
-		{from("acme", "198.51.100.7"), nil, ""},
-		{from("acme", "::ffff:198.51.100.7"), nil, ""},
-		{from("acme", "2001:db8::7"), nil, ""},
-		{from("globex", "192.0.2.7"), nil, ""},
-		{from("initech", "198.51.100.7"), nil, UnknownOwner},
-		{from("", "198.51.100.7"), nil, UnknownOwner},
-		{from("acme", ""), nil, Failed},
-		{bad, nil, Failed},
-		{from("acme", "192.0.2.7"), nil, Outside},
-		{from("acme", "2001:db9::7"), nil, Outside},
-		{from("globex", "10.0.0.7"), nil, Private},
-		{from("globex", "100.64.0.7"), nil, Private},
-		{from("globex", "127.0.0.1"), nil, Private},
-		{from("globex", "::1"), nil, Private},
-		{from("globex", "fe80::7%eth0"), nil, Private},
-		{from("globex", "fd00::7"), nil, Private},
-		{from("globex", "64:ff9b::1"), nil, Private},
+		{from("acme", "198.51.100.7"), list(), ""},
+		{from("acme", "::ffff:198.51.100.7"), list(), ""},
+		{from("acme", "2001:db8::7"), list(), ""},
+		{from("globex", "192.0.2.7"), list(), ""},
+		{from("initech", "198.51.100.7"), list(), UnknownOwner},
+		{from("", "198.51.100.7"), list(), UnknownOwner},
+		{from("acme", ""), list(), Failed},
+		{bad, list(), Failed},
+		{from("acme", "192.0.2.7"), list(), Outside},
+		{from("acme", "2001:db9::7"), list(), Outside},
+		{from("globex", "10.0.0.7"), list(), Private},
+		{from("globex", "100.64.0.7"), list(), Private},
+		{from("globex", "127.0.0.1"), list(), Private},
+		{from("globex", "::1"), list(), Private},
+		{from("globex", "fe80::7%eth0"), list(), Private},
+		{from("globex", "fd00::7"), list(), Private},
+		{from("globex", "64:ff9b::1"), list(), Private},
 		// Whoever else has exactly this address keeps it.
-		{from("acme", "198.51.100.7"), entry(by("globex", policy.OriginCLI, 0)), Taken},
-		{from("acme", "198.51.100.7"), entry(by("globex", policy.OriginCLI, -time.Hour)), Taken},
-		{from("acme", "198.51.100.7"), entry(by("globex", policy.URLOrigin("x"), time.Hour)), Taken},
-		{from("acme", "198.51.100.7"), entry(by("globex", policy.OriginEnrol, time.Minute)), Taken},
-		{from("acme", "198.51.100.7"), entry(by("globex", policy.OriginEnrol, -time.Minute)), ""},
-		{from("acme", "198.51.100.7"), entry(by("acme", policy.OriginCLI, time.Hour)), ""},
-		{from("acme", "198.51.100.7"), entry(by("", policy.OriginCLI, time.Hour)), ""},
+		{from("acme", "198.51.100.7"), list(by("globex", policy.OriginCLI, 0)), Taken},
+		{from("acme", "198.51.100.7"), list(by("globex", policy.OriginCLI, -time.Hour)), Taken},
+		{from("acme", "198.51.100.7"), list(by("globex", policy.URLOrigin("x"), time.Hour)), Taken},
+		{from("acme", "198.51.100.7"), list(by("globex", policy.OriginEnrol, time.Minute)), Taken},
+		{from("acme", "198.51.100.7"), list(by("globex", policy.OriginEnrol, -time.Minute)), ""},
+		{from("acme", "198.51.100.7"), list(by("acme", policy.OriginCLI, time.Hour)), ""},
+		{from("acme", "198.51.100.7"), list(by("", policy.OriginCLI, time.Hour)), ""},
+		// Who is stopped stays so.
+		{from("acme", "198.51.100.7"), under(list(), "", policy.Hold{Owner: "acme"}), Suspended},
+		{from("acme", "198.51.100.7"), under(list(), "", policy.Hold{Owner: "globex"}), ""},
+		{from("acme", "198.51.100.7"), under(list(), "", policy.Hold{Owner: "globex", Held: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}), Suspended},
+		{from("acme", "198.51.100.7"), under(list(), "198.51.100.0/24"), Suspended},
+		{from("acme", "198.51.100.7"), under(list(), "198.51.101.0/24"), ""},
+		{from("acme", "198.51.100.7"), policy.State{Services: []policy.Service{{Name: "mail"}}}, Failed},
 	} {
-		_, err := settings.Decide(c.r, nil, c.at, now)
+		_, err := settings.Decide(c.r, nil, c.state, now)
 		refused, _ := errors.AsType[*Refused](err)
 		if (err != nil) != (c.result != "") || refused != nil && (refused.Result != c.result || refused.What == "") {
 			t.Errorf("%+v: %v, want %q", c.r, err, c.result)
@@ -161,7 +177,7 @@ func TestDecide(t *testing.T) {
 			answer(0, until),
 		},
 	} {
-		d, err := settings.Decide(c.r, c.own, nil, now)
+		d, err := settings.Decide(c.r, c.own, served, now)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -174,7 +190,7 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	d, err := settings.Decide(from("acme", "2001:db8:0:7:a:b:c:d"), nil, nil, now)
+	d, err := settings.Decide(from("acme", "2001:db8:0:7:a:b:c:d"), nil, served, now)
 	if err != nil || d.Claim.Prefix.String() != "2001:db8:0:7::/64" {
 		t.Errorf("of an IPv6 address %v is enrolled, %v", d.Claim.Prefix, err)
 	}
@@ -190,7 +206,7 @@ func TestQuotaHolds(t *testing.T) {
 	for i := range 2000 {
 		at = at.Add(time.Duration(random.IntN(20)) * time.Minute)
 		r := from("acme", fmt.Sprintf("198.51.100.%d", random.IntN(6)))
-		d, err := settings.Decide(r, own, nil, at)
+		d, err := settings.Decide(r, own, served, at)
 		if err != nil {
 			t.Fatalf("seed %d, request %d: %v", seed, i, err)
 		}
@@ -226,5 +242,39 @@ func TestPace(t *testing.T) {
 	}
 	if p.Room("acme", now.Add(3*time.Minute)); len(p.asked) != 1 {
 		t.Errorf("%d owners of an earlier minute are remembered", len(p.asked)-1)
+	}
+}
+
+// A book is asked for all that is enrolled once, and never names what is gone or another owner's by now.
+func TestBook(t *testing.T) {
+	var b Book
+	list := map[netip.Prefix]policy.Claim{}
+	walks := 0
+	all := func(yield func(policy.Claim) bool) {
+		walks++
+		for _, c := range list {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+	of := func(owner string) int {
+		return len(b.Of(owner, all, func(p netip.Prefix) (policy.Claim, bool) { c, found := list[p]; return c, found }))
+	}
+	put := func(c policy.Claim) { list[c.Prefix] = c; b.Add(c) }
+	put(claim("acme", "198.51.100.7/32", time.Hour))
+	put(claim("globex", "198.51.100.8/32", time.Hour))
+	if of("acme") != 1 || of("globex") != 1 || of("initech") != 0 {
+		t.Error("what was there is not found")
+	}
+	put(claim("acme", "198.51.100.9/32", time.Hour))
+	put(claim("acme", "198.51.100.9/32", 2*time.Hour))
+	put(claim("globex", "198.51.100.7/32", time.Hour))
+	if of("acme") != 1 || of("globex") != 2 {
+		t.Errorf("acme has %d, globex %d, want 1 and 2", of("acme"), of("globex"))
+	}
+	delete(list, netip.MustParsePrefix("198.51.100.8/32"))
+	if of("globex") != 1 || walks != 1 {
+		t.Errorf("globex has %d, after %d walks", of("globex"), walks)
 	}
 }

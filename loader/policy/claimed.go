@@ -77,10 +77,10 @@ func originsOf(claims []Claim) []Origin {
 	return slices.Compact(origins)
 }
 
-// Renewed reports whether only pages and host names that are followed list e. Whoever keeps them
-// sees to its end, and it moves on as long as they are in reach.
+// Renewed reports whether only pages and host names that are followed list e, and customers who
+// enrolled. Whoever keeps them sees to its end, and it moves on as long as they are in reach.
 func (e Entry) Renewed() bool {
-	return !slices.ContainsFunc(e.Origins(), func(o Origin) bool { return o.strength() != strengthURL && o.strength() != strengthDNS })
+	return !slices.ContainsFunc(e.Origins(), func(o Origin) bool { return o.strength() < strengthURL })
 }
 
 // Holder returns the claim that says whose e is; false where none does.

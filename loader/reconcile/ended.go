@@ -1,5 +1,5 @@
-// This file takes away what add let in for a while, once it has been over for so long that
-// nobody asks about it any more. A line of a file stays until it is taken out there.
+// This file takes away what add and enrolment let in for a while, once it has been over for so long
+// that nobody asks about it any more. A line of a file stays until it is taken out there.
 
 package reconcile
 
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/enrol"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -23,19 +24,32 @@ func (o Options) kept() time.Duration {
 	return o.KeepEnded
 }
 
-// nextForgotten is when the first claim of the CLI has been over for long enough to go;
-// zero is never.
+// leaves is when a claim goes that ends; zero is never.
+func (o Options) leaves(c policy.Claim) time.Time {
+	switch {
+	case c.Until.IsZero():
+		return time.Time{}
+	case c.Origin == policy.OriginEnrol:
+		return enrol.Leaves(c.Until)
+	}
+	return c.Until.Add(o.kept())
+}
+
+// ends are the origins whose claims go by themselves.
+var ends = []policy.Origin{policy.OriginCLI, policy.OriginEnrol}
+
+// nextForgotten is when the first claim has been over for long enough to go; zero is never.
 func (e *Engine) nextForgotten() time.Time {
 	var next time.Time
-	for claim := range e.enforced.Made() {
-		if !claim.Until.IsZero() {
-			next = policy.Earliest(next, claim.Until.Add(e.options.kept()))
+	for _, origin := range ends {
+		for claim := range e.enforced.Of(origin) {
+			next = policy.Earliest(next, e.options.leaves(claim))
 		}
 	}
 	return next
 }
 
-// forgetEnded takes away the claims of the CLI that have been over for long enough. It is
+// forgetEnded takes away the claims that have been over for long enough. It is
 // no change that rollback takes back: the last one that somebody made still is. While a
 // change waits for its confirmation nothing else changes.
 func (e *Engine) forgetEnded() {
@@ -43,19 +57,36 @@ func (e *Engine) forgetEnded() {
 	if e.timers.forgetAt.IsZero() || now.Before(e.timers.forgetAt) || e.unsettled.pending != nil {
 		return
 	}
-	c := change{by: self(), command: "expire", aside: true}
-	c.by.Reason = fmt.Sprintf("ended more than %s ago", policy.FormatDuration(e.options.kept()))
-	for claim := range e.enforced.EndedMade(now.Add(-e.options.kept())) {
-		c.edit.Claims.Remove = append(c.edit.Claims.Remove, policy.ClaimKey{Origin: policy.OriginCLI, Prefix: claim.Prefix})
-	}
-	if len(c.edit.Claims.Remove) > 0 {
-		if _, err := e.make(c); err != nil {
+	for _, origin := range ends {
+		if err := e.forgetEndedOf(origin, now); err != nil {
 			e.options.Log.Error(fmt.Sprintf("take ended entries away: %v", err))
 			e.timers.forgetAt = now.Add(retryForgetAt)
 			return
 		}
-		e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d", policy.Count(len(c.edit.Claims.Remove), "entry", "entries"),
-			policy.FormatDuration(e.options.kept()), e.enforced.Gate.Tables.Generation()))
 	}
 	e.timers.forgetAt = e.nextForgotten()
+}
+
+func (e *Engine) forgetEndedOf(origin policy.Origin, now time.Time) error {
+	c := change{by: self(), command: "expire", aside: true}
+	for claim := range e.enforced.Of(origin) {
+		if at := e.options.leaves(claim); !at.IsZero() && !at.After(now) {
+			c.edit.Claims.Remove = append(c.edit.Claims.Remove, claim.Key())
+		}
+	}
+	if len(c.edit.Claims.Remove) == 0 {
+		return nil
+	}
+	if origin == policy.OriginEnrol {
+		c.unlogged = true // its end stands where it was enrolled
+		return e.changeEnrolled(c)
+	}
+	kept := policy.FormatDuration(e.options.kept())
+	c.by.Reason = fmt.Sprintf("ended more than %s ago", kept)
+	if _, err := e.make(c); err != nil {
+		return err
+	}
+	e.say(fmt.Sprintf("took %s away that ended more than %s ago: generation %d",
+		policy.Count(len(c.edit.Claims.Remove), "entry", "entries"), kept, e.enforced.Gate.Tables.Generation()))
+	return nil
 }

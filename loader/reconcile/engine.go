@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/attach"
 	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/enforce"
+	"github.com/xdpallow/xdpallow/loader/enrol"
 	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/lock"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -33,6 +34,9 @@ type Options struct {
 	HintFlags  string // what a command needs to reach this daemon, " --socket PATH", or ""
 
 	Follower func(source.Settings) source.Follower // see source.NewGroup
+
+	Enrol      enrol.Settings         // who may enrol
+	Enrolments func() []api.Enrolment // what became of those who asked; nil where nobody may
 
 	// OwnerChecks are the answers of the owner endpoint about these services; nil without one.
 	OwnerChecks func([]policy.Service) []api.OwnerCheck
@@ -82,7 +86,7 @@ func Open(o Options) (*Engine, error) {
 	}
 	current := &shown.Current{}
 	e := &Engine{
-		Daemon:    shown.New(current, shown.About{Version: o.Version, Since: time.Now().UTC(), BootID: bootID, State: kept, OwnerChecks: o.OwnerChecks}),
+		Daemon:    shown.New(current, shown.About{Version: o.Version, Since: time.Now().UTC(), BootID: bootID, State: kept, OwnerChecks: o.OwnerChecks, Enrolments: o.Enrolments}),
 		options:   o,
 		life:      life{stood: gate.Up(), done: make(chan struct{})},
 		current:   current,

@@ -25,6 +25,9 @@ func (e *Engine) FollowClock() {
 	e.probe(e.observe(h))
 }
 
+// Due does what is due, as Run does every ten seconds.
+func (e *Engine) Due() { e.due() }
+
 // End is when the kernel ends the entry of prefix.
 func (e *Engine) End(prefix netip.Prefix) (time.Duration, error) {
 	e.mu.Lock()

@@ -21,7 +21,7 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
 	}
 	now := time.Now()
-	if c.follow != nil {
+	if c.follow != nil && c.follow.Origin.Followed() {
 		had, gone, left := e.enforced.Loses(c.follow.Origin, c.edit.Claims, next, now)
 		if err := follow.Guard(c.follow.Origin, had, gone, left, c.force); err != nil {
 			return err

@@ -100,7 +100,7 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 		done.Confirm = e.unsettled.confirmation(c.command, c.confirm)
 	}
 	backstop := e.backstopLine()
-	if generation != e.disk.lastGeneration() || c.follow == nil && !c.edit.Claims.Empty() || c.settle || backstop != "" {
+	if generation != e.disk.lastGeneration() && !c.unlogged || c.follow == nil && !c.edit.Claims.Empty() || c.settle || backstop != "" {
 		done.Log = c.logged(plan)
 		if backstop != "" {
 			done.Log.Services = append(done.Log.Services, backstop)

@@ -39,6 +39,8 @@ type change struct {
 	settle  bool          // it takes back what waits, or the last change
 	aside   bool          // no rollback takes it back
 
+	unlogged bool // it is not in the history: nobody came or went before his time
+
 	follow *store.Followed   // the origin that the edit's claims are of, and its state; nil: they are the CLI's
 	forget []policy.Origin   // followed origins that the edit leaves without a claim
 	names  []source.Settings // what is followed from now on; nil: what was before

@@ -13,6 +13,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/enrol"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -25,6 +26,7 @@ type files struct {
 	settings *config.Settings // of the config file, as this daemon was started with
 	kept     declared.Kept
 	followed followed // origins that are kept elsewhere
+	enrolled enrol.Book
 }
 
 // began notes the settings of the config file at the first reading.

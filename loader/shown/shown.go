@@ -39,6 +39,7 @@ type About struct {
 
 	// OwnerChecks are the answers of the owner endpoint about these services; nil without one.
 	OwnerChecks func([]policy.Service) []api.OwnerCheck
+	Enrolments  func() []api.Enrolment // what became of those who asked to enrol; nil where nobody may
 }
 
 // New returns a daemon that tells what current has, which must have been shown something
@@ -85,6 +86,9 @@ func (d Daemon) Stats(context.Context) (api.Stats, error) {
 	s, err := now.Stats()
 	s.Owners = d.Observer.WithMisses(s.Owners)
 	s.EventsLost, s.Repairs = d.Observer.Log.Lost(), now.Repairs
+	if d.about.Enrolments != nil {
+		s.Enrolments = d.about.Enrolments()
+	}
 	if d.about.OwnerChecks != nil {
 		s.OwnerChecks = d.about.OwnerChecks(now.Policy.Services)
 	}

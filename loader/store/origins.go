@@ -34,13 +34,13 @@ type OriginState struct {
 	Limits    []Limit      `json:"limits,omitempty"`
 }
 
-// Followed is a change of what a followed origin says. No rollback takes it back: that is for
-// what an operator of this host did.
+// Followed is a change of what a followed origin says, or of what is enrolled. No rollback takes it
+// back: that is for what an operator of this host did.
 type Followed struct {
-	Origin policy.Origin // for which policy.Origin.Followed holds
+	Origin policy.Origin // for which policy.Origin.Followed holds, or policy.OriginEnrol
 	Delete []netip.Prefix
 	Put    []policy.Claim // after Delete; one a prefix, the last wins
-	State  OriginState
+	State  OriginState    // of OriginEnrol there is none
 }
 
 // claimsOf names the bucket with the claims of a kept origin.
@@ -89,20 +89,22 @@ func originsIn(tx *bolt.Tx) (origins []policy.Origin) {
 // encodeFollow returns the batches of change.Follow, which have no undo.
 func encodeFollow(change Change) (batches []batch, err error) {
 	for _, f := range change.Follow {
-		if !f.Origin.Followed() {
+		if !f.Origin.Followed() && f.Origin != policy.OriginEnrol {
 			return nil, fmt.Errorf("follow %s: it is not an origin that is followed", f.Origin)
 		}
 		writes, err := encodeClaims(f.Origin, f.Delete, f.Put, change.created())
 		if err != nil {
 			return nil, err
 		}
+		batches = append(batches, batch{bucket: claimsOf(f.Origin), writes: lastOfEach(writes)})
+		if f.Origin == policy.OriginEnrol {
+			continue // it has no state: nobody keeps it elsewhere
+		}
 		state, err := json.Marshal(f.State)
 		if err != nil {
 			return nil, err
 		}
-		batches = append(batches,
-			batch{bucket: claimsOf(f.Origin), writes: lastOfEach(writes)},
-			batch{bucket: bucketOrigins, writes: []write{{[]byte(f.Origin), state}}})
+		batches = append(batches, batch{bucket: bucketOrigins, writes: []write{{[]byte(f.Origin), state}}})
 	}
 	return batches, nil
 }
