@@ -44,7 +44,7 @@ func (e *Engine) reloadBackstop(read declared.Reading, r api.ReloadRequest, drop
 // backstopLine is what the change log says of a change that turns the backstop on or off;
 // "" is of one that does not.
 func (e *Engine) backstopLine() string {
-	was, is := e.disk.list.saved.Backstop, e.options.Backstop
+	was, is := e.disk.list.Saved().Backstop, e.options.Backstop
 	switch {
 	case was == is || was == "" || is == "":
 		return ""

@@ -9,6 +9,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/attach"
 	"github.com/xdpallow/xdpallow/loader/declared"
+	"github.com/xdpallow/xdpallow/loader/effective"
 	"github.com/xdpallow/xdpallow/loader/enforce"
 	"github.com/xdpallow/xdpallow/loader/enrol"
 	"github.com/xdpallow/xdpallow/loader/follow"
@@ -98,6 +99,7 @@ func Open(o Options) (*Engine, error) {
 		timers:    timers{poked: make(chan struct{}, 1)},
 		files:     files{followed: followed{origins: follow.Origins{}}},
 	}
+	e.disk.list = effective.New(lister{e}, kept, o.State)
 	checker := repair.New(gate, o.Log, e.command, e.enforced.Usage.AddRetired)
 	e.interfaces = attach.New(gate, checker, o.Log, e.sayAttached)
 	gate.Tables.BeforeMove = current.Move
@@ -116,7 +118,7 @@ func (e *Engine) Close() error {
 	} else if left = e.Observer.Save(e.disk.Store); !e.life.isDone() {
 		left = errors.Join(left, e.lastUse(), e.enforced.Usage.SaveOwners(e.disk.Store))
 	}
-	return errors.Join(left, e.settleList(), e.enforced.Gate.Close(), e.disk.Close())
+	return errors.Join(left, e.disk.list.Close(), e.enforced.Gate.Close(), e.disk.Close())
 }
 
 // Done is closed when detach has taken the last interface: there is nothing left to

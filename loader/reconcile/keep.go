@@ -41,7 +41,7 @@ func (e *Engine) keepState() {
 	if !e.disk.Writable() {
 		if troubles, err := e.disk.Retry(); err == nil {
 			e.trouble(troubles...)
-			e.saveSoon()
+			e.disk.list.SaveSoon()
 		} else {
 			e.problems.Note(problems.Unwritable(e.options.State, err))
 			return
@@ -54,7 +54,7 @@ func (e *Engine) keepState() {
 		return
 	}
 	if rewrite {
-		if err := e.save(); err != nil {
+		if err := e.disk.list.Save(); err != nil {
 			e.noteUnwritable(err)
 			return
 		}

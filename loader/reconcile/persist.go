@@ -27,17 +27,18 @@ func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generat
 			return err
 		}
 	}
+	settings := e.effective(generation, desired.State{Policy: policy.State{Services: next.Policy.Services}})
 	// What is declared is written whole, and so is what changes much.
 	done.List = func() store.Effective { return e.effective(generation, next) }
-	done.Whole = e.enforced.Rebuilds(c.edit) || e.disk.list.outdated(e.options) || len(c.edit.Claims.Put)+len(c.edit.Claims.Remove) > many
+	done.Whole = e.enforced.Rebuilds(c.edit) || e.disk.list.Outdated(settings) || len(c.edit.Claims.Put)+len(c.edit.Claims.Remove) > many
 	if err := e.apply(done); err != nil {
 		return err
 	}
 	e.recorded(c, done)
 	if done.Whole {
-		e.listed(e.effective(generation, desired.State{Policy: next.Policy}))
-	} else if changed || !c.edit.Claims.Empty() || e.disk.list.saved.Generation != generation {
-		e.saveSoon()
+		e.disk.list.Wrote(settings)
+	} else if changed || !c.edit.Claims.Empty() || e.disk.list.Saved().Generation != generation {
+		e.disk.list.SaveSoon()
 	}
 	return nil
 }

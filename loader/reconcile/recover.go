@@ -41,8 +41,7 @@ func (e *Engine) recover() (bool, error) {
 		return false, e.enforced.SettleOwners()
 	}
 	e.lastGood(was.Last)
-	e.disk.list.saved = was.Last
-	e.disk.list.saved.Claims = nil
+	e.disk.list.Read(was.Last)
 	if err := e.holdUnnoted(); err != nil {
 		return false, err
 	}

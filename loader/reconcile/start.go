@@ -87,7 +87,8 @@ func (e *Engine) enforceList() (fresh []string, err error) {
 // tear notes what was wrong with the list; nil is nothing.
 func (e *Engine) tear(err error) {
 	if err != nil {
-		e.problems.torn, e.disk.list.torn = err, true
+		e.problems.torn = err
+		e.disk.list.Tear()
 	}
 }
 
@@ -100,7 +101,9 @@ func (e *Engine) enforceDatabase(fresh *[]string) (good bool, err error) {
 	}
 	e.trouble(troubles...)
 	if good = len(e.enforced.Policy.Services) > 0; !good || e.disk.Later() {
-		e.disk.list.torn = e.disk.list.torn || e.disk.Later()
+		if e.disk.Later() {
+			e.disk.list.Tear()
+		}
 		if good, err = e.recover(); err != nil {
 			return false, err
 		}
