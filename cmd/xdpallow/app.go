@@ -38,7 +38,7 @@ func newApp(e env) *cli.App {
 			suspendCommand(e), resumeCommand(e), limitCommand(e), cutCommand(e), ownersCommand(e),
 			exportCommand(e), importCommand(e),
 			listCommand(e), checkCommand(e), statusCommand(e), doctorCommand(e), statsCommand(e), historyCommand(e), eventsCommand(e), topCommand(e),
-			detachCommand(e), assetsCommand(e), completionCommand(e), demoCommand(e), versionCommand(e),
+			enrolCommand(e), detachCommand(e), assetsCommand(e), completionCommand(e), demoCommand(e), versionCommand(e),
 		},
 		// Only for help: commandFirst has moved those that were typed behind the command.
 		Flags: []cli.Flag{

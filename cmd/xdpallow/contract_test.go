@@ -481,7 +481,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners export import list check status doctor stats history events top detach assets completion demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners export import list check status doctor stats history events top enrol detach assets completion demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

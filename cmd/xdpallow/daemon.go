@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/enrol"
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/owner"
 	"github.com/xdpallow/xdpallow/loader"
@@ -76,19 +77,23 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 	if o.Owner != (config.Owner{}) {
 		gate.OwnerChecks = func(services []policy.Service) []api.OwnerCheck { return answers.Checks(services) }
 	}
+	var desk *enrol.Desk
+	if gate.Enrol = o.Enrol; o.Enrol != nil {
+		gate.Enrolments = func() []api.Enrolment { return desk.Counts() }
+	}
 	engine, err := reconcile.Open(gate)
 	if err != nil {
 		return err
 	}
-	answers = owner.NewHandler(engine)
+	answers, desk = owner.NewHandler(engine), enrol.NewDesk(engine, o.Enrol)
 	// The pins stay and go on enforcing: the end of the daemon opens nothing.
 	defer engine.Close()
-	return serve(ctx, engine, answers, o, log, stderr)
+	return serve(ctx, engine, answers, desk, o, log, stderr)
 }
 
 // serve runs until ctx ends or detach has released the last interface. The gate goes up
 // first: whatever else fails must not leave the host open.
-func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler, o options, log *slog.Logger, stderr *progress) error {
+func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler, desk *enrol.Desk, o options, log *slog.Logger, stderr *progress) error {
 	// From the start: a SIGHUP that is not handled ends the process.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
@@ -119,6 +124,9 @@ func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler
 		running.Go(func() { metrics.Serve(ctx, o.Metrics, o.WebConfig, scrape{engine}, log) })
 	}
 	running.Go(func() { owner.Serve(ctx, o.Owner, answers, engine) })
+	if o.Enrol != nil {
+		running.Go(func() { desk.Serve(ctx, enrol.Socket(o.Socket)) })
+	}
 	running.Go(func() { reloadOnHangup(ctx, hangups, engine, log) })
 	running.Go(func() { notifySystemd(ctx, engine, log) })
 	engine.Run(ctx)

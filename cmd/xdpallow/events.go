@@ -17,7 +17,7 @@ import (
 )
 
 func eventsCommand(e env) *cli.Command {
-	return e.command("events", "Show who was refused, the newest last", "", []cli.Flag{
+	return e.command("events", "Show who was refused and who enrolled, the newest last", "", []cli.Flag{
 		&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Value: 20, Usage: "the last `N` events, 0 is none"},
 		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "and those to come, until interrupted"},
 	}, showEvents)
@@ -72,6 +72,8 @@ func (l *eventLines) show(e events.Event) error {
 	}
 	if e.Expected != "" {
 		near = cmp.Or(e.Owner, "nobody") + ", not " + e.Expected
+	} else if e.Owner != "" {
+		near = e.Owner
 	} else if e.Near != nil {
 		near = cmp.Or(e.Near.Owner, "-") + " " + e.Near.Prefix.String()
 	}

@@ -46,7 +46,7 @@ var layers = [][]string{
 	{"loader/reconcile"},
 	{"loader/doctor"},
 	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/tabular", "cmd/xdpallow/internal/top"},
-	{"cmd/xdpallow/internal/owner"},
+	{"cmd/xdpallow/internal/enrol", "cmd/xdpallow/internal/owner"},
 	{"cmd/bench", "cmd/kernels", "cmd/panel", "cmd/xdpallow"},
 }
 
@@ -315,6 +315,12 @@ var arrows = map[string]map[string]string{
 	"cmd/xdpallow/internal/tabular": {
 		"loader/policy": "what may be printed",
 	},
+	"cmd/xdpallow/internal/enrol": {
+		"cmd/xdpallow/internal/control": "makes the socket, and asks who is at the other end",
+		"loader/api":                    "callers and problems",
+		"loader/enrol":                  "what a customer may let in himself",
+		"loader/events":                 "who enrolled, and who did not",
+	},
 	"cmd/xdpallow/internal/owner": {
 		"cmd/xdpallow/internal/control": "makes a socket where a dead daemon left one",
 		"loader/api":                    "whose an address is, and problems",
@@ -324,6 +330,7 @@ var arrows = map[string]map[string]string{
 	},
 	"cmd/xdpallow": {
 		"cmd/xdpallow/internal/control": "talks with the daemon",
+		"cmd/xdpallow/internal/enrol":   "enrol, and what the daemon has for it",
 		"cmd/xdpallow/internal/metrics": "--metrics",
 		"cmd/xdpallow/internal/owner":   "the endpoint that proxies ask",
 		"cmd/xdpallow/internal/tabular": "tables",
@@ -333,6 +340,7 @@ var arrows = map[string]map[string]string{
 		"loader/config":                 "--config",
 		"loader/declared":               "the flags and files of run",
 		"loader/doctor":                 "doctor",
+		"loader/enrol":                  "who may enrol",
 		"loader/events":                 "events",
 		"loader/impact":                 "who is logged in, and whom a change disconnects",
 		"loader/netlab":                 "the namespaces of demo",

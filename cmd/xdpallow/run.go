@@ -18,6 +18,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/config"
+	"github.com/xdpallow/xdpallow/loader/enrol"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/stored"
 )
@@ -40,6 +41,7 @@ type options struct {
 	Metrics    string // host:port, "" is off
 	WebConfig  string // of Metrics, absolute; "" is plain HTTP for everybody
 	Owner      config.Owner
+	Enrol      enrol.Settings // nil: nobody may, and there is no socket for it
 	Force      policy.Force
 	KeepEnded  time.Duration // 0 is the usual
 	DryRun     bool
@@ -153,7 +155,7 @@ func (o *options) mergeConfig(f *cli.Context) error {
 	o.BackstopTyped = f.IsSet("backstop")
 	o.LogFormat = setting(f, "log-format", file.LogFormat)
 	o.Metrics = setting(f, "metrics", file.Metrics)
-	o.Owner = file.Owner
+	o.Owner, o.Enrol = file.Owner, file.Enrol
 	if !f.IsSet("keep-ended") {
 		o.KeepEnded = file.KeepEnded
 	}

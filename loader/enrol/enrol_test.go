@@ -229,19 +229,13 @@ func TestQuotaHolds(t *testing.T) {
 
 func TestPace(t *testing.T) {
 	var p Pace
-	for i := range 3 * perMinute {
-		if got := p.Room("acme", now.Add(time.Duration(i))); got != (i < perMinute) {
-			t.Errorf("request %d of a minute: %v", i, got)
+	for i := range 3 * PerMinute {
+		if got := p.Asked("acme", now.Add(time.Duration(i))); got != i+1 {
+			t.Errorf("request %d of a minute is counted %d", i+1, got)
 		}
 	}
-	if !p.Room("globex", now) || !p.Room("acme", now.Add(time.Minute)) {
-		t.Error("another owner, or the next minute, has no room")
-	}
-	for i := range 1000 {
-		p.Room(fmt.Sprint(i), now.Add(2*time.Minute))
-	}
-	if p.Room("acme", now.Add(3*time.Minute)); len(p.asked) != 1 {
-		t.Errorf("%d owners of an earlier minute are remembered", len(p.asked)-1)
+	if p.Asked("globex", now) != 1 || p.Asked("acme", now.Add(time.Minute)) != 1 || len(p.asked) != 1 {
+		t.Error("another owner, or an earlier minute, counts")
 	}
 }
 

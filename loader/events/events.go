@@ -14,12 +14,12 @@ import (
 	"github.com/xdpallow/xdpallow/maps/ring"
 )
 
-// Event is one refused packet, which stands for Weight of them, or a key that was used from
-// another customer's address. Its JSON is a contract: fields may be added, never changed or
+// Event is one refused packet, which stands for Weight of them, a key that was used from another
+// customer's address, or a customer who enrolled, or did not. Its JSON is a contract: fields may be added, never changed or
 // removed.
 type Event struct {
 	Time      time.Time     `json:"time"`
-	Verdict   string        `json:"verdict"` // "drop", "audit"
+	Verdict   string        `json:"verdict"` // "drop", "audit"; "pass" of one who enrolled
 	Reason    string        `json:"reason"`
 	Family    string        `json:"family"`
 	Source    netip.Addr    `json:"source"`   // "" where none was read
@@ -33,7 +33,7 @@ type Event struct {
 	Lost uint64 `json:"lost,omitempty"` // events before this one that were not passed on
 
 	// Of reason wrong_owner: the service that was asked for, whose the address is, "" for
-	// nobody's, and whose key was used.
+	// nobody's, and whose key was used. Of enrolment: who asked.
 	Service  string `json:"service,omitempty"`
 	Owner    string `json:"owner,omitempty"`
 	Expected string `json:"expected,omitempty"`

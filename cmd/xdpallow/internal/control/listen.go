@@ -21,14 +21,17 @@ import (
 
 // Listen makes the control socket at path, 0660 and of group xdpallow where that
 // group exists, else for its owner only. Errors are those of Bind.
-func Listen(path string) (net.Listener, error) {
+func Listen(path string) (net.Listener, error) { return ListenFor(path, ReadGroup) }
+
+// ListenFor is Listen for another group.
+func ListenFor(path, group string) (net.Listener, error) {
 	listener, err := Bind(path)
 	if err != nil {
 		return nil, err
 	}
 	// Between bind and chmod the umask alone guards the path. That opens
 	// nothing: every connection is judged by its credentials as well.
-	if err := restrict(path); err != nil {
+	if err := restrict(path, group); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil
@@ -133,9 +136,9 @@ func makeParent(dir string) error {
 // restrict sets owner, group and mode. A group that cannot be given (no such
 // group, no right to give it) leaves the socket to its owner: that costs the
 // group its view, where stopping would cost the host its gate.
-func restrict(path string) error {
+func restrict(path, group string) error {
 	mode := fs.FileMode(0o600)
-	if gid, ok := system.groupID(ReadGroup); ok {
+	if gid, ok := system.groupID(group); ok {
 		n, err := strconv.Atoi(gid)
 		if err == nil {
 			err = os.Chown(path, -1, n)
@@ -143,7 +146,7 @@ func restrict(path string) error {
 		if err == nil {
 			mode = 0o660
 		} else {
-			slog.Warn("group "+ReadGroup+" cannot use the control socket", "error", err)
+			slog.Warn("group "+group+" cannot use "+path, "error", err)
 		}
 	}
 	if err := os.Chmod(path, mode); err != nil {

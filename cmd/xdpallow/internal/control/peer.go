@@ -39,13 +39,27 @@ type peerKey struct{}
 // connection is accepted, so a socket handed to another process later keeps
 // the rights of the one that opened it, as for any other file descriptor.
 func (d directory) withPeer(ctx context.Context, conn net.Conn) context.Context {
+	return withPeer(ctx, conn, d.rights)
+}
+
+// withMember is withPeer for a socket whose only right belongs to a group.
+func (d directory) withMember(group string) func(context.Context, net.Conn) context.Context {
+	return func(ctx context.Context, conn net.Conn) context.Context {
+		return withPeer(ctx, conn, func(cred *unix.Ucred, supplementary []uint32) (read, write bool) {
+			member := d.member(cred, supplementary, group)
+			return member, member
+		})
+	}
+}
+
+func withPeer(ctx context.Context, conn net.Conn, rights func(*unix.Ucred, []uint32) (read, write bool)) context.Context {
 	p := peer{conn: conn}
 	cred, err := credentials(conn)
 	if err != nil {
 		p.err = err
 	} else {
 		p.Caller = api.Caller{UID: cred.Uid, PID: cred.Pid, LoginUID: impact.LoginUID(int(cred.Pid))}
-		p.read, p.write = d.rights(cred, supplementary(conn))
+		p.read, p.write = rights(cred, supplementary(conn))
 	}
 	return context.WithValue(ctx, peerKey{}, p)
 }
@@ -127,15 +141,16 @@ var system = directory{
 
 // rights errs on the side of refusing: a lookup that fails grants nothing.
 func (d directory) rights(cred *unix.Ucred, supplementary []uint32) (read, write bool) {
+	write = d.member(cred, supplementary, AdminGroup)
+	return write || d.member(cred, supplementary, ReadGroup), write
+}
+
+// member reports whether a process is in group; root is in every one.
+func (d directory) member(cred *unix.Ucred, supplementary []uint32, group string) bool {
 	if cred.Uid == 0 {
-		return true, true
+		return true
 	}
-	gids := append(supplementary, cred.Gid)
-	member := func(group string) bool {
-		text, ok := d.groupID(group)
-		gid, err := strconv.ParseUint(text, 10, 32)
-		return ok && err == nil && slices.Contains(gids, uint32(gid))
-	}
-	write = member(AdminGroup)
-	return write || member(ReadGroup), write
+	text, ok := d.groupID(group)
+	gid, err := strconv.ParseUint(text, 10, 32)
+	return ok && err == nil && (cred.Gid == uint32(gid) || slices.Contains(supplementary, uint32(gid)))
 }

@@ -30,9 +30,29 @@ func Serve(ctx context.Context, listener net.Listener, engine Engine) error {
 }
 
 func serve(ctx context.Context, listener net.Listener, engine Engine, who directory) error {
+	return answer(ctx, listener, handler(engine), who.withPeer)
+}
+
+// ServeGroup answers with h, until ctx ends, for uid 0 and processes in group. It closes listener, which
+// removes the socket.
+func ServeGroup(ctx context.Context, listener net.Listener, group string, h func(http.ResponseWriter, *http.Request, api.Caller)) error {
+	return answer(ctx, listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, _ := r.Context().Value(peerKey{}).(peer)
+		switch {
+		case p.err != nil:
+			writeError(w, forbiddenError(p.err.Error()))
+		case !p.write:
+			writeError(w, forbiddenError(fmt.Sprintf("uid %d is not in group %s", p.UID, group)))
+		default:
+			h(w, r, p.Caller)
+		}
+	}), system.withMember(group))
+}
+
+func answer(ctx context.Context, listener net.Listener, h http.Handler, who func(context.Context, net.Conn) context.Context) error {
 	server := &http.Server{
-		Handler:           handler(engine),
-		ConnContext:       who.withPeer,
+		Handler:           h,
+		ConnContext:       who,
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends those who follow
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       time.Minute,     // of a whole request: a stuck writer frees its connection
@@ -44,7 +64,7 @@ func serve(ctx context.Context, listener net.Listener, engine Engine, who direct
 	go func() { failed <- server.Serve(limit(listener)) }()
 	select {
 	case err := <-failed:
-		return fmt.Errorf("serve the control socket: %w", err)
+		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
 	// ctx is over, so the grace needs a context of its own.
@@ -56,7 +76,7 @@ func serve(ctx context.Context, listener net.Listener, engine Engine, who direct
 	}
 	<-failed // not before this is the socket surely gone
 	if err != nil {
-		return fmt.Errorf("end the control socket: %w", err)
+		return fmt.Errorf("end %s: %w", listener.Addr(), err)
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ var (
 	openings    = desc("owner_openings_total", "TCP openings from the prefixes of an owner by what the gate decided.", "owner", "verdict")
 	nearMisses  = desc("near_misses_total", "Dropped openings from unlisted sources in the same /24 or /48 as a prefix of the owner.", "owner")
 	ownerChecks = desc("owner_checks_total", "Answers of the owner endpoint by service and why.", "service", "reason")
+	enrolments  = desc("enrolments_total", "Requests of customers to let their own address in by what came of them.", "owner", "result")
 	originN     = desc("origin_entries", "Prefixes that an origin gives.", "origin")
 	originUp    = desc("origin_up", "Whether the last reading of an origin was taken over (1) or its last good content is kept (0).", "origin")
 	originSeen  = desc("origin_last_success_timestamp_seconds", "When a list that is kept elsewhere was last reached and taken over, in Unix time.", "origin")
@@ -50,7 +51,7 @@ var (
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		packets, bytes, enforcing, iface, entries, expiring, policyGen, openings, nearMisses,
-		ownerChecks, originN, originUp, originSeen, eventsLost, repairs, writable, buildInfo,
+		ownerChecks, enrolments, originN, originUp, originSeen, eventsLost, repairs, writable, buildInfo,
 	} {
 		out <- d
 	}
@@ -95,6 +96,9 @@ func (w writer) counters(s Snapshot) {
 	}
 	for _, c := range s.Stats.OwnerChecks {
 		w.count(ownerChecks, c.Answers, c.Service, c.Reason)
+	}
+	for _, c := range s.Stats.Enrolments {
+		w.count(enrolments, c.Requests, c.Owner, c.Result)
 	}
 	w.count(eventsLost, s.Stats.EventsLost)
 	made := map[string]uint64{}
