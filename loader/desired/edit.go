@@ -116,7 +116,7 @@ func (d State) withClaims(edit Edit, now time.Time) (State, policy.Plan, error) 
 	if err != nil {
 		return d, policy.Plan{}, err
 	}
-	next.Overrides, next.Fleets, next.Policy.Suspended = d.Overrides, d.Fleets, d.Policy.Suspended
+	next.Overrides, next.Fleets, next.Policy.Suspended, next.Expected = d.Overrides, d.Fleets, d.Policy.Suspended, d.Expected
 	return next, policy.Diff(d.Policy, next.Policy), nil
 }
 

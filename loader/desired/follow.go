@@ -36,19 +36,28 @@ func (d State) Follow(origin policy.Origin, claims []policy.Claim) (edit policy.
 // ownedElsewhere refuses claims of the CLI for a prefix that a followed origin says is another
 // owner's. Such a claim would take the prefix from him, which nobody here may have meant.
 func (d State) ownedElsewhere(claims []policy.Claim) error {
+	if len(d.Counts.Followed) == 0 { // else to find a million takes a while
+		return nil
+	}
 	for _, c := range claims {
 		entry, found := d.Policy.Entries.Find(c.Prefix)
 		if !found || c.Owner == "" {
 			continue
 		}
 		by, held := entry.Holder()
-		if held && by.Origin.Followed() && by.Owner != c.Owner {
-			hint := fmt.Sprintf("xdpallow add %s --owner %s", c.Prefix, by.Owner)
-			if _, fleet := by.Origin.Etcd(); fleet {
-				hint = inList(by.Origin, fmt.Sprintf("add %s --owner %s", c.Prefix, c.Owner))
-			}
-			return &policy.Refused{What: fmt.Sprintf("%s belongs to %s (%s)", c.Prefix, by.Owner, by.Origin), Hint: hint}
+		if !held || !by.Origin.Followed() || by.Owner == c.Owner {
+			continue
 		}
+		what, hint := fmt.Sprintf("%s belongs to %s (%s)", c.Prefix, by.Owner, by.Origin), fmt.Sprintf("xdpallow add %s --owner %s", c.Prefix, by.Owner)
+		if _, fleet := by.Origin.Etcd(); fleet {
+			hint = inList(by.Origin, fmt.Sprintf("add %s --owner %s", c.Prefix, c.Owner))
+		} else if c.Where != "" {
+			hint = fmt.Sprintf("%s owner=%s", c.Prefix, by.Owner)
+		}
+		if c.Where != "" {
+			what = c.Where + ": " + what
+		}
+		return &policy.Refused{What: what, Hint: hint}
 	}
 	return nil
 }

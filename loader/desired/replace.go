@@ -42,8 +42,13 @@ func (d State) Replace(r api.ReplaceRequest, claims []policy.Claim) (edit policy
 	for i := range claims {
 		if old, found := d.Claimed(claims[i].Prefix); !found || !policy.SameWords(old, claims[i]) {
 			edit.Put = append(edit.Put, claims[i])
-			edit.Put[len(edit.Put)-1].Where = "" // nobody can look the line up tomorrow
 		}
+	}
+	if err := d.ownedElsewhere(edit.Put); err != nil {
+		return edit, err
+	}
+	for i := range edit.Put {
+		edit.Put[i].Where = "" // nobody can look the line up tomorrow
 	}
 	return edit, nil
 }

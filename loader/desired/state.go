@@ -21,6 +21,7 @@ type State struct {
 	Audits    Audits        // laid over the modes of the services
 	Counts    counts.Counts // of the entries and claims
 	NextEnd   time.Time     // when to call Expire: then or later a claim ends beside another; zero is never
+	Expected  []string      // owners whom a list from elsewhere may let in though nothing is claimed for them yet
 
 	Fleets map[policy.Origin]Overrides // of followed lists, likewise
 

@@ -107,13 +107,19 @@ func (d State) touches(s policy.Subject) error {
 	return &policy.Refused{What: fmt.Sprintf("nothing that is listed touches %s", s.Prefix), Hint: "xdpallow check " + s.Prefix.Addr().String()}
 }
 
-// Knows refuses, as *policy.Refused, an owner of whom nothing is said.
+// Knows refuses, as *policy.Refused, an owner of whom nothing is said: not by an entry, a limit or a
+// suspension, nor by a list from elsewhere, whether or not what it says is enforced.
 func (d State) Knows(owner string) error {
-	if d.Counts.Owner(owner) > 0 {
+	if d.Counts.Owner(owner) > 0 || slices.Contains(d.Expected, owner) {
 		return nil
 	}
 	if slices.Contains(slices.Collect(d.NamedOwners), owner) {
 		return nil
+	}
+	for claim := range d.kept {
+		if claim.Owner == owner {
+			return nil
+		}
 	}
 	return &policy.Refused{What: fmt.Sprintf("no prefix belongs to %s", owner), Hint: "xdpallow owners"}
 }

@@ -178,6 +178,7 @@ func (e *Engine) forgot(origins []policy.Origin) {
 func (e *Engine) followNamed(settings []source.Settings, force policy.Force) {
 	e.files.followed.settings = settings
 	e.files.followed.origins.Name(settings, force)
+	e.enforced.Expected = source.Owners(settings)
 	if e.files.followed.group != nil && e.files.followed.ctx.Err() == nil {
 		e.files.followed.group.Follow(e.files.followed.ctx, settings)
 	}

@@ -77,6 +77,16 @@ func (s Settings) Origin() policy.Origin {
 	return policy.DNSOrigin(s.Name)
 }
 
+// Owners returns whom origins name as the owner of all that they say, some perhaps twice.
+func Owners(all []Settings) (owners []string) {
+	for _, s := range all {
+		if s.Owner != AnyOwner {
+			owners = append(owners, s.Owner)
+		}
+	}
+	return owners
+}
+
 // end returns when claims end that the other end still has at now. It is moved on only when less
 // than half of Stale is left, so that a list which never changes is seldom written anew.
 func (s Settings) end(before, now time.Time) time.Time {

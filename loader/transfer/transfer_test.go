@@ -30,7 +30,7 @@ func TestExportThenImport(t *testing.T) {
 			t.Fatalf("%v in\n%s", err, text)
 		}
 		is, agree := imported(t, to, x, now)
-		if !agree { // what is declared here has other owners: TestEditAgainstMerge has the words
+		if !agree { // what is declared or followed here has other owners: TestEditAgainstMerge has the words
 			return
 		}
 		if diff := cmp.Diff(madeOf(from), madeOf(is)); diff != "" {
@@ -84,11 +84,26 @@ func imported(t *rapid.T, d desired.State, x transfer.Export, now time.Time) (is
 		t.Fatal(err)
 	}
 	claims, err := d.Replace(api.ReplaceRequest{Name: "export", AllowEmpty: true}, x.Claims)
+	if takesFollowed(d, x.Claims) != (err != nil) {
+		t.Fatalf("replace says %v", err)
+	}
 	if err != nil {
-		t.Fatal(err)
+		return d, false
 	}
 	is, _, err = d.Apply(desired.Edit{Claims: claims, Overrides: over}, now, 0)
 	return is, err == nil
+}
+
+// takesFollowed reports whether one of claims is of a prefix that a followed list says is another owner's.
+func takesFollowed(d desired.State, claims []policy.Claim) bool {
+	return slices.ContainsFunc(claims, func(c policy.Claim) bool {
+		entry, found := d.Policy.Entries.Find(c.Prefix)
+		if !found || c.Owner == "" {
+			return false
+		}
+		by, held := entry.Holder()
+		return held && by.Origin.Followed() && by.Owner != c.Owner
+	})
 }
 
 // madeOf are the CLI's claims of d as lines.
