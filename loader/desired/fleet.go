@@ -69,6 +69,14 @@ func (d State) after(edit Edit) State {
 	return d.under(d.Overrides.After(edit.Overrides), fleets)
 }
 
+// said is what origin says over all origins.
+func (d State) said(origin policy.Origin) Overrides {
+	if origin == policy.OriginCLI {
+		return d.Overrides
+	}
+	return d.Fleets[origin]
+}
+
 // EverySuspension yields each suspension and who says it, in the order of layers; some subjects twice.
 func (d State) EverySuspension(yield func(policy.Origin, store.Suspension) bool) {
 	for origin, o := range d.layers {

@@ -27,7 +27,8 @@ func Holding(s store.Suspension, h policy.Hold) store.Suspension {
 func (d State) HoldUnnoted(now time.Time) State { return d.hold(d, policy.Plan{}, now) }
 
 // hold is d where the suspensions of owners hold what plan, which leads from old to d, gives
-// them, and what a suspension that is new, or of an old release, finds.
+// them. A suspension that is another one than in old holds all that is its owner's now: it is new,
+// or comes back, and lists from elsewhere have gone on meanwhile.
 func (d State) hold(old State, plan policy.Plan, now time.Time) State {
 	held := Edit{Fleets: map[policy.Origin]OverridesEdit{}}
 	for origin, s := range d.EverySuspension {
@@ -38,7 +39,15 @@ func (d State) hold(old State, plan policy.Plan, now time.Time) State {
 		if h.By = origin; s.Unnoted {
 			h = d.Policy.Hold(s.Owner, s.Nested, now)
 		} else {
-			h, changed = h.Follow(old.Policy, d.Policy, plan, now)
+			before, plan := old.Policy, plan
+			was, stood := old.said(origin).Suspensions[s.Subject]
+			if !stood {
+				before.Suspended = policy.NewSuspended(nil, []policy.Hold{h})
+			}
+			if !stood || !holdsSame(was, s) {
+				plan = policy.Plan{Added: d.entriesOf(s.Owner)}
+			}
+			h, changed = h.Follow(before, d.Policy, plan, now)
 		}
 		if changed {
 			by := held.Fleets[origin]
@@ -51,17 +60,38 @@ func (d State) hold(old State, plan policy.Plan, now time.Time) State {
 	return d.after(held)
 }
 
-// SuspendedSince are the suspensions of d that old did not have so, and those that edit
-// names: what is to be recorded of the change from old to d.
-func (d State) SuspendedSince(old State, edit Edit) (all []store.Suspension) {
+// entriesOf are the entries of owner, and those without one, which may be his.
+func (d State) entriesOf(owner string) (all []policy.Entry) {
+	for e := range d.Policy.Entries.All() {
+		if of := e.Owner(); of == owner || of == "" {
+			all = append(all, *e)
+		}
+	}
+	return all
+}
+
+// holdsSame reports whether a and b, of one owner, hold the same.
+func holdsSame(a, b store.Suspension) bool {
+	return a.Unnoted == b.Unnoted && slices.Equal(a.Held, b.Held) && slices.Equal(a.Stays, b.Stays)
+}
+
+// Named are the suspensions of d that edit has made.
+func (d State) Named(edit OverridesEdit) (all []store.Suspension) {
+	for _, s := range edit.Suspend {
+		all = append(all, d.Suspensions[s.Subject])
+	}
+	return all
+}
+
+// HeldSince are the suspensions of d that hold something else than in old, but for those that edit
+// has made.
+func (d State) HeldSince(old State, edit OverridesEdit) (all []store.Suspension) {
 	named := map[policy.Subject]bool{}
-	for _, s := range edit.Overrides.Suspend {
+	for _, s := range edit.Suspend {
 		named[s.Subject] = true
 	}
 	for subject, s := range d.Suspensions {
-		was, stood := old.Suspensions[subject]
-		same := stood && was.Unnoted == s.Unnoted && slices.Equal(was.Held, s.Held) && slices.Equal(was.Stays, s.Stays)
-		if named[subject] || !same {
+		if !named[subject] && !holdsSame(old.Suspensions[subject], s) {
 			all = append(all, s)
 		}
 	}

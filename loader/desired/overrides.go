@@ -89,8 +89,7 @@ func (o Overrides) same(b Overrides) bool {
 
 // SameSuspension reports whether a and b say the same of the same subject.
 func SameSuspension(a, b store.Suspension) bool {
-	return a.Reason == b.Reason && a.Time.Equal(b.Time) && a.UID == b.UID && a.Unnoted == b.Unnoted && a.Nested == b.Nested &&
-		slices.Equal(a.Held, b.Held) && slices.Equal(a.Stays, b.Stays)
+	return a.Reason == b.Reason && a.Time.Equal(b.Time) && a.UID == b.UID && a.Nested == b.Nested && holdsSame(a, b)
 }
 
 // NamedOwners yields every owner that o says something of, some twice.

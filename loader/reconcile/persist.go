@@ -67,7 +67,8 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 	made := c.edit.Claims.Of(policy.OriginCLI)
 	done := store.Change{
 		Put: made.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
-		Resume: c.edit.Overrides.Resume, Suspend: next.SuspendedSince(e.enforced.State, c.edit), Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
+		Resume: c.edit.Overrides.Resume, Suspend: next.Named(c.edit.Overrides), Hold: next.HeldSince(e.enforced.State, c.edit.Overrides),
+		Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
 		Aside: c.aside || e.unsettled.pending != nil && c.onlyOverrides(),
 	}
 	for _, said := range made.Remove {

@@ -178,9 +178,9 @@ func (e *Engine) countSince() error {
 func (e *Engine) holdUnnoted() error {
 	was := e.enforced.State
 	e.enforced.State = was.HoldUnnoted(time.Now())
-	fresh := e.enforced.SuspendedSince(was, desired.Edit{})
+	fresh := e.enforced.HeldSince(was, desired.OverridesEdit{})
 	if len(fresh) == 0 {
 		return nil
 	}
-	return e.disk.Apply(store.Change{Suspend: fresh, Aside: true})
+	return e.disk.Apply(store.Change{Hold: fresh, Aside: true})
 }

@@ -24,6 +24,7 @@ type Change struct {
 	Put        []policy.Claim   // after Delete; one a prefix, the last wins
 	Resume     []policy.Subject // as Delete
 	Suspend    []Suspension     // as Put
+	Hold       []Suspension     // those of others, which hold something else now; see Aside
 	Unlimit    []string         // owners; as Delete
 	Limit      []Limit          // as Put
 	Forget     []policy.Origin  // followed origins, with their claims; before Follow
@@ -33,7 +34,7 @@ type Change struct {
 	Log     *Record  // for the change log; nil where nobody asked for the change
 	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
 	Confirm *Confirm // what waits for one from now on
-	Aside   bool     // no rollback takes it back, not even with a change that waits
+	Aside   bool     // no rollback takes it back, not even with a change that waits; Hold leaves the undo as it is
 
 	// UndoData is the caller's, for Undo.Data. If it is not nil the change can be rolled
 	// back even when it changes no entry, suspension or limit.
@@ -51,7 +52,7 @@ type Change struct {
 // noted reports whether c is only a note of the caller in Meta: that is in the database alone,
 // and lost with it.
 func (c Change) noted() bool {
-	return len(c.Delete)+len(c.Put)+len(c.Resume)+len(c.Suspend)+len(c.Unlimit)+len(c.Limit)+len(c.Follow)+len(c.Forget) == 0 &&
+	return len(c.Delete)+len(c.Put)+len(c.Resume)+len(c.Suspend)+len(c.Hold)+len(c.Unlimit)+len(c.Limit)+len(c.Follow)+len(c.Forget) == 0 &&
 		c.Generation == 0 && c.Log == nil && c.UndoData == nil && !c.Settle && c.Confirm == nil && !c.Whole
 }
 

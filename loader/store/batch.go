@@ -56,7 +56,11 @@ func encodeAll(change Change) ([]batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	suspensions, err := encodeSuspensions(change)
+	suspend := change.Suspend
+	if !change.Aside {
+		suspend = slices.Concat(suspend, change.Hold)
+	}
+	suspensions, err := encodeSuspensions(change.Resume, suspend)
 	if err != nil {
 		return nil, err
 	}

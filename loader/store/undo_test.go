@@ -314,3 +314,42 @@ func TestAside(t *testing.T) {
 		t.Errorf("suspended are %+v, %v", got, err)
 	}
 }
+
+// Promise: what a suspension holds by a list from elsewhere is written, and leaves it to a rollback to
+// take back what was asked for; what it holds by a command goes back with that.
+func TestHoldLeavesTheUndo(t *testing.T) {
+	acme := policy.Subject{Owner: "acme"}
+	holding := func(prefixes ...string) Suspension {
+		s := Suspension{Subject: acme, Held: []netip.Prefix{}}
+		for _, p := range prefixes {
+			s.Held = append(s.Held, netip.MustParsePrefix(p))
+		}
+		return s
+	}
+	for _, c := range []struct {
+		asked      Change
+		resumes    bool
+		holdsAgain int
+	}{
+		{Change{Suspend: []Suspension{holding("10.0.0.0/8")}}, true, 0},
+		{Change{Put: []policy.Claim{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Origin: policy.OriginCLI}}, Hold: []Suspension{holding("10.0.0.0/8", "192.0.2.0/24")}}, false, 1},
+	} {
+		s := mustOpen(t, t.TempDir())
+		if !c.resumes {
+			if err := s.Apply(Change{Suspend: []Suspension{holding("10.0.0.0/8")}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(s.Apply(c.asked), s.Apply(Change{Hold: []Suspension{holding("10.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24")}, Aside: true})); err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.Suspensions()
+		if err != nil || len(all) != 1 || len(all[0].Held) != 3 {
+			t.Errorf("suspended are %+v, %v", all, err)
+		}
+		undo, found, err := s.LoadUndo()
+		if err != nil || !found || slices.Contains(undo.Resume, acme) != c.resumes || !c.resumes && (len(undo.Suspend) != 1 || len(undo.Suspend[0].Held) != c.holdsAgain) {
+			t.Errorf("takes back by %+v, %v", undo, err)
+		}
+	}
+}

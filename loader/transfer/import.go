@@ -27,12 +27,8 @@ func Import(d desired.State, x desired.Overrides, by api.Caller, allowAny bool, 
 				return over, err
 			}
 		}
-		switch {
-		case s.Unnoted && again: // it goes on as it is, see Suspend
+		if s.Unnoted && again { // it goes on as it is, see Suspend
 			s = desired.Holding(s, desired.HoldOf(was).Tightened(d.Policy, s.Nested, now))
-		case s.Owner != "" && !s.Unnoted && !again: // what is declared here is his, too
-			h, _ := desired.HoldOf(s).Follow(d.Policy, d.Policy, policy.Plan{Added: declaredEntries(d)}, now)
-			s = desired.Holding(s, h)
 		}
 		if s.Time.IsZero() {
 			if s.Time, s.UID = now.Truncate(time.Second), by.UID; again {
@@ -54,16 +50,6 @@ func Import(d desired.State, x desired.Overrides, by api.Caller, allowAny bool, 
 		}
 	}
 	return over, nil
-}
-
-// declaredEntries are those that somebody else than the CLI claims.
-func declaredEntries(d desired.State) (all []policy.Entry) {
-	for entry := range d.Policy.Entries.All() {
-		if entry.Declared() {
-			all = append(all, *entry)
-		}
-	}
-	return all
 }
 
 // Loosened are the lines of what o does to was by which somebody is let in who was not.
