@@ -136,6 +136,16 @@ generation 4, 1 prefix
 removed 198.51.100.0/28  acme (198.51.100.0/24 (globex) still lists it)
 generation 4, 1 prefix
 `},
+		{name: "remove, and a list from elsewhere has it", line: "remove 198.51.100.0/28", prepare: func(f *fakeEngine) {
+			p := netip.MustParsePrefix("198.51.100.0/28")
+			f.listing = api.Listing{
+				Generation: 4, Total: 1, Entries: []api.Entry{entry("198.51.100.0/28", "acme")},
+				Still: []api.Still{{Prefix: p, By: p, Owner: "acme", Origin: "url:partner"}},
+			}
+		}, want: `
+removed 198.51.100.0/28  acme (url:partner still lists it)
+generation 4, 1 prefix
+`},
 		{name: "remove, json", line: "remove 198.51.100.0/28 -o json", prepare: func(f *fakeEngine) {
 			f.listing = api.Listing{Generation: 4, Total: 2, Entries: []api.Entry{entry("198.51.100.0/28", "acme", "cli")}}
 		}, want: `

@@ -62,7 +62,7 @@ func remove(ctx context.Context, c *call) error {
 	c.warnOfCuts(listing.Cuts)
 	still := map[netip.Prefix]string{}
 	for _, s := range listing.Still {
-		still[s.Prefix] = " (" + whose(s.By, s.Owner) + " still lists it)"
+		still[s.Prefix] = " (" + cmp.Or(string(s.Origin), whose(s.By, s.Owner)) + " still lists it)"
 	}
 	if listing.Cut == nil {
 		// Only openings are filtered: open connections live on.
@@ -89,7 +89,7 @@ func (c *call) printRemoval(listing api.Listing) error {
 		return refusal(listing.Foreseen)
 	}
 	for _, s := range listing.Still {
-		c.note("warning: %s still lists %s", whose(s.By, s.Owner), s.Prefix)
+		c.note("warning: %s still lists %s", cmp.Or(string(s.Origin), whose(s.By, s.Owner)), s.Prefix)
 	}
 	return c.printWould(api.Plan{
 		Generation: listing.Generation, Total: listing.Total, Removed: listing.Entries, Foreseen: listing.Foreseen,

@@ -169,17 +169,19 @@ type Listing struct {
 	Changed *bool    `json:"changed,omitempty"` // of add and remove: false when all was so before
 	Was     []Former `json:"was,omitempty"`     // of add: those of Entries that were there before, as they were
 
-	Still    []Still  `json:"still_listed,omitempty"` // of remove: what wider entries list still
+	Still    []Still  `json:"still_listed,omitempty"` // of remove: what is listed still
 	Warnings []string `json:"warnings,omitempty"`     // of add: whose networks the entries lie in, and who is suspended there
 
 	Foreseen // of remove
 }
 
-// Still is a prefix that was removed, and a wider entry that lets its sources in.
+// Still is a prefix that was removed, and an entry that lets its sources in: a wider one, or what
+// a list from elsewhere says of the prefix itself.
 type Still struct {
-	Prefix netip.Prefix `json:"prefix"`
-	By     netip.Prefix `json:"by"`
-	Owner  string       `json:"owner"` // of By
+	Prefix netip.Prefix  `json:"prefix"`
+	By     netip.Prefix  `json:"by"`
+	Owner  string        `json:"owner"`            // of By
+	Origin policy.Origin `json:"origin,omitempty"` // which lists the prefix itself
 }
 
 // Entry is one entry of the effective policy.

@@ -84,14 +84,17 @@ func (d State) toRemove(r api.RemoveRequest, now time.Time) ([]netip.Prefix, err
 	return slices.Compact(prefixes), nil
 }
 
-// removable refuses a removal that would not do what its words say: the prefix would go
-// on being listed, and the operator would not know.
+// removable refuses a removal that would not do what its words say: the prefix would go on being
+// listed by a file, which is to be edited. A list from elsewhere cannot be, see StillListed.
 func (d State) removable(prefixes []netip.Prefix) error {
 	for _, prefix := range prefixes {
 		entry, found := d.Policy.Entries.Find(prefix)
 		if _, made := d.Claimed(prefix); !made {
 			if found {
-				where, hint := listedBy(entry, "edit it there")
+				where, hint := entry.DeclaredAt(), "edit it there, then: xdpallow reload"
+				if where == "" { // only lists that nobody here can edit
+					where, hint = string(entry.Origins()[0]), "xdpallow suspend "+prefix.String()
+				}
 				return &policy.Refused{What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, where), Hint: hint}
 			}
 			what := prefix.String() + " is not on the list"
@@ -104,8 +107,8 @@ func (d State) removable(prefixes []netip.Prefix) error {
 		if !found { // for a service that is not there
 			continue
 		}
-		if by, hint := listedBy(entry, "take it out there"); by != "" {
-			return &policy.Refused{What: fmt.Sprintf("%s would still be allowed, by %s", prefix, by), Hint: hint}
+		if by := entry.DeclaredAt(); by != "" {
+			return &policy.Refused{What: fmt.Sprintf("%s would still be allowed, by %s", prefix, by), Hint: "take it out there, then: xdpallow reload"}
 		}
 	}
 	return nil
@@ -121,7 +124,11 @@ func StillListed(after policy.State, removed []policy.Entry, now time.Time) (sti
 		}
 		for around := range after.Entries.Covering(gone.Prefix) {
 			if shares(after, around, removed[i].Services(), now) {
-				still = append(still, api.Still{Prefix: gone.Prefix, By: around.Prefix, Owner: around.Owner()})
+				one := api.Still{Prefix: gone.Prefix, By: around.Prefix, Owner: around.Owner()}
+				if around.Prefix == gone.Prefix {
+					one.Origin = around.Origins()[0]
+				}
+				still = append(still, one)
 				break
 			}
 		}
