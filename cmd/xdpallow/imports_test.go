@@ -168,6 +168,7 @@ var arrows = map[string]map[string]string{
 	"loader/undo": {
 		"loader/api":     "problems",
 		"loader/desired": "the edit that takes a change back",
+		"loader/follow":  "which origins are forgotten with a change that is taken back",
 		"loader/policy":  "the origins that are held",
 		"loader/store":   "what it keeps of the last change",
 		"loader/source":  "what is followed after a change was taken back",

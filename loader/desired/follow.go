@@ -33,6 +33,24 @@ func (d State) Follow(origin policy.Origin, claims []policy.Claim) (edit policy.
 	return edit
 }
 
+// Forget is the edit after which origins claim nothing.
+func (d State) Forget(origins []policy.Origin) (edit policy.Edit) {
+	for _, origin := range origins {
+		for claim := range d.Of(origin) {
+			edit.Remove = append(edit.Remove, claim.Key())
+		}
+	}
+	return edit
+}
+
+// Join is the edit that does all of edits, no two of which are of one origin.
+func Join(edits []policy.Edit) (all policy.Edit) {
+	for _, edit := range edits {
+		all.Remove, all.Put = append(all.Remove, edit.Remove...), append(all.Put, edit.Put...)
+	}
+	return all
+}
+
 // ownedElsewhere refuses claims of the CLI for a prefix that a followed origin says is another
 // owner's. Such a claim would take the prefix from him, which nobody here may have meant.
 func (d State) ownedElsewhere(claims []policy.Claim) error {
@@ -60,23 +78,6 @@ func (d State) ownedElsewhere(claims []policy.Claim) error {
 		return &policy.Refused{What: what, Hint: hint}
 	}
 	return nil
-}
-
-// listedBy says where entry stands beside the CLI, and what shuts its sources out; "" is
-// nowhere. changed is what is done to a file.
-func listedBy(entry *policy.Entry, changed string) (where, hint string) {
-	if where = entry.DeclaredAt(); where != "" {
-		return where, changed + ", then: xdpallow reload"
-	}
-	for _, origin := range entry.Origins() {
-		if _, fleet := origin.Etcd(); fleet {
-			return string(origin), inList(origin, "remove "+entry.Prefix.String())
-		}
-		if origin.Kept() && origin != policy.OriginCLI {
-			return string(origin), "xdpallow suspend " + entry.Prefix.String()
-		}
-	}
-	return "", ""
 }
 
 // Loses counts the claims of origin that let somebody in at now, those of them that no longer do in

@@ -92,8 +92,12 @@ func (d State) removable(prefixes []netip.Prefix) error {
 		if _, made := d.Claimed(prefix); !made {
 			if found {
 				where, hint := entry.DeclaredAt(), "edit it there, then: xdpallow reload"
-				if where == "" { // only lists that nobody here can edit
-					where, hint = string(entry.Origins()[0]), "xdpallow suspend "+prefix.String()
+				if where == "" { // lists that nobody here can edit
+					by := entry.Origins()[0]
+					where, hint = string(by), "xdpallow suspend "+prefix.String()
+					if _, fleet := by.Etcd(); fleet {
+						hint = inList(by, "remove "+prefix.String())
+					}
 				}
 				return &policy.Refused{What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, where), Hint: hint}
 			}

@@ -85,6 +85,23 @@ func (o Origins) Unnamed(settings []source.Settings) (gone []policy.Origin) {
 	return gone
 }
 
+// Before is what the undo of a change needs of o, see undo.Back: the state of each origin that the
+// change forgets, or after which it is not followed as it was before.
+func (o Origins) Before(before, after []source.Settings, forget []policy.Origin) map[policy.Origin]*store.OriginState {
+	if after == nil { // not known: they are followed as before
+		after = before
+	}
+	all := map[policy.Origin]*store.OriginState{}
+	for origin, one := range o {
+		all[origin] = nil
+		others := func(s source.Settings) bool { return s.Origin() != origin }
+		if slices.Contains(forget, origin) || Adds(after, slices.DeleteFunc(slices.Clone(before), others)) {
+			all[origin] = &one.OriginState
+		}
+	}
+	return all
+}
+
 // Guard refuses a reading of origin by which it would lose more than half of what it had, or all.
 // A host name says by itself what it has no longer, and a fleet was asked when it was changed.
 func Guard(origin policy.Origin, had, gone, left int, force policy.Force) error {

@@ -38,7 +38,7 @@ func (e *Engine) Enrol(ctx context.Context, by api.Caller, r enrol.Request) (enr
 
 // changeEnrolled makes c, which is of what is enrolled and of nothing else.
 func (e *Engine) changeEnrolled(c change) error {
-	c.verb, c.aside, c.follow = policy.VerbFollow, true, &store.Followed{Origin: policy.OriginEnrol}
+	c.verb, c.aside, c.follow = policy.VerbFollow, true, []store.Followed{{Origin: policy.OriginEnrol}}
 	_, err := e.make(c)
 	return err
 }

@@ -21,9 +21,10 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
 	}
 	now := time.Now()
-	if c.follow != nil && c.follow.Origin.Followed() {
-		had, gone, left := e.enforced.Loses(c.follow.Origin, c.edit.Claims, next, now)
-		if err := follow.Guard(c.follow.Origin, had, gone, left, c.force); err != nil {
+	if c.verb == policy.VerbFollow && c.follow[0].Origin.Followed() {
+		origin := c.follow[0].Origin
+		had, gone, left := e.enforced.Loses(origin, c.edit.Claims, next, now)
+		if err := follow.Guard(origin, had, gone, left, c.force); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/stored"
-	"github.com/xdpallow/xdpallow/loader/undo"
 )
 
 // persist makes the change durable: who knows of it finds it after a SIGKILL.
@@ -23,6 +22,11 @@ func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generat
 		return err
 	}
 	if done.UndoData != nil {
+		if len(c.undo.Archived()) > 0 { // changes of them are appended to the list, and not archived
+			if err := e.save(); err != nil {
+				return err
+			}
+		}
 		if err := e.disk.ArchiveList(generation); err != nil {
 			return err
 		}
@@ -66,21 +70,14 @@ func (e *Engine) apply(done store.Change) error {
 func (e *Engine) written(c change, next desired.State, plan policy.Plan, generation uint64) store.Change {
 	made := c.edit.Claims.Of(policy.OriginCLI)
 	done := store.Change{
-		Put: made.Put, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
+		Put: made.Put, Delete: made.Removed(), Forget: c.forget, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
 		Resume: c.edit.Overrides.Resume, Suspend: next.Named(c.edit.Overrides), Hold: next.HeldSince(e.enforced.State, c.edit.Overrides),
 		Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
 		Aside: c.aside || e.unsettled.pending != nil && c.onlyOverrides(),
 	}
-	for _, said := range made.Remove {
-		done.Delete = append(done.Delete, said.Prefix)
-	}
-	done.Forget = c.forget
-	if c.follow != nil {
-		read := *c.follow
-		read.Put = c.edit.Claims.Put
-		for _, said := range c.edit.Claims.Remove {
-			read.Delete = append(read.Delete, said.Prefix)
-		}
+	for _, read := range c.follow {
+		said := c.edit.Claims.Of(read.Origin)
+		read.Put, read.Delete = said.Put, said.Removed()
 		done.Follow = append(done.Follow, read)
 	}
 	if e.enforced.Compiler.Owners.Unsaved { // they are thousands
@@ -95,14 +92,16 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 	if c.names != nil {
 		done.Meta[stored.MetaFollowed] = follow.Marshal(c.names)
 	}
-	if c.undo != nil && (c.settle || e.enforced.Rebuilds(c.edit) || e.namesOthers(c)) {
-		done.UndoData = undo.Back{Kept: generation, Held: c.undo.Held, Followed: c.undo.Followed}.Marshal()
+	if c.undo != nil && (c.settle || e.enforced.Rebuilds(c.edit) || e.namesOthers(c) || len(c.forget) > 0) {
+		back := *c.undo
+		back.Kept = generation
+		done.UndoData = back.Marshal()
 	}
 	if c.confirm > 0 {
 		done.Confirm = e.unsettled.confirmation(c.command, c.confirm)
 	}
 	backstop := e.backstopLine()
-	if generation != e.disk.lastGeneration() && !c.unlogged || c.follow == nil && !c.edit.Claims.Empty() || c.settle || backstop != "" {
+	if generation != e.disk.lastGeneration() && !c.unlogged || c.verb != policy.VerbFollow && !c.edit.Claims.Empty() || c.settle || backstop != "" {
 		done.Log = c.logged(plan)
 		if backstop != "" {
 			done.Log.Services = append(done.Log.Services, backstop)

@@ -41,7 +41,7 @@ type change struct {
 
 	unlogged bool // it is not in the history: nobody came or went before his time
 
-	follow *store.Followed   // the origin that the edit's claims are of, and its state; nil: they are the CLI's
+	follow []store.Followed  // kept origins but the CLI that the edit has claims of, and their states
 	forget []policy.Origin   // followed origins that the edit leaves without a claim
 	names  []source.Settings // what is followed from now on; nil: what was before
 }

@@ -50,18 +50,17 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	if drop {
 		e.options.Backstop = "off" // the change records it
 	}
-	follows := !follow.Same(e.files.followed.settings, read.Origins)
 	gone := e.files.followed.origins.Unnamed(read.Origins)
 	if confirm > 0 { // a rollback would not bring their lists back
 		gone = nil
 	}
 	o, err := e.make(change{
-		by: by, tell: api.Progress(ctx), command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims, Claims: e.forgetting(gone)}, forget: gone, names: read.Origins, peers: r.Sessions, logins: r.Logins, assess: assess,
-		holds: &undo.Held{}, undo: &undo.Back{Held: undo.Reload{
+		by: by, tell: api.Progress(ctx), command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims, Claims: e.enforced.Forget(gone)}, forget: gone, names: read.Origins, peers: r.Sessions, logins: r.Logins, assess: assess,
+		holds: &undo.Held{}, undo: e.back(undo.Reload{
 			Held: e.unsettled.held, Generation: e.enforced.Gate.Tables.Generation(), Was: e.enforced.Declared(), Now: read.Claims,
 			Services: len(e.options.Services) == 0 && read.Services != nil && !slices.EqualFunc(read.Services, old, policy.Service.Equal),
-			Followed: follows,
-		}.Holds(), Followed: e.files.followed.settings}, confirm: confirm,
+			Followed: !follow.Same(e.files.followed.settings, read.Origins) || len(gone) > 0,
+		}.Holds(), read.Origins, gone), confirm: confirm,
 		force: r.Force,
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/source"
 	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/stored"
 	"github.com/xdpallow/xdpallow/loader/undo"
@@ -86,7 +87,7 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	if err := json.Unmarshal(text, &back); err != nil {
 		return fmt.Errorf("read what takes the last change back: %w", err)
 	}
-	list, err := e.disk.LoadArchived(back.Kept)
+	list, err := e.disk.LoadArchived(back.Kept, back.Archived()...)
 	if err != nil {
 		return err
 	}
@@ -99,13 +100,23 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 		c.edit.Declared[policy.OriginFlag] = flags
 	}
 	c.holds = &back.Held
-	c.undo = &undo.Back{Held: e.unsettled.held, Followed: e.files.followed.settings}
-	if back.Followed != nil {
-		c.names, c.forget = back.Followed, e.files.followed.onlyIn(back.Followed)
-		forgetting := e.forgetting(c.forget)
-		c.edit.Claims.Remove = append(c.edit.Claims.Remove, forgetting.Remove...)
+	if c.names = back.Followed; c.names != nil {
+		c.follow, c.forget = back.Lists(list, e.files.followed.origins)
+		edits := []policy.Edit{c.edit.Claims, e.enforced.Forget(c.forget)}
+		for _, read := range c.follow {
+			edits = append(edits, e.enforced.Follow(read.Origin, read.Put))
+		}
+		c.edit.Claims = desired.Join(edits)
 	}
+	c.undo = e.back(e.unsettled.held, c.names, c.forget)
 	return nil
+}
+
+// back is how a change is taken back that forgets origins and after which others are followed; held is
+// what is held then.
+func (e *Engine) back(held undo.Held, names []source.Settings, forget []policy.Origin) *undo.Back {
+	settings := e.files.followed.settings
+	return &undo.Back{Held: held, Followed: settings, Origins: e.files.followed.origins.Before(settings, names, forget)}
 }
 
 // sayHeld logs what a rollback holds.

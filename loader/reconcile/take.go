@@ -130,7 +130,7 @@ func (e *Engine) takeEdit(r source.Reading, one follow.Origin) (changed bool, er
 	c := change{
 		by: self(), command: cmp.Or(r.Why, string(r.Origin)+": changed"), verb: policy.VerbFollow, force: one.Force, aside: true,
 		edit:   desired.Edit{Claims: edit, Whole: rebuilds(edit, e.enforced.Policy.Entries.Len())},
-		follow: &store.Followed{Origin: r.Origin, State: state},
+		follow: []store.Followed{{Origin: r.Origin, State: state}},
 	}
 	if e.enforced.Fresh(edit) < len(edit.Put) || len(edit.Remove) > 0 { // else it cuts nobody off
 		if c.assess, err = assessed(api.DefaultSeen); err != nil {
@@ -155,16 +155,6 @@ func rebuilds(edit policy.Edit, entries int) bool {
 	return named > 1000 && named > entries/8
 }
 
-// forgetting is the edit that takes away all that origins claim.
-func (e *Engine) forgetting(origins []policy.Origin) (edit policy.Edit) {
-	for _, origin := range origins {
-		for claim := range e.enforced.Of(origin) {
-			edit.Remove = append(edit.Remove, claim.Key())
-		}
-	}
-	return edit
-}
-
 // forgot says of which lists a change has left nothing.
 func (e *Engine) forgot(origins []policy.Origin) {
 	for _, origin := range origins {
@@ -184,20 +174,13 @@ func (e *Engine) followNamed(settings []source.Settings, force policy.Force) {
 	}
 }
 
-// onlyIn returns the origins that are followed and not in before: with them goes what they claim.
-func (f *followed) onlyIn(before []source.Settings) (gone []policy.Origin) {
-	for _, s := range f.settings {
-		if origin := s.Origin(); !slices.ContainsFunc(before, func(b source.Settings) bool { return b.Origin() == origin }) {
-			gone = append(gone, origin)
-		}
-	}
-	return gone
-}
-
 // followBefore follows what was followed before the change that c has taken back.
 func (e *Engine) followBefore(c change) {
 	if c.names != nil {
 		e.forgot(c.forget)
+		for _, back := range c.follow {
+			e.files.followed.origins[back.Origin] = follow.Origin{OriginState: back.State}
+		}
 		e.followNamed(c.names, policy.Force{})
 	}
 }
@@ -219,7 +202,7 @@ func (e *Engine) forgetUnnamed(c change) {
 	if len(gone) == 0 {
 		return
 	}
-	c.aside, c.edit, c.forget = true, desired.Edit{Claims: e.forgetting(gone)}, gone
+	c.aside, c.edit, c.forget = true, desired.Edit{Claims: e.enforced.Forget(gone)}, gone
 	_, err := e.make(c)
 	if err == nil {
 		e.forgot(gone)

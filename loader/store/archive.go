@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,11 +35,12 @@ func (s *Store) ArchiveList(generation uint64) error {
 	return nil
 }
 
-// LoadArchived returns the list archived for generation, as LoadDeclared does. It fails with
-// fs.ErrNotExist where there is none, and where its checksum does not match.
-func (s *Store) LoadArchived(generation uint64) (Effective, error) {
+// LoadArchived returns the list archived for generation, as LoadDeclared does, and what these kept
+// origins claimed. It fails with fs.ErrNotExist where there is none, and where its checksum does not
+// match.
+func (s *Store) LoadArchived(generation uint64, kept ...policy.Origin) (Effective, error) {
 	name := archiveName(generation)
-	e, err := loadFile(filepath.Join(s.dir, name), policy.Origin.Kept)
+	e, err := loadFile(filepath.Join(s.dir, name), func(o policy.Origin) bool { return o.Kept() && !slices.Contains(kept, o) })
 	if err != nil {
 		return Effective{}, fmt.Errorf("read %s of %s: %w", name, s.dir, err)
 	}

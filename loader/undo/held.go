@@ -11,7 +11,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/source"
 )
 
 // Held are files that say something else than what is enforced.
@@ -57,17 +56,6 @@ func (h Held) String() string {
 	}
 	return fmt.Sprintf("held as in generation %d: %s; to take over what is written there now: xdpallow reload", h.Generation, strings.Join(names, ", "))
 }
-
-// Back is what the store keeps of a change of what is declared.
-type Back struct {
-	Kept uint64 `json:"kept"` // the change whose predecessor's list was kept, see store.ArchiveList
-	Held Held   `json:"held"` // after it was taken back
-
-	Followed []source.Settings `json:"followed"` // likewise; nil: not known
-}
-
-// Marshal is b for the store.
-func (b Back) Marshal() []byte { return marshal(b) }
 
 func marshal(v any) []byte {
 	text, err := json.Marshal(v)
