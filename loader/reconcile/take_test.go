@@ -270,7 +270,7 @@ func TestLinesThatLetNobodyIn(t *testing.T) {
 	f.close()
 }
 
-// Promise: a change names who made it and what it was in history; what changes nothing writes
+// Promise: a change names the list, who made it and what it was in history and status; what changes nothing writes
 // nothing; whom it leaves without an entry is not let in.
 func TestReadingIsOneChange(t *testing.T) {
 	f := newFollower(t)
@@ -288,8 +288,11 @@ func TestReadingIsOneChange(t *testing.T) {
 	for _, record := range history.Changes {
 		commands = append(commands, record.Command)
 	}
-	if want := []string{"serial 57: add", "serial 58: remove (alice)"}; !slices.Equal(commands[len(commands)-2:], want) {
+	if want := []string{"url:partner: serial 57: add", "url:partner: serial 58: remove (alice)"}; !slices.Equal(commands[len(commands)-2:], want) {
 		t.Errorf("history has %q, want %q at its end", commands, want)
+	}
+	if _, status := f.status(partner); status.LastChange == nil || status.LastChange.Command != commands[len(commands)-1] {
+		t.Errorf("the last change is %+v", status.LastChange)
 	}
 	f.take(source.Reading{Origin: partner, Why: "an edit", Edit: &policy.Edit{
 		Remove: []policy.ClaimKey{{Origin: partner, Prefix: netip.MustParsePrefix("192.0.2.0/24")}},
