@@ -128,7 +128,7 @@ func (e *Engine) takeEdit(r source.Reading, one follow.Origin) (changed bool, er
 		return false, e.apply(store.Change{Follow: []store.Followed{{Origin: r.Origin, State: state}}})
 	}
 	c := change{
-		by: self(), command: cmp.Or(r.Why, string(r.Origin)+": changed"), verb: policy.VerbFollow, force: one.Force, aside: true,
+		by: self(), command: string(r.Origin) + ": " + cmp.Or(r.Why, "changed"), verb: policy.VerbFollow, force: one.Force, aside: true,
 		edit:   desired.Edit{Claims: edit, Whole: rebuilds(edit, e.enforced.Policy.Entries.Len())},
 		follow: []store.Followed{{Origin: r.Origin, State: state}},
 	}
@@ -143,8 +143,8 @@ func (e *Engine) takeEdit(r source.Reading, one follow.Origin) (changed bool, er
 		return false, err
 	}
 	generation := e.enforced.Gate.Tables.Generation()
-	e.options.Log.Info(fmt.Sprintf("%s: %s: +%d -%d ~%d: generation %d",
-		r.Origin, c.command, len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), generation))
+	e.options.Log.Info(fmt.Sprintf("%s: +%d -%d ~%d: generation %d",
+		c.command, len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), generation))
 	return generation != before, nil
 }
 
