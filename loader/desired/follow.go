@@ -5,9 +5,7 @@ package desired
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -43,20 +41,9 @@ func (d State) Forget(origins []policy.Origin) (edit policy.Edit) {
 	return edit
 }
 
-// Join is the edit that does all of edits, no two of which are of one origin.
-func Join(edits []policy.Edit) (all policy.Edit) {
-	for _, edit := range edits {
-		all.Remove, all.Put = append(all.Remove, edit.Remove...), append(all.Put, edit.Put...)
-	}
-	return all
-}
-
 // ownedElsewhere refuses claims of the CLI for a prefix that a followed origin says is another
 // owner's. Such a claim would take the prefix from him, which nobody here may have meant.
 func (d State) ownedElsewhere(claims []policy.Claim) error {
-	if len(d.Counts.Followed) == 0 { // else to find a million takes a while
-		return nil
-	}
 	for _, c := range claims {
 		entry, found := d.Policy.Entries.Find(c.Prefix)
 		if !found || c.Owner == "" {
@@ -78,38 +65,6 @@ func (d State) ownedElsewhere(claims []policy.Claim) error {
 		return &policy.Refused{What: what, Hint: hint}
 	}
 	return nil
-}
-
-// Loses counts the claims of origin that let somebody in at now, those of them that no longer do in
-// next, which edit leads to, and how many do there. One that ends, or is for a service that is not
-// there, shuts its customer out as one that is gone.
-func (d State) Loses(origin policy.Origin, edit policy.Edit, next policy.State, now time.Time) (had, gone, left int) {
-	letsIn := func(state policy.State, prefix netip.Prefix) bool {
-		entry, found := state.Entries.Find(prefix)
-		return found && entry.LetsIn(origin, now)
-	}
-	came, seen := 0, map[netip.Prefix]bool{}
-	for prefix := range edit.Prefixes() {
-		if seen[prefix] {
-			continue
-		}
-		seen[prefix] = true
-		switch was, is := letsIn(d.Policy, prefix), letsIn(next, prefix); {
-		case was && !is:
-			gone++
-		case is && !was:
-			came++
-		}
-	}
-	if gone == 0 { // nobody asks for more, and a walk over a million takes long
-		return 0, 0, came
-	}
-	for entry := range d.Policy.Entries.All() {
-		if entry.LetsIn(origin, now) {
-			had++
-		}
-	}
-	return had, gone, had - gone + came
 }
 
 // Elsewhere counts, of each followed origin, the claims for services that are not there.

@@ -45,7 +45,7 @@ func (d State) hold(old State, plan policy.Plan, now time.Time) State {
 				before.Suspended = policy.NewSuspended(nil, []policy.Hold{h})
 			}
 			if !stood || !holdsSame(was, s) {
-				plan = policy.Plan{Added: d.entriesOf(s.Owner)}
+				plan = policy.Diff(policy.State{}, d.Policy)
 			}
 			h, changed = h.Follow(before, d.Policy, plan, now)
 		}
@@ -60,40 +60,24 @@ func (d State) hold(old State, plan policy.Plan, now time.Time) State {
 	return d.after(held)
 }
 
-// entriesOf are the entries of owner, and those without one, which may be his.
-func (d State) entriesOf(owner string) (all []policy.Entry) {
-	for e := range d.Policy.Entries.All() {
-		if of := e.Owner(); of == owner || of == "" {
-			all = append(all, *e)
-		}
-	}
-	return all
-}
-
 // holdsSame reports whether a and b, of one owner, hold the same.
 func holdsSame(a, b store.Suspension) bool {
 	return a.Unnoted == b.Unnoted && slices.Equal(a.Held, b.Held) && slices.Equal(a.Stays, b.Stays)
 }
 
-// Named are the suspensions of d that edit has made.
-func (d State) Named(edit OverridesEdit) (all []store.Suspension) {
-	for _, s := range edit.Suspend {
-		all = append(all, d.Suspensions[s.Subject])
-	}
-	return all
-}
-
-// HeldSince are the suspensions of d that hold something else than in old, but for those that edit
-// has made.
-func (d State) HeldSince(old State, edit OverridesEdit) (all []store.Suspension) {
+// SuspendedSince are the suspensions of d that edit has made, and the others that hold something
+// else than in old.
+func (d State) SuspendedSince(old State, edit OverridesEdit) (asked, held []store.Suspension) {
 	named := map[policy.Subject]bool{}
 	for _, s := range edit.Suspend {
 		named[s.Subject] = true
 	}
 	for subject, s := range d.Suspensions {
-		if !named[subject] && !holdsSame(old.Suspensions[subject], s) {
-			all = append(all, s)
+		if named[subject] {
+			asked = append(asked, s)
+		} else if !holdsSame(old.Suspensions[subject], s) {
+			held = append(held, s)
 		}
 	}
-	return all
+	return asked, held
 }

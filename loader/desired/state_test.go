@@ -157,7 +157,7 @@ func inverse(before, next desired.State, edit desired.Edit) (back desired.Edit) 
 			back.Declared = map[policy.Origin][]policy.Claim{}
 		}
 	}
-	for _, s := range append(next.Named(edit.Overrides), next.HeldSince(before, edit.Overrides)...) {
+	for _, s := range slices.Concat(next.SuspendedSince(before, edit.Overrides)) {
 		if was, stood := before.Suspensions[s.Subject]; stood {
 			back.Overrides.Suspend = append(back.Overrides.Suspend, was)
 		} else {

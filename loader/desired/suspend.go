@@ -110,10 +110,7 @@ func (d State) touches(s policy.Subject) error {
 // Knows refuses, as *policy.Refused, an owner of whom nothing is said: not by an entry, a limit or a
 // suspension, nor by a list from elsewhere, whether or not what it says is enforced.
 func (d State) Knows(owner string) error {
-	if d.Counts.Owner(owner) > 0 || slices.Contains(d.Expected, owner) {
-		return nil
-	}
-	if slices.Contains(slices.Collect(d.NamedOwners), owner) {
+	if d.Counts.Owner(owner) > 0 || slices.Contains(d.Expected, owner) || slices.Contains(slices.Collect(d.NamedOwners), owner) {
 		return nil
 	}
 	for claim := range d.kept {

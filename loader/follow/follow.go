@@ -102,34 +102,6 @@ func (o Origins) Before(before, after []source.Settings, forget []policy.Origin)
 	return all
 }
 
-// Guard refuses a reading of origin by which it would lose more than half of what it had, or all.
-// A host name says by itself what it has no longer, and a fleet was asked when it was changed.
-func Guard(origin policy.Origin, had, gone, left int, force policy.Force) error {
-	_, fleet := origin.Etcd()
-	switch {
-	case fleet, origin.IsDNS():
-	case !force.ForceShrink && policy.Shrinks(gone, had):
-		return refused("--force-shrink", "%s of %d would be removed", policy.Count(gone, "prefix", "prefixes"), had)
-	case !force.AllowEmpty && !force.ForceShrink && had > 0 && left == 0:
-		return refused("--allow-empty", "nothing is listed there, and %s would be removed", policy.Count(had, "prefix", "prefixes"))
-	}
-	return nil
-}
-
-func refused(flag, format string, args ...any) *policy.Refused {
-	return &policy.Refused{What: fmt.Sprintf(format, args...), Hint: "xdpallow reload " + flag}
-}
-
-// Refusal gives what guard rails refuse of a reading a command for a hint: theirs is a flag, of
-// a command that nobody typed.
-func Refusal(r *policy.Refused) *policy.Refused {
-	hint := r.Hint
-	if len(hint) > 2 && hint[:2] == "--" {
-		hint = "xdpallow reload " + hint
-	}
-	return &policy.Refused{What: r.What, Hint: hint}
-}
-
 // Seen returns o after its reading was taken over at now, or was found to be what it was.
 func (o Origin) Seen(r source.Reading, now time.Time) Origin {
 	o.Failing, o.Force = nil, policy.Force{}

@@ -127,15 +127,6 @@ func (e Edit) Of(origin Origin) (part Edit) {
 	return part
 }
 
-// Removed returns the prefixes of e.Remove.
-func (e Edit) Removed() []netip.Prefix {
-	prefixes := make([]netip.Prefix, 0, len(e.Remove))
-	for _, key := range e.Remove {
-		prefixes = append(prefixes, key.Prefix)
-	}
-	return prefixes
-}
-
 // Key names c.
 func (c Claim) Key() ClaimKey { return ClaimKey{c.Origin, c.Prefix} }
 

@@ -23,7 +23,7 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 	now := time.Now()
 	if c.verb == policy.VerbFollow && c.follow[0].Origin.Followed() {
 		origin := c.follow[0].Origin
-		had, gone, left := e.enforced.Loses(origin, c.edit.Claims, next, now)
+		had, gone, left := follow.Loses(origin, e.enforced.Policy, next, c.edit.Claims, now)
 		if err := follow.Guard(origin, had, gone, left, c.force); err != nil {
 			return err
 		}

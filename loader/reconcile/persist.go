@@ -4,6 +4,7 @@ package reconcile
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
@@ -23,7 +24,7 @@ func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generat
 	}
 	if done.UndoData != nil {
 		if len(c.undo.Archived()) > 0 { // changes of them are appended to the list, and not archived
-			if err := e.save(); err != nil {
+			if err := e.disk.list.Save(); err != nil {
 				return err
 			}
 		}
@@ -69,15 +70,20 @@ func (e *Engine) apply(done store.Change) error {
 // written is what is recorded of c, which leads to next.
 func (e *Engine) written(c change, next desired.State, plan policy.Plan, generation uint64) store.Change {
 	made := c.edit.Claims.Of(policy.OriginCLI)
+	asked, held := next.SuspendedSince(e.enforced.State, c.edit.Overrides)
 	done := store.Change{
-		Put: made.Put, Delete: made.Removed(), Forget: c.forget, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
-		Resume: c.edit.Overrides.Resume, Suspend: next.Named(c.edit.Overrides), Hold: next.HeldSince(e.enforced.State, c.edit.Overrides),
-		Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
+		Put: made.Put, Delete: prefixesOf(made.Remove), Forget: c.forget, Generation: generation, Settle: c.settle, Meta: map[string][]byte{},
+		Resume: c.edit.Overrides.Resume, Suspend: asked, Unlimit: c.edit.Overrides.Unlimit, Limit: c.edit.Overrides.Limit,
 		Aside: c.aside || e.unsettled.pending != nil && c.onlyOverrides(),
+	}
+	if done.Aside { // what it has suspensions hold takes back nothing that was asked for
+		done.Hold = held
+	} else {
+		done.Suspend = append(asked, held...)
 	}
 	for _, read := range c.follow {
 		said := c.edit.Claims.Of(read.Origin)
-		read.Put, read.Delete = said.Put, said.Removed()
+		read.Put, read.Delete = said.Put, prefixesOf(said.Remove)
 		done.Follow = append(done.Follow, read)
 	}
 	if e.enforced.Compiler.Owners.Unsaved { // they are thousands
@@ -111,6 +117,14 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 		}
 	}
 	return done
+}
+
+func prefixesOf(keys []policy.ClaimKey) []netip.Prefix {
+	prefixes := make([]netip.Prefix, 0, len(keys))
+	for _, key := range keys {
+		prefixes = append(prefixes, key.Prefix)
+	}
+	return prefixes
 }
 
 // recorded takes done, which is on disk, for what was done last.

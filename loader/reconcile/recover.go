@@ -178,7 +178,7 @@ func (e *Engine) countSince() error {
 func (e *Engine) holdUnnoted() error {
 	was := e.enforced.State
 	e.enforced.State = was.HoldUnnoted(time.Now())
-	fresh := e.enforced.HeldSince(was, desired.OverridesEdit{})
+	_, fresh := e.enforced.SuspendedSince(was, desired.OverridesEdit{})
 	if len(fresh) == 0 {
 		return nil
 	}

@@ -106,7 +106,7 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 		for _, read := range c.follow {
 			edits = append(edits, e.enforced.Follow(read.Origin, read.Put))
 		}
-		c.edit.Claims = desired.Join(edits)
+		c.edit.Claims = undo.Join(edits)
 	}
 	c.undo = e.back(e.unsettled.held, c.names, c.forget)
 	return nil

@@ -24,7 +24,7 @@ type Change struct {
 	Put        []policy.Claim   // after Delete; one a prefix, the last wins
 	Resume     []policy.Subject // as Delete
 	Suspend    []Suspension     // as Put
-	Hold       []Suspension     // those of others, which hold something else now; see Aside
+	Hold       []Suspension     // as Suspend, but the undo stays as it is
 	Unlimit    []string         // owners; as Delete
 	Limit      []Limit          // as Put
 	Forget     []policy.Origin  // followed origins, with their claims; before Follow
@@ -34,7 +34,7 @@ type Change struct {
 	Log     *Record  // for the change log; nil where nobody asked for the change
 	Settle  bool     // confirmed or rolled back: nothing waits for a confirmation any longer
 	Confirm *Confirm // what waits for one from now on
-	Aside   bool     // no rollback takes it back, not even with a change that waits; Hold leaves the undo as it is
+	Aside   bool     // no rollback takes it back, not even with a change that waits
 
 	// UndoData is the caller's, for Undo.Data. If it is not nil the change can be rolled
 	// back even when it changes no entry, suspension or limit.

@@ -56,11 +56,7 @@ func encodeAll(change Change) ([]batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	suspend := change.Suspend
-	if !change.Aside {
-		suspend = slices.Concat(suspend, change.Hold)
-	}
-	suspensions, err := encodeSuspensions(change.Resume, suspend)
+	suspensions, err := encodeSuspensions(change)
 	if err != nil {
 		return nil, err
 	}

@@ -86,15 +86,13 @@ func originsIn(tx *bolt.Tx) (origins []policy.Origin) {
 	return origins
 }
 
-// encodeFollow returns the batches of what has no undo: change.Follow, and what suspensions hold by it.
+// encodeFollow returns the batches of change.Hold and change.Follow, which have no undo.
 func encodeFollow(change Change) (batches []batch, err error) {
-	if change.Aside {
-		held, err := encodeSuspensions(nil, change.Hold)
-		if err != nil {
-			return nil, err
-		}
-		batches = append(batches, batch{bucket: bucketSuspended, writes: lastOfEach(held)})
+	held, err := encodeSuspensions(Change{Suspend: change.Hold})
+	if err != nil {
+		return nil, err
 	}
+	batches = append(batches, batch{bucket: bucketSuspended, writes: lastOfEach(held)})
 	for _, f := range change.Follow {
 		if !f.Origin.Followed() && f.Origin != policy.OriginEnrol {
 			return nil, fmt.Errorf("follow %s: it is not an origin that is followed", f.Origin)

@@ -96,15 +96,15 @@ func parseSubject(key []byte) (s policy.Subject, err error) {
 	return s, policy.ParseName("owner", s.Owner)
 }
 
-func encodeSuspensions(resume []policy.Subject, suspend []Suspension) (writes []write, err error) {
-	for _, subject := range resume {
+func encodeSuspensions(change Change) (writes []write, err error) {
+	for _, subject := range change.Resume {
 		key, err := subjectKey(subject)
 		if err != nil {
 			return nil, fmt.Errorf("resume: %w", err)
 		}
 		writes = append(writes, write{key: key})
 	}
-	for _, s := range suspend {
+	for _, s := range change.Suspend {
 		key, err := subjectKey(s.Subject)
 		if err == nil {
 			err = policy.StoredNote(s.Reason)

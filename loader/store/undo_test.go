@@ -332,7 +332,7 @@ func TestHoldLeavesTheUndo(t *testing.T) {
 		holdsAgain int
 	}{
 		{Change{Suspend: []Suspension{holding("10.0.0.0/8")}}, true, 0},
-		{Change{Put: []policy.Claim{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Origin: policy.OriginCLI}}, Hold: []Suspension{holding("10.0.0.0/8", "192.0.2.0/24")}}, false, 1},
+		{Change{Put: []policy.Claim{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Origin: policy.OriginCLI}}, Suspend: []Suspension{holding("10.0.0.0/8", "192.0.2.0/24")}}, false, 1},
 	} {
 		s := mustOpen(t, t.TempDir())
 		if !c.resumes {

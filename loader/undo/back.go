@@ -53,3 +53,11 @@ func (b Back) Lists(list store.Effective, now follow.Origins) (back []store.Foll
 	}
 	return back, forget
 }
+
+// Join is the edit that does all of edits, no two of which are of one origin.
+func Join(edits []policy.Edit) (all policy.Edit) {
+	for _, edit := range edits {
+		all.Remove, all.Put = append(all.Remove, edit.Remove...), append(all.Put, edit.Put...)
+	}
+	return all
+}
