@@ -18,15 +18,19 @@ import (
 )
 
 func addCommand(e env) *cli.Command {
-	return e.command("add", "Let prefixes open connections", "PREFIX|ADDR...|-", []cli.Flag{
+	return e.command("add", "Let prefixes open connections", "PREFIX|ADDR...|-", append(entryFlags(), dryRunFlag(), reasonFlag()), add)
+}
+
+// entryFlags are the flags that say what an entry is.
+func entryFlags() []cli.Flag {
+	return []cli.Flag{
 		&cli.StringFlag{Name: "owner", Usage: "`OWNER`, the organisation that the prefixes belong to"},
 		&cli.StringSliceFlag{Name: "service", Usage: "only to `SERVICE`, repeated or with commas; all, as without it at first, is every service"},
 		&cli.StringFlag{Name: "for", Usage: "end after `DURATION`, as 90d, 1w2d, 36h or 90s"},
 		&cli.StringFlag{Name: "until", Usage: "end at `TIME`, as 2027-01-31, to its end in UTC, or 2027-01-31T18:00:00Z; or never"},
 		&cli.StringFlag{Name: "note", Usage: "`TEXT` that says why, for whoever reads the list next"},
 		&cli.BoolFlag{Name: "allow-any", Usage: "take a prefix wider than /8, or /19 for IPv6"},
-		dryRunFlag(), reasonFlag(),
-	}, add)
+	}
 }
 
 func add(ctx context.Context, c *call) error {

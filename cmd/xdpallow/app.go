@@ -36,7 +36,7 @@ func newApp(e env) *cli.App {
 			runCommand(e), addCommand(e), removeCommand(e), replaceCommand(e), reloadCommand(e),
 			confirmCommand(e), rollbackCommand(e), modeCommand(e),
 			suspendCommand(e), resumeCommand(e), limitCommand(e), cutCommand(e), ownersCommand(e),
-			exportCommand(e), importCommand(e),
+			exportCommand(e), importCommand(e), fleetCommand(e),
 			listCommand(e), checkCommand(e), statusCommand(e), doctorCommand(e), statsCommand(e), historyCommand(e), eventsCommand(e), topCommand(e),
 			enrolCommand(e), detachCommand(e), assetsCommand(e), completionCommand(e), demoCommand(e), versionCommand(e),
 		},
@@ -60,6 +60,7 @@ func newApp(e env) *cli.App {
 // call is one run of one command.
 type call struct {
 	env
+	name  string // of the command, "fleet add"
 	flags *cli.Context
 	out   *output
 	json  bool
@@ -92,7 +93,7 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 		}
 	}
 	return &cli.Command{
-		Name:               name,
+		Name:               name[strings.LastIndexByte(name, ' ')+1:],
 		Usage:              usage,
 		ArgsUsage:          args,
 		HideHelpCommand:    true,                    // else `add help` would not be an argument
@@ -100,7 +101,7 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 		OnUsageError:       e.usageError,
 		Flags:              all,
 		Action: func(flags *cli.Context) error {
-			c := &call{env: e, flags: flags, out: &output{to: e.stdout}, quiet: flags.Bool("quiet")}
+			c := &call{env: e, name: name, flags: flags, out: &output{to: e.stdout}, quiet: flags.Bool("quiet")}
 			format := flags.String("output")
 			if !slices.Contains(formats, format) {
 				return &policy.InputError{
@@ -130,6 +131,8 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 func formatsOf(command string) []string {
 	formats := []string{"table", "json"}
 	switch command {
+	case "fleet list":
+		formats = append(formats, "text")
 	case "list":
 		formats = append(formats, "text", "nginx", "haproxy")
 	case "stats":

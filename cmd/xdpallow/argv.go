@@ -26,6 +26,10 @@ func flagsFirst(app *cli.App, args []string) []string {
 		return args
 	}
 	command := app.Command(args[at])
+	if command != nil && len(command.Subcommands) > 0 && at+1 < len(args) {
+		at++
+		command = subcommand(command, args[at])
+	}
 	if command == nil {
 		return args
 	}
@@ -48,6 +52,14 @@ func flagsFirst(app *cli.App, args []string) []string {
 		return flags
 	}
 	return append(append(flags, "--"), positional...)
+}
+
+// subcommand returns the command of a group that has that name, or nil.
+func subcommand(group *cli.Command, name string) *cli.Command {
+	if i := slices.IndexFunc(group.Subcommands, func(c *cli.Command) bool { return c.Name == name }); i >= 0 {
+		return group.Subcommands[i]
+	}
+	return nil
 }
 
 // isFlag reports whether arg is a flag. A lone "-" is an argument: stdin.

@@ -53,7 +53,7 @@ func (c *call) claims() ([]policy.Claim, error) {
 	var bad []error
 	for _, arg := range args {
 		if arg == "-" {
-			return nil, &policy.InputError{What: "- reads stdin, and takes no other argument", Hint: "xdpallow " + c.flags.Command.Name + " - <FILE"}
+			return nil, &policy.InputError{What: "- reads stdin, and takes no other argument", Hint: "xdpallow " + c.name + " - <FILE"}
 		}
 		prefix, warning, err := policy.ParsePrefix(arg)
 		if err != nil {
@@ -150,5 +150,9 @@ func (c *call) printChange(listing api.Listing, row func(api.Entry) (verb, more 
 }
 
 func (c *call) printGeneration(generation uint64, total int, suffix string) {
-	fmt.Fprintf(c.out, "generation %d, %s%s\n", generation, policy.Count(total, "prefix", "prefixes"), suffix)
+	word := "generation"
+	if strings.HasPrefix(c.name, fleetGroup+" ") {
+		word = "serial"
+	}
+	fmt.Fprintf(c.out, "%s %d, %s%s\n", word, generation, policy.Count(total, "prefix", "prefixes"), suffix)
 }

@@ -101,6 +101,16 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 		return names[len(words):]
 	}
 	command := app.Command(words[0])
+	if command != nil && len(command.Subcommands) > 0 {
+		if len(words) == 1 {
+			var names []string
+			for _, sub := range command.Subcommands {
+				names = append(names, sub.Name)
+			}
+			return names
+		}
+		return fleetCandidates(subcommand(command, words[1]), words, last)
+	}
 	if command == nil {
 		return nil
 	}
@@ -109,15 +119,7 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 		return known.values(ctx, command.Name, strings.TrimLeft(before, "-"))
 	}
 	if strings.HasPrefix(last, "-") {
-		var names []string
-		for _, flag := range command.Flags {
-			for _, name := range flag.Names() {
-				if len(name) > 1 {
-					names = append(names, "--"+name)
-				}
-			}
-		}
-		return names
+		return flagNames(command)
 	}
 	switch command.Name {
 	case "remove":
@@ -137,6 +139,38 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 		return strings.Split(command.ArgsUsage, "|")
 	case "mode":
 		return []string{"audit", "enforce"}
+	}
+	return nil
+}
+
+func flagNames(command *cli.Command) (names []string) {
+	for _, flag := range command.Flags {
+		for _, name := range flag.Names() {
+			if len(name) > 1 {
+				names = append(names, "--"+name)
+			}
+		}
+	}
+	return names
+}
+
+// fleetCandidates is candidates for a command of the fleet, of which etcd knows the values; to ask
+// it takes too long at the Tab key.
+func fleetCandidates(command *cli.Command, words []string, last string) []string {
+	if command == nil {
+		return nil
+	}
+	before := words[len(words)-1]
+	switch {
+	case isFlag(before) && flagWords(command.Flags, before) == 2:
+		if before == "-o" || before == "--output" {
+			return formatsOf(fleetGroup + " " + command.Name)
+		}
+		return nil
+	case strings.HasPrefix(last, "-"):
+		return flagNames(command)
+	case command.Name == "limit" && len(words) == 3:
+		return []string{"none"}
 	}
 	return nil
 }

@@ -57,6 +57,11 @@ func TestCompletion(t *testing.T) {
 		"limit acme ":               "none",
 		"run --mode e":              "enforce",
 		"completion ":               "bash fish zsh",
+		"fleet re":                  "remove replace resume",
+		"fleet remove --allow":      "--allow-empty",
+		"fleet list -o t":           "table text",
+		"fleet limit acme ":         "none",
+		"fleet nonsense x":          "",
 		"exp":                       "export",
 		"import --allow-o":          "--allow-open",
 		"export --a":                "--all",
@@ -131,8 +136,13 @@ func TestManual(t *testing.T) {
 		name, text, _ := strings.Cut(section, "\n")
 		sections[name] = text
 	}
-	for _, command := range newApp(env{}).Commands {
-		text, found := sections[command.Name]
+	for _, command := range everyCommand(newApp(env{})) {
+		group, _, nested := strings.Cut(command.name, " ")
+		text, found := sections[group]
+		if nested {
+			_, text, found = strings.Cut(text, ".SS "+command.Name+"\n")
+			text, _, _ = strings.Cut(text, "\n.SS ")
+		}
 		if !found || !strings.Contains(text, command.Usage) {
 			t.Errorf("%s is not in the man page", command.Name)
 		}

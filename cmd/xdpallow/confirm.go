@@ -44,7 +44,7 @@ func (c *call) confirmWindow() (string, error) {
 		return "", c.retyped("confirm", lasts, "60s", err)
 	}
 	if c.flags.Bool("dry-run") {
-		return "", &policy.InputError{What: "a dry run changes nothing that could be confirmed", Hint: "xdpallow " + c.flags.Command.Name + " --help"}
+		return "", &policy.InputError{What: "a dry run changes nothing that could be confirmed", Hint: "xdpallow " + c.name + " --help"}
 	}
 	return lasts, nil
 }

@@ -17,10 +17,12 @@ import (
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/fleet"
 	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -42,6 +44,9 @@ func TestExitCodes(t *testing.T) {
 		{fmt.Errorf("%w on s", control.ErrNoDaemon), 3},
 		{loader.ErrNoPins, 3},
 		{control.ErrForbidden, 4},
+		{fmt.Errorf("%w: x", fleet.ErrUnreachable), 3},
+		{fmt.Errorf("%w for web1", fleet.ErrForbidden), 4},
+		{errMissing, 1},
 		{&fs.PathError{Op: "open", Path: "x", Err: fs.ErrPermission}, 4},
 		{checkError{refused}, 2},
 		{checkError{loader.ErrNoPins}, 2},
@@ -454,16 +459,33 @@ func TestHintsOfRun(t *testing.T) {
 	}
 }
 
+// named is a command with its whole name, "fleet add".
+type named struct {
+	*cli.Command
+	name string
+}
+
+// everyCommand returns the commands of app, and behind each group those in it.
+func everyCommand(app *cli.App) (all []named) {
+	for _, command := range app.Commands {
+		all = append(all, named{command, command.Name})
+		for _, sub := range command.Subcommands {
+			all = append(all, named{sub, command.Name + " " + sub.Name})
+		}
+	}
+	return all
+}
+
 // Every command explains itself, in one voice.
 func TestHelp(t *testing.T) {
 	w := newWorld(t)
 	app := newApp(env{})
 	var names []string
-	for _, command := range app.Commands {
-		names = append(names, command.Name)
-		code, out, stderr := w.run(command.Name, "--help")
-		if code != 0 || stderr != "" || !strings.Contains(out, "xdpallow "+command.Name+" - "+command.Usage) {
-			t.Errorf("%s --help: exit %d\n%s%s", command.Name, code, out, stderr)
+	for _, command := range everyCommand(app) {
+		names = append(names, command.name)
+		code, out, stderr := w.run(append(strings.Fields(command.name), "--help")...)
+		if code != 0 || stderr != "" || !strings.Contains(out, "xdpallow "+command.name+" - "+command.Usage) {
+			t.Errorf("%s --help: exit %d\n%s%s", command.name, code, out, stderr)
 		}
 		first := []rune(command.Usage)[0]
 		verb, _, _ := strings.Cut(command.Usage, " ")
@@ -471,6 +493,9 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: usage %q is not a capitalised imperative without full stop", command.Name, command.Usage)
 		}
 		for _, flag := range []string{"--output", "--quiet", "--socket"} {
+			if len(command.Subcommands) > 0 {
+				break // it is a group
+			}
 			if !strings.Contains(out, flag) {
 				t.Errorf("%s does not take %s", command.Name, flag)
 			}
@@ -481,7 +506,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners export import list check status doctor stats history events top enrol detach assets completion demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners export import fleet fleet init fleet add fleet remove fleet replace fleet list fleet suspend fleet resume fleet limit fleet status fleet history fleet diff fleet confirm fleet rollback fleet forget list check status doctor stats history events top enrol detach assets completion demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

@@ -24,6 +24,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/declared"
+	"github.com/xdpallow/xdpallow/loader/fleet"
 	"github.com/xdpallow/xdpallow/loader/offline"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -81,7 +82,9 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 	if gate.Enrol = o.Enrol; o.Enrol != nil {
 		gate.Enrolments = func() []api.Enrolment { return desk.Counts() }
 	}
-	engine, err := reconcile.Open(gate)
+	var engine *reconcile.Engine
+	gate.Follower = fleet.Followers(fleet.Self{Name: hostName(), Version: gate.Version, Report: func() fleet.Report { return reportOf(engine) }})
+	engine, err = reconcile.Open(gate)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,16 @@ func commandFirst(args []string) []string {
 	case len(rest) == 0:
 		return args
 	}
-	return slices.Concat(args[:1], rest[:1], help, common, rest[1:])
+	n := commandWords(rest)
+	return slices.Concat(args[:1], rest[:n], help, common, rest[n:])
+}
+
+// commandWords returns how many of words name the command: `fleet add` has two.
+func commandWords(words []string) int {
+	if len(words) > 1 && words[0] == fleetGroup && !isFlag(words[1]) {
+		return 2
+	}
+	return 1
 }
 
 func isHelp(arg string) bool { return arg == "-h" || arg == "--help" || arg == "-help" }
@@ -106,12 +115,13 @@ func (e env) usageError(c *cli.Context, err error, _ bool) error {
 	if c.Command == nil || c.Command.Name == "" || c.Command.Name == c.App.Name {
 		return &policy.InputError{What: err.Error(), Hint: "xdpallow --help"}
 	}
-	refusal := &policy.InputError{What: err.Error(), Hint: "xdpallow " + c.Command.Name + " --help"}
+	command := strings.TrimPrefix(c.Command.HelpName, "xdpallow ")
+	refusal := &policy.InputError{What: err.Error(), Hint: "xdpallow " + command + " --help"}
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if !unknown {
 		return refusal
 	}
-	refusal.What = c.Command.Name + " has no flag --" + name
+	refusal.What = command + " has no flag --" + name
 	var names []string
 	for _, flag := range c.Command.Flags {
 		names = append(names, flag.Names()[0])

@@ -30,7 +30,7 @@ func (c *call) interval() (time.Duration, bool, error) {
 		err = fmt.Errorf("shorter than %v", shortestInterval)
 	}
 	if err != nil {
-		return 0, true, &policy.InputError{What: fmt.Sprintf("-w %q is no interval of %v or longer", text, shortestInterval), Hint: "xdpallow " + c.flags.Command.Name + " -w 1s"}
+		return 0, true, &policy.InputError{What: fmt.Sprintf("-w %q is no interval of %v or longer", text, shortestInterval), Hint: "xdpallow " + c.name + " -w 1s"}
 	}
 	return interval, true, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/doctor"
+	"github.com/xdpallow/xdpallow/loader/fleet"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -101,7 +102,7 @@ const (
 	exitDone      = 0
 	exitFailed    = 1 // refused or failed
 	exitInput     = 2 // wrong input
-	exitNoDaemon  = 3 // needs a daemon, none answers
+	exitNoDaemon  = 3 // needs a daemon or etcd, none answers
 	exitForbidden = 4
 )
 
@@ -119,13 +120,13 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(err, errDropped):
+	case errors.Is(err, errDropped), errors.Is(err, errMissing):
 		return exitFailed
 	case errors.As(err, new(checkError)), errors.As(err, &input):
 		return exitInput
-	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, loader.ErrNoPins):
+	case errors.Is(err, control.ErrNoDaemon), errors.Is(err, loader.ErrNoPins), errors.Is(err, fleet.ErrUnreachable):
 		return exitNoDaemon
-	case errors.Is(err, control.ErrForbidden), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, control.ErrForbidden), errors.Is(err, fleet.ErrForbidden), errors.Is(err, fs.ErrPermission):
 		return exitForbidden
 	}
 	return exitFailed

@@ -16,6 +16,9 @@ func manual(e env) (string, error) {
 		if command.ArgsUsage != "" {
 			command.UsageText = fmt.Sprintf("xdpallow %s [flags] %s", command.Name, command.ArgsUsage)
 		}
+		for _, sub := range command.Subcommands {
+			sub.UsageText = strings.TrimSpace(fmt.Sprintf("xdpallow %s %s [flags] %s", command.Name, sub.Name, sub.ArgsUsage))
+		}
 	}
 	page, err := app.ToManWithSection(8)
 	if err != nil {
@@ -101,6 +104,8 @@ xdpallow history -n 5
 xdpallow export /root/xdpallow.export
 xdpallow import /root/xdpallow.export --dry-run
 xdpallow mode audit --for 15m
+xdpallow fleet add 198.51.100.0/28 --owner acme --config fleet.yaml
+xdpallow fleet status --config fleet.yaml
 xdpallow top`,
 	},
 	{name: "FILES", items: [][2]string{
@@ -112,12 +117,13 @@ xdpallow top`,
 	}},
 	{name: "ENVIRONMENT", items: [][2]string{
 		{socketVariable, "The control socket, where no --socket says it."},
+		{fleetVariable, "The file that says where the fleet is, where no --config does."},
 	}},
 	{name: "EXIT STATUS", items: [][2]string{
 		{"0", "Done; of check: every port passes."},
 		{"1", "Refused or failed; of check: dropped; of doctor: a problem."},
 		{"2", "Wrong input; of check: whatever is no answer."},
-		{"3", "No daemon answers, and one is needed."},
+		{"3", "No daemon answers, and one is needed; of fleet: no etcd answers."},
 		{"4", "Not permitted."},
 	}},
 	{name: "SEE ALSO", text: "systemctl(1), ss(8), bpftool(8), nft(8)"},

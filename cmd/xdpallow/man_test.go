@@ -30,7 +30,7 @@ func sectionOf(t *testing.T, name string) string {
 func TestManualSections(t *testing.T) {
 	for name, wants := range map[string][]string{
 		"FILES":       {defaultSocket, defaultState, defaultBpffs, "/etc/xdpallow/config.yaml", "changes.jsonl"},
-		"ENVIRONMENT": {socketVariable},
+		"ENVIRONMENT": {socketVariable, fleetVariable},
 		"EXIT STATUS": {"0", "1", "2", "3", "4", "check"},
 		"LIST FORMAT": {"owner=", "service=", "until=", "note=", "#"},
 		"REASONS":     nil,
@@ -70,6 +70,9 @@ func TestManualExamples(t *testing.T) {
 		}
 		n++
 		command := app.Command(words[1])
+		if command != nil && len(command.Subcommands) > 0 {
+			command, words = subcommand(command, words[2]), words[1:]
+		}
 		if command == nil {
 			t.Errorf("no command: %s", line)
 			continue

@@ -21,7 +21,7 @@ import (
 
 // printError prints err, each of several joined errors on its own, with its hint.
 func printError(e env, err error) {
-	if err == nil || errors.Is(err, errDropped) || errors.Is(err, errProblems) {
+	if err == nil || errors.Is(err, errDropped) || errors.Is(err, errMissing) || errors.Is(err, errProblems) {
 		return
 	}
 	for _, one := range flatten(err) {
@@ -116,7 +116,7 @@ func (e env) hint(err error) string {
 	case errors.As(err, &refused):
 		if strings.HasPrefix(refused.Hint, "--") && len(e.args) > 1 {
 			again := e
-			again.args = slices.Insert(slices.Clone(e.args), 2, strings.Fields(refused.Hint)...)
+			again.args = slices.Insert(slices.Clone(e.args), 1+commandWords(e.args[1:]), strings.Fields(refused.Hint)...)
 			return typed(again)
 		}
 		return refused.Hint

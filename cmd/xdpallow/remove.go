@@ -27,30 +27,13 @@ func removeCommand(e env) *cli.Command {
 }
 
 func remove(ctx context.Context, c *call) error {
-	owner, named := c.flags.String("owner"), c.flags.NArg() > 0
-	expired := c.flags.Bool("expired")
-	if named == (expired || c.flags.IsSet("owner")) {
-		return &policy.InputError{What: "remove needs either prefixes, --owner or --expired", Hint: "xdpallow remove 192.0.2.0/24"}
-	}
-	seen, err := c.seen()
+	req, err := c.removeRequest()
 	if err != nil {
 		return err
 	}
-	req := api.RemoveRequest{
-		Owner: owner, Expired: expired, AllowEmpty: c.flags.Bool("allow-empty"), Cut: c.flags.Bool("cut"), DryRun: c.flags.Bool("dry-run"), Seen: seen, Sessions: c.sessions(),
-	}
-	if !named && c.flags.IsSet("owner") {
-		if err := policy.ParseName("owner", owner); err != nil {
-			return c.renamed("owner", owner, err)
-		}
-	} else if named {
-		claims, err := c.claims()
-		if err != nil {
-			return err
-		}
-		for _, claim := range claims {
-			req.Prefixes = append(req.Prefixes, claim.Prefix.String())
-		}
+	req.Cut, req.Sessions = c.flags.Bool("cut"), c.sessions()
+	if req.Seen, err = c.seen(); err != nil {
+		return err
 	}
 	listing, err := control.Remove.Ask(ctx, c.client(), req)
 	if err != nil {
@@ -78,6 +61,31 @@ func remove(ctx context.Context, c *call) error {
 	}
 	_, err = fmt.Fprintf(c.out, "%s cut\n", policy.Count(*listing.Cut, "connection", "connections"))
 	return err
+}
+
+// removeRequest reads which prefixes are meant.
+func (c *call) removeRequest() (req api.RemoveRequest, err error) {
+	owner, named := c.flags.String("owner"), c.flags.NArg() > 0
+	req = api.RemoveRequest{
+		Owner: owner, Expired: c.flags.Bool("expired"), AllowEmpty: c.flags.Bool("allow-empty"), DryRun: c.flags.Bool("dry-run"),
+	}
+	if named == (req.Expired || c.flags.IsSet("owner")) {
+		return req, &policy.InputError{What: c.name + " needs either prefixes, --owner or --expired", Hint: "xdpallow " + c.name + " 192.0.2.0/24"}
+	}
+	if !named && c.flags.IsSet("owner") {
+		if err := policy.ParseName("owner", owner); err != nil {
+			return req, c.renamed("owner", owner, err)
+		}
+	} else if named {
+		claims, err := c.claims()
+		if err != nil {
+			return req, err
+		}
+		for _, claim := range claims {
+			req.Prefixes = append(req.Prefixes, claim.Prefix.String())
+		}
+	}
+	return req, nil
 }
 
 // printRemoval prints the answer of a dry run.

@@ -51,7 +51,7 @@ func replace(ctx context.Context, c *call) error {
 
 // replaceRequest reads the flags and the argument of replace and import.
 func (c *call) replaceRequest() (req api.ReplaceRequest, err error) {
-	if name := c.flags.Command.Name; c.flags.NArg() != 1 {
+	if name := c.name; c.flags.NArg() != 1 {
 		return req, &policy.InputError{What: name + " needs one file, or - for stdin", Hint: "xdpallow " + name + " FILE --dry-run"}
 	}
 	req = api.ReplaceRequest{

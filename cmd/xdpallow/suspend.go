@@ -143,7 +143,7 @@ const mostOpen = 20
 // subject reads the argument of commands about PREFIX|OWNER. The name of an owner may look
 // like an address; then the address is meant.
 func (c *call) subject() (policy.Subject, error) {
-	name := c.flags.Command.Name
+	name := c.name
 	if c.flags.NArg() != 1 {
 		return policy.Subject{}, &policy.InputError{What: name + " needs one prefix or owner", Hint: "xdpallow " + name + " acme"}
 	}

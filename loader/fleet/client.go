@@ -38,6 +38,11 @@ type Config struct {
 	Within time.Duration // how long an answer may take; 0 is 3 s
 }
 
+// ConfigOf is where s, a list in etcd, is.
+func ConfigOf(s source.Settings) Config {
+	return Config{Fleet: s.Etcd.Fleet, Endpoints: s.Etcd.Endpoints, CA: s.Etcd.CA, Cert: s.Etcd.Cert, Key: s.Etcd.Key}
+}
+
 const (
 	answersWithin = 3 * time.Second
 	largestAnswer = 16 << 20 // bytes: 32 chunks and more
@@ -227,3 +232,6 @@ func plain(err error) string {
 	}
 	return err.Error()
 }
+
+// Prefix is what all keys of the fleet begin with.
+func (c *Client) Prefix() string { return c.key("") }

@@ -58,12 +58,11 @@ type follower struct {
 }
 
 func newFollower(s source.Settings, self Self, times Intervals) *follower {
+	config := ConfigOf(s)
+	config.Within = times.Within
 	return &follower{
 		settings: s, self: self, times: times, kicked: make(chan struct{}, 1), told: make(chan struct{}, 1),
-		config: Config{
-			Fleet: s.Etcd.Fleet, Endpoints: s.Etcd.Endpoints, CA: s.Etcd.CA, Cert: s.Etcd.Cert, Key: s.Etcd.Key,
-			Within: times.Within,
-		},
+		config: config,
 	}
 }
 

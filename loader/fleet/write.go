@@ -114,7 +114,7 @@ func (c *Client) Write(ctx context.Context, change Change) (now, before *Manifes
 		if err != nil {
 			return nil, nil, err
 		}
-		if view.Next != nil && !change.Overrides {
+		if view.Next != nil && (!change.Overrides || change.Group != "") {
 			return nil, nil, Waiting(view.Next)
 		}
 		content, err := change.Edit(view)
