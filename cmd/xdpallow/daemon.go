@@ -28,6 +28,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/offline"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/verbs"
 )
 
 // gateOptions turns o into the options of the engine.
@@ -82,9 +83,9 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 	if gate.Enrol = o.Enrol; o.Enrol != nil {
 		gate.Enrolments = func() []api.Enrolment { return desk.Counts() }
 	}
-	var engine *reconcile.Engine
+	var engine *verbs.Engine
 	gate.Follower = fleet.Followers(fleet.Self{Name: hostName(), Version: gate.Version, Report: func() fleet.Report { return reportOf(engine) }})
-	engine, err = reconcile.Open(gate)
+	engine, err = verbs.Open(gate)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 
 // serve runs until ctx ends or detach has released the last interface. The gate goes up
 // first: whatever else fails must not leave the host open.
-func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler, desk *enrol.Desk, o options, log *slog.Logger, stderr *progress) error {
+func serve(ctx context.Context, engine *verbs.Engine, answers *owner.Handler, desk *enrol.Desk, o options, log *slog.Logger, stderr *progress) error {
 	// From the start: a SIGHUP that is not handled ends the process.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
@@ -137,7 +138,7 @@ func serve(ctx context.Context, engine *reconcile.Engine, answers *owner.Handler
 }
 
 // reloadOnHangup reads the config and list files again on SIGHUP, as reload does.
-func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, engine *reconcile.Engine, log *slog.Logger) {
+func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, engine *verbs.Engine, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -158,7 +159,7 @@ const patience = 10 * time.Second
 // notifySystemd tells systemd that the policy is enforced on every interface, and then again
 // and again that the daemon is alive. That it is alive is an answer of the engine: this
 // goroutine would go on when the engine hangs.
-func notifySystemd(ctx context.Context, engine *reconcile.Engine, log *slog.Logger) {
+func notifySystemd(ctx context.Context, engine *verbs.Engine, log *slog.Logger) {
 	if missing := engine.AwaitInterfaces(ctx, patience); len(missing) > 0 {
 		log.Warn(fmt.Sprintf("ready without %s, waited %v", strings.Join(missing, ", "), patience))
 	}

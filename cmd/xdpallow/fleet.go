@@ -19,7 +19,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/fleet"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/verbs"
 )
 
 const (
@@ -161,7 +161,7 @@ func hostName() string {
 }
 
 // reportOf is what a fleet hears of how it goes on this host.
-func reportOf(engine *reconcile.Engine) fleet.Report {
+func reportOf(engine *verbs.Engine) fleet.Report {
 	status, err := engine.Snapshot(context.Background())
 	if err != nil {
 		return fleet.Report{Problems: []string{}}

@@ -44,6 +44,7 @@ var layers = [][]string{
 	{"loader/attach", "loader/enforce", "loader/logtext", "loader/observer", "loader/offline"},
 	{"loader/shown"},
 	{"loader/reconcile"},
+	{"loader/verbs"},
 	{"loader/doctor"},
 	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/tabular", "cmd/xdpallow/internal/top"},
 	{"cmd/xdpallow/internal/enrol", "cmd/xdpallow/internal/owner"},
@@ -289,10 +290,22 @@ var arrows = map[string]map[string]string{
 		"loader/source":    "follows them",
 		"loader/store":     "what a change is written to before it is acknowledged",
 		"loader/stored":    "what an earlier daemon left",
-		"loader/transfer":  "imports",
+		"loader/transfer":  "what an import opens",
 		"loader/shown":     "answers questions from what stood when the lock was last given back",
 		"loader/undo":      "what is held after a change was taken back",
 		"loader/usage":     "how entries and owners are used",
+	},
+	"loader/verbs": {
+		"loader/api":       "requests and answers",
+		"loader/compile":   "the time by which audits end",
+		"loader/desired":   "the edit that a command comes to, and what refuses it",
+		"loader/impact":    "whose connections are cut",
+		"loader/logtext":   "the words of the log",
+		"loader/policy":    "claims, guard rails",
+		"loader/query":     "what holds after a change",
+		"loader/reconcile": "makes the change",
+		"loader/store":     "suspensions",
+		"loader/transfer":  "exports that are imported",
 	},
 	"loader/doctor": {
 		"loader":          "what an interface has attached",
@@ -362,6 +375,7 @@ var arrows = map[string]map[string]string{
 		"loader/store":                  "the state directory of run",
 		"loader/stored":                 "whether there is a policy to fall back on",
 		"loader/transfer":               "whether an export can be read again",
+		"loader/verbs":                  "run, and the commands that change the list",
 	},
 	"cmd/bench": {
 		"bpf":                     "the object that is measured",
@@ -474,7 +488,7 @@ var larger = map[string]int{
 	"cmd/xdpallow":     7200, // each command with its flags, its words and its table; the fourteen of fleet
 	"loader/fleet":     2300, // how a list is written down, both ends of it, and etcd
 	"loader/policy":    3730, // every rule of the list, and the entries packed; pure
-	"loader/reconcile": 3640, // the order of a change, of a start and of timers; 3,000 are the goal
+	"loader/reconcile": 3000, // the order of a change, of a start and of timers
 	"maps":             2050, // every way in which the live policy changes, modes in place among them
 	"loader/store":     5920, // two copies of the state, each rebuilt from the other
 }

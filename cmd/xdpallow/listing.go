@@ -14,11 +14,11 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/offline"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/verbs"
 )
 
 // served is the engine of a daemon, which writes listings as whoever asks wants to print them.
-type served struct{ *reconcile.Engine }
+type served struct{ *verbs.Engine }
 
 // List implements control.Reader.
 func (s served) List(ctx context.Context, r api.ListRequest, w io.Writer) (api.LeftOut, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/metrics"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/config"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/verbs"
 )
 
 // webConfig returns the file of TLS and passwords, absolute; "" for none.
@@ -22,7 +22,7 @@ func webConfig(f *cli.Context, file config.File) (string, error) {
 }
 
 // scrape gives the engine's numbers to metrics.
-type scrape struct{ *reconcile.Engine }
+type scrape struct{ *verbs.Engine }
 
 func (s scrape) Snapshot(ctx context.Context) (shot metrics.Snapshot, err error) {
 	if shot.Status, err = s.Engine.Snapshot(ctx); err != nil {

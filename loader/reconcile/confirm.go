@@ -72,12 +72,10 @@ func (e *Engine) Confirm(ctx context.Context, by api.Caller, _ api.ConfirmReques
 		return api.Waiting{}, &policy.Refused{What: what, Hint: "xdpallow status" + e.options.HintFlags}
 	}
 	was := *e.unsettled.waiting()
-	record := change{by: by, command: "confirm"}.logged(policy.Plan{})
-	if err := e.disk.Apply(store.Change{Settle: true, Log: record}); err != nil {
+	if err := e.record(by, "confirm", store.Change{Settle: true}); err != nil {
 		return api.Waiting{}, fmt.Errorf("record in %s: %w", e.options.State, err)
 	}
-	record.After = e.disk.lastGeneration()
-	e.unsettled.pending, e.disk.last = nil, query.ChangeOf(*record)
+	e.unsettled.pending = nil
 	e.options.Log.Info(fmt.Sprintf("%s confirmed: generation %d stays", was.Command, was.Generation), logtext.Caller(by)...)
 	if e.files.followed.settings != nil { // no rollback needs their lists now
 		e.forgetUnnamed(change{by: by, command: "confirm", verb: policy.VerbReload})

@@ -10,6 +10,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 )
 
 // Detach opens the gate on the named interfaces, on all when none is named. This
@@ -45,8 +46,13 @@ func (e *Engine) Detach(ctx context.Context, by api.Caller, r api.DetachRequest)
 		result.Detached = append(result.Detached, name)
 		e.options.Log.Warn(name+": detached, everything passes", logtext.Caller(by)...)
 	}
-	if err := e.logDetach(by, result.Detached); err != nil || len(result.Left) > 0 {
-		return result, err
+	if len(result.Detached) > 0 {
+		if err := e.record(by, "detach", store.Change{}); err != nil {
+			return result, fmt.Errorf("detached, and not noted in the change log: %w", err)
+		}
+	}
+	if len(result.Left) > 0 {
+		return result, nil
 	}
 	result.Ended = true
 	if !e.life.isDone() {

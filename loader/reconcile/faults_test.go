@@ -21,7 +21,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
-	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/verbs"
 )
 
 // verdicts are what the gate of these tests says of its customers, in every state that
@@ -83,7 +83,7 @@ func (f *faulty) open() {
 // up opens an engine in the namespace of the host and starts it.
 func (f *faulty) up() error {
 	return f.lab.Host.Do(func() (err error) {
-		if f.engine, err = reconcile.Open(f.options); err != nil {
+		if f.engine, err = verbs.Open(f.options); err != nil {
 			return err
 		}
 		if err = f.engine.Start(context.Background()); err != nil {

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -32,14 +31,21 @@ func (e *Engine) flushLog() {
 	}
 }
 
-// logDetach notes who opened the gate.
-func (e *Engine) logDetach(by api.Caller, detached []string) error {
-	if len(detached) == 0 {
-		return nil
+// Record notes in the history a command of by that changed nothing of the list.
+func (e *Engine) Record(by api.Caller, command string) error {
+	e.mu.Lock()
+	defer e.unlock()
+	return e.record(by, command, store.Change{})
+}
+
+// record notes in the history a command of by, with which done is kept, and which changed nothing of
+// the list. The caller holds the mutex.
+func (e *Engine) record(by api.Caller, command string, done store.Change) error {
+	done.Log = change{by: by, command: command}.logged(policy.Plan{})
+	if err := e.disk.Apply(done); err != nil {
+		return err
 	}
-	record := change{by: by, command: "detach"}.logged(policy.Plan{})
-	if err := e.disk.Apply(store.Change{Log: record}); err != nil {
-		return fmt.Errorf("detached, and not noted in the change log: %w", err)
-	}
+	done.Log.After = e.disk.lastGeneration()
+	e.disk.last = query.ChangeOf(*done.Log)
 	return nil
 }

@@ -16,14 +16,17 @@ import (
 	"github.com/xdpallow/xdpallow/loader/query"
 )
 
-// outcome is what a change did or, of a dry run, would do.
-type outcome struct {
-	plan     policy.Plan
-	next     policy.State    // after it
-	cuts     []api.Cut       // whom it cuts off; nil where that was not asked
-	warnings []string        // likewise
+// Outcome is what a change did or, of a dry run, would do.
+type Outcome struct {
+	Plan     policy.Plan
+	Next     policy.State    // after it
+	Warnings []string        // nil where that was not asked
+	cuts     []api.Cut       // whom it cuts off; likewise
 	refused  *policy.Refused // of a dry run: what the change would run into
 }
+
+// Foreseen is whom the change cuts off; nil where that was not asked.
+func (o Outcome) Foreseen() api.Foreseen { return query.ForeseenOf(o.cuts, o.refused) }
 
 // assessed is how long ago an entry was used to be in use, in the words of a request. The
 // error is that of policy.ParseDuration.
@@ -33,36 +36,35 @@ func assessed(seen string) (time.Duration, error) {
 
 // assess finds out whom c, which leads to next from what stands, cuts off. What cannot be
 // found out keeps no change from being made.
-func (o *outcome) assess(e *Engine, c change, next desired.State, now time.Time) {
+func (o *Outcome) assess(e *Engine, c change, next desired.State, now time.Time) {
 	o.cuts = []api.Cut{}
-	o.warnings = next.Warnings(e.enforced.State, o.plan, slices.Concat(o.plan.Added, o.plan.Changed))
-	if o.plan.Empty() {
+	o.Warnings = next.Warnings(e.enforced.State, o.Plan, slices.Concat(o.Plan.Added, o.Plan.Changed))
+	if o.Plan.Empty() {
 		return
 	}
 	peers, err := impact.Connected(next.Policy)
 	if err != nil {
-		o.warnings = append(o.warnings, fmt.Sprintf("who is connected is not known: %v", err))
+		o.Warnings = append(o.Warnings, fmt.Sprintf("who is connected is not known: %v", err))
 	}
-	o.cuts = impact.Assess(e.enforced.Policy, next.Policy, o.plan, impact.Use{
+	o.cuts = impact.Assess(e.enforced.Policy, next.Policy, o.Plan, impact.Use{
 		LastSeen: func(entry *policy.Entry) *time.Time { return e.enforced.View().Entry(entry).LastSeen },
 		Since:    e.enforced.Now().Add(-c.assess), Peers: peers, Sessions: c.peers,
 	}, now)
 }
 
-// planned reports o, with that many entries of each list at most; 0 is all.
-func (e *Engine) planned(o outcome, most int) api.Plan {
-	q := e.enforced.View()
-	added, removed, changed, was := o.plan.Added, o.plan.Removed, o.plan.Changed, o.plan.Was
+// Report reports o to who asks v, with that many entries of each list at most; 0 is all.
+func (o Outcome) Report(v *query.View, most int) api.Plan {
+	added, removed, changed, was := o.Plan.Added, o.Plan.Removed, o.Plan.Changed, o.Plan.Was
 	var unnamed *api.Unnamed
 	if longest := max(len(added), len(removed), len(changed)); most > 0 && longest > most {
 		added, removed, changed, was = first(added, most), first(removed, most), first(changed, most), first(was, most)
-		unnamed = &api.Unnamed{Added: len(o.plan.Added) - len(added), Removed: len(o.plan.Removed) - len(removed), Changed: len(o.plan.Changed) - len(changed)}
+		unnamed = &api.Unnamed{Added: len(o.Plan.Added) - len(added), Removed: len(o.Plan.Removed) - len(removed), Changed: len(o.Plan.Changed) - len(changed)}
 	}
 	return api.Plan{
-		Generation: q.Generation, Total: o.next.Entries.Len(),
-		Added: q.Entries(added), Removed: q.Entries(removed), Changed: q.Entries(changed), Was: query.Formers(was), Unnamed: unnamed,
-		Services: query.ServiceChangesOf(o.plan.Services), Opens: o.plan.Opens,
-		Warnings: o.warnings, Foreseen: query.ForeseenOf(o.cuts, o.refused),
+		Generation: v.Generation, Total: o.Next.Entries.Len(),
+		Added: v.Entries(added), Removed: v.Entries(removed), Changed: v.Entries(changed), Was: query.Formers(was), Unnamed: unnamed,
+		Services: query.ServiceChangesOf(o.Plan.Services), Opens: o.Plan.Opens,
+		Warnings: o.Warnings, Foreseen: o.Foreseen(),
 	}
 }
 

@@ -72,17 +72,17 @@ func (e *Engine) begin(ctx context.Context) error {
 
 // make puts c through the pipeline. On an error nothing has changed, neither in the
 // kernel nor on disk. The caller holds the mutex.
-func (e *Engine) make(c change) (outcome, error) {
+func (e *Engine) make(c change) (Outcome, error) {
 	if err := e.notWhileWaiting(c); err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
 	now := time.Now()
 	c.at("merging with " + policy.Count(e.enforced.Policy.Entries.Len(), "prefix", "prefixes"))
 	next, plan, err := e.enforced.Apply(c.edit, now, compile.Boottime())
 	if err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
-	o := outcome{plan: plan, next: next.Policy}
+	o := Outcome{Plan: plan, Next: next.Policy}
 	err = e.guard(c, next.Policy, plan)
 	refused, known := errors.AsType[*policy.Refused](err)
 	if err != nil && !(c.dryRun && c.assess > 0 && known) {

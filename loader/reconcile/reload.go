@@ -80,8 +80,8 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		e.followClock(true) // not before: what is refused changes no deadline either
 		e.files.failing, e.files.kept.Openings, e.files.kept.LeftOut = nil, nil, nil
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
-			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
-		e.logServices(old, o.plan)
+			len(o.Plan.Added), len(o.Plan.Removed), len(o.Plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
+		e.logServices(old, o.Plan)
 		for _, warning := range warnings {
 			e.options.Log.Warn(warning)
 		}
@@ -89,7 +89,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	if err := e.reloadBackstop(read, r, drop); err != nil {
 		return api.Plan{}, err
 	}
-	out := e.planned(o, by.Most)
+	out := o.Report(e.enforced.View(), by.Most)
 	if e.options.EndsBackstop(read) {
 		warnings = append(warnings, e.backstopStays())
 	}

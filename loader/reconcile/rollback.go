@@ -49,11 +49,11 @@ func (e *Engine) Rollback(ctx context.Context, by api.Caller, r api.RollbackRequ
 		e.problems.Forget("rollback_failed")
 		e.followBefore(c)
 		e.options.Log.Info(fmt.Sprintf("rolled back: %d added, %d removed, %d changed: generation %d",
-			len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
-		e.logServices(old, o.plan)
+			len(o.Plan.Added), len(o.Plan.Removed), len(o.Plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
+		e.logServices(old, o.Plan)
 		e.sayHeld()
 	}
-	answer := e.planned(o, by.Most)
+	answer := o.Report(e.enforced.View(), by.Most)
 	answer.Overrides = words
 	return answer, nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/store"
+	"github.com/xdpallow/xdpallow/loader/verbs"
 )
 
 // Promise: size costs no time. A change of one among a million entries takes
@@ -80,7 +81,7 @@ type gate struct {
 	entries int
 	lab     *netlab.Lab
 	options reconcile.Options
-	engine  *reconcile.Engine
+	engine  *verbs.Engine
 }
 
 func newGate(t *testing.T, entries int) *gate {
@@ -125,7 +126,7 @@ func (g *gate) start() time.Duration {
 	g.Helper()
 	begin := time.Now()
 	if err := g.lab.Host.Do(func() (err error) {
-		if g.engine, err = reconcile.Open(g.options); err != nil {
+		if g.engine, err = verbs.Open(g.options); err != nil {
 			return err
 		}
 		return g.engine.Start(context.Background())

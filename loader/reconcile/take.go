@@ -144,7 +144,7 @@ func (e *Engine) takeEdit(r source.Reading, one follow.Origin) (changed bool, er
 	}
 	generation := e.enforced.Gate.Tables.Generation()
 	e.options.Log.Info(fmt.Sprintf("%s: +%d -%d ~%d: generation %d",
-		c.command, len(o.plan.Added), len(o.plan.Removed), len(o.plan.Changed), generation))
+		c.command, len(o.Plan.Added), len(o.Plan.Removed), len(o.Plan.Changed), generation))
 	return generation != before, nil
 }
 

@@ -130,7 +130,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		e.say(line)
 	}
 	if good {
-		e.logServices(old, o.plan)
+		e.logServices(old, o.Plan)
 	}
 	return nil
 }

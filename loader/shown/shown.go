@@ -51,6 +51,9 @@ func New(current *Current, about About) Daemon {
 	}
 }
 
+// Shown is what stood when the lock was last given back.
+func (d Daemon) Shown() *Snapshot { return d.current.Load() }
+
 // Snapshot returns the status with the problems found last, for scrapes.
 func (d Daemon) Snapshot(context.Context) (api.Status, error) {
 	links, _ := netdev.Read() // of none, none is uncovered

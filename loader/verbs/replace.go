@@ -1,0 +1,73 @@
+package verbs
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/logtext"
+	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/reconcile"
+	"github.com/xdpallow/xdpallow/loader/transfer"
+)
+
+// Replace makes the claims of the CLI those of a list, all or none. What flags and
+// files declare stays, and is told.
+func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceRequest) (plan api.Plan, err error) {
+	api.Progress(ctx)("reading " + r.Name)
+	claims, warnings, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
+	if err != nil {
+		return api.Plan{}, err
+	}
+	err = e.Do(ctx, by, func(t reconcile.Turn) (err error) {
+		plan, err = e.replace(t, r, claims, reconcile.Change{Command: "replace", Verb: policy.VerbReplace}, "replaced")
+		return err
+	})
+	plan.Warnings = append(warnings, plan.Warnings...)
+	return plan, err
+}
+
+// replace makes the claims of the CLI those, and c with it. done is what the log says then.
+func (e *Engine) replace(t reconcile.Turn, r api.ReplaceRequest, claims []policy.Claim, c reconcile.Change, done string) (api.Plan, error) {
+	before := t.View().State
+	edit, err := before.Replace(r, claims)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	c.DryRun, c.Edit.Claims, c.Read, c.Sessions, c.Assess, c.Seen, c.Confirm = r.DryRun, edit, claims, r.Sessions, true, r.Seen, r.Confirm
+	c.Force.AllowEmpty, c.Force.AllowAny, c.Force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
+	o, err := t.Make(c)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	plan := o.Report(t.View(), t.By.Most)
+	plan.Overrides, plan.Loosens = c.Edit.Overrides.Lines(before.Overrides), transfer.Loosened(c.Edit.Overrides, before.Overrides)
+	if t.By.Most == 0 {
+		plan.Entries, plan.Kept = t.View().Entries(standing(claims, o.Next)), t.View().Entries(kept(t.View().Policy, claims))
+	}
+	if r.DryRun {
+		return plan, nil
+	}
+	e.changed(t, "%s: %d added, %d removed, %d changed", done, len(o.Plan.Added), len(o.Plan.Removed), len(o.Plan.Changed))
+	for _, line := range plan.Overrides {
+		e.log.Warn(done+": "+line, logtext.Caller(t.By)...)
+	}
+	plan.Confirm = t.Waiting()
+	return plan, nil
+}
+
+// kept are the entries of state that are declared, and not among those that claims name.
+func kept(state policy.State, claims []policy.Claim) []policy.Entry {
+	named := make(map[netip.Prefix]bool, len(claims))
+	for i := range claims {
+		named[claims[i].Prefix] = true
+	}
+	kept := []policy.Entry{}
+	for entry := range state.Entries.All() {
+		if !named[entry.Prefix] && entry.Declared() {
+			kept = append(kept, *entry)
+		}
+	}
+	return kept
+}
