@@ -1,0 +1,576 @@
+package e2e
+
+// This file holds enrolment to its promises with curl, made certificates and a real gate: who shows his
+// certificate is let in for a while, and for nobody else does anything change.
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/enrol"
+	"github.com/xdpallow/xdpallow/loader/events"
+	"github.com/xdpallow/xdpallow/loader/netlab"
+	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
+)
+
+// The process has a user of its own, and by its group the one right.
+const (
+	enrolPort  = 8444
+	enrolGroup = 64005
+	enrolUser  = 64020
+)
+
+var enrolling = credentials{"the process", enrolUser, enrolGroup, fmt.Sprint(enrolGroup)}
+
+// counter is a host at which customers can enrol.
+type counter struct {
+	*host
+	d       *daemon
+	process *exec.Cmd
+	certs   string // directory of the customers' own files
+}
+
+const enrolConfig = `interfaces: [eth0]
+services:
+  api: {ports: [8443]}
+  mail: {ports: [8445]}
+allow: [203.0.113.0/24 owner=ours]
+enrol:
+  acme: {for: 1h, addresses: 2, within: [198.51.100.0/24, "2001:db8:bad::/48"], services: [api]}
+  globex: {for: 1h, addresses: 1}
+  brief: {for: 30s, addresses: 1}
+`
+
+func newCounter(t *testing.T) *counter {
+	t.Helper()
+	c := &counter{host: newHost(t)}
+	c.serve()
+	for _, dir := range []string{c.dir, filepath.Join(c.dir, "clients"), filepath.Join(c.dir, "certs"), c.bpffs()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.certs = filepath.Join(c.dir, "certs")
+	if err := unix.Mount("bpf", c.bpffs(), "bpf", 0, "mode=0700"); err != nil {
+		t.Fatal(err)
+	}
+	c.config(enrolConfig)
+	c.restart()
+	own := labtest.Sign(t, "enrol.example.net", nil, func(x *x509.Certificate) {
+		x.IPAddresses = []net.IP{c.link().Host4.AsSlice(), c.link().Host6.AsSlice()}
+	})
+	c.put("cert.pem", own.CertPEM)
+	c.put("key.pem", own.KeyPEM)
+	c.open()
+	return c
+}
+
+// put writes a file that everybody may read.
+func (c *counter) put(name string, text []byte) string {
+	c.tb.Helper()
+	path := filepath.Join(c.dir, name)
+	if err := os.WriteFile(path+".new", text, 0o644); err != nil {
+		c.tb.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		c.tb.Fatal(err)
+	}
+	return path
+}
+
+// restart starts a daemon for which the process's group exists.
+func (c *counter) restart() {
+	c.tb.Helper()
+	if c.d != nil {
+		c.d.stop()
+	}
+	group := c.put("group", fmt.Appendf(nil, "%sxdpallow-enrol:x:%d:\n", groups, enrolGroup))
+	c.d = c.private("mount --bind "+group+" /etc/group", "--config", filepath.Join(c.dir, "config.yaml"))
+	c.d.await("enforcing: the canary was dropped")
+	c.eventually("the socket is there", func() bool {
+		info, err := os.Stat(c.enrolSocket())
+		return err == nil && info.Mode().Perm() == 0o660
+	})
+}
+
+func (c *counter) enrolSocket() string { return filepath.Join(c.dir, "enrol.sock") }
+
+// open starts the process, as the user that it has.
+func (c *counter) open() {
+	c.tb.Helper()
+	path := filepath.Join(c.dir, "xdpallow")
+	if out, err := exec.Command("cp", binary, path).CombinedOutput(); err != nil {
+		c.tb.Fatalf("copy the binary: %v\n%s", err, out)
+	}
+	c.process = exec.Command("setpriv", "--reuid", fmt.Sprint(enrolUser), "--regid", fmt.Sprint(enrolGroup), "--clear-groups", "--bounding-set=-all", "--no-new-privs",
+		path, "enrol", "--listen", fmt.Sprintf(":%d", enrolPort), "--cert", filepath.Join(c.dir, "cert.pem"), "--key", filepath.Join(c.dir, "key.pem"),
+		"--clients", filepath.Join(c.dir, "clients"), "--socket", c.socket())
+	log := labtest.Must(os.Create(filepath.Join(c.dir, "process.log")))(c.tb)
+	c.process.Stdout, c.process.Stderr = log, log
+	if err := c.lab.Host.Start(c.process); err != nil {
+		c.tb.Fatal(err)
+	}
+	c.tb.Cleanup(func() {
+		_ = c.process.Process.Signal(unix.SIGTERM)
+		if err := c.process.Wait(); err != nil {
+			c.tb.Errorf("the process ends with %v", err)
+		}
+		log.Close()
+		if c.tb.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			c.tb.Logf("the process:\n%.4000s", text)
+		}
+	})
+	c.eventually("the process listens", func() bool {
+		text, err := os.ReadFile(log.Name())
+		return err == nil && bytes.Contains(text, []byte("customers enrol at"))
+	})
+}
+
+// customer makes a certificate, which the operator puts into the directory.
+func (c *counter) customer(owner string) {
+	c.tb.Helper()
+	pair := labtest.Sign(c.tb, owner, nil, nil)
+	c.keeps(owner, pair)
+	c.put("clients/"+owner+".pem", pair.CertPEM)
+}
+
+// keeps gives a customer his own files.
+func (c *counter) keeps(name string, pair *labtest.Pair) {
+	c.tb.Helper()
+	c.put("certs/"+name+".pem", pair.CertPEM)
+	c.put("certs/"+name+"-key.pem", pair.KeyPEM)
+}
+
+// enrols runs a customer's curl. It returns the status, 0 where the handshake failed, and the body.
+func (c *counter) enrols(name string, from netip.Addr, more ...string) (status int, body string) {
+	c.tb.Helper()
+	at := netip.AddrPortFrom(c.link().Host4, enrolPort)
+	if from.Is6() {
+		at = netip.AddrPortFrom(c.link().Host6, enrolPort)
+	}
+	args := []string{"curl", "-sS", "-m", "60", "--interface", from.String(), "--cacert", filepath.Join(c.dir, "cert.pem"), "-w", "\n%{http_code}", "-X", "POST"}
+	if name != "" {
+		args = append(args, "--cert", filepath.Join(c.certs, name+".pem"), "--key", filepath.Join(c.certs, name+"-key.pem"))
+	}
+	cmd := labtest.Command(c.tb.Context(), c.lab.Wire, append(append(args, more...), fmt.Sprintf("https://%s/v1/enrol", at))...)
+	out, _ := cmd.Output()
+	at2 := bytes.LastIndexByte(out, '\n')
+	if at2 < 0 {
+		c.tb.Fatalf("curl of %s: %q", name, out)
+	}
+	if _, err := fmt.Sscan(string(out[at2+1:]), &status); err != nil {
+		c.tb.Fatalf("curl of %s: %q", name, out)
+	}
+	return status, string(out[:at2])
+}
+
+// in expects that a customer enrols, and returns what he is told.
+func (c *counter) in(owner string, from netip.Addr) (a enrol.Answer) {
+	c.tb.Helper()
+	status, body := c.enrols(owner, from)
+	if err := json.Unmarshal([]byte(body), &a); status != http.StatusOK || err != nil || a.Owner != owner {
+		c.tb.Fatalf("%s from %s: %d %s", owner, from, status, body)
+	}
+	return a
+}
+
+// out expects that a customer is refused.
+func (c *counter) out(owner string, from netip.Addr, status int, result string) {
+	c.tb.Helper()
+	got, body := c.enrols(owner, from)
+	if got != status || result != "" && !strings.Contains(body, fmt.Sprintf(`"result":%q`, result)) {
+		c.tb.Errorf("%s from %s: %d %s, want %d %s", owner, from, got, body, status, result)
+	}
+}
+
+// knocks expects an outcome for a source at the API.
+func (c *counter) knocks(from netip.Addr, want netlab.Outcome) {
+	c.tb.Helper()
+	at := c.api4()
+	if from.Is6() {
+		at = c.api6()
+	}
+	labtest.Expect(c.tb, c.lab.Wire, from, at, want)
+}
+
+func (c *counter) counted(owner, result string) uint64 {
+	c.tb.Helper()
+	for _, e := range ask[api.Stats](c.host, "stats").Enrolments {
+		if e.Owner == owner && e.Result == result {
+			return e.Requests
+		}
+	}
+	c.tb.Fatalf("no series of %s, %s", owner, result)
+	return 0
+}
+
+var second4 = netip.MustParseAddr("198.51.100.8")
+
+// Promise: a customer whose address is dropped enrols with curl and connects; his neighbours do not; the list says
+// who he is, by which certificate and until when; a restart keeps him; what is one too many takes the place of
+// the oldest.
+func TestEnrol(t *testing.T) {
+	t.Parallel()
+	c := newCounter(t)
+	c.customer("acme")
+	c.knocks(netlab.Unlisted4, netlab.Dropped)
+	a := c.in("acme", netlab.Unlisted4)
+	if a.Prefix.String() != "198.51.100.7/32" || a.Left != 1 || len(a.Replaced) > 0 || time.Until(a.Until) > time.Hour || time.Until(a.Until) < 50*time.Minute {
+		t.Errorf("the answer is %+v", a)
+	}
+	c.knocks(netlab.Unlisted4, netlab.Connected)
+	c.knocks(second4, netlab.Dropped)
+	c.knocks(netlab.Unlisted6, netlab.Dropped)
+	if again := c.in("acme", netlab.Unlisted4); !again.Until.Equal(a.Until) {
+		t.Errorf("asked again at once, it ends at %v instead of %v", again.Until, a.Until)
+	}
+	entry := ask[struct{ Entries []api.Entry }](c.host, "list", "acme").Entries[0]
+	if entry.Origins[0] != "enrol" || !strings.Contains(entry.Note, " sha256:") || !slices.Equal(entry.Services, []string{"api"}) || entry.Until == nil || !entry.Until.Equal(a.Until) {
+		t.Errorf("the list has %+v", entry)
+	}
+	if text := c.must("history", "-n", "1"); !strings.Contains(text, "enrol acme 198.51.100.7/32") || !strings.Contains(text, fmt.Sprint(enrolUser)) {
+		t.Errorf("the history does not tell:\n%s", text)
+	}
+	if log := c.d.logged(); !strings.Contains(log, "enrolled 198.51.100.7/32 (acme) until ") {
+		t.Errorf("the log does not tell:\n%s", log)
+	}
+
+	c.restart()
+	c.knocks(netlab.Unlisted4, netlab.Connected)
+	six := c.in("acme", netlab.Unlisted6)
+	if six.Prefix.String() != "2001:db8:bad::/64" || six.Left != 0 {
+		t.Errorf("of IPv6 the answer is %+v", six)
+	}
+	c.knocks(netlab.Unlisted6, netlab.Connected)
+	c.knocks(netip.MustParseAddr("2001:db8:bad::1234"), netlab.Connected) // where he is in an hour
+	c.knocks(netip.MustParseAddr("2001:db8:bad:1::7"), netlab.Dropped)
+	last := c.in("acme", second4)
+	if len(last.Replaced) != 1 || last.Replaced[0] != a.Prefix {
+		t.Errorf("one too many: %+v", last)
+	}
+	c.knocks(second4, netlab.Connected)
+	c.knocks(netlab.Unlisted4, netlab.Dropped)
+	c.knocks(netlab.Unlisted6, netlab.Connected)
+	c.knocks(netlab.Listed4, netlab.Connected)
+
+	if c.counted("acme", enrol.Enrolled) != 2 || c.counted("acme", enrol.Standing) != 0 || c.counted("acme", enrol.Suspended) != 0 {
+		t.Errorf("the counts since the restart are %+v", ask[api.Stats](c.host, "stats").Enrolments)
+	}
+	if text := c.must("stats", "-o", "prometheus"); !strings.Contains(text, `xdpallow_enrolments_total{owner="acme",result="enrolled"} 2`) {
+		t.Error("the metric does not tell")
+	}
+	text := c.must("events", "-n", "4096", "-o", "json")
+	told := 0
+	for line := range strings.Lines(text) {
+		var e events.Event
+		if err := json.Unmarshal([]byte(line), &e); err == nil && e.Reason == enrol.Enrolled && e.Verdict == "pass" && e.Owner == "acme" {
+			told++
+		}
+	}
+	if told != 2 {
+		t.Errorf("%d events tell of it, want 2:\n%s", told, text)
+	}
+	h := c.host
+	if s := h.status(); !s.Enforcing || len(s.Problems) > 0 {
+		t.Errorf("problems: %+v", s.Problems)
+	}
+}
+
+// Promise: what was enrolled ends by itself, to the second, though the daemon is dead.
+func TestEnrolledEndsWithoutDaemon(t *testing.T) {
+	t.Parallel()
+	c := newCounter(t)
+	c.customer("brief")
+	c.customer("acme")
+	c.in("acme", second4)
+	a := c.in("brief", netlab.Unlisted4)
+	c.knocks(netlab.Unlisted4, netlab.Connected)
+	c.d.kill()
+	c.out("acme", netlab.Unlisted4, http.StatusServiceUnavailable, "")
+	c.eventually("the end is reached", func() bool { return c.question(netlab.Unlisted4, port).Reason == "expired" })
+	if left := time.Until(a.Until); left > 2*time.Second {
+		t.Errorf("it ended %v too early", left)
+	}
+	c.knocks(netlab.Unlisted4, netlab.Dropped)
+	c.knocks(second4, netlab.Connected)
+	c.knocks(netlab.Listed4, netlab.Connected)
+	c.d = nil
+	c.restart()
+	c.knocks(netlab.Unlisted4, netlab.Dropped)
+	c.in("brief", netlab.Unlisted4)
+	c.knocks(netlab.Unlisted4, netlab.Connected)
+}
+
+// Promise: nobody is let in who has no certificate, no limits, or is stopped; who comes from elsewhere; or who asks all
+// the time. A refusal changes nothing.
+func TestEnrolRefuses(t *testing.T) {
+	t.Parallel()
+	c := newCounter(t)
+	far := netip.MustParseAddr("192.0.2.7")
+	inside := netip.MustParseAddr("10.9.9.7")
+	for _, p := range []string{"192.0.2.0/24", "10.9.9.0/24"} {
+		if err := c.lab.AddClients(netip.MustParsePrefix(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.customer("acme")
+	c.customer("globex")
+	c.customer("hooli")
+	c.keeps("thief", labtest.Sign(t, "acme", nil, nil))
+	before := c.status().Entries
+	c.out("", netlab.Unlisted4, 0, "")
+	c.out("thief", netlab.Unlisted4, 0, "")
+	c.out("hooli", netlab.Unlisted4, http.StatusForbidden, enrol.UnknownOwner)
+	c.out("acme", far, http.StatusForbidden, enrol.Outside)
+	c.out("globex", inside, http.StatusForbidden, enrol.Private)
+	if n := c.status().Entries; n != before {
+		t.Errorf("%d entries after refusals, %d before", n, before)
+	}
+	for _, from := range []netip.Addr{netlab.Unlisted4, far, inside} {
+		c.knocks(from, netlab.Dropped)
+	}
+	// His words do not count.
+	status, body := c.enrols("acme", netlab.Unlisted4, "-H", "X-Forwarded-For: 198.51.100.99", "-H", "X-Real-IP: 198.51.100.99", "--data", `{"owner":"globex","address":"198.51.100.99"}`)
+	if status != http.StatusOK || !strings.Contains(body, `"prefix":"198.51.100.7/32"`) || !strings.Contains(body, `"owner":"acme"`) {
+		t.Errorf("%d %s", status, body)
+	}
+	c.knocks(netip.MustParseAddr("198.51.100.99"), netlab.Dropped)
+	c.out("globex", netlab.Unlisted4, http.StatusForbidden, enrol.Taken)
+
+	c.must("suspend", "acme", "--reason", "OPS-1")
+	c.knocks(netlab.Unlisted4, netlab.Dropped)
+	c.out("acme", netlab.Unlisted4, http.StatusForbidden, enrol.Suspended)
+	c.out("acme", second4, http.StatusForbidden, enrol.Suspended)
+	c.knocks(second4, netlab.Dropped)
+	c.restart()
+	c.out("acme", netlab.Unlisted4, http.StatusForbidden, enrol.Suspended)
+	c.must("resume", "acme")
+	c.knocks(netlab.Unlisted4, netlab.Connected)
+
+	// A certificate that is taken away is refused from then on, and the other one goes on.
+	c.in("globex", far)
+	if err := os.Remove(filepath.Join(c.dir, "clients/globex.pem")); err != nil {
+		t.Fatal(err)
+	}
+	c.out("globex", far, 0, "")
+	c.in("acme", netlab.Unlisted4)
+
+	c.eventually("who asks more than ten times a minute is told so", func() bool {
+		status, body := c.enrols("acme", netlab.Unlisted4)
+		return status == http.StatusTooManyRequests && strings.Contains(body, enrol.TooOften)
+	})
+	c.knocks(netlab.Unlisted4, netlab.Connected)
+}
+
+// Promise: the socket has one right, which the group has; and whoever has broken into the process is bounded by
+// the limits of all owners together.
+func TestEnrolSocket(t *testing.T) {
+	t.Parallel()
+	c := newCounter(t)
+	post := func(who credentials, socket, path, body string) (int, string) {
+		t.Helper()
+		cmd := exec.Command("setpriv", "--reuid", fmt.Sprint(who.uid), "--regid", fmt.Sprint(who.gid), "--groups", who.groups,
+			"curl", "-sS", "-m", "60", "--unix-socket", socket, "-w", "\n%{http_code}", "-d", body, "http://x"+path)
+		out, _ := cmd.Output()
+		at := bytes.LastIndexByte(out, '\n')
+		var status int
+		if at < 0 {
+			t.Fatalf("%+v: curl says %q", who, out)
+		} else if _, err := fmt.Sscan(string(out[at+1:]), &status); err != nil {
+			t.Fatal(err)
+		}
+		return status, string(out[:at])
+	}
+	request := func(owner, address string) string {
+		return fmt.Sprintf(`{"owner":%q,"address":%q,"certificate":"1 sha256:0102030405060708"}`, owner, address)
+	}
+	const path = "/v1/enrol"
+	for _, one := range []struct {
+		who    credentials
+		status int
+	}{
+		{credentials{"nobody", nobody, nobody, "65534"}, 0},
+		{credentials{"group xdpallow", nobody, readGroup, "64001"}, 0},
+		{credentials{"both groups of operators", nobody, nobody, "64001,64002"}, 0},
+		{enrolling, 200},
+		{credentials{"the group beside another one", nobody, nobody, fmt.Sprint(enrolGroup)}, 200},
+		{credentials{"root", 0, 0, "0"}, 200},
+	} {
+		if status, body := post(one.who, c.enrolSocket(), path, request("acme", "198.51.100.7")); status != one.status {
+			t.Errorf("%s: %d %s, want %d", one.who.name, status, body, one.status)
+		}
+	}
+	// What the kernel lets in, the daemon judges by itself.
+	if err := os.Chmod(c.enrolSocket(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := post(credentials{"", nobody, nobody, "65534"}, c.enrolSocket(), path, request("acme", "198.51.100.9")); status != http.StatusForbidden || !strings.Contains(body, "xdpallow-enrol") {
+		t.Errorf("through a socket for everybody: %d %s", status, body)
+	}
+	for _, other := range []string{"/v1/add", "/v1/suspend", "/v1/status", "/v1/detach", "/v1/entries"} {
+		if status, body := post(enrolling, c.enrolSocket(), other, `{"prefixes":["0.0.0.0/0"]}`); status != http.StatusNotFound {
+			t.Errorf("%s: %d %s", other, status, body)
+		}
+		if status, _ := post(enrolling, c.socket(), other, `{"prefixes":["0.0.0.0/0"]}`); status != 0 {
+			t.Errorf("at the control socket the process gets %d for %s", status, other)
+		}
+	}
+	// A thief in the process, who names owners and addresses as he likes.
+	for i := range 12 {
+		for _, owner := range []string{"acme", "globex", "hooli", "ours"} {
+			post(enrolling, c.enrolSocket(), path, request(owner, fmt.Sprintf("198.51.100.%d", 20+i)))
+			post(enrolling, c.enrolSocket(), path, request(owner, fmt.Sprintf("10.0.0.%d", i)))
+		}
+	}
+	live := map[string]int{}
+	for _, e := range ask[struct{ Entries []api.Entry }](c.host, "list").Entries {
+		if slices.Contains(e.Origins, "enrol") {
+			live[e.Owner]++
+			if e.Until == nil || time.Until(*e.Until) > time.Hour || e.Prefix.Bits() != 32 || e.Prefix.Addr().IsPrivate() {
+				t.Errorf("the thief has %+v", e)
+			}
+		}
+	}
+	if live["acme"] > 2 || live["globex"] > 1 || len(live) > 2 {
+		t.Errorf("the thief has let in %v, over the limits", live)
+	}
+}
+
+// Promise: an old config file, without enrol, has no socket for it.
+func TestNoEnrolment(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	h.run("--config", h.config("interfaces: [eth0]\nservices: {api: {ports: [8443]}}\nallow: [203.0.113.0/24]\n"))
+	if found := labtest.Must(filepath.Glob(filepath.Join(h.dir, "*.sock")))(t); len(found) > 0 {
+		t.Errorf("there is %q", found)
+	}
+	if text := h.must("stats", "-o", "prometheus"); strings.Contains(text, "enrolments") {
+		t.Error("there is a metric of enrolments")
+	}
+}
+
+// quota gives a process as much of one CPU as its unit does, CPUQuota=20%.
+func quota(t *testing.T, pid int) {
+	t.Helper()
+	root, file, value := "/sys/fs/cgroup", "cpu.max", "20000 100000"
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err != nil { // version 1
+		root, file, value = "/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "20000"
+	} else if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+cpu"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	group := filepath.Join(root, fmt.Sprintf("xdpallow-e2e-%d", pid))
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(patience); os.Remove(group) != nil && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		}
+	})
+	for name, text := range map[string]string{file: value, "cgroup.procs": fmt.Sprint(pid)} {
+		if err := os.WriteFile(filepath.Join(group, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Promise: a thousand strangers' handshakes, without a certificate, delay enrolment and not listed customers: the
+// process has no more CPU than its unit gives it.
+func TestHandshakesOfStrangers(t *testing.T) {
+	t.Parallel()
+	c := newCounter(t)
+	c.customer("acme")
+	quota(t, c.process.Process.Pid)
+	t.Cleanup(func() { _ = c.process.Process.Signal(unix.SIGTERM) }) // before its group is removed
+	listed := c.lab.Wire.HTTPClient(netlab.Listed4, patience)
+	defer listed.CloseIdleConnections()
+	requests := func(until func() bool) (perSecond float64) {
+		t.Helper()
+		n, begin := 0, time.Now()
+		for ; n == 0 || !until(); n++ {
+			response, err := listed.Get(fmt.Sprintf("http://%s/", c.api4()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			listed.CloseIdleConnections() // so that each is a new opening
+		}
+		return float64(n) / time.Since(begin).Seconds()
+	}
+	at := netip.AddrPortFrom(c.link().Host4, enrolPort).String()
+	handshakes := func(n int) (wait func() bool) {
+		var flood sync.WaitGroup
+		ended := make(chan struct{})
+		var mu sync.Mutex
+		left := n
+		for range 4 {
+			flood.Go(func() {
+				for {
+					mu.Lock()
+					left--
+					over := left < 0
+					mu.Unlock()
+					if over {
+						return
+					}
+					conn, err := c.lab.Wire.DialContext(t.Context(), "tcp", netlab.Unlisted4, at)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					shake := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
+					if err := shake.Handshake(); err == nil {
+						t.Error("a handshake without a certificate succeeds")
+					}
+					conn.Close()
+				}
+			})
+		}
+		go func() { flood.Wait(); close(ended) }()
+		return func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		}
+	}
+	var ratios []float64
+	for range 5 {
+		begin := time.Now()
+		over := handshakes(200)
+		during := requests(over)
+		took := time.Since(begin)
+		begin = time.Now()
+		alone := requests(func() bool { return time.Since(begin) > took })
+		ratios = append(ratios, during/alone)
+	}
+	slices.Sort(ratios)
+	t.Logf("of its requests a second a listed client keeps %.2f", ratios)
+	if ratios[2] < 0.3 {
+		t.Errorf("beside handshakes of strangers a listed client keeps %.2f of its rate", ratios[2])
+	}
+	c.in("acme", netlab.Unlisted4)
+}
