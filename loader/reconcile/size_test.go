@@ -46,15 +46,22 @@ func TestSize(t *testing.T) {
 			t.Errorf("a start takes %v, which is more than 20 times the %v of one reading", again, reading)
 		}
 	}
-	var adds, removes [2][]time.Duration
+	for _, g := range []*gate{small, large} {
+		g.addStopped()
+	}
+	var adds, removes, audits, suspends [2][]time.Duration
 	for i := range 60 {
 		for j, g := range []*gate{small, large} {
 			prefix := fmt.Sprintf("203.0.113.%d", i)
 			adds[j] = append(adds[j], g.add(prefix))
 			removes[j] = append(removes[j], g.remove(prefix))
+			audits[j] = append(audits[j], g.takes(mode(policy.Audit, "15m")))
+			g.takes(mode(policy.Enforce, ""))
+			suspends[j] = append(suspends[j], g.takes(suspend))
+			g.takes(resume)
 		}
 	}
-	for verb, took := range map[string][2][]time.Duration{"add": adds, "remove": removes} {
+	for verb, took := range map[string][2][]time.Duration{"add": adds, "remove": removes, "mode audit": audits, "suspend of 200": suspends} {
 		few, many := median(took[0]), median(took[1])
 		t.Logf("%s: %v into a thousand, %v into a million, at most %v; %d MiB resident", verb, few, many, slices.Max(took[1]), resident(t))
 		if many > 3*few {
@@ -189,6 +196,18 @@ func (g *gate) add(prefix string) time.Duration {
 	took := time.Since(begin)
 	if listing.Total != g.entries+1 || len(listing.Entries) != 1 {
 		g.Fatalf("after add: %+v", listing)
+	}
+	return took
+}
+
+func (g *gate) takes(change func(*gate) error) (took time.Duration) {
+	g.Helper()
+	if err := g.lab.Host.Do(func() error {
+		begin := time.Now()
+		defer func() { took = time.Since(begin) }()
+		return change(g)
+	}); err != nil {
+		g.Fatal(err)
 	}
 	return took
 }
