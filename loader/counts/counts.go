@@ -43,6 +43,7 @@ func (a second) Compare(b second) int { return cmp.Compare(a, b) }
 
 // counted is how many entries go by a key.
 type counted[K any] struct {
+	tree.Unmarked
 	key     K
 	entries int
 }
@@ -150,7 +151,7 @@ func more[K interface {
 }](all tree.Tree[K, counted[K]], by map[K]int) tree.Tree[K, counted[K]] {
 	changes := make([]tree.Change[K, counted[K]], 0, len(by))
 	for _, key := range slices.SortedFunc(maps.Keys(by), K.Compare) {
-		is := &counted[K]{key, by[key]}
+		is := &counted[K]{key: key, entries: by[key]}
 		if was := all.Find(key); was != nil {
 			is.entries += was.entries
 		}

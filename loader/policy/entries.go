@@ -5,6 +5,7 @@ package policy
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"iter"
 	"math/bits"
 	"net/netip"
@@ -28,6 +29,9 @@ type several netip.Prefix
 // Key is its place.
 func (s several) Key() Place { return Place(s) }
 
+// Mark is that of all.
+func (s several) Mark() uint8 { return 0 }
+
 // Place is where the entry of a prefix stands among others: by ComparePrefix.
 type Place netip.Prefix
 
@@ -36,6 +40,13 @@ func (a Place) Compare(b Place) int { return ComparePrefix(netip.Prefix(a), neti
 
 // Key is the place of e.
 func (e Entry) Key() Place { return Place(e.Prefix) }
+
+// Mark is one that the entries of one owner have, and of few others.
+func (e Entry) Mark() uint8 { return markOf(e.Owner()) }
+
+var markSeed = maphash.MakeSeed()
+
+func markOf(owner string) uint8 { return uint8(maphash.String(markSeed, owner)) }
 
 // change is what becomes of one prefix.
 type change = tree.Change[Place, Entry]
@@ -69,6 +80,17 @@ func (e Entries) Families() (ipv4, ipv6 int) {
 
 // All yields every entry, sorted by ComparePrefix.
 func (e Entries) All() iter.Seq[*Entry] { return e.tree.All() }
+
+// OwnedBy yields the entries of the owner of that name, sorted by ComparePrefix.
+func (e Entries) OwnedBy(owner string) iter.Seq[*Entry] {
+	return func(yield func(*Entry) bool) {
+		for entry := range e.tree.Marked(markOf(owner)) {
+			if entry.Owner() == owner && !yield(entry) {
+				return
+			}
+		}
+	}
+}
 
 // Find returns the entry of exactly p.
 func (e Entries) Find(p netip.Prefix) (*Entry, bool) {

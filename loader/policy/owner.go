@@ -86,10 +86,7 @@ type Stay struct {
 // at now: the addresses may be somebody else's by now.
 func (s State) Hold(owner string, nested bool, now time.Time) Hold {
 	h := Hold{Owner: owner, Nested: nested}
-	for his := range s.Entries.All() {
-		if his.Owner() != owner {
-			continue
-		}
+	for his := range s.Entries.OwnedBy(owner) {
 		if !HasEnded(his.Until(), now) {
 			h.Held = append(h.Held, his.Prefix)
 			continue

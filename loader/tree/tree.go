@@ -12,8 +12,18 @@ import (
 // Key is what items are sorted by.
 type Key[K any] interface{ Compare(K) int }
 
-// Item is what a tree has: one of each key, which stays the same.
-type Item[K any] interface{ Key() K }
+// Item is what a tree has: one of each key, which stays the same. Its mark is by what few of many
+// are found, see Marked.
+type Item[K any] interface {
+	Key() K
+	Mark() uint8
+}
+
+// Unmarked is embedded in items that nobody looks for by a mark.
+type Unmarked struct{}
+
+// Mark is that of all.
+func (Unmarked) Mark() uint8 { return 0 }
 
 // Tree has items, sorted by their keys. The zero value has none. It does not change, and what
 // it returns pointers to belongs to it and must not be written to.
@@ -32,9 +42,18 @@ const fanout = 32
 type node[K Key[K], E Item[K]] struct {
 	items    []E
 	children []*node[K, E]
-	keys     []K // the first of each child
-	size     int // items
+	keys     []K     // the first of each child
+	below    []marks // of each child
+	marks    marks   // of the items
+	size     int     // items
 }
+
+// marks is a set of marks.
+type marks [4]uint64
+
+func (m *marks) add(mark uint8) { m[mark>>6] |= 1 << (mark & 63) }
+
+func (m *marks) has(mark uint8) bool { return m[mark>>6]>>(mark&63)&1 != 0 }
 
 // New returns a tree of items, which are sorted and have each key once. It copies them.
 func New[K Key[K], E Item[K]](items []E) Tree[K, E] {
@@ -117,6 +136,15 @@ func (t Tree[K, E]) All() iter.Seq[*E] {
 	}
 }
 
+// Marked yields every item of a mark. Where few have it, it looks at few others.
+func (t Tree[K, E]) Marked(mark uint8) iter.Seq[*E] {
+	return func(yield func(*E) bool) {
+		if t.root != nil {
+			t.root.marked(mark, yield)
+		}
+	}
+}
+
 // From yields the items that do not come before k.
 func (t Tree[K, E]) From(k K) iter.Seq[*E] {
 	return func(yield func(*E) bool) {
@@ -127,14 +155,21 @@ func (t Tree[K, E]) From(k K) iter.Seq[*E] {
 }
 
 func leaf[K Key[K], E Item[K]](items []E) *node[K, E] {
-	return &node[K, E]{items: items, size: len(items)}
+	n := &node[K, E]{items: items, size: len(items)}
+	for i := range items {
+		n.marks.add(items[i].Mark())
+	}
+	return n
 }
 
 func parent[K Key[K], E Item[K]](children []*node[K, E]) *node[K, E] {
-	n := &node[K, E]{children: children, keys: make([]K, len(children))}
+	n := &node[K, E]{children: children, keys: make([]K, len(children)), below: make([]marks, len(children))}
 	for i, child := range children {
-		n.keys[i] = child.first()
+		n.keys[i], n.below[i] = child.first(), child.marks
 		n.size += child.size
+		for word := range n.marks {
+			n.marks[word] |= child.marks[word]
+		}
 	}
 	return n
 }
@@ -265,6 +300,21 @@ func (n *node[K, E]) all(yield func(*E) bool) bool {
 		}
 	}
 	return each(n.items, yield)
+}
+
+// marked is from for the items of a mark.
+func (n *node[K, E]) marked(mark uint8, yield func(*E) bool) bool {
+	for i, child := range n.children {
+		if n.below[i].has(mark) && !child.marked(mark, yield) {
+			return false
+		}
+	}
+	for i := range n.items {
+		if n.items[i].Mark() == mark && !yield(&n.items[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func each[E any](items []E, yield func(*E) bool) bool {

@@ -20,6 +20,14 @@ type item struct {
 
 func (i item) Key() number { return i.number }
 
+func (i item) Mark() uint8 {
+	looked++
+	return i.word[0]
+}
+
+// looked counts the items that were asked for their mark.
+var looked int
+
 // Promise: through any sequence of edits, small and large, a tree has what a map has, in
 // order; the tree before each is as it was; and no node is empty or wider than it may be.
 func TestTreeAgainstMap(t *testing.T) {
@@ -84,6 +92,20 @@ func same(t *rapid.T, tree Tree[number, item], want map[number]string) {
 			t.Fatalf("%d from %d on, want %d", left, n, len(keys)-at)
 		}
 	}
+	for _, mark := range []uint8{'a', 'q', 0} {
+		var of, marked []number
+		for _, n := range keys {
+			if want[n][0] == mark {
+				of = append(of, n)
+			}
+		}
+		for i := range tree.Marked(mark) {
+			marked = append(marked, i.number)
+		}
+		if !slices.Equal(marked, of) {
+			t.Fatalf("%d items are marked %q, want %d", len(marked), mark, len(of))
+		}
+	}
 	if tree.root != nil {
 		whole(t, tree.root)
 	}
@@ -95,5 +117,30 @@ func whole(t *rapid.T, n *node[number, item]) {
 	}
 	for _, child := range n.children {
 		whole(t, child)
+	}
+}
+
+// Promise: to find few among many, it looks at few others, also after edits.
+func TestMarkedLooksAtFew(t *testing.T) {
+	var items []item
+	for i := range 100_000 {
+		items = append(items, item{number(i), string(rune('a' + i%20))})
+	}
+	is := New[number](items)
+	is = is.With(Change[number, item]{5, &item{5, "z"}}, Change[number, item]{90_005, &item{90_005, "z"}})
+	is = is.With(Change[number, item]{90_005, &item{90_005, "a"}})
+	looked = 0
+	var found []number
+	for i := range is.Marked('z') {
+		found = append(found, i.number)
+	}
+	if !slices.Equal(found, []number{5}) || looked > fanout {
+		t.Errorf("found %v, having looked at %d of %d items", found, looked, is.Len())
+	}
+	for i := range is.Marked('a') {
+		if i.number > 0 {
+			t.Errorf("found %d, and wanted no more", i.number)
+		}
+		break
 	}
 }
