@@ -124,9 +124,10 @@ lint: ## go vet, gofumpt, staticcheck and clang-format
 	@unformatted=$$($(GOFUMPT) -l .) && [ -z "$$unformatted" ] || { echo "gofumpt -w: $$unformatted" >&2; exit 1; }
 	$(STATICCHECK) ./...
 
-install: stage ## install the command, its unit, groups, man page and completions (root)
+install: stage ## install the command, its units, groups, man page and completions (root)
 	install -D -m 0755 build/xdpallow $(DESTDIR)$(PREFIX)/bin/xdpallow
 	install -D -m 0644 $(STAGE)/xdpallow.service $(DESTDIR)$(UNITS)/xdpallow.service
+	install -D -m 0644 $(STAGE)/xdpallow-enrol.service $(DESTDIR)$(UNITS)/xdpallow-enrol.service
 	install -D -m 0644 cmd/xdpallow/assets/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/xdpallow.conf
 	install -D -m 0644 $(STAGE)/xdpallow.8.gz $(DESTDIR)$(MANUALS)/xdpallow.8.gz
 	install -D -m 0644 $(STAGE)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/xdpallow
@@ -136,9 +137,9 @@ install: stage ## install the command, its unit, groups, man page and completion
 	@echo "next: mkdir -p /etc/xdpallow; xdpallow assets config >/etc/xdpallow/config.yaml; edit it; systemctl enable --now xdpallow"
 
 uninstall: ## open the gate and remove what install put there; state stays (root)
-	-[ -n "$(DESTDIR)" ] || systemctl disable --now xdpallow
+	-[ -n "$(DESTDIR)" ] || systemctl disable --now xdpallow xdpallow-enrol
 	-[ -n "$(DESTDIR)" ] || $(PREFIX)/bin/xdpallow detach --yes
-	rm -f $(DESTDIR)$(PREFIX)/bin/xdpallow $(DESTDIR)$(UNITS)/xdpallow.service \
+	rm -f $(DESTDIR)$(PREFIX)/bin/xdpallow $(DESTDIR)$(UNITS)/xdpallow.service $(DESTDIR)$(UNITS)/xdpallow-enrol.service \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/xdpallow.conf $(DESTDIR)$(MANUALS)/xdpallow.8.gz \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/xdpallow \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_xdpallow \
@@ -149,6 +150,7 @@ STAGE := build/stage
 stage: build
 	@mkdir -p $(STAGE)
 	build/xdpallow assets unit --path $(PREFIX)/bin/xdpallow > $(STAGE)/xdpallow.service
+	build/xdpallow assets enrol-unit --path $(PREFIX)/bin/xdpallow > $(STAGE)/xdpallow-enrol.service
 	build/xdpallow assets config | sed 's/^# allow_files:/allow_files:/' > $(STAGE)/config.yaml
 	build/xdpallow assets man | gzip -9n > $(STAGE)/xdpallow.8.gz
 	@for shell in bash zsh fish; do build/xdpallow completion $$shell > $(STAGE)/completion.$$shell || exit; done

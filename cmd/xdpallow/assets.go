@@ -20,6 +20,9 @@ var (
 	//go:embed assets/xdpallow.service
 	unit string
 
+	//go:embed assets/xdpallow-enrol.service
+	enrolUnit string
+
 	//go:embed assets/config.yaml
 	exampleConfig string
 
@@ -69,14 +72,17 @@ func installedPath(asked string) string {
 }
 
 func assetsCommand(e env) *cli.Command {
-	return e.command("assets", "Print a file that belongs to an installation", "unit|config|api-dropin|owner-dropin|dashboard|rules|man|nginx|caddy|envoy|traefik|haproxy", []cli.Flag{
-		&cli.PathFlag{Name: "path", Usage: "where `FILE`, the command, is installed, for unit (default: this one)"},
+	return e.command("assets", "Print a file that belongs to an installation", "unit|enrol-unit|config|api-dropin|owner-dropin|dashboard|rules|man|nginx|caddy|envoy|traefik|haproxy", []cli.Flag{
+		&cli.PathFlag{Name: "path", Usage: "where `FILE`, the command, is installed, for units (default: this one)"},
 	}, assets)
 }
 
 func assets(_ context.Context, c *call) error {
+	installed := func(unit string) string {
+		return strings.ReplaceAll(unit, defaultPath, installedPath(c.flags.Path("path")))
+	}
 	files := map[string]string{
-		"unit": strings.ReplaceAll(unit, defaultPath, installedPath(c.flags.Path("path"))), "config": exampleConfig,
+		"unit": installed(unit), "enrol-unit": installed(enrolUnit), "config": exampleConfig,
 		"api-dropin": apiDropin, "owner-dropin": ownerDropin, "dashboard": dashboard, "rules": rules,
 		"nginx": nginx, "caddy": caddy, "envoy": envoy, "traefik": traefik, "haproxy": haproxy,
 	}
@@ -91,7 +97,7 @@ func assets(_ context.Context, c *call) error {
 	}
 	if !found || c.flags.NArg() != 1 {
 		return &policy.InputError{
-			What: fmt.Sprintf("assets has no file %q: there are api-dropin, caddy, config, dashboard, envoy, haproxy, man, nginx, owner-dropin, rules, traefik and unit", name),
+			What: fmt.Sprintf("assets has no file %q: there are api-dropin, caddy, config, dashboard, enrol-unit, envoy, haproxy, man, nginx, owner-dropin, rules, traefik and unit", name),
 			Hint: "xdpallow assets unit >/etc/systemd/system/xdpallow.service",
 		}
 	}

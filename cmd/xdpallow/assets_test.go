@@ -68,6 +68,35 @@ func TestUnit(t *testing.T) {
 	}
 }
 
+// Promise: the unit that strangers talk with has no rights but its group's, and little CPU; it outlives crashes.
+func TestEnrolUnit(t *testing.T) {
+	code, text, _ := newWorld(t).run("assets", "enrol-unit", "--path", "/usr/bin/xdpallow")
+	if code != 0 {
+		t.Fatalf("exit %d", code)
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(text) {
+		if key, value, found := strings.Cut(strings.TrimSpace(line), "="); found {
+			values[key] += value
+		}
+	}
+	for key, want := range map[string]string{
+		"ExecStart": "/usr/bin/xdpallow enrol --listen :8444 --cert /etc/xdpallow/enrol/cert.pem --key ${CREDENTIALS_DIRECTORY}/key.pem --clients /etc/xdpallow/enrol/clients",
+		"Type":      "notify", "Restart": "on-failure", "RestartPreventExitStatus": "2",
+		"DynamicUser": "yes", "SupplementaryGroups": "xdpallow-enrol", "CPUQuota": "20%",
+		"User":                  "xdpallow-enroller", // the group's name would need a user of that name
+		"CapabilityBoundingSet": "", "AmbientCapabilities": "", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
+		"ReadWritePaths": "", "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6", "SystemCallFilter": "@system-service~@resources @privileged",
+	} {
+		if values[key] != want {
+			t.Errorf("%s=%s, want %s", key, values[key], want)
+		}
+	}
+	if _, there := values["CapabilityBoundingSet"]; !there {
+		t.Error("without a line of its own the process could have every capability")
+	}
+}
+
 // Promise: help, man page, sample config and README name one address for metrics: what an
 // operator scrapes is what he has configured.
 func TestOneAddressForMetrics(t *testing.T) {

@@ -111,6 +111,8 @@ xdpallow top`,
 	{name: "FILES", items: [][2]string{
 		{"/etc/xdpallow/config.yaml", "What the unit names with --config; nothing under /etc is read that is not named. xdpallow assets config prints one."},
 		{defaultSocket, "The control socket. Root may change; so may members of group xdpallow-admin who are in group xdpallow, whose members may ask."},
+		{"/run/xdpallow/enrol.sock", "Where xdpallow enrol lets customers in, beside the control socket, for root and group xdpallow-enrol; only where the config file has enrol."},
+		{"/etc/xdpallow/enrol", "What xdpallow-enrol.service names: its cert.pem and key.pem, and clients with OWNER.pem, the certificates of one customer, and perhaps ca.pem of authorities."},
 		{defaultState, "What add, suspend and limit made, and the last good list, which is enforced after a reboot before any file is read."},
 		{defaultState + "/changes.jsonl", "Who changed what, a JSON object a line, as history shows it."},
 		{defaultBpffs, "The pinned programs and maps: they enforce without a daemon, until detach or a reboot."},

@@ -12,13 +12,14 @@ esac
 if command -v systemd-sysusers >/dev/null 2>&1; then
 	systemd-sysusers xdpallow.conf
 else
-	for group in xdpallow xdpallow-admin; do
+	for group in xdpallow xdpallow-admin xdpallow-enrol; do
 		getent group $group >/dev/null || groupadd --system $group
 	done
 fi
 
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
+	systemctl try-restart xdpallow-enrol.service || true
 	if systemctl is-active --quiet xdpallow.service; then
 		# The new daemon adopts what is attached, so nothing opens. Services that
 		# require the gate must not be restarted with it.

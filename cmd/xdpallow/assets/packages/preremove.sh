@@ -22,5 +22,5 @@ case $status in
 esac
 
 if [ -d /run/systemd/system ]; then
-	systemctl disable --now xdpallow.service || true
+	systemctl disable --now xdpallow.service xdpallow-enrol.service || true
 fi

@@ -185,13 +185,14 @@ func TestPackages(t *testing.T) {
 			}
 			labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, h.api4(), netlab.Connected)
 			for _, command := range []string{
-				"getent group xdpallow && getent group xdpallow-admin",
+				"getent group xdpallow && getent group xdpallow-admin && getent group xdpallow-enrol",
 				"xdpallow version",
 				"man -l /usr/share/man/man8/xdpallow.8.gz >/tmp/man && grep -q reload /tmp/man || zcat /usr/share/man/man8/xdpallow.8.gz | grep -q reload",
 				"bash -n /usr/share/bash-completion/completions/xdpallow",
 				"test -s /usr/share/fish/vendor_completions.d/xdpallow.fish && test -s /usr/share/zsh/*/_xdpallow",
 				"test -d /etc/xdpallow/allow.d && test -s /usr/share/doc/xdpallow/copyright",
 				"grep -q '^ExecStart=/usr/bin/xdpallow run' /usr/lib/systemd/system/xdpallow.service",
+				"grep -q '^ExecStart=/usr/bin/xdpallow enrol' /usr/lib/systemd/system/xdpallow-enrol.service && test -d /etc/xdpallow/enrol/clients",
 			} {
 				r.must(command)
 			}
