@@ -199,6 +199,7 @@ func (m *machine) operated() {
 		m.must(t, "mv saved "+config+" && systemctl reload xdpallow")
 	})
 	m.act("followed", m.followed)
+	m.act("enrolled", m.enrolled)
 	m.act("stop and start", func(t *testing.T) {
 		m.must(t, "systemctl stop xdpallow")
 		m.shut(t)

@@ -574,3 +574,31 @@ func TestHandshakesOfStrangers(t *testing.T) {
 	}
 	c.in("acme", netlab.Unlisted4)
 }
+
+// Promise: what README tells of a customer who moves happens, command by command.
+func TestTranscriptOfACustomerWhoMoves(t *testing.T) {
+	t.Parallel()
+	steps := transcript(t, readme, "## When a customer's address changes\n")
+	h := newHost(t)
+	labtest.ServeHTTP(t, h.lab.Host, ":443", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }))
+	own := labtest.Sign(t, "enrol.example.net", nil, func(c *x509.Certificate) { c.DNSNames = []string{"enrol.example.net"} })
+	for name, text := range map[string][]byte{
+		"cert.pem": own.CertPEM, "key.pem": own.KeyPEM,
+		"config.yaml": []byte("interfaces: [eth0]\nservices: {api: {ports: [443]}}\nallow: [203.0.113.0/24]\n" + strings.Join(steps[0].output, "\n") + "\n"),
+	} {
+		write(t, filepath.Join(h.dir, name), string(text))
+	}
+	if err := os.Mkdir(filepath.Join(h.dir, "clients"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(h, "198.51.100.77")
+	m.does(step{command: "cd " + h.dir + " && export CURL_CA_BUNDLE=cert.pem"})
+	m.does(step{command: "sudo xdpallow run --config config.yaml &", output: []string{
+		"xdpallow: eth0: attached (native); tcp/443 open to 1 prefix", "xdpallow: enforcing: the canary was dropped",
+	}})
+	m.does(step{command: "xdpallow enrol --cert cert.pem --key key.pem --clients clients 2>/dev/null &"})
+	m.does(step{command: "until curl -so /dev/null https://enrol.example.net:8444/ || [ $? = 56 ]; do sleep 0.1; done 2>/dev/null"})
+	for _, s := range steps {
+		m.does(s)
+	}
+}

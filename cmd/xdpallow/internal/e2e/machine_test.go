@@ -88,7 +88,7 @@ func newMachine(h *host, from string) *machine {
 	script("sudo", `exec "$@"`) // we are root, and sudo has a PATH of its own
 	// From the other side, by the name that the transcript has for the host. -sS,
 	// because without a terminal curl would draw its progress.
-	script("curl", fmt.Sprintf(`exec nsenter --net=%s %s -sS --interface ${FROM:-%s} --connect-to api.example.net:443:%s:443 "$@"`,
+	script("curl", fmt.Sprintf(`exec nsenter --net=%s %s -sS --interface ${FROM:-%s} --connect-to api.example.net:443:%s:443 --connect-to enrol.example.net:8444:%[4]s:8444 "$@"`,
 		wire, curl, from, h.link().Host4))
 
 	m := &machine{tb: h.tb, shell: exec.Command("bash", "-c", boot, "boot", filepath.Base(h.lab.Wire.Path()), wire)}

@@ -94,11 +94,12 @@ func compare(want, got []string) (missing, extra []string) {
 
 // asides are lines that a transcript may leave out: how a client in the background ends, who changed what, in the log of
 // the daemon in the background, and rows of ordinary traffic.
-var asides = regexp.MustCompile(`^xdpallow: warning: \w+ cut off: |^curl: \(56\) .*reset by peer$|^xdpallow: (warning: )?(added|removed|suspended|resumed) .*generation \d+|^xdpallow: (services changed|reloaded): ` +
+var asides = regexp.MustCompile(`^xdpallow: warning: \w+ cut off: |^curl: \(56\) .*reset by peer$|^xdpallow: (warning: )?(added|removed|suspended|resumed|enrolled) .*generation \d+|^xdpallow: warning: "\w+" did not enrol |^xdpallow: (services changed|reloaded): ` +
 	`|^xdp +eth0 +pass +(not_ip|other_protocol|not_opening) +(ipv4|ipv6|other) +\d+ +\d+$`)
 
 var (
 	moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+	cards   = regexp.MustCompile(`[0-9a-f]{30,40} sha256:[0-9a-f]{16}`)
 	figures = regexp.MustCompile(`\d+`)
 	blanks  = regexp.MustCompile(` +`)
 	cells   = regexp.MustCompile(`\+\d+`)
@@ -109,6 +110,7 @@ var (
 // and in a table the blanks follow the figures.
 func pattern(line string) *regexp.Regexp {
 	text := moments.ReplaceAllLiteralString(regexp.QuoteMeta(line), moments.String())
+	text = cards.ReplaceAllLiteralString(text, cards.String())
 	switch {
 	case row.MatchString(line):
 		text = blanks.ReplaceAllString(text, " +")
