@@ -3,12 +3,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
+	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -30,7 +33,13 @@ func against(out io.Writer, other string, prefixes []int, rounds int) error {
 	var slow int
 	for _, ipv6 := range []bool{false, true} {
 		for _, n := range prefixes {
-			found, err := compareList(out, other, newList(n, ipv6), rounds)
+			l := newList(n, ipv6)
+			found, err := compareList(out, other, l, rounds)
+			if err == nil && !ipv6 { // the flood is of IPv4
+				var live int
+				live, err = compareLive(out, other, l, rounds)
+				found += live
+			}
 			if err != nil {
 				return fmt.Errorf("%s, %d prefixes: %w", familyName(ipv6), n, err)
 			}
@@ -75,17 +84,71 @@ func compareList(out io.Writer, other string, l *list, rounds int) (slow int, er
 				s = append(s, sample{round, c.name, turn.name, ns})
 			}
 		}
-		ratio, _ := s.ratio(c.name, "ours", "theirs")
-		ours, _ := s.median(c.name, "ours")
-		theirs, _ := s.median(c.name, "theirs")
-		verdict := ""
-		if c.judged && ratio > slower {
-			slow++
-			verdict = "  slower"
-		}
-		fmt.Fprintf(out, "%-24s ours %6.1f ns  theirs %6.1f ns  ratio %.3f%s\n", c.name, ours, theirs, ratio, verdict)
+		slow += s.judge(out, c.name, c.judged)
 	}
 	return slow, nil
+}
+
+// judge prints how a contest ended, and returns 1 when ours is slower in one that is judged.
+func (s samples) judge(out io.Writer, name string, judged bool) (slow int) {
+	ratio, _ := s.ratio(name, "ours", "theirs")
+	ours, _ := s.median(name, "ours")
+	theirs, _ := s.median(name, "theirs")
+	verdict := ""
+	if judged && ratio > slower {
+		slow, verdict = 1, "  slower"
+	}
+	fmt.Fprintf(out, "%-24s ours %6.1f ns  theirs %6.1f ns  ratio %.3f%s\n", name, ours, theirs, ratio, verdict)
+	return slow
+}
+
+// compareLive floods a host with our program and one with theirs, in turns, and compares what their
+// softirq spends on a packet.
+func compareLive(out io.Writer, other string, l *list, rounds int) (slow int, err error) {
+	theirFilter := filter{"theirs", func(lab *netlab.Lab, l *list) (remove, error) {
+		g, err := newGate(l)
+		if err != nil {
+			return nil, err
+		}
+		theirs, err := loadOther(filepath.Join(other, otherObject), g.tables.Replacements())
+		if err != nil {
+			return g.close, err
+		}
+		held, err := attach(lab, theirs.Program)
+		return func() error { return errors.Join(held.Close(), theirs.Close(), theirs.counters.Close(), g.close()) }, err
+	}}
+	var both []*contender
+	defer func() {
+		for _, c := range both {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	for _, f := range []filter{ourFilter, theirFilter} {
+		c, err := newContender(f, l, l.sources(miss))
+		both = append(both, c)
+		if err != nil {
+			return 0, err
+		}
+	}
+	name := fmt.Sprintf("%s live %d", familyName(l.ipv6), l.n)
+	var s samples
+	for round := range rounds {
+		for _, c := range both {
+			c.spent = spent{}
+		}
+		for range passes {
+			slices.Reverse(both)
+			for _, c := range both {
+				if err := c.measure(); err != nil {
+					return 0, fmt.Errorf("%s: %w", c.name, err)
+				}
+			}
+		}
+		for _, c := range both {
+			s = append(s, sample{round, name, c.name, c.cost()})
+		}
+	}
+	return s.judge(out, name, true), nil
 }
 
 func contestsOf(g *gate, other string, l *list) (contests []contest, err error) {
