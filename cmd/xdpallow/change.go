@@ -57,7 +57,7 @@ func (c *call) claims() ([]policy.Claim, error) {
 		}
 		prefix, warning, err := policy.ParsePrefix(arg)
 		if err != nil {
-			bad = append(bad, c.corrected(arg, err, func(prefixes []string) string { return c.insteadOf(arg, prefixes...) }))
+			bad = append(bad, c.corrected(err, func(prefixes []string) string { return c.insteadOf(arg, prefixes...) }))
 			continue
 		}
 		c.warnOfPrefix(arg, prefix, warning)
@@ -76,9 +76,9 @@ func (c *call) warnOfPrefix(arg string, read netip.Prefix, warning string) {
 	}
 }
 
-// corrected turns the hint of err, the prefixes that arg means, into a command line, which
+// corrected turns the hint of err, the prefixes that an argument means, into a command line, which
 // write makes of them.
-func (c *call) corrected(arg string, err error, write func(prefixes []string) string) error {
+func (c *call) corrected(err error, write func(prefixes []string) string) error {
 	if input, ok := errors.AsType[*policy.InputError](err); ok {
 		if prefixes := prefixesIn(input.Hint); prefixes != nil {
 			return &policy.InputError{What: input.What, Hint: write(prefixes)}

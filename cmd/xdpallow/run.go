@@ -122,7 +122,7 @@ func (c *call) options() (options, error) {
 	for _, p := range o.Allow {
 		prefix, _, err := policy.ParsePrefix(p)
 		if err != nil {
-			return o, c.corrected(p, err, func(prefixes []string) string { return c.insteadOf(p, strings.Join(prefixes, ",")) })
+			return o, c.corrected(err, func(prefixes []string) string { return c.insteadOf(p, strings.Join(prefixes, ",")) })
 		}
 		c.warnOfPrefix(p, prefix, "") // the daemon's log has the other warning
 	}
@@ -171,7 +171,7 @@ func (o *options) mergeConfig(f *cli.Context) error {
 	}
 	enough := len(o.Interfaces) > 0 && (len(o.Ports) > 0 || len(file.Services) > 0)
 	if broken == nil && !enough {
-		broken = o.missing(file)
+		broken = o.missing()
 	}
 	// A bad file must not leave a gate that has a policy without its daemon: the engine
 	// keeps the last good policy and reports the file.
@@ -188,7 +188,7 @@ func (o *options) mergeConfig(f *cli.Context) error {
 }
 
 // missing returns an error that names what neither flags nor config file say.
-func (o *options) missing(file config.File) error {
+func (o *options) missing() error {
 	switch {
 	case o.Config == "":
 		return &policy.InputError{

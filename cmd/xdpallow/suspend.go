@@ -151,7 +151,7 @@ func (c *call) subject() (policy.Subject, error) {
 	if _, err := netip.ParseAddr(arg); err == nil || strings.ContainsAny(arg, "/:%*") {
 		prefix, warning, err := policy.ParsePrefix(arg)
 		if err != nil {
-			return policy.Subject{}, c.corrected(arg, err, func(prefixes []string) string {
+			return policy.Subject{}, c.corrected(err, func(prefixes []string) string {
 				var commands []string
 				for _, p := range prefixes { // one subject a command
 					commands = append(commands, c.insteadOf(arg, p))
