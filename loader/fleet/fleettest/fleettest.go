@@ -226,3 +226,14 @@ func (m *Member) Log() string {
 	lines := bytes.Split(text, []byte("\n"))
 	return string(bytes.Join(lines[max(0, len(lines)-20):], []byte("\n")))
 }
+
+// Snapshot writes what the first member has to a file.
+func (c *Cluster) Snapshot(path string) {
+	c.t.Helper()
+	cert, key := c.Certificate("root")
+	cmd := exec.CommandContext(c.t.Context(), "etcdctl", "--endpoints", c.Members[0].Endpoint, "--cacert", c.CA, "--cert", cert, "--key", key, "snapshot", "save", path)
+	cmd.Env = append(os.Environ(), "ETCDCTL_API=3")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		c.t.Fatalf("%v\n%s", err, out)
+	}
+}
