@@ -140,7 +140,14 @@ func (f *follower) session(ctx context.Context, take take) error {
 		return err
 	}
 	defer client.Close()
-	state, err := f.read(ctx, client)
+	state, err := client.Read(ctx, f.settings.Etcd.List, false)
+	if errors.Is(err, ErrUnreachable) {
+		// A member without a quorum may have a list that is newer than ours, and the serial keeps
+		// an old one out. Whether there is a newer one elsewhere is not known: it stays an error.
+		if old, stale := client.Read(ctx, f.settings.Etcd.List, true); stale == nil && !f.knows(old) {
+			f.hand(ctx, client, old, take)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -194,16 +201,10 @@ func (f *follower) next() time.Duration {
 	return around(f.times.Poll, 0.2)
 }
 
-// read asks for the list, and where there is no quorum for what a member has of it: the serial
-// keeps old answers out.
-func (f *follower) read(ctx context.Context, client *Client) (State, error) {
-	state, err := client.Read(ctx, f.settings.Etcd.List, false)
-	if errors.Is(err, ErrUnreachable) {
-		if old, stale := client.Read(ctx, f.settings.Etcd.List, true); stale == nil {
-			return old, nil
-		}
-	}
-	return state, err
+// knows reports whether state has nothing that is new here.
+func (f *follower) knows(state State) bool {
+	m, err := state.Choose(f.settings.Etcd.Group)
+	return err != nil || f.have != nil && m.Serial <= f.have.Serial
 }
 
 // hand hands on what state says to take, or that nothing has changed.

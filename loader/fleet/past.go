@@ -104,7 +104,7 @@ func (c *Client) Content(ctx context.Context, list string, m *Manifest, had List
 // Confirm gives every host what waits in a group. It returns that manifest, and the list before.
 func (c *Client) Confirm(ctx context.Context, list string) (now, before *Manifest, err error) {
 	for range tries {
-		view, err := c.View(ctx, list, false)
+		view, err := c.patientView(ctx, list, false)
 		if err != nil {
 			return nil, nil, err
 		}

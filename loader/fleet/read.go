@@ -99,11 +99,12 @@ func (c *Client) Fetch(ctx context.Context, list string, chunks []Chunk) (map[st
 // Nothing follows from its silence: a watch can say nothing for ever and look well.
 func (c *Client) Watch(ctx context.Context, list string, state State) <-chan State {
 	out := make(chan State)
-	// One watch for both keys: what one transaction changes of them comes as one.
-	watch := c.etcd.Watch(clientv3.WithRequireLeader(ctx), state.List.Key,
-		clientv3.WithRange(state.Next.Key+"\x00"), clientv3.WithRev(state.Revision+1))
 	go func() {
 		defer close(out)
+		// One watch for both keys: what one transaction changes of them comes as one. The call
+		// waits until there is a watch, and a server that hangs makes none.
+		watch := c.etcd.Watch(clientv3.WithRequireLeader(ctx), state.List.Key,
+			clientv3.WithRange(state.Next.Key+"\x00"), clientv3.WithRev(state.Revision+1))
 		for answer := range watch {
 			if answer.Err() != nil {
 				return

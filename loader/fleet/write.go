@@ -91,6 +91,18 @@ func (c *Client) View(ctx context.Context, list string, entries bool) (v View, e
 	return v, err
 }
 
+// patientView is View for who is about to write: he does not give up because a leader is lost.
+func (c *Client) patientView(ctx context.Context, list string, entries bool) (v View, err error) {
+	for try := range tries {
+		v, err = c.View(ctx, list, entries)
+		again := errors.Is(err, rpctypes.ErrLeaderChanged) || errors.Is(err, ErrUnreachable) && try == 0
+		if !again || !wait(ctx, settleEvery) {
+			break
+		}
+	}
+	return v, err
+}
+
 // serial is that of the next change: over all that any host has, also after a backup was restored.
 func (v View) serial() uint64 {
 	highest := uint64(0)
@@ -110,7 +122,7 @@ func (v View) serial() uint64 {
 // where it is that; a *policy.Refused is of Edit, or says that another change waits.
 func (c *Client) Write(ctx context.Context, change Change) (now, before *Manifest, err error) {
 	for range tries {
-		view, err := c.View(ctx, change.List, !change.Overrides)
+		view, err := c.patientView(ctx, change.List, !change.Overrides)
 		if err != nil {
 			return nil, nil, err
 		}
