@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/xdpallow/xdpallow/loader/fleet/fleettest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
@@ -249,4 +251,8 @@ func (h *host) keeps(all []policy.Claim, trouble error) {
 	if len(h.claims) != len(all) {
 		h.t.Errorf("in trouble: %d entries, want the %d that it had", len(h.claims), len(all))
 	}
+}
+
+func keysBelow() []clientv3.OpOption {
+	return []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithKeysOnly()}
 }

@@ -79,11 +79,11 @@ func ports(t testing.TB, n int) (free []int) {
 	return free
 }
 
-// Ready waits until the cluster has a quorum that answers.
+// Ready waits until every member answers, with a quorum.
 func (c *Cluster) Ready() {
 	c.t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		out, err := c.Try("get", "ready")
+		out, err := c.Try("endpoint", "health")
 		if err == nil {
 			return
 		}
