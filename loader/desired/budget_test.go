@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/desired/desiredtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -46,6 +48,69 @@ func TestChangeOnABudget(t *testing.T) {
 			t.Errorf("%s allocates %.0f times and %.0f bytes among 1,000, %.0f times and %.0f bytes among 100,000",
 				c.name, allocations[0], octets[0], allocations[1], octets[1])
 		}
+	}
+}
+
+// Promise: to replace a list of which one in a hundred is another allocates a bounded piece of memory
+// for each line that it reads, and beyond that for what it changes, and for nothing that stays.
+func TestReplaceOnABudget(t *testing.T) {
+	const entries, changed = 20_000, 200
+	now := time.Now().UTC().Truncate(time.Second)
+	var made, text strings.Builder
+	for i := range entries {
+		second := 0
+		if i%(entries/changed) == 5 {
+			second = 1
+		}
+		fmt.Fprintf(&made, "10.%d.%d.%d owner=owner-%d\n", i>>16, i>>8&0xff, i&0xff, i/100)
+		fmt.Fprintf(&text, "1%d.%d.%d.%d owner=owner-%d\n", second, i>>16, i>>8&0xff, i&0xff, i/100)
+	}
+	read := func(list string) []policy.Claim {
+		claims, _, err := policy.ParseList("a.list", policy.OriginCLI, strings.NewReader(list))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return claims
+	}
+	stands := read(made.String())
+	for i := range stands {
+		stands[i].Where = ""
+	}
+	start, err := desired.New(desiredtest.Services("api"), nil, stands, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name                string
+		run                 func()
+		units               float64
+		allocations, octets float64 // at most, of each
+	}{
+		{"a line that is read", func() { read(text.String()) }, entries, 3, 430},
+		{"an entry that is changed", func() { replaced(t, start, read(text.String()), now) }, 2 * changed, 12, 5000},
+	} {
+		allocations, octets := cost(c.run)
+		if c.units == 2*changed {
+			reading, bytes := cost(func() { read(text.String()) })
+			allocations, octets = allocations-reading, octets-bytes
+		}
+		allocations, octets = allocations/c.units, octets/c.units
+		t.Logf("%s: %.1f allocations, %.0f bytes", c.name, allocations, octets)
+		if allocations > c.allocations || octets > c.octets {
+			t.Errorf("%s allocates %.1f times and %.0f bytes, want at most %.0f and %.0f", c.name, allocations, octets, c.allocations, c.octets)
+		}
+	}
+}
+
+func replaced(t *testing.T, start desired.State, claims []policy.Claim, now time.Time) {
+	t.Helper()
+	edit, err := start.Replace(api.ReplaceRequest{}, claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, plan, err := start.Apply(desired.Edit{Claims: edit}, now, 0)
+	if err != nil || len(plan.Added) != len(plan.Removed) || len(plan.Added) == 0 || next.Policy.Entries.Len() != start.Policy.Entries.Len() {
+		t.Fatalf("%d added, %d removed, %d entries: %v", len(plan.Added), len(plan.Removed), next.Policy.Entries.Len(), err)
 	}
 }
 
