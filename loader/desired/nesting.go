@@ -30,9 +30,11 @@ type nested struct {
 // nestings finds what plan, which leads to next from old, lists in networks that are not
 // its owner's, or around such: each that was not so before.
 func nestings(old, next policy.State, plan policy.Plan) (ownerless, others []nested) {
-	looked := 0
-	for e := range placed(next, plan, &looked) {
-		around := ownerAround(next.Entries, e)
+	all := placed(next, plan)
+	if len(plan.Added)+len(plan.Changed) > next.Entries.Len()/8 { // to walk over all entries takes less
+		all = placedAmongAll(next, plan)
+	}
+	for e, around := range all {
 		if around == nil || around.Owner() == e.Owner() {
 			continue
 		}
@@ -51,24 +53,48 @@ func nestings(old, next policy.State, plan policy.Plan) (ownerless, others []nes
 }
 
 // placed yields the entries that plan adds or changes, and those in one that has an owner
-// by it, each once.
-func placed(next policy.State, plan policy.Plan, looked *int) iter.Seq[*policy.Entry] {
-	return func(yield func(*policy.Entry) bool) {
-		seen := map[netip.Prefix]bool{}
+// by it, each once, with the entry that ownerAround says of them.
+func placed(next policy.State, plan policy.Plan) iter.Seq2[*policy.Entry, *policy.Entry] {
+	return func(yield func(entry, around *policy.Entry) bool) {
+		looked, seen := 0, map[netip.Prefix]bool{}
 		for _, change := range slices.Concat(plan.Added, plan.Changed) {
 			for e := range next.Entries.Under(change.Prefix) {
 				if change.Owner() == "" && e.Prefix != change.Prefix {
 					break
 				}
-				if *looked++; *looked > lookedAt {
+				if looked++; looked > lookedAt {
 					return
 				}
 				if seen[e.Prefix] {
 					continue
 				}
-				if seen[e.Prefix] = true; !yield(e) {
+				if seen[e.Prefix] = true; !yield(e, ownerAround(next.Entries, e)) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// placedAmongAll is placed in one walk over all entries.
+func placedAmongAll(next policy.State, plan policy.Plan) iter.Seq2[*policy.Entry, *policy.Entry] {
+	names := func(rest *[]policy.Entry, e *policy.Entry) bool {
+		for len(*rest) > 0 && policy.ComparePrefix((*rest)[0].Prefix, e.Prefix) < 0 {
+			*rest = (*rest)[1:]
+		}
+		return len(*rest) > 0 && (*rest)[0].Prefix == e.Prefix
+	}
+	return func(yield func(entry, around *policy.Entry) bool) {
+		added, changed := plan.Added, plan.Changed
+		var owned netip.Prefix // that plan names, and that has an owner by it
+		for e, around := range next.Entries.Nested() {
+			within := owned.IsValid() && owned.Overlaps(e.Prefix)
+			named := names(&added, e) || names(&changed, e)
+			if named && !within && e.Owner() != "" {
+				owned = e.Prefix
+			}
+			if (named || within) && !yield(e, around) {
+				return
 			}
 		}
 	}
@@ -86,11 +112,16 @@ func ownerAround(entries policy.Entries, e *policy.Entry) *policy.Entry {
 
 // warnings are what there is to say of the places of listed, and of what plan lists, which
 // leads to d from old.
-func (d State) Warnings(old State, plan policy.Plan, listed []policy.Entry) (all []string) {
+func (d State) Warnings(old State, plan policy.Plan, listed ...[]policy.Entry) (all []string) {
+	if len(d.Suspensions) == 0 { // of a million nobody is stopped
+		listed = nil
+	}
 	var stopped []*policy.Entry
-	for i := range listed {
-		if e, found := d.Policy.Entries.Find(listed[i].Prefix); found && d.Policy.IsSuspended(e) {
-			stopped = append(stopped, e)
+	for _, entries := range listed {
+		for i := range entries {
+			if e, found := d.Policy.Entries.Find(entries[i].Prefix); found && d.Policy.IsSuspended(e) {
+				stopped = append(stopped, e)
+			}
 		}
 	}
 	all = summed(all, stopped, func(e *policy.Entry) string {

@@ -2,6 +2,9 @@ package desired
 
 import (
 	"fmt"
+	"iter"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -64,13 +67,44 @@ func TestNestingIsTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := next.Warnings(c.from, plan, append(plan.Added, plan.Changed...))
+		got := next.Warnings(c.from, plan, plan.Added, plan.Changed)
 		same := len(got) == len(c.want)
 		for i := range min(len(got), len(c.want)) {
 			same = same && strings.HasPrefix(got[i], c.want[i])
 		}
 		if !same {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A change of much finds the same entries in networks of others as one of little, whichever way it
+// looks for them.
+func TestNestingsOfMuchAndOfLittle(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	claims := func(n int) (all []policy.Claim) {
+		for range n {
+			p, _ := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.Uint32())}).Prefix(24 + random.IntN(9))
+			all = append(all, policy.Claim{Prefix: p, Owner: []string{"", "acme", "globex"}[random.IntN(3)], Origin: policy.OriginCLI})
+		}
+		return all
+	}
+	collect := func(all iter.Seq2[*policy.Entry, *policy.Entry]) map[*policy.Entry]*policy.Entry {
+		return maps.Collect(all)
+	}
+	for range 300 {
+		start, _, err := State{}.Apply(Edit{Claims: policy.Edit{Put: claims(random.IntN(40))}}, time.Now(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, plan, err := start.Apply(Edit{Claims: policy.Edit{Put: claims(1 + random.IntN(10))}}, time.Now(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if little, much := collect(placed(next.Policy, plan)), collect(placedAmongAll(next.Policy, plan)); !maps.Equal(little, much) {
+			t.Fatalf("%+v: %d entries, and %d among all", plan, len(little), len(much))
 		}
 	}
 }

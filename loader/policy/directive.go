@@ -121,13 +121,14 @@ func (p *listParser) direct(n int, text string) {
 		}
 		return
 	}
-	if !p.exported {
-		file := p.name
-		if file == "stdin" {
-			file = "-"
-		}
-		p.mistake(n, inputErrorf("", "xdpallow import "+file,
-			"%q is a line of xdpallow export: here it would be lost who is suspended or limited", keyword(text)))
+	if p.export != nil {
+		return
 	}
-	p.exported = true
+	file := p.name
+	if file == "stdin" {
+		file = "-"
+	}
+	p.export = inputErrorf(p.where(n), "xdpallow import "+file,
+		"%q is a line of xdpallow export: here it would be lost who is suspended or limited", keyword(text))
+	p.bad.add(p.export)
 }

@@ -5,7 +5,6 @@ package policy
 
 import (
 	"iter"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -29,56 +28,101 @@ func (e Edit) Empty() bool { return len(e.Remove)+len(e.Put) == 0 }
 // Edit returns the state after edit, and what that changes. Errors are those of Merge. s stays
 // as it is and shares most of its memory with the result.
 func (s State) Edit(edit Edit, now time.Time) (State, Plan, error) {
-	touched := edit.touched(s.Entries)
-	var claims []Claim
-	for _, of := range touched {
-		claims = append(claims, of...)
-	}
-	merged, err := Merge(claims, now)
-	if err != nil {
-		return s, Plan{}, err
-	}
+	edit = edit.sorted()
+	changes := make([]change, 0, len(edit.Remove)+len(edit.Put))
 	var plan Plan
-	changes := make([]change, 0, len(touched))
-	for _, prefix := range slices.SortedFunc(maps.Keys(touched), ComparePrefix) {
-		old, found := s.Entries.Find(prefix)
-		if len(merged) == 0 || merged[0].Prefix != prefix {
-			if found {
+	if s.Entries.Len() == 0 {
+		plan.Added = slices.Grow(plan.Added, len(edit.Put))
+	}
+	var bad mistakes
+	find := s.Entries.finder(cap(changes))
+	for !edit.Empty() {
+		prefix, remove, put := edit.next()
+		old := find(prefix)
+		claims := afterwards(old, remove, put)
+		if err := ownersAgree(claims); err != nil {
+			bad.add(err)
+			continue
+		}
+		if len(claims) == 0 {
+			if old != nil {
 				plan.Removed, changes = append(plan.Removed, *old), append(changes, change{Key: Place(prefix)})
 			}
 			continue
 		}
-		entry := &merged[0]
-		merged = merged[1:]
-		changes = append(changes, change{Key: Place(prefix), Item: entry})
-		if !found {
-			plan.Added = append(plan.Added, *entry)
-		} else if !old.Equal(*entry) {
-			plan.Changed, plan.Was = append(plan.Changed, *entry), append(plan.Was, *old)
+		entry := mergeOne(claims, now)
+		item := &entry
+		switch {
+		case old == nil:
+			plan.Added = append(plan.Added, entry)
+			item = &plan.Added[len(plan.Added)-1]
+		case !old.Equal(entry):
+			plan.Changed, plan.Was = append(plan.Changed, entry), append(plan.Was, *old)
+			item = &plan.Changed[len(plan.Changed)-1]
 		}
+		changes = append(changes, change{Key: Place(prefix), Item: item})
+	}
+	if err := bad.err(""); err != nil {
+		return s, Plan{}, err
 	}
 	s.Entries = s.Entries.with(changes...)
 	return s, plan, nil
 }
 
-// touched returns the claims that each prefix named in e will have, perhaps none.
-func (e Edit) touched(entries Entries) map[netip.Prefix][]Claim {
-	touched := make(map[netip.Prefix][]Claim, len(e.Put)+len(e.Remove))
-	withdraw := func(key ClaimKey) {
-		claims, known := touched[key.Prefix]
-		if entry, found := entries.Find(key.Prefix); !known && found {
-			claims = slices.Clone(entry.Claims())
-		}
-		touched[key.Prefix] = slices.DeleteFunc(claims, func(c Claim) bool { return c.Origin == key.Origin })
+// sorted is e with what it names sorted by ComparePrefix; of one prefix what comes first stays so.
+func (e Edit) sorted() Edit {
+	key := func(a, b ClaimKey) int { return ComparePrefix(a.Prefix, b.Prefix) }
+	if !slices.IsSortedFunc(e.Remove, key) {
+		e.Remove = slices.Clone(e.Remove)
+		slices.SortStableFunc(e.Remove, key)
 	}
-	for _, key := range e.Remove {
-		withdraw(key)
+	put := func(a, b Claim) int { return ComparePrefix(a.Prefix, b.Prefix) }
+	if !slices.IsSortedFunc(e.Put, put) {
+		e.Put = slices.Clone(e.Put)
+		slices.SortStableFunc(e.Put, put)
 	}
-	for _, claim := range e.Put {
-		withdraw(ClaimKey{claim.Origin, claim.Prefix})
-		touched[claim.Prefix] = append(touched[claim.Prefix], claim)
+	return e
+}
+
+// next takes what e, which is sorted and not empty, names of its first prefix.
+func (e *Edit) next() (prefix netip.Prefix, remove []ClaimKey, put []Claim) {
+	if len(e.Put) == 0 || len(e.Remove) > 0 && ComparePrefix(e.Remove[0].Prefix, e.Put[0].Prefix) < 0 {
+		prefix = e.Remove[0].Prefix
+	} else {
+		prefix = e.Put[0].Prefix
 	}
-	return touched
+	n, m := 0, 0
+	for n < len(e.Remove) && e.Remove[n].Prefix == prefix {
+		n++
+	}
+	for m < len(e.Put) && e.Put[m].Prefix == prefix {
+		m++
+	}
+	remove, put = e.Remove[:n], e.Put[:m]
+	e.Remove, e.Put = e.Remove[n:], e.Put[m:]
+	return prefix, remove, put
+}
+
+// afterwards returns the claims, sorted, of the prefix of old, which may be nil, when some are taken
+// away and then some made.
+func afterwards(old *Entry, remove []ClaimKey, put []Claim) (claims []Claim) {
+	if old == nil && len(put) == 1 { // as a million may be
+		return put
+	}
+	if old != nil {
+		claims = slices.Clone(old.Claims())
+	}
+	without := func(origin Origin) {
+		claims = slices.DeleteFunc(claims, func(c Claim) bool { return c.Origin == origin })
+	}
+	for _, key := range remove {
+		without(key.Origin)
+	}
+	for _, claim := range put {
+		without(claim.Origin)
+		claims = append(claims, claim)
+	}
+	return sortClaims(claims)
 }
 
 // Expire returns the state at now, in which some claims may have ended, and when to call it

@@ -98,6 +98,24 @@ func (e Entries) Find(p netip.Prefix) (*Entry, bool) {
 	return entry, entry != nil
 }
 
+// finder returns a function that finds the entries of that many prefixes, which it is asked for in
+// the order of ComparePrefix; nil where there is none.
+func (e Entries) finder(prefixes int) func(netip.Prefix) *Entry {
+	if prefixes <= e.Len()/8 {
+		return func(p netip.Prefix) *Entry { return e.tree.Find(Place(p)) }
+	}
+	rest := slices.Collect(e.All()) // to walk over all takes less
+	return func(p netip.Prefix) *Entry {
+		for len(rest) > 0 && ComparePrefix(rest[0].Prefix, p) < 0 {
+			rest = rest[1:]
+		}
+		if len(rest) == 0 || rest[0].Prefix != p {
+			return nil
+		}
+		return rest[0]
+	}
+}
+
 // Under yields the entries within p, p's own among them, sorted by ComparePrefix.
 func (e Entries) Under(p netip.Prefix) iter.Seq[*Entry] {
 	p = p.Masked()

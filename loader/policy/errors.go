@@ -54,6 +54,14 @@ func (m *mistakes) add(err error) {
 	m.errs = append(m.errs, err)
 }
 
+// join adds those of another part of the input.
+func (m *mistakes) join(other mistakes) {
+	for _, err := range other.errs {
+		m.add(err)
+	}
+	m.more += other.more
+}
+
 // err returns nil, the only mistake, or the mistakes joined. where names the input in the line
 // that counts those beyond maxMessages.
 func (m *mistakes) err(where string) error {

@@ -89,13 +89,14 @@ func CheckServices(claims []Claim, services []Service) error {
 	}
 	there := strings.Join(names, ",")
 	var bad mistakes
-	for _, c := range claims {
-		hint := ""
-		if c.Origin == OriginCLI {
-			hint = "service=" + there
-		}
+	for i := range claims {
+		c := &claims[i]
 		for _, name := range c.Services {
 			if !known[name] {
+				hint := ""
+				if c.Origin == OriginCLI {
+					hint = "service=" + there
+				}
 				bad.add(inputErrorf(c.place(), hint, "%s: %s", c.Prefix, NoService(name, services)))
 			}
 		}

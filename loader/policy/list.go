@@ -4,22 +4,24 @@
 package policy
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
 )
 
 // MaxLine is the longest line of a list in bytes, without its end.
 const MaxLine = 4096
 
-// ParseList reads lines of `PREFIX|ADDR key=value… # comment` and returns their claims in the
-// order of the file. A prefix that stands there twice with the same words, whatever its
+// ParseList reads lines of `PREFIX|ADDR key=value… # comment` and returns their claims, sorted by
+// ComparePrefix. A prefix that stands there twice with the same words, whatever its
 // comments, is one claim, with the first comment. name is the file's name for Where
 // ("name:3") and for messages. A bad line refuses the whole list: the error joins an
 // *InputError for each of the first twenty. A text that is not UTF-8 is one *InputError that
@@ -30,7 +32,13 @@ func ParseList(name string, origin Origin, r io.Reader) (claims []Claim, warning
 
 // ParseStored is ParseList for what FormatLine wrote, in this release or an earlier one.
 func ParseStored(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
-	return parseList(listParser{name: name, origin: origin, stored: true}, r)
+	return ParsePlaced(name, origin, r, nil)
+}
+
+// ParsePlaced is ParseStored for claims that stood elsewhere. place returns the Where of a line; the
+// first is 1. It is called by several goroutines.
+func ParsePlaced(name string, origin Origin, r io.Reader, place func(line int) string) (claims []Claim, warnings []string, err error) {
+	return parseList(listParser{name: name, origin: origin, stored: true, place: place}, r)
 }
 
 // ParseFile is ParseList for a file that may be no list at all, because a symlink can lead to a
@@ -40,75 +48,122 @@ func ParseFile(name string, origin Origin, r io.Reader) (claims []Claim, warning
 }
 
 func parseList(p listParser, r io.Reader) (claims []Claim, warnings []string, err error) {
-	name := p.name
-	p.seen, p.names = make(map[netip.Prefix]int32), make(map[string]string)
-	in := bufio.NewReaderSize(r, 64<<10)
-	for n := 1; ; n++ {
-		line, long, err := readLine(in)
-		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\ufeff"))
-		}
-		if err := CheckUTF8(name, line); err != nil { // of which there would be one for each line
-			return nil, nil, err
-		}
-		if long {
-			p.bad.add(inputErrorf(p.where(n), "", "line is longer than %d bytes", MaxLine))
-		} else {
-			p.add(n, string(line))
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", name, err)
-		}
+	var text strings.Builder
+	if sized, known := r.(interface{ Len() int }); known {
+		text.Grow(sized.Len())
 	}
-	if err := p.bad.err(name); err != nil {
+	if _, err := io.Copy(&text, r); err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", p.name, err)
+	}
+	if err := checkLines(p.name, text.String()); err != nil {
 		return nil, nil, err
 	}
-	if p.moreWarnings > 0 {
-		p.warnings = append(p.warnings, fmt.Sprintf("%s: and %d more", name, p.moreWarnings))
+	parts := p.divided(strings.TrimPrefix(text.String(), "\ufeff"))
+	var reading sync.WaitGroup
+	for _, part := range parts {
+		reading.Go(part.read)
 	}
-	return p.claims, p.warnings, nil
+	reading.Wait()
+	return joined(parts)
 }
 
-// readLine returns the next line without its end, valid until the next read. The last line comes
-// with io.EOF and may be empty. A line that is too long is skipped to its end.
-func readLine(in *bufio.Reader) (line []byte, long bool, err error) {
-	line, err = in.ReadSlice('\n')
-	for errors.Is(err, bufio.ErrBufferFull) {
-		long = true
-		_, err = in.ReadSlice('\n')
+// checkLines returns the *InputError of the first line that is in another encoding. There would be
+// one for each line.
+func checkLines(name, text string) error {
+	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+		return nil
 	}
-	if long {
-		return nil, true, err
+	for line := range strings.SplitSeq(text, "\n") {
+		if err := CheckUTF8(name, []byte(line)); err != nil {
+			return err
+		}
 	}
-	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
-	return line, len(line) > MaxLine, err
+	return nil
 }
 
-// listParser reads one list.
+// listParser reads one list, or a part of one.
 type listParser struct {
 	name     string
 	origin   Origin
-	discreet bool // see ParseFile
-	stored   bool // see ParseStored
+	discreet bool                  // see ParseFile
+	stored   bool                  // see ParseStored
+	place    func(line int) string // see ParsePlaced; nil is name and line
 
-	take     func(Directive) error // of ParseExport; nil is a list, which has no directives
-	exported bool                  // the mistake that it is an export was reported
+	take   func(Directive) error // of ParseExport; nil is a list, which has no directives
+	export error                 // that the list is an export: one is enough
 
-	claims       []Claim
-	warnings     []string
-	moreWarnings int
-	bad          mistakes
+	text  string
+	first int // number of its first line
 
-	seen      map[netip.Prefix]int32 // index into claims
-	comments  []bool                 // by index into claims: its note is a comment, or it has none
-	commented bool                   // likewise, of the last line
-	names     map[string]string      // owners and services, so that a million lines share them
+	claims    []listed
+	order     []claimAt
+	commented bool              // of the last line: its note is a comment, or it has none
+	names     map[string]string // owners and services, so that a million lines share them
+	warnings  mistakes
+	bad       mistakes
 }
 
-func (p *listParser) where(line int) string { return p.name + ":" + strconv.Itoa(line) }
+// listed is a claim as it stands in a list.
+type listed struct {
+	Claim
+	commented bool // its note is a comment, or it has none
+}
+
+// claimAt is a claim to be sorted: to move these is faster, and to compare claims where they lie.
+type claimAt struct {
+	prefix netip.Prefix
+	at     int // index into the claims
+}
+
+// The parts of a list are read beside each other.
+const (
+	mostParts = 4
+	shortPart = 1 << 18 // bytes
+)
+
+// divided returns parsers of the parts of text.
+func (p listParser) divided(text string) (parts []*listParser) {
+	n := max(1, min(mostParts, runtime.GOMAXPROCS(0), len(text)/shortPart))
+	if p.take != nil { // who takes directives gets them in order
+		n = 1
+	}
+	for p.first = 1; n > 0; n-- {
+		part, end := p, len(text)
+		if next := strings.IndexByte(text[end/n:], '\n'); n > 1 && next >= 0 {
+			end = end/n + next + 1
+		}
+		part.text, text = text[:end], text[end:]
+		p.first += strings.Count(part.text, "\n")
+		parts = append(parts, &part)
+	}
+	return parts
+}
+
+// read reads all lines, and sorts their claims.
+func (p *listParser) read() {
+	p.names = map[string]string{}
+	p.claims = make([]listed, 0, 1+min(strings.Count(p.text, "\n"), len(p.text)/len("1.1.1.1\n"))) // hardly more lines have one
+	for n := p.first; p.text != ""; n++ {
+		var text string
+		if text, p.text, _ = strings.Cut(p.text, "\n"); len(text) > MaxLine+1 || len(strings.TrimSuffix(text, "\r")) > MaxLine {
+			p.mistake(n, inputErrorf("", "", "line is longer than %d bytes", MaxLine))
+		} else {
+			p.add(n, strings.TrimSuffix(text, "\r"))
+		}
+	}
+	p.order = make([]claimAt, len(p.claims))
+	for i := range p.claims {
+		p.order[i] = claimAt{p.claims[i].Prefix, i}
+	}
+	slices.SortFunc(p.order, func(a, b claimAt) int { return cmp.Or(ComparePrefix(a.prefix, b.prefix), a.at-b.at) })
+}
+
+func (p *listParser) where(line int) string {
+	if p.place != nil {
+		return p.place(line)
+	}
+	return p.name + ":" + strconv.Itoa(line)
+}
 
 // add reads line n: an entry, a directive, or a mistake.
 func (p *listParser) add(n int, text string) {
@@ -124,26 +179,11 @@ func (p *listParser) add(n int, text string) {
 	if !c.Prefix.IsValid() {
 		return
 	}
-	c.Origin, c.Where = p.origin, p.where(n)
+	c.Origin, c.Where, c.Note = p.origin, p.where(n), strings.Clone(c.Note) // else it keeps the text in memory
 	if warning != "" {
-		p.warn(c.Where + ": " + warning)
+		p.warnings.add(fmt.Errorf("%s: %s", c.Where, warning))
 	}
-	if i, found := p.seen[c.Prefix]; found {
-		other := &p.claims[i]
-		if p.commented && p.comments[i] { // a comment says why, and not who may connect
-			other.Note = cmp.Or(other.Note, c.Note)
-			c.Note = other.Note
-		}
-		if !SameWords(c, *other) {
-			p.mistake(n, inputErrorf("", "", "%s is also in %s, with other words", c.Prefix, other.Where))
-		}
-		return
-	}
-	p.seen[c.Prefix] = int32(len(p.claims))
-	if len(p.claims) == cap(p.claims) { // append grows by a quarter, and would copy a long list five times
-		p.claims = slices.Grow(p.claims, max(64, len(p.claims)))
-	}
-	p.claims, p.comments = append(p.claims, c), append(p.comments, p.commented)
+	p.claims = append(p.claims, listed{c, p.commented})
 }
 
 func (p *listParser) mistake(n int, err error) {
@@ -153,12 +193,61 @@ func (p *listParser) mistake(n int, err error) {
 	p.bad.add(err)
 }
 
-func (p *listParser) warn(text string) {
-	if len(p.warnings) == maxMessages {
-		p.moreWarnings++
-		return
+// joined returns the claims of all parts of a list.
+func joined(parts []*listParser) (claims []Claim, warnings []string, err error) {
+	var said, bad mistakes
+	total, exported := 0, false
+	for _, part := range parts {
+		if total += len(part.claims); exported {
+			part.bad.errs = slices.DeleteFunc(part.bad.errs, func(err error) bool { return err == part.export })
+		}
+		exported = exported || part.export != nil
+		said.join(part.warnings)
+		bad.join(part.bad)
 	}
-	p.warnings = append(p.warnings, text)
+	claims = make([]Claim, 0, total)
+	var first *listed // of the last prefix
+	for next := least(parts); next != nil; next = least(parts) {
+		if first == nil || first.Prefix != next.Prefix {
+			claims, first = append(claims, next.Claim), next
+			continue
+		}
+		one := &claims[len(claims)-1]
+		if next.commented && first.commented { // a comment says why, and not who may connect
+			one.Note = cmp.Or(one.Note, next.Note)
+			next.Note = one.Note
+		}
+		if !SameWords(next.Claim, *one) {
+			bad.add(inputErrorf(next.Where, "", "%s is also in %s, with other words", one.Prefix, one.Where))
+		}
+	}
+	if err := bad.err(parts[0].name); err != nil {
+		return nil, nil, err
+	}
+	for _, warning := range said.errs {
+		warnings = append(warnings, warning.Error())
+	}
+	if said.more > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s: and %d more", parts[0].name, said.more))
+	}
+	return claims, warnings, nil
+}
+
+// least takes the claim of the least prefix from parts, the first one of several; nil when all
+// were taken.
+func least(parts []*listParser) *listed {
+	var from *listParser
+	for _, part := range parts {
+		if len(part.order) > 0 && (from == nil || ComparePrefix(part.order[0].prefix, from.order[0].prefix) < 0) {
+			from = part
+		}
+	}
+	if from == nil {
+		return nil
+	}
+	at := from.order[0].at
+	from.order = from.order[1:]
+	return &from.claims[at]
 }
 
 // SameWords reports whether two claims of one prefix say the same, whatever their origins.

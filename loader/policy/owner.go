@@ -24,19 +24,34 @@ func (e Entries) OwnerOf(entry *Entry) string {
 // million entries one by one takes a second.
 func (e Entries) Owned() iter.Seq2[*Entry, string] {
 	return func(yield func(*Entry, string) bool) {
-		var around []*Entry // those with an owner, each within the one before it
-		for entry := range e.All() {
-			for n := len(around); n > 0 && !around[n-1].Prefix.Overlaps(entry.Prefix); n-- {
-				around = around[:n-1]
-			}
+		for entry, around := range e.Nested() {
 			owner := entry.Owner()
-			if owner != "" {
-				around = append(around, entry)
-			} else if n := len(around); n > 0 {
-				owner = around[n-1].Owner()
+			if owner == "" && around != nil {
+				owner = around.Owner()
 			}
 			if !yield(entry, owner) {
 				return
+			}
+		}
+	}
+}
+
+// Nested yields every entry, sorted by ComparePrefix, with the longest entry around it, and not at
+// it, that has an owner; nil where there is none.
+func (e Entries) Nested() iter.Seq2[*Entry, *Entry] {
+	return func(yield func(entry, around *Entry) bool) {
+		owned := []*Entry{nil} // each within the one before it
+		for entry := range e.All() {
+			n := len(owned) - 1
+			for n > 0 && !owned[n].Prefix.Overlaps(entry.Prefix) {
+				n--
+			}
+			owned = owned[:n+1]
+			if !yield(entry, owned[n]) {
+				return
+			}
+			if entry.Owner() != "" {
+				owned = append(owned, entry)
 			}
 		}
 	}

@@ -47,8 +47,8 @@ type Change struct {
 	Confirm  string        // it is taken back unless confirmed within; "" is never
 
 	Edit    desired.Edit
-	Lasting []policy.Claim // of Edit: these end so long after now, whatever the wall clock does
-	Read    []policy.Claim // those of the list that was read, with their places, for the text of a refusal
+	Lasting []policy.Claim        // of Edit: these end so long after now, whatever the wall clock does
+	Read    func() []policy.Claim // reads the list again, sorted, for the places in the text of a refusal; nil: there is none
 }
 
 // Make makes c, completely or not at all. Errors are *policy.InputError of durations that cannot be

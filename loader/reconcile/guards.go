@@ -45,14 +45,14 @@ func (c change) placed(plan policy.Plan) policy.Plan {
 	if c.read == nil {
 		return plan
 	}
-	places := make(map[netip.Prefix]string, len(c.read))
-	for i := range c.read {
-		places[c.read[i].Prefix] = c.read[i].Where
-	}
+	read := c.read()
 	place := func(entries []policy.Entry) []policy.Entry {
 		entries = slices.Clone(entries)
 		for i := range entries {
-			entries[i] = entries[i].At(policy.OriginCLI, places[entries[i].Prefix])
+			at, found := slices.BinarySearchFunc(read, entries[i].Prefix, func(c policy.Claim, p netip.Prefix) int { return policy.ComparePrefix(c.Prefix, p) })
+			if found {
+				entries[i] = entries[i].At(policy.OriginCLI, read[at].Where)
+			}
 		}
 		return entries
 	}

@@ -6,7 +6,6 @@ package reconcile
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -38,7 +37,7 @@ func assessed(seen string) (time.Duration, error) {
 // found out keeps no change from being made.
 func (o *Outcome) assess(e *Engine, c change, next desired.State, now time.Time) {
 	o.cuts = []api.Cut{}
-	o.Warnings = next.Warnings(e.enforced.State, o.Plan, slices.Concat(o.Plan.Added, o.Plan.Changed))
+	o.Warnings = next.Warnings(e.enforced.State, o.Plan, o.Plan.Added, o.Plan.Changed)
 	if o.Plan.Empty() {
 		return
 	}

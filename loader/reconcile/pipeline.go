@@ -25,10 +25,10 @@ type change struct {
 	verb    policy.Verb // "" is nobody's change but time's: the guard rails are not asked
 	force   policy.Force
 	dryRun  bool
-	peers   []policy.Peer  // the caller's own sessions
-	logins  []policy.Peer  // anybody's, see Logins
-	assess  time.Duration  // find out whom it cuts off; an entry seen so long ago or less is in use. 0: do not
-	read    []policy.Claim // those of the list that was read, with their places, for the text of a refusal
+	peers   []policy.Peer         // the caller's own sessions
+	logins  []policy.Peer         // anybody's, see Logins
+	assess  time.Duration         // find out whom it cuts off; an entry seen so long ago or less is in use. 0: do not
+	read    func() []policy.Claim // reads the list again, sorted, for the places in the text of a refusal; nil: there is none
 
 	edit    desired.Edit
 	lasting []policy.Claim // of edit: these end so long after now, whatever the wall clock does

@@ -215,15 +215,12 @@ func (s *section) origin() (policy.Origin, error) {
 // claims reads the claims of the section, with their places.
 func (s *section) claims(origin policy.Origin) ([]policy.Claim, error) {
 	s.title, s.wheres = "", nil
-	claims, _, err := policy.ParseStored(effectiveName, origin, s)
+	claims, _, err := policy.ParsePlaced(effectiveName, origin, s, func(line int) string { return s.wheres[line-1] })
 	if err != nil {
 		return nil, fmt.Errorf("entries of origin %s: %w", origin, err)
 	}
 	if len(claims) != len(s.wheres) {
 		return nil, fmt.Errorf("entries of origin %s: %d in %d lines", origin, len(claims), len(s.wheres))
-	}
-	for i := range claims {
-		claims[i].Where = s.wheres[i]
 	}
 	return claims, nil
 }

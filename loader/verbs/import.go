@@ -26,6 +26,10 @@ func (e *Engine) Import(ctx context.Context, by api.Caller, r api.ImportRequest)
 		}
 		plan, err = e.replace(t, r.ReplaceRequest, x.Claims, reconcile.Change{
 			Command: "import", Verb: policy.VerbImport, Edit: desired.Edit{Overrides: over}, Force: policy.Force{AllowOpen: r.AllowOpen},
+			Read: func() []policy.Claim {
+				x, _ := transfer.Read(r.Name, r.Text)
+				return x.Claims
+			},
 		}, "imported")
 		return err
 	})

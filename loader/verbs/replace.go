@@ -2,7 +2,6 @@ package verbs
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/api"
@@ -20,8 +19,12 @@ func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceReques
 	if err != nil {
 		return api.Plan{}, err
 	}
+	again := func() []policy.Claim {
+		claims, _, _ := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
+		return claims
+	}
 	err = e.Do(ctx, by, func(t reconcile.Turn) (err error) {
-		plan, err = e.replace(t, r, claims, reconcile.Change{Command: "replace", Verb: policy.VerbReplace}, "replaced")
+		plan, err = e.replace(t, r, claims, reconcile.Change{Command: "replace", Verb: policy.VerbReplace, Read: again}, "replaced")
 		return err
 	})
 	plan.Warnings = append(warnings, plan.Warnings...)
@@ -35,7 +38,7 @@ func (e *Engine) replace(t reconcile.Turn, r api.ReplaceRequest, claims []policy
 	if err != nil {
 		return api.Plan{}, err
 	}
-	c.DryRun, c.Edit.Claims, c.Read, c.Sessions, c.Assess, c.Seen, c.Confirm = r.DryRun, edit, claims, r.Sessions, true, r.Seen, r.Confirm
+	c.DryRun, c.Edit.Claims, c.Sessions, c.Assess, c.Seen, c.Confirm = r.DryRun, edit, r.Sessions, true, r.Seen, r.Confirm
 	c.Force.AllowEmpty, c.Force.AllowAny, c.Force.ForceShrink = r.AllowEmpty, r.AllowAny, r.ForceShrink
 	o, err := t.Make(c)
 	if err != nil {
@@ -57,15 +60,14 @@ func (e *Engine) replace(t reconcile.Turn, r api.ReplaceRequest, claims []policy
 	return plan, nil
 }
 
-// kept are the entries of state that are declared, and not among those that claims name.
+// kept are the entries of state that are declared, and not among those that claims, sorted, name.
 func kept(state policy.State, claims []policy.Claim) []policy.Entry {
-	named := make(map[netip.Prefix]bool, len(claims))
-	for i := range claims {
-		named[claims[i].Prefix] = true
-	}
 	kept := []policy.Entry{}
 	for entry := range state.Entries.All() {
-		if !named[entry.Prefix] && entry.Declared() {
+		for len(claims) > 0 && policy.ComparePrefix(claims[0].Prefix, entry.Prefix) < 0 {
+			claims = claims[1:]
+		}
+		if (len(claims) == 0 || claims[0].Prefix != entry.Prefix) && entry.Declared() {
 			kept = append(kept, *entry)
 		}
 	}
