@@ -28,6 +28,7 @@ type File struct {
 	Claims   []policy.Claim    // allow, in the order of the file
 	Files    []string          // allow_files, absolute
 	Origins  []source.Settings // in the order of the file
+	Probe    Probe
 	Warnings []string
 }
 

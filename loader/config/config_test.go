@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 	got, err := Parse(path, []byte(`# comment
 interfaces: [eth1, eth0, eth1]
 services:
-  web: {ports: [80, tcp/443, udp/443, 443]}
+  web: {ports: [80, tcp/443, udp/443, 443], host: WWW.example.net.}
   api:
     ports: [8443]
     mode: audit
@@ -67,6 +67,11 @@ enrol:
   acme: {for: 1h, addresses: 4, within: [198.51.0.0/16, '2001:db8::/32'], services: [web, api]}
   globex: {for: 1d, addresses: 1}
 log_format: json
+owners:
+  initech: {probe: allowed}
+  acme:
+    probe: allowed
+  globex:
 `))
 	if err != nil {
 		t.Error(err)
@@ -100,6 +105,7 @@ log_format: json
 			entry("19", "203.0.113.10/32", "", time.Time{}, ""),
 		},
 		Files:    []string{"/etc/x/allow.d", "/srv/b.list"},
+		Probe:    Probe{Allowed: []string{"acme", "initech"}, Hosts: map[string]string{"web": "www.example.net"}},
 		Warnings: []string{path + ":19: ::ffff:203.0.113.10 is IPv4-mapped: read as 203.0.113.10/32"},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
@@ -153,7 +159,7 @@ func TestParseNothing(t *testing.T) {
 
 // Promise: what is not understood is refused with its line, never ignored.
 func TestMistakes(t *testing.T) {
-	const keys = "interfaces, services, allow, allow_files, origins, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, enrol, log_format, keep_ended"
+	const keys = "interfaces, services, allow, allow_files, origins, owners, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, enrol, log_format, keep_ended"
 	for _, c := range []struct {
 		text, want, hint string
 	}{
@@ -199,6 +205,13 @@ func TestMistakes(t *testing.T) {
 		{"enrol: {acme: {for: 1h, addresses: 1, within: ['2001:db8::7']}}", "1: within 2001:db8::7/128 is longer than the /64 that is enrolled", ""},
 		{"enrol: {acme: {for: 1h, addresses: 1, widest: 1}}", `1: unknown key "widest": the keys of enrol acme are for, addresses, within, services`, ""},
 		{"enrol: {acme: {for: 1h, addresses: 1, services: [mail]}}\nservices: {api: {ports: [443]}}", "1: enrol acme is for service mail, which is not in services (api)", ""},
+		{"owners: [acme]", "1: owners is a list, not keys with values", ""},
+		{"owners: {acme: {probes: allowed}}", `1: unknown key "probes": the keys of owner acme are probe`, ""},
+		{"owners:\n  acme: {probe: yes}", `2: probe "yes" is not allowed`, ""},
+		{"owners:\n  acme: {probe: true}", `2: probe is true or false, not a text: write "true"`, ""},
+		{"owners: {ACME: {probe: allowed}}", `1: owner "ACME" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, "acme"},
+		{"services: {api: {ports: [443], host: 203.0.113.1}}", "1: host 203.0.113.1 is an address: leave it out where clients ask for no name", ""},
+		{"services: {api: {ports: [443], host: api}}", `1: "api" is not the full name of a host, as vpn.example.net`, ""},
 		{"state: ''", "1: state is empty", ""},
 		{"services: [api]", "1: services is a list, not keys with values", ""},
 		{"services: {API: {ports: [1]}}", `1: service "API" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, "api"},
@@ -211,7 +224,7 @@ func TestMistakes(t *testing.T) {
 		{"services: {api: {ports: [[443]]}}", "1: ports holds a list, not N, tcp/N, udp/N or a range as 30000-32767", ""},
 		{"services: {api: {ports: [443], mode: off}}", `1: mode "off" is not enforce or audit`, ""},
 		{"services: {api: {ports: [443], drop: all}}", `1: drop "all" is not syn or stray or strict`, ""},
-		{"services: {api: {ports: [443], scope: syn}}", `1: unknown key "scope": the keys of service api are ports, mode, drop`, ""},
+		{"services: {api: {ports: [443], scope: syn}}", `1: unknown key "scope": the keys of service api are ports, mode, drop, host`, ""},
 		{"services:\n  api: {ports: [443]}\n  web: {ports: [tcp/443]}", "3: port tcp/443 is in service api and in service web", ""},
 		{"allow: 192.0.2.0/24", "1: allow is a text, not a list", ""},
 		{"allow: [7]", `1: allow is a number, not a text: write "7"`, ""},

@@ -33,6 +33,7 @@ func parse(path string, text []byte, looks bool) (File, error) {
 				}
 			}},
 			{"origins", func(n *yaml.Node) { f.Origins = r.origins(n) }},
+			{"owners", func(n *yaml.Node) { f.Probe.Allowed = r.owners(n) }},
 			{"attach", func(n *yaml.Node) { f.Attach = r.choice(n, "attach", "auto", "native", "generic") }},
 			{"backstop", func(n *yaml.Node) { f.Backstop = r.choice(n, "backstop", "on", "off") }},
 			{"state", func(n *yaml.Node) { f.State = r.file(n, "state") }},
@@ -46,6 +47,7 @@ func parse(path string, text []byte, looks bool) (File, error) {
 			{"keep_ended", func(n *yaml.Node) { f.KeepEnded = r.duration(n, "keep_ended") }},
 		})
 		r.served(f.Services)
+		f.Probe.Hosts = r.serves
 	}
 	return f, r.err()
 }
@@ -83,6 +85,7 @@ func (r *reader) services(n *yaml.Node) []policy.Service {
 			{"ports", func(n *yaml.Node) { s.Ports = r.ports(n, s.Name, holders) }},
 			{"mode", func(n *yaml.Node) { s.Mode = policy.Mode(r.choice(n, "mode", words(policy.Modes)...)) }},
 			{"drop", func(n *yaml.Node) { s.Scope = policy.Scope(r.choice(n, "drop", words(policy.Scopes)...)) }},
+			{"host", func(n *yaml.Node) { r.host(n, s.Name) }},
 		})
 		if r.count == before && len(s.Ports) == 0 {
 			r.fail(name, "", "service %s has no port", s.Name)

@@ -30,7 +30,8 @@ type reader struct {
 	errs  []error
 	count int // of all mistakes, reported or not
 
-	wanted []wanted // by origins: services may stand further down
+	wanted []wanted          // by origins: services may stand further down
+	serves map[string]string // service → host
 }
 
 // key is a key of a mapping, and what takes its value.
