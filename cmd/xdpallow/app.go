@@ -35,7 +35,7 @@ func newApp(e env) *cli.App {
 		Commands: []*cli.Command{
 			runCommand(e), addCommand(e), removeCommand(e), replaceCommand(e), reloadCommand(e),
 			confirmCommand(e), rollbackCommand(e), modeCommand(e),
-			suspendCommand(e), resumeCommand(e), limitCommand(e), cutCommand(e), ownersCommand(e),
+			suspendCommand(e), resumeCommand(e), limitCommand(e), cutCommand(e), ownersCommand(e), probeCommand(e),
 			exportCommand(e), importCommand(e), fleetCommand(e),
 			listCommand(e), checkCommand(e), statusCommand(e), doctorCommand(e), statsCommand(e), historyCommand(e), eventsCommand(e), topCommand(e),
 			enrolCommand(e), detachCommand(e), assetsCommand(e), completionCommand(e), demoCommand(e), versionCommand(e),

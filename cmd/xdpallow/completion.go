@@ -124,7 +124,7 @@ func (c *call) candidates(ctx context.Context, words []string, last string) []st
 	switch command.Name {
 	case "remove":
 		return known.prefixes(ctx, last, true)
-	case "list":
+	case "list", "probe":
 		return known.owners(ctx)
 	case "limit":
 		if i := slices.Index(flagsFirst(app, append([]string{app.Name}, words...)), "--"); i >= 0 {

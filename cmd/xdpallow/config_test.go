@@ -92,7 +92,7 @@ func TestConfigRefused(t *testing.T) {
 		{"interfaces: [eth0]\n", "", "FILE: no service, so nothing would be protected", "xdpallow assets config"},
 		{"interfaces: [eth0]\nservices: {}\n", "", "FILE: no service, so nothing would be protected", "xdpallow assets config"},
 		{everyKey + "allow-files: []\n", "", "FILE:13: unknown key \"allow-files\": the keys of the file are interfaces, services, allow, allow_files, " +
-			"origins, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, enrol, log_format, keep_ended", ""},
+			"origins, owners, attach, backstop, state, socket, bpffs, metrics, web_config_file, owner, enrol, log_format, keep_ended", ""},
 		{"interfaces: [eth0]\n" + service + "allow: [10.0.0.5/8]\n", "", "FILE:4: 10.0.0.5/8 has host bits set", "edit FILE:4: write 10.0.0.0/8"},
 	} {
 		path, _ := configFile(t, test.text)

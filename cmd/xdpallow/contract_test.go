@@ -84,6 +84,7 @@ func TestWrongInput(t *testing.T) {
 		"suspend", "suspend acme globex", "suspend ACME", "suspend 192.0.2.5/24", "suspend acme --for 1d", "suspend fe80::1%eth0", "resume", "resume acme --cut", "cut", "cut 192.0.2.5/24",
 		"limit", "limit acme", "limit acme 5", "limit acme 0/s", "limit acme -1/s", "limit acme 5/y", "limit acme inf/s", "limit ACME 5/s", "limit acme 5/s --burst 0",
 		"limit acme 5/s --burst 4294967296", "limit acme none --burst 1", "limit 192.0.2.0/24 5/s", "owners acme",
+		"probe", "probe acme globex", "probe ACME", "probe acme --ports 0", "probe acme --ports udp/443", "probe acme --ports x", "probe acme --knocks 3", "probe acme --knocks 21", "probe acme --http --https",
 		"detach", "doctor eth0", "doctor --interface e/0", "doctor --port 0", "doctor --config=", "doctor --try=x", "doctor -o text",
 		"detach eth0 --yes", "completion", "completion tcsh", "completion bash zsh", "assets", "assets nothing", "assets unit config", "assets -- --help", "version now",
 	} {
@@ -506,7 +507,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners export import fleet fleet init fleet add fleet remove fleet replace fleet list fleet suspend fleet resume fleet limit fleet status fleet history fleet diff fleet confirm fleet rollback fleet forget list check status doctor stats history events top enrol detach assets completion demo version" {
+	if got := strings.Join(names, " "); got != "run add remove replace reload confirm rollback mode suspend resume limit cut owners probe export import fleet fleet init fleet add fleet remove fleet replace fleet list fleet suspend fleet resume fleet limit fleet status fleet history fleet diff fleet confirm fleet rollback fleet forget list check status doctor stats history events top enrol detach assets completion demo version" {
 		t.Errorf("commands: %s", got)
 	}
 	if code, out, _ := w.run(); code != 0 || !strings.Contains(out, "COMMANDS:") {

@@ -28,7 +28,7 @@ const module = "github.com/xdpallow/xdpallow/"
 var layers = [][]string{
 	{
 		"bpf", "bpf/bench", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
-		"loader/netdev/ethtool", "loader/pins", "loader/talkers", "loader/tree",
+		"loader/netdev/ethtool", "loader/pins", "loader/probe", "loader/talkers", "loader/tree",
 	},
 	{"loader/fleet/fleettest", "loader/policy"},
 	{"maps/bloom"},
@@ -47,7 +47,7 @@ var layers = [][]string{
 	{"loader/verbs"},
 	{"loader/doctor"},
 	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/tabular", "cmd/xdpallow/internal/top"},
-	{"cmd/xdpallow/internal/enrol", "cmd/xdpallow/internal/owner"},
+	{"cmd/xdpallow/internal/enrol", "cmd/xdpallow/internal/owner", "cmd/xdpallow/internal/probing"},
 	{"cmd/bench", "cmd/kernels", "cmd/panel", "cmd/xdpallow"},
 }
 
@@ -130,6 +130,7 @@ var arrows = map[string]map[string]string{
 		"loader/sockets": "who is connected now",
 	},
 	"loader/query": {
+		"loader/config":   "who has agreed to be probed",
 		"maps":            "counters, and what the kernel answers about a packet",
 		"loader":          "the gate that is asked",
 		"loader/api":      "the answers",
@@ -245,6 +246,7 @@ var arrows = map[string]map[string]string{
 		"loader/store":   "what was counted before",
 	},
 	"loader/shown": {
+		"loader/config":   "who has agreed to be probed",
 		"loader/api":      "the answers",
 		"loader/compile":  "how long a confirmation may still come",
 		"loader/events":   "refused packets, as who follows them gets them",
@@ -350,11 +352,17 @@ var arrows = map[string]map[string]string{
 		"loader/events":                 "a key that is used from another's address",
 		"loader/policy":                 "reasons and services",
 	},
+	"cmd/xdpallow/internal/probing": {
+		"loader/api":    "what the daemon counts, and what was found",
+		"loader/policy": "how counts and durations are written",
+		"loader/probe":  "when to knock, and what follows from what was counted",
+	},
 	"cmd/xdpallow": {
 		"cmd/xdpallow/internal/control": "talks with the daemon",
 		"cmd/xdpallow/internal/enrol":   "enrol, and what the daemon has for it",
 		"cmd/xdpallow/internal/metrics": "--metrics",
 		"cmd/xdpallow/internal/owner":   "the endpoint that proxies ask",
+		"cmd/xdpallow/internal/probing": "probe",
 		"cmd/xdpallow/internal/tabular": "tables",
 		"cmd/xdpallow/internal/top":     "top",
 		"loader":                        "the errors that have a hint, and the modes of --attach",
@@ -370,6 +378,7 @@ var arrows = map[string]map[string]string{
 		"loader/netlab":                 "the namespaces of demo",
 		"loader/offline":                "what works without a daemon",
 		"loader/policy":                 "entries as they are typed and printed",
+		"loader/probe":                  "the answers of probe, and its bounds",
 		"loader/query":                  "entries of a fleet as they are printed",
 		"loader/reconcile":              "run",
 		"loader/store":                  "the state directory of run",
@@ -485,7 +494,7 @@ func TestEtcdIsImportedOnce(t *testing.T) {
 const mostLines = 2000
 
 var larger = map[string]int{
-	"cmd/xdpallow":     7200, // each command with its flags, its words and its table; the fourteen of fleet
+	"cmd/xdpallow":     7370, // each command with its flags, its words and its table; the fourteen of fleet
 	"loader/fleet":     2300, // how a list is written down, both ends of it, and etcd
 	"loader/policy":    3930, // every rule of the list, which is read in parts, and the entries packed; pure
 	"loader/desired":   2080, // what becomes of a state by one entry, and in one walk by a million; pure

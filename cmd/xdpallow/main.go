@@ -120,7 +120,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(err, errDropped), errors.Is(err, errMissing):
+	case errors.Is(err, errForwards), errors.Is(err, errDropped), errors.Is(err, errMissing):
 		return exitFailed
 	case errors.As(err, new(checkError)), errors.As(err, &input):
 		return exitInput

@@ -104,6 +104,7 @@ xdpallow history -n 5
 xdpallow export /root/xdpallow.export
 xdpallow import /root/xdpallow.export --dry-run
 xdpallow mode audit --for 15m
+xdpallow probe acme --ports 443
 xdpallow fleet add 198.51.100.0/28 --owner acme --config fleet.yaml
 xdpallow fleet status --config fleet.yaml
 xdpallow top`,
@@ -123,7 +124,7 @@ xdpallow top`,
 	}},
 	{name: "EXIT STATUS", items: [][2]string{
 		{"0", "Done; of check: every port passes."},
-		{"1", "Refused or failed; of check: dropped; of doctor: a problem."},
+		{"1", "Refused or failed; of check: dropped; of doctor: a problem; of probe: somebody forwards."},
 		{"2", "Wrong input; of check: whatever is no answer."},
 		{"3", "No daemon answers, and one is needed; of fleet: no etcd answers."},
 		{"4", "Not permitted."},

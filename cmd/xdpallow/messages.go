@@ -21,7 +21,7 @@ import (
 
 // printError prints err, each of several joined errors on its own, with its hint.
 func printError(e env, err error) {
-	if err == nil || errors.Is(err, errDropped) || errors.Is(err, errMissing) || errors.Is(err, errProblems) {
+	if err == nil || errors.Is(err, errDropped) || errors.Is(err, errForwards) || errors.Is(err, errMissing) || errors.Is(err, errProblems) {
 		return
 	}
 	for _, one := range flatten(err) {

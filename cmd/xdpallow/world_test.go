@@ -44,6 +44,7 @@ type fakeEngine struct {
 	stopped  api.SuspendResult
 	limited  api.LimitResult
 	cut      api.CutResult
+	probe    api.ProbePlan
 	history  api.History
 	live     api.Live
 	events   []events.Event
@@ -207,6 +208,14 @@ func (f *fakeEngine) Limit(_ context.Context, _ api.Caller, r api.LimitRequest) 
 
 func (f *fakeEngine) Cut(_ context.Context, _ api.Caller, r api.CutRequest) (api.CutResult, error) {
 	return answer(f, r, f.cut)
+}
+
+func (f *fakeEngine) Probe(_ context.Context, _ api.Caller, r api.ProbeRequest) (api.ProbePlan, error) {
+	return answer(f, r, f.probe)
+}
+
+func (f *fakeEngine) Openings(_ context.Context, owner string) (api.Openings, error) {
+	return answer(f, "openings "+owner, api.Openings{})
 }
 
 func (f *fakeEngine) Detach(_ context.Context, _ api.Caller, r api.DetachRequest) (api.DetachResult, error) {

@@ -36,6 +36,8 @@ type Reading struct {
 	Settings *config.Settings  // of the config file
 	Origins  []source.Settings // that are followed; nil: nobody knows, the config file could not be read or is held
 
+	Probe config.Probe // zero where the config file could not be read
+
 	typed  bool                   // the services are flags
 	config string                 // path
 	found  map[policy.Origin]bool // files that are there, and read well
@@ -113,6 +115,7 @@ func (s Sources) readConfig(ctx context.Context, read *Reading) {
 		read.Claims[policy.OriginConfig] = file.Claims
 	}
 	read.Origins = append(read.Origins, file.Origins...)
+	read.Probe = file.Probe
 }
 
 // Restart warns of what the config file says now and did not when the daemon began: only

@@ -78,7 +78,7 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 		e.forgot(gone)
 		e.followNamed(read.Origins, r.Force)
 		e.followClock(true) // not before: what is refused changes no deadline either
-		e.files.failing, e.files.kept.Openings, e.files.kept.LeftOut = nil, nil, nil
+		e.files.failing, e.files.kept.Openings, e.files.kept.LeftOut, e.files.probe = nil, nil, nil, read.Probe
 		e.options.Log.Info(fmt.Sprintf("reloaded: %d added, %d removed, %d changed: generation %d",
 			len(o.Plan.Added), len(o.Plan.Removed), len(o.Plan.Changed), e.enforced.Gate.Tables.Generation()), logtext.Caller(by)...)
 		e.logServices(old, o.Plan)

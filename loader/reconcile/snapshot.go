@@ -16,6 +16,6 @@ func (e *Engine) unlock() {
 func (e *Engine) show() {
 	e.current.Show(&shown.Snapshot{
 		View: *e.enforced.View(), Problems: e.problems.found, Failing: e.files.failing, Followed: maps.Clone(e.files.followed.origins),
-		Last: e.disk.last, Pending: e.unsettled.pending, Repairs: e.interfaces.Checker.Counts(),
+		Last: e.disk.last, Pending: e.unsettled.pending, Repairs: e.interfaces.Checker.Counts(), Agreed: e.files.probe,
 	})
 }

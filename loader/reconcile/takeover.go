@@ -27,6 +27,7 @@ type files struct {
 	kept     declared.Kept
 	followed followed // origins that are kept elsewhere
 	enrolled enrol.Book
+	probe    config.Probe
 }
 
 // began notes the settings of the config file at the first reading.
@@ -46,6 +47,7 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		return err
 	}
 	e.files.began(read)
+	e.files.probe = read.Probe
 	if good {
 		read.Withhold(e.unsettled.holds, before)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/config"
 	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -22,6 +23,7 @@ type Snapshot struct {
 	Last     *api.Change    // nil: nothing was ever changed
 	Pending  *store.Confirm // what waits for its confirmation, or nil
 	Repairs  map[string]uint64
+	Agreed   config.Probe // who may be probed
 }
 
 // Current is the snapshot that is shown. Load returns it; it may be called from several

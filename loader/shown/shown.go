@@ -108,6 +108,11 @@ func (d Daemon) Complete(_ context.Context, begin string, made bool) ([]string, 
 	return d.current.Load().Complete(begin, made), nil
 }
 
+// Openings returns what owner has opened, for who probes him.
+func (d Daemon) Openings(_ context.Context, owner string) (api.Openings, error) {
+	return d.current.Load().Openings(owner)
+}
+
 // Ownership returns whose addr is at a service, see query.View. A proxy asks it for every
 // request.
 func (d Daemon) Ownership(addr netip.Addr, service, expected string) (api.Ownership, bool) {

@@ -34,12 +34,13 @@ var (
 	Resume   = Change[api.SuspendRequest, api.SuspendResult]{"/v1/resume", Writer.Resume}
 	Limit    = Change[api.LimitRequest, api.LimitResult]{"/v1/limit", Writer.Limit}
 	Cut      = Change[api.CutRequest, api.CutResult]{"/v1/cut", Writer.Cut}
+	Probe    = Change[api.ProbeRequest, api.ProbePlan]{"/v1/probe", Writer.Probe}
 	Detach   = Change[api.DetachRequest, api.DetachResult]{"/v1/detach", Writer.Detach}
 )
 
 // changes are those that a daemon serves.
 var changes = []interface{ serve(*http.ServeMux, Writer) }{
-	Add, Remove, Replace, Import, Reload, Confirm, Rollback, Mode, Suspend, Resume, Limit, Cut, Detach,
+	Add, Remove, Replace, Import, Reload, Confirm, Rollback, Mode, Suspend, Resume, Limit, Cut, Probe, Detach,
 }
 
 // Ask has the daemon of client make the change. Who asks, the daemon learns from the kernel.

@@ -94,6 +94,11 @@ func (c *Client) Live(ctx context.Context, rows int) (api.Live, error) {
 	return get[api.Live](ctx, c, pathLive, url.Values{"rows": {strconv.Itoa(rows)}})
 }
 
+// Openings implements Watcher.
+func (c *Client) Openings(ctx context.Context, owner string) (api.Openings, error) {
+	return get[api.Openings](ctx, c, pathOpenings, url.Values{"owner": {owner}})
+}
+
 // Check implements Reader.
 func (c *Client) Check(ctx context.Context, addrs []netip.Addr, port *policy.Port) (all []api.CheckResult, err error) {
 	query := url.Values{}

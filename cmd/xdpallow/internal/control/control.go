@@ -39,6 +39,8 @@ type Watcher interface {
 	Complete(ctx context.Context, begin string, made bool) ([]string, error)
 	// Live returns the gate at a glance, with so many talkers.
 	Live(ctx context.Context, rows int) (api.Live, error)
+	// Openings returns what owner has opened, for who probes him.
+	Openings(ctx context.Context, owner string) (api.Openings, error)
 	// Events calls fn for the last n events, the oldest first, and with follow for those
 	// to come, until ctx ends or fn fails.
 	Events(ctx context.Context, n int, follow bool, fn func(events.Event) error) error
@@ -59,6 +61,8 @@ type Writer interface {
 	Resume(ctx context.Context, who api.Caller, req api.SuspendRequest) (api.SuspendResult, error)
 	Limit(ctx context.Context, who api.Caller, req api.LimitRequest) (api.LimitResult, error)
 	Cut(ctx context.Context, who api.Caller, req api.CutRequest) (api.CutResult, error)
+	// Probe says whom the caller may knock at; it changes nothing and is noted.
+	Probe(ctx context.Context, who api.Caller, req api.ProbeRequest) (api.ProbePlan, error)
 }
 
 // Detacher opens the gate; unlike the other changes it needs no daemon.
@@ -85,6 +89,7 @@ const (
 	pathOwners   = "/v1/owners"
 	pathComplete = "/v1/complete" // ?begin=&made=
 	pathLive     = "/v1/live"     // ?rows=
+	pathOpenings = "/v1/openings" // ?owner=
 	pathEvents   = "/v1/events"   // ?last=&follow=
 )
 

@@ -112,6 +112,9 @@ func handler(engine Engine) http.Handler {
 		}
 		return engine.Live(ctx, rows)
 	}))
+	mux.Handle("GET "+pathOpenings, question(func(ctx context.Context, r *http.Request) (api.Openings, error) {
+		return engine.Openings(ctx, r.URL.Query().Get("owner"))
+	}))
 	mux.Handle("GET "+pathEvents, stream(engine))
 	mux.Handle("GET "+pathCheck, question(func(ctx context.Context, r *http.Request) ([]api.CheckResult, error) {
 		return check(ctx, engine, r)

@@ -142,7 +142,7 @@ func (h *host) cli(args ...string) result {
 // feed is cli with a standard input.
 func (h *host) feed(stdin string, args ...string) result {
 	h.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, h.where(args)...)
 	var stdout, stderr bytes.Buffer
