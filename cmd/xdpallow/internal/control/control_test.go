@@ -146,6 +146,9 @@ func groups(gids map[string]string) directory {
 // TestMain is also the other process: with its environment set, the test
 // binary asks a daemon and prints what it was told.
 func TestMain(m *testing.M) {
+	if socket := os.Getenv(serveEnv); socket != "" {
+		serveForTest(socket)
+	}
 	if socket := os.Getenv("CONTROL_TEST_SOCKET"); socket != "" {
 		client := NewClient(socket)
 		client.By.LoginUID = new(uint32(4711)) // of somebody else
