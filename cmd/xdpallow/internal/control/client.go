@@ -151,15 +151,12 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 		done = sync.OnceFunc(done)
 	}
 	defer done()
-	waits, answered, forget := heard(ctx, c.silence, tell)
+	waits, listens, forget := heard(ctx, c.silence, tell)
 	defer forget()
 	resp, err := c.http.Do(req.WithContext(waits))
-	answered()
+	listens.answered()
 	if err != nil {
-		if errors.Is(context.Cause(waits), errSilent) {
-			err = &url.Error{Err: errSilent}
-		}
-		if err = c.failed(err); method == http.MethodPost && unanswered(err) {
+		if err = c.failed(silenced(waits, err)); method == http.MethodPost && unanswered(err) {
 			err = &unknownError{err}
 		}
 		return err
@@ -168,14 +165,34 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	if resp.StatusCode != http.StatusOK {
 		return readError(resp.Status, resp.Body)
 	}
-	switch path, _, _ := strings.Cut(path, "?"); path {
+	route, _, _ := strings.Cut(path, "?")
+	switch route {
 	case pathEvents, pathEntries, pathExport, pathTable:
 		done() // what comes now is shown as it comes
 	}
-	if err := read(resp); err != nil {
+	if route != pathEvents || resp.Header.Get(headerAlive) != "" { // events of an older daemon may be far between
+		resp.Body = heardBody{resp.Body, listens}
+	}
+	switch err := read(resp); {
+	case err == nil:
+		return nil
+	case errors.Is(context.Cause(waits), errSilent):
+		err = c.failed(silenced(waits, err))
+		if method == http.MethodPost {
+			err = &unknownError{err}
+		}
+		return err
+	default:
 		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
-	return nil
+}
+
+// silenced is err, or errSilent if that was why waits ended.
+func silenced(waits context.Context, err error) error {
+	if errors.Is(context.Cause(waits), errSilent) {
+		return &url.Error{Err: errSilent}
+	}
+	return err
 }
 
 // unknownError is the end of a change without an answer.

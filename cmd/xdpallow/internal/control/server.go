@@ -169,7 +169,10 @@ func permitted(next http.Handler) http.Handler {
 // question answers with what ask returns.
 func question[A any](ask func(context.Context, *http.Request) (A, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, err := ask(r.Context(), r)
+		ctx, done := working(r.Context(), w)
+		defer done() // also on a panic
+		answer, err := ask(ctx, r)
+		done()
 		reply(w, answer, err)
 	})
 }

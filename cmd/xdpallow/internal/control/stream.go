@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/events"
@@ -35,11 +36,32 @@ func stream(engine Watcher) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/x-ndjson")
+		w.Header().Set(headerAlive, word.String())
 		_ = out.Flush()
-		lines := json.NewEncoder(w)
+		var writing sync.Mutex
+		say := func(line []byte) error {
+			writing.Lock()
+			defer writing.Unlock()
+			late := out.SetWriteDeadline(time.Now().Add(hesitation))
+			_, err := w.Write(append(line, '\n'))
+			return errors.Join(late, err, out.Flush())
+		}
+		ctx, end := context.WithCancel(r.Context())
+		var living sync.WaitGroup
+		living.Go(func() { // an empty line: events may be hours apart
+			for range ticks(ctx) {
+				_ = say(nil)
+			}
+		})
+		defer living.Wait()
+		defer end()
 		// Fails only when the caller hung up.
-		_ = engine.Events(r.Context(), last, r.URL.Query().Get("follow") == "true", func(e events.Event) error {
-			return errors.Join(out.SetWriteDeadline(time.Now().Add(hesitation)), lines.Encode(e), out.Flush())
+		_ = engine.Events(ctx, last, r.URL.Query().Get("follow") == "true", func(e events.Event) error {
+			line, err := json.Marshal(e)
+			if err != nil {
+				return err
+			}
+			return say(line)
 		})
 	})
 }

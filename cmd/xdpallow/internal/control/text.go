@@ -32,13 +32,17 @@ const standstill = 5 * time.Minute
 // more than a few are answered at a time.
 func text[T any](lists readers, trailer string, write func(context.Context, url.Values, io.Writer) (T, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := lists.begin(r.Context()); err != nil {
+		ctx, done := working(r.Context(), w)
+		defer done()
+		if err := lists.begin(ctx); err != nil {
+			done()
 			writeError(w, err)
 			return
 		}
 		defer lists.end()
-		out := &textWriter{ResponseWriter: w}
-		behind, err := write(r.Context(), r.URL.Query(), out)
+		out := &textWriter{ResponseWriter: w, begins: done}
+		behind, err := write(ctx, r.URL.Query(), out)
+		done()
 		if err == nil {
 			_, _ = out.Write(nil) // of an answer without a byte
 		}
@@ -56,11 +60,13 @@ func text[T any](lists readers, trailer string, write func(context.Context, url.
 // textWriter is an answer, of which each part has standstill to be read.
 type textWriter struct {
 	http.ResponseWriter
-	begun bool
+	begins func() // called before the first part
+	begun  bool
 }
 
 func (w *textWriter) Write(part []byte) (int, error) {
 	if !w.begun {
+		w.begins()
 		w.begun = true
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Trailer", trailerError+", "+trailerLeftOut) // else a short answer has none
