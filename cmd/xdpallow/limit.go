@@ -73,5 +73,9 @@ func describeLimit(l *api.Limit) string {
 	if l == nil {
 		return "no limit"
 	}
-	return fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
+	text := fmt.Sprintf("%s, burst %d", policy.FormatRate(l.PerSecond), l.Burst)
+	if l.Origin != "" {
+		text += " (" + string(l.Origin) + ")"
+	}
+	return text
 }

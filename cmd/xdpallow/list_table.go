@@ -65,6 +65,9 @@ func entryRows(entries iter.Seq[*api.Entry], first bool) iter.Seq[[]string] {
 			if e.CountsFor != "" && e.SuspendedBy == e.CountsFor {
 				suspended += " with " + e.SuspendedBy
 			}
+			if e.SuspendedIn != "" {
+				suspended += " (" + string(e.SuspendedIn) + ")"
+			}
 			until := moment(e.Until)
 			if e.Ended {
 				until = "ended " + until

@@ -67,5 +67,6 @@ func describeDropped(o api.Owner) string {
 }
 
 func describeSuspension(s api.Suspension) string {
-	return fmt.Sprintf("since %s by uid %d: %s", moment(&s.Since), s.By, cmp.Or(s.Reason, "no reason given"))
+	by := cmp.Or(string(s.Origin), fmt.Sprintf("uid %d", s.By))
+	return fmt.Sprintf("since %s by %s: %s", moment(&s.Since), by, cmp.Or(s.Reason, "no reason given"))
 }

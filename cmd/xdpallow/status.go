@@ -147,6 +147,9 @@ func describeOrigins(origins []api.OriginStatus) (lines []string) {
 			if o.Aside > 0 {
 				text += fmt.Sprintf(" (%d not enforced)", o.Aside)
 			}
+			if _, fleet := o.Name.Etcd(); fleet && o.Mark != "" {
+				text += ", serial " + o.Mark
+			}
 			if o.State == "pending" {
 				text += ", no list yet"
 			}

@@ -170,16 +170,33 @@ func (d State) Say(origin policy.Origin, suspensions []store.Suspension, limits 
 
 // Unsay is the edit after which origins say nothing over others, and claim nothing.
 func (d State) Unsay(origins []policy.Origin) (edit Edit) {
-	edit.Fleets = map[policy.Origin]OverridesEdit{}
+	edit.Claims, edit.Fleets = d.forget(origins), map[policy.Origin]OverridesEdit{}
 	for _, origin := range origins {
-		for claim := range d.Of(origin) {
-			edit.Claims.Remove = append(edit.Claims.Remove, claim.Key())
-		}
 		if by := d.Say(origin, nil, nil); !by.Empty() {
 			edit.Fleets[origin] = by
 		}
 	}
 	return edit
+}
+
+// Keep is state, which is kept of origin, with what it says over all origins.
+func (d State) Keep(origin policy.Origin, state store.OriginState) store.OriginState {
+	o := d.Fleets[origin]
+	state.Suspended, state.Limits = o.SortedSuspensions(), nil
+	for _, owner := range slices.Sorted(maps.Keys(o.Limits)) {
+		state.Limits = append(state.Limits, o.Limits[owner])
+	}
+	return state
+}
+
+// FleetLines are what e does to what lists say over all origins, in words; was is the state before.
+func (e Edit) FleetLines(was State) (lines []string) {
+	for _, origin := range slices.Sorted(maps.Keys(e.Fleets)) {
+		for _, line := range e.Fleets[origin].Lines(was.Fleets[origin]) {
+			lines = append(lines, line+" ("+string(origin)+")")
+		}
+	}
+	return lines
 }
 
 // SaidSince yields the followed lists that say something else over others than in old.
@@ -195,8 +212,8 @@ func (d State) SaidSince(old State) iter.Seq[policy.Origin] {
 	}
 }
 
-// inList is a command that changes what origin says, of the list of a fleet or of this host.
-func inList(origin policy.Origin, command string) string {
+// InList is a command that changes what origin says, of the list of a fleet or of this host.
+func InList(origin policy.Origin, command string) string {
 	name, fleet := origin.Etcd()
 	if !fleet {
 		return "xdpallow " + command

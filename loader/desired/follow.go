@@ -31,8 +31,8 @@ func (d State) Follow(origin policy.Origin, claims []policy.Claim) (edit policy.
 	return edit
 }
 
-// Forget is the edit after which origins claim nothing.
-func (d State) Forget(origins []policy.Origin) (edit policy.Edit) {
+// forget is the edit after which origins claim nothing.
+func (d State) forget(origins []policy.Origin) (edit policy.Edit) {
 	for _, origin := range origins {
 		for claim := range d.Of(origin) {
 			edit.Remove = append(edit.Remove, claim.Key())
@@ -55,7 +55,7 @@ func (d State) ownedElsewhere(claims []policy.Claim) error {
 		}
 		what, hint := fmt.Sprintf("%s belongs to %s (%s)", c.Prefix, by.Owner, by.Origin), fmt.Sprintf("xdpallow add %s --owner %s", c.Prefix, by.Owner)
 		if _, fleet := by.Origin.Etcd(); fleet {
-			hint = inList(by.Origin, fmt.Sprintf("add %s --owner %s", c.Prefix, c.Owner))
+			hint = InList(by.Origin, fmt.Sprintf("add %s --owner %s", c.Prefix, c.Owner))
 		} else if c.Where != "" {
 			hint = fmt.Sprintf("%s owner=%s", c.Prefix, by.Owner)
 		}

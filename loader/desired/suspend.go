@@ -76,7 +76,7 @@ func (d State) whose(s policy.Subject) string {
 // resumes is the command that takes the suspension of s back.
 func (d State) resumes(s policy.Subject) string {
 	if _, by, found := d.SuspensionOf(s); found {
-		return inList(by, "resume "+s.String())
+		return InList(by, "resume "+s.String())
 	}
 	return "xdpallow resume " + s.String()
 }

@@ -3,6 +3,7 @@
 package follow
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type Origins map[policy.Origin]Origin
 func Kept(states map[policy.Origin]store.OriginState) Origins {
 	all := Origins{}
 	for origin, state := range states {
-		if origin.Followed() {
+		if state.Suspended, state.Limits = nil, nil; origin.Followed() { // they are in what is desired
 			all[origin] = Origin{OriginState: state}
 		}
 	}
@@ -106,6 +107,10 @@ func (o Origins) Before(before, after []source.Settings, forget []policy.Origin)
 func (o Origin) Seen(r source.Reading, now time.Time) Origin {
 	o.Failing, o.Force = nil, policy.Force{}
 	o.Mark, o.Sum, o.At = r.Mark, r.Sum, now.UTC().Truncate(time.Second)
+	o.Fleet = cmp.Or(r.Fleet, o.Fleet)
+	if r.Manifest != nil {
+		o.Manifest = r.Manifest
+	}
 	return o
 }
 
@@ -161,7 +166,10 @@ func (o Origins) Problems(entries int, aside map[policy.Origin]int, now time.Tim
 			if r, ok := errors.AsType[*policy.Refused](one.Failing); ok && r.Hint != "" {
 				hint = r.Hint
 			}
-			tell(api.Problem{Code: "origin_failing", Text: one.NotTaken(one.Failing), Hint: hint})
+			if t, ok := errors.AsType[*source.Trouble](one.Failing); ok && t.Hint != "" {
+				hint = t.Hint
+			}
+			tell(api.Problem{Code: Code(one.Failing), Text: one.NotTaken(one.Failing), Hint: hint})
 		}
 		if silent := now.Sub(one.At); one.Every > 0 && !one.At.IsZero() && silent > max(stale, 3*one.Every) {
 			how := "out of reach"

@@ -33,7 +33,7 @@ func TestProblemCodes(t *testing.T) {
 		"backstop": false, "backstop_detached": false, "backstop_replaced": false, "backstop_shared": false,
 
 		"change_log": true, "clock_stepped": true, "events": true, "held": true, "interface_missing": true, "interface_not_named": true,
-		"list_behind": true, "metrics": true, "mtu": true, "origin_failing": true, "origin_pending": true, "origin_stale": true, "claims_aside": true, "program_kept": true, "repaired": true, "rollback_failed": true, "service_missing": true,
+		"list_behind": true, "metrics": true, "mtu": true, "origin_failing": true, "origin_pending": true, "origin_stale": true, "claims_aside": true, "fleet_changed": true, "fleet_older": true, "program_kept": true, "repaired": true, "rollback_failed": true, "service_missing": true,
 		"port_shared": true, "source_routes": true, "state_torn": true, "udp_unguarded": true, "use_behind": true,
 	} {
 		if got := repair.Enforcing([]api.Problem{{Code: code}}); got != enforces {

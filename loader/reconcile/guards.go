@@ -17,7 +17,7 @@ import (
 
 // guard asks the guard rails. What stood before is not refused again.
 func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
-	if lines := transfer.Loosened(c.edit.Overrides, e.enforced.Overrides); c.verb == policy.VerbImport && !c.force.AllowOpen && len(lines) > 0 {
+	if lines := e.loosened(c); !c.force.AllowOpen && len(lines) > 0 {
 		return &policy.Refused{What: "this would let in who is stopped, or more of who is limited: " + strings.Join(lines, ", "), Hint: "--allow-open"}
 	}
 	now := time.Now()
@@ -38,6 +38,19 @@ func (e *Engine) guard(c change, next policy.State, plan policy.Plan) error {
 		return nil
 	}
 	return impact.Guard(e.enforced.Policy, next, c.peers, c.logins, c.verb, now)
+}
+
+// loosened are lines on who would be let in by an import, or because a list is forgotten that stops him.
+func (e *Engine) loosened(c change) (lines []string) {
+	if c.verb == policy.VerbImport {
+		lines = transfer.Loosened(c.edit.Overrides, e.enforced.Overrides)
+	}
+	for origin, by := range c.edit.Fleets {
+		if c.verb != "" && c.verb != policy.VerbFollow {
+			lines = append(lines, transfer.Loosened(by, e.enforced.Fleets[origin])...)
+		}
+	}
+	return lines
 }
 
 // placed is plan with the places that its claims had.

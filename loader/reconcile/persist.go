@@ -5,6 +5,7 @@ package reconcile
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
@@ -84,7 +85,13 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 	for _, read := range c.follow {
 		said := c.edit.Claims.Of(read.Origin)
 		read.Put, read.Delete = said.Put, prefixesOf(said.Remove)
+		read.State = next.Keep(read.Origin, read.State)
 		done.Follow = append(done.Follow, read)
+	}
+	for origin := range next.SaidSince(e.enforced.State) { // what their suspensions hold has changed
+		if !slices.Contains(c.forget, origin) && !slices.ContainsFunc(c.follow, func(f store.Followed) bool { return f.Origin == origin }) {
+			done.Follow = append(done.Follow, store.Followed{Origin: origin, State: next.Keep(origin, e.files.followed.origins[origin].OriginState)})
+		}
 	}
 	if e.enforced.Compiler.Owners.Unsaved { // they are thousands
 		done.Meta[stored.MetaOwners] = e.enforced.Compiler.Owners.Marshal()
@@ -113,7 +120,7 @@ func (e *Engine) written(c change, next desired.State, plan policy.Plan, generat
 			done.Log.Services = append(done.Log.Services, backstop)
 		}
 		if !c.onlyOverrides() { // whose command says it all
-			done.Log.Overrides = c.edit.Overrides.Lines(e.enforced.Overrides)
+			done.Log.Overrides = append(c.edit.Overrides.Lines(e.enforced.Overrides), c.edit.FleetLines(e.enforced.State)...)
 		}
 	}
 	return done

@@ -95,7 +95,7 @@ func (e *Engine) make(c change) (Outcome, error) {
 	if c.dryRun {
 		return o, nil
 	}
-	if plan.Empty() && c.edit.Overrides.Empty() && !e.namesNew(c) {
+	if plan.Empty() && !c.edit.Overrules() && !e.namesNew(c) {
 		c.confirm = 0 // nobody would notice a difference
 	}
 	if err := e.holdFirst(c); err != nil {

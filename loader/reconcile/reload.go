@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/logtext"
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -54,8 +53,10 @@ func (e *Engine) Reload(ctx context.Context, by api.Caller, r api.ReloadRequest)
 	if confirm > 0 { // a rollback would not bring their lists back
 		gone = nil
 	}
+	edit := e.enforced.Unsay(gone)
+	edit.Services, edit.Declared = read.Services, read.Claims
 	o, err := e.make(change{
-		by: by, tell: api.Progress(ctx), command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: desired.Edit{Services: read.Services, Declared: read.Claims, Claims: e.enforced.Forget(gone)}, forget: gone, names: read.Origins, peers: r.Sessions, logins: r.Logins, assess: assess,
+		by: by, tell: api.Progress(ctx), command: "reload", verb: policy.VerbReload, dryRun: r.DryRun, edit: edit, forget: gone, names: read.Origins, peers: r.Sessions, logins: r.Logins, assess: assess,
 		holds: &undo.Held{}, undo: e.back(undo.Reload{
 			Held: e.unsettled.held, Generation: e.enforced.Gate.Tables.Generation(), Was: e.enforced.Declared(), Now: read.Claims,
 			Services: len(e.options.Services) == 0 && read.Services != nil && !slices.EqualFunc(read.Services, old, policy.Service.Equal),

@@ -102,11 +102,13 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 	c.holds = &back.Held
 	if c.names = back.Followed; c.names != nil {
 		c.follow, c.forget = back.Lists(list, e.files.followed.origins)
-		edits := []policy.Edit{c.edit.Claims, e.enforced.Forget(c.forget)}
+		unsaid := e.enforced.Unsay(c.forget)
+		edits := []policy.Edit{c.edit.Claims, unsaid.Claims}
 		for _, read := range c.follow {
 			edits = append(edits, e.enforced.Follow(read.Origin, read.Put))
+			unsaid.Fleets[read.Origin] = desired.OverridesEdit{Suspend: read.State.Suspended, Limit: read.State.Limits}
 		}
-		c.edit.Claims = undo.Join(edits)
+		c.edit.Claims, c.edit.Fleets = undo.Join(edits), unsaid.Fleets
 	}
 	c.undo = e.back(e.unsettled.held, c.names, c.forget)
 	return nil
@@ -116,7 +118,13 @@ func (e *Engine) declaredBefore(c *change, text []byte) error {
 // what is held then.
 func (e *Engine) back(held undo.Held, names []source.Settings, forget []policy.Origin) *undo.Back {
 	settings := e.files.followed.settings
-	return &undo.Back{Held: held, Followed: settings, Origins: e.files.followed.origins.Before(settings, names, forget)}
+	origins := e.files.followed.origins.Before(settings, names, forget)
+	for origin, state := range origins {
+		if state != nil {
+			*state = e.enforced.Keep(origin, *state)
+		}
+	}
+	return &undo.Back{Held: held, Followed: settings, Origins: origins}
 }
 
 // sayHeld logs what a rollback holds.

@@ -54,7 +54,7 @@ func (e *Engine) have(origin policy.Origin) source.Have {
 	one := e.files.followed.origins[origin]
 	claims := slices.Collect(e.enforced.Of(origin))
 	slices.SortFunc(claims, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	return source.Have{Claims: claims, Mark: one.Mark, Sum: one.Sum, At: one.At}
+	return source.Have{Claims: claims, Mark: one.Mark, Sum: one.Sum, At: one.At, Fleet: one.Fleet, Manifest: one.Manifest}
 }
 
 // take takes a reading over, completely or not at all, and returns when the next may come.
@@ -106,7 +106,7 @@ func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err
 // failing notes why a reading was not taken over, and says so once.
 func (e *Engine) failing(origin policy.Origin, one follow.Origin, err error) {
 	if one.Failing == nil || one.Failing.Error() != err.Error() {
-		e.options.Log.Error(fmt.Sprintf("%s: %s", origin, one.NotTaken(err)), "problem", "origin_failing")
+		e.options.Log.Error(fmt.Sprintf("%s: %s", origin, one.NotTaken(err)), "problem", follow.Code(err))
 	}
 	one.Failing, one.Force = err, policy.Force{} // a flag is for one reading, also for one that failed
 	e.files.followed.origins[origin] = one
@@ -120,32 +120,49 @@ func (e *Engine) takeEdit(r source.Reading, one follow.Origin) (changed bool, er
 	} else {
 		edit = e.enforced.Follow(r.Origin, r.Claims)
 	}
-	state := one.Seen(r, time.Now()).OriginState
-	if edit.Empty() {
-		if state.Mark == one.Mark && state.Sum == one.Sum && state.At.Sub(one.At) < recordSeen {
-			return false, nil
-		}
-		return false, e.apply(store.Change{Follow: []store.Followed{{Origin: r.Origin, State: state}}})
+	over := desired.OverridesEdit{}
+	if r.Overrides != nil {
+		over = e.enforced.Say(r.Origin, follow.Suspensions(*r.Overrides), follow.Limits(*r.Overrides))
 	}
+	before, state := e.enforced.Gate.Tables.Generation(), one.Seen(r, time.Now()).OriginState
+	// Whoever is stopped waits for no long list, and is stopped though the list is refused.
+	if hasty, rest := over.Hasty(e.enforced.Fleets[r.Origin]); !hasty.Empty() && !edit.Empty() {
+		if err := e.takeChange(r, one, one.OriginState, policy.Edit{}, hasty); err != nil {
+			return false, err
+		}
+		over = rest
+	}
+	switch {
+	case !edit.Empty() || !over.Empty():
+		err = e.takeChange(r, one, state, edit, over)
+	case state.Differs(one.OriginState) || state.At.Sub(one.At) >= recordSeen:
+		err = e.apply(store.Change{Follow: []store.Followed{{Origin: r.Origin, State: e.enforced.Keep(r.Origin, state)}}})
+	}
+	return e.enforced.Gate.Tables.Generation() != before, err
+}
+
+// takeChange makes the change to what an origin claims, and to what it says over all origins, which
+// leads it to state.
+func (e *Engine) takeChange(r source.Reading, one follow.Origin, state store.OriginState, edit policy.Edit, over desired.OverridesEdit) (err error) {
 	c := change{
-		by: self(), command: string(r.Origin) + ": " + cmp.Or(r.Why, "changed"), verb: policy.VerbFollow, force: one.Force, aside: true,
+		by: self(), command: string(r.Origin) + ": " + cmp.Or(r.Why, "changed"), verb: policy.VerbFollow, force: follow.Force(r, one), aside: true,
 		edit:   desired.Edit{Claims: edit, Whole: rebuilds(edit, e.enforced.Policy.Entries.Len())},
 		follow: []store.Followed{{Origin: r.Origin, State: state}},
 	}
-	if e.enforced.Fresh(edit) < len(edit.Put) || len(edit.Remove) > 0 { // else it cuts nobody off
+	if !over.Empty() {
+		c.edit.Fleets = map[policy.Origin]desired.OverridesEdit{r.Origin: over}
+	}
+	if e.enforced.Fresh(edit) < len(edit.Put) || len(edit.Remove)+len(over.Suspend) > 0 { // else it cuts nobody off
 		if c.assess, err = assessed(api.DefaultSeen); err != nil {
-			return false, err
+			return err
 		}
 	}
-	before := e.enforced.Gate.Tables.Generation()
 	o, err := e.make(c)
-	if err != nil {
-		return false, err
+	if err == nil {
+		e.options.Log.Info(fmt.Sprintf("%s: +%d -%d ~%d: generation %d",
+			c.command, len(o.Plan.Added), len(o.Plan.Removed), len(o.Plan.Changed), e.enforced.Gate.Tables.Generation()))
 	}
-	generation := e.enforced.Gate.Tables.Generation()
-	e.options.Log.Info(fmt.Sprintf("%s: +%d -%d ~%d: generation %d",
-		c.command, len(o.Plan.Added), len(o.Plan.Removed), len(o.Plan.Changed), generation))
-	return generation != before, nil
+	return err
 }
 
 // rebuilds reports whether edit is so large a part of a list of so many entries that merging
@@ -202,7 +219,7 @@ func (e *Engine) forgetUnnamed(c change) {
 	if len(gone) == 0 {
 		return
 	}
-	c.aside, c.edit, c.forget = true, desired.Edit{Claims: e.enforced.Forget(gone)}, gone
+	c.aside, c.edit, c.forget = true, e.enforced.Unsay(gone), gone
 	_, err := e.make(c)
 	if err == nil {
 		e.forgot(gone)

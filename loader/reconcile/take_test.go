@@ -47,7 +47,13 @@ func (f follower) config(origins ...policy.Origin) {
 	}
 	for _, origin := range origins {
 		kind, name, _ := strings.Cut(string(origin), ":")
-		text += "  " + name + ": {owner: acme, " + map[string]string{"url": `url: "http://127.0.0.1:1/list"`, "dns": "dns: [vpn.branch.example]"}[kind] + "}\n"
+		if name, list, several := strings.Cut(name, "/"); several {
+			text = strings.Replace(text, name+": {", name+": {lists: [main, "+list+"], ", 1) // of the origin before
+			continue
+		}
+		text += "  " + name + ": {" + map[string]string{
+			"url": `url: "http://127.0.0.1:1/list", owner: acme`, "dns": "dns: [vpn.branch.example], owner: acme", "etcd": `etcd: ["http://127.0.0.1:1"]`,
+		}[kind] + "}\n"
 	}
 	if err := os.WriteFile(f.options.Config, []byte(text), 0o600); err != nil {
 		f.Fatal(err)

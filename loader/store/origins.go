@@ -34,6 +34,11 @@ type OriginState struct {
 	Limits    []Limit      `json:"limits,omitempty"`
 }
 
+// Differs reports whether s is of something else than b.
+func (s OriginState) Differs(b OriginState) bool {
+	return s.Mark != b.Mark || s.Sum != b.Sum || s.Fleet != b.Fleet || !bytes.Equal(s.Manifest, b.Manifest)
+}
+
 // Followed is a change of what a followed origin says, or of what is enrolled. No rollback takes it
 // back: that is for what an operator of this host did.
 type Followed struct {

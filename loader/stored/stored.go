@@ -130,14 +130,25 @@ func good(last store.Effective) bool { return last.Generation > 0 && len(last.Se
 // services. The claims of s belong to it from then on. Errors are those of desired.New.
 func (s *Stored) State(now time.Time) (state desired.State, err error) {
 	if !s.Good() {
-		return desired.Waiting(s.Kept).With(s.Overrides), nil
+		return desired.Waiting(s.Kept).With(s.Overrides).WithFleets(s.fleets()), nil
 	}
 	if state, err = desired.New(s.Last.Services, s.Last.Declared(), s.Kept, now); err != nil {
 		return state, fmt.Errorf("bring back generation %d: %w", s.Last.Generation, err)
 	}
-	state = state.With(s.Overrides)
+	state = state.With(s.Overrides).WithFleets(s.fleets())
 	state.Audits = s.Audits
 	return state, nil
+}
+
+// fleets are what followed lists say over all origins.
+func (s *Stored) fleets() map[policy.Origin]desired.Overrides {
+	fleets := map[policy.Origin]desired.Overrides{}
+	for origin, state := range s.Origins {
+		if by := (desired.OverridesEdit{Suspend: state.Suspended, Limit: state.Limits}); !by.Empty() {
+			fleets[origin] = desired.Overrides{}.After(by)
+		}
+	}
+	return fleets
 }
 
 // HadBackstop reports whether the last good policy in the state directory dir has a backstop: a

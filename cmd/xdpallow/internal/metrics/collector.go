@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -41,6 +42,7 @@ var (
 	originN     = desc("origin_entries", "Prefixes that an origin gives.", "origin")
 	originUp    = desc("origin_up", "Whether the last reading of an origin was taken over (1) or its last good content is kept (0).", "origin")
 	originSeen  = desc("origin_last_success_timestamp_seconds", "When a list that is kept elsewhere was last reached and taken over, in Unix time.", "origin")
+	originMark  = desc("origin_serial", "Serial number of the fleet's list that is enforced.", "origin")
 	eventsLost  = desc("events_lost_total", "Sampled drops that were lost before anybody read them.")
 	repairs     = desc("repairs_total", "What somebody else changed in the kernel and the daemon put right.", "what")
 	writable    = desc("state_writable", "Whether changes can be kept in the state directory (1) or are refused (0).")
@@ -51,7 +53,7 @@ var (
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		packets, bytes, enforcing, iface, entries, expiring, policyGen, openings, nearMisses,
-		ownerChecks, enrolments, originN, originUp, originSeen, eventsLost, repairs, writable, buildInfo,
+		ownerChecks, enrolments, originN, originUp, originSeen, originMark, eventsLost, repairs, writable, buildInfo,
 	} {
 		out <- d
 	}
@@ -130,6 +132,10 @@ func (w writer) gauges(s Snapshot) {
 		w.gauge(originUp, truth(o.Error == ""), string(o.Name))
 		if o.LastSuccess != nil {
 			w.gauge(originSeen, float64(o.LastSuccess.Unix()), string(o.Name))
+		}
+		_, fleet := o.Name.Etcd()
+		if serial, err := strconv.ParseUint(o.Mark, 10, 64); err == nil && fleet {
+			w.gauge(originMark, float64(serial), string(o.Name))
 		}
 	}
 	w.gauge(writable, truth(!slices.ContainsFunc(status.Problems, func(p api.Problem) bool { return p.Code == api.Unwritable })))

@@ -37,7 +37,7 @@ func sample() source {
 				{Name: "eth0", Attach: "native", Attached: true},
 				{Name: "eth1", Attach: "native"}, // was native, is gone
 			},
-			Origins: []api.OriginStatus{{Name: "cli", Entries: 1}, {Name: "file:a.list", Entries: 2, Error: "a.list:3: bad"}, {Name: "url:b", LastSuccess: &seen}},
+			Origins: []api.OriginStatus{{Name: "cli", Entries: 1}, {Name: "file:a.list", Entries: 2, Error: "a.list:3: bad"}, {Name: "etcd:prod", Mark: "58"}, {Name: "url:b", Mark: "7", LastSuccess: &seen}},
 		},
 		Stats: api.Stats{Counters: []api.Counter{
 			{Interface: "eth0", Layer: "xdp", Verdict: "pass", Reason: "listed", Family: "ipv4", Packets: 12, Bytes: 888},
@@ -82,13 +82,18 @@ xdpallow_near_misses_total{owner="acme"} 5
 # TYPE xdpallow_origin_entries gauge
 xdpallow_origin_entries{origin="cli"} 1
 xdpallow_origin_entries{origin="file:a.list"} 2
+xdpallow_origin_entries{origin="etcd:prod"} 0
 xdpallow_origin_entries{origin="url:b"} 0
 # HELP xdpallow_origin_last_success_timestamp_seconds When a list that is kept elsewhere was last reached and taken over, in Unix time.
 # TYPE xdpallow_origin_last_success_timestamp_seconds gauge
 xdpallow_origin_last_success_timestamp_seconds{origin="url:b"} 1.7e+09
+# HELP xdpallow_origin_serial Serial number of the fleet's list that is enforced.
+# TYPE xdpallow_origin_serial gauge
+xdpallow_origin_serial{origin="etcd:prod"} 58
 # HELP xdpallow_origin_up Whether the last reading of an origin was taken over (1) or its last good content is kept (0).
 # TYPE xdpallow_origin_up gauge
 xdpallow_origin_up{origin="cli"} 1
+xdpallow_origin_up{origin="etcd:prod"} 1
 xdpallow_origin_up{origin="file:a.list"} 0
 xdpallow_origin_up{origin="url:b"} 1
 # HELP xdpallow_owner_openings_total TCP openings from the prefixes of an owner by what the gate decided.
