@@ -38,7 +38,8 @@ func stops(r source.Reading, subjects ...string) source.Reading {
 
 // says is a reading that changes no entry.
 func says(origin policy.Origin, why string) source.Reading {
-	return source.Reading{Origin: origin, Mark: strings.Trim(why, "serial :abcdefghijklmnopqrstuvwxyz"), Sum: "same", Why: why, Edit: &policy.Edit{}}
+	mark, _, _ := strings.Cut(strings.TrimPrefix(why, "serial "), ":")
+	return source.Reading{Origin: origin, Mark: mark, Sum: "same", Why: why, Edit: &policy.Edit{}}
 }
 
 // do makes a change in the host's namespace.

@@ -17,9 +17,11 @@ import (
 )
 
 // Promise: rollback takes back what the operator did, with or without a confirmation that did
-// not come, and nothing of what was read meanwhile; a restart in between changes nothing.
+// not come, and nothing of what was read, or stopped by a fleet, meanwhile; a restart in between
+// changes nothing.
 func TestRollbackBesideReadings(t *testing.T) {
 	f := newFollower(t)
+	f.config(partner, branch, prod)
 	f.open()
 	f.take(reading(branch, "always", "198.51.100.0/24")) // so that neither list is ever empty
 	f.take(reading(partner, "always", "192.0.2.0/24"))
@@ -33,8 +35,11 @@ func TestRollbackBesideReadings(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		made, read := map[string]bool{}, map[string]bool{} // what stands by add, and by the page
 		var undo map[string]bool                           // made before the last change; nil: none
-		waits := false
+		waits, stopped, limit := false, false, 0 // by the fleet
 		do(t, "begin anew", func() error {
+			if err := f.engine.Take(stops(says(prod, "begin"))); err != nil {
+				return err
+			}
 			if err := f.engine.Take(source.Reading{Origin: partner, Edit: &policy.Edit{}, Mark: "begin"}); err != nil {
 				return err
 			}
@@ -49,7 +54,7 @@ func TestRollbackBesideReadings(t *testing.T) {
 		}
 		prefix := rapid.SampledFrom([]string{"203.0.113.1/32", "203.0.113.2/32", "203.0.113.3/32"})
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
-			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			switch rapid.IntRange(0, 6).Draw(t, "step") {
 			case 0, 1: // the page changes
 				p := prefix.Draw(t, "read")
 				edit := &policy.Edit{}
@@ -85,6 +90,15 @@ func TestRollbackBesideReadings(t *testing.T) {
 					_, err := f.engine.Rollback(ctx, api.Caller{}, api.RollbackRequest{Force: policy.Force{ForceShrink: true, AllowEmpty: true}})
 					return err
 				})
+			case 6:
+				r := stops(says(prod, "the fleet"))
+				if stopped, limit = rapid.Bool().Draw(t, "stopped"), rapid.IntRange(0, 2).Draw(t, "limit"); stopped {
+					r = stops(r, "acme")
+				}
+				if limit > 0 {
+					r.Overrides.Limits = []source.Limit{{Owner: "acme", PerSecond: float64(limit), Burst: 1}}
+				}
+				do(t, "the fleet", func() error { return f.engine.Take(r) })
 			case 5:
 				if waits {
 					do(t, "confirm", func() error { _, err := f.engine.Confirm(ctx, api.Caller{}, api.ConfirmRequest{}); return err })
@@ -95,13 +109,19 @@ func TestRollbackBesideReadings(t *testing.T) {
 				}
 			}
 			want := map[string]string{"198.51.100.1": "pass"}
+			if stopped {
+				want["198.51.100.1"] = "drop"
+			}
 			for _, p := range []string{"203.0.113.1", "203.0.113.2", "203.0.113.3"} {
 				want[p] = "drop"
-				if made[p+"/32"] || read[p+"/32"] {
+				if (made[p+"/32"] || read[p+"/32"]) && !stopped {
 					want[p] = "pass"
 				}
 			}
-			f.expect(fmt.Sprintf("made %v, read %v", made, read), want)
+			f.expect(fmt.Sprintf("made %v, read %v, stopped %v", made, read, stopped), want)
+			if l := f.owner("acme").Limit; limit == 0 && l != nil || limit > 0 && (l == nil || l.PerSecond != float64(limit)) {
+				t.Fatalf("the limit is %+v, want %d", l, limit)
+			}
 			if f.Failed() {
 				t.FailNow()
 			}

@@ -152,7 +152,9 @@ func TestFollowedIsNotRolledBack(t *testing.T) {
 
 // followedBy is what generation n leaves of an origin: two prefixes of its own.
 func followedBy(n uint64) Followed {
-	f := Followed{Origin: "url:a", State: OriginState{Mark: fmt.Sprint(n), At: time.Unix(int64(n), 0).UTC()}}
+	f := Followed{Origin: "etcd:a", State: OriginState{Mark: fmt.Sprint(n), At: time.Unix(int64(n), 0).UTC()}}
+	f.State.Suspended = []Suspension{{Subject: policy.Subject{Owner: fmt.Sprint("acme", n)}, Time: time.Unix(int64(n), 0).UTC(), Held: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}}
+	f.State.Limits = []Limit{{Owner: "globex", PerSecond: float64(n), Burst: 1}}
 	for _, c := range numbered(n).Put {
 		c.Origin = f.Origin
 		f.Put = append(f.Put, c)
