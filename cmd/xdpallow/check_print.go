@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -155,7 +154,7 @@ func (c *call) again(results []api.CheckResult) string {
 		return c.withSocket("xdpallow add " + r.Prefix.String() + " --for 90d")
 	case r.Reason == policy.ReasonSuspended && r.Suspension != nil:
 		if r.Suspension.Origin != "" {
-			return desired.InList(r.Suspension.Origin, "resume "+r.Suspension.Subject)
+			return api.InList(r.Suspension.Origin, "resume "+r.Suspension.Subject)
 		}
 		return c.withSocket("xdpallow resume " + r.Suspension.Subject)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/fleet"
 	"github.com/xdpallow/xdpallow/loader/fleet/edits"
+	"github.com/xdpallow/xdpallow/loader/nesting"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -225,7 +226,7 @@ func (c *fleetCall) make(ctx context.Context, edit *edits.Edit) error {
 	case !c.json:
 		c.printDone(edit, plan)
 	}
-	for _, warning := range edit.After.Warnings(edit.Was, edit.Plan, nil) {
+	for _, warning := range nesting.Warnings(edit.After, edit.Was, edit.Plan, nil) {
 		c.note("warning: %s", warning)
 	}
 	if !made {

@@ -1,6 +1,11 @@
 package api
 
-import "time"
+import (
+	"strings"
+	"time"
+
+	"github.com/xdpallow/xdpallow/loader/policy"
+)
 
 // This file is the words and limits that the engine and the CLI share.
 
@@ -29,3 +34,15 @@ const DefaultKeepEnded = "7d"
 
 // TableFormats are the proxies whose tables list prints.
 var TableFormats = []string{"haproxy", "nginx"}
+
+// InList is a command that changes what origin says, of the list of a fleet or of this host.
+func InList(origin policy.Origin, command string) string {
+	name, fleet := origin.Etcd()
+	if !fleet {
+		return "xdpallow " + command
+	}
+	if _, list, other := strings.Cut(name, "/"); other {
+		command += " --list " + list
+	}
+	return "xdpallow fleet " + command
+}

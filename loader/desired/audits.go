@@ -106,11 +106,25 @@ func (d State) SuspendedPassing(end time.Time) []string {
 			all = append(all, s)
 		}
 	}
-	return summed(nil, all, func(s store.Suspension) string {
+	return Summed(nil, all, func(s store.Suspension) string {
 		return fmt.Sprintf("%s (suspended) gets in until %s", s.Subject, until)
 	}, func(first store.Suspension, n int) string {
 		return fmt.Sprintf("%d who are suspended get in until %s, as %s", n, until, first.Subject)
 	})
+}
+
+// toldSingly is how many of a kind are told one by one.
+const toldSingly = 3
+
+// Summed adds a line for each of some to lines, or one for all when they are many.
+func Summed[T any](lines []string, some []T, one func(T) string, many func(first T, n int) string) []string {
+	if len(some) > toldSingly {
+		return append(lines, many(some[0], len(some)))
+	}
+	for _, each := range some {
+		lines = append(lines, one(each))
+	}
+	return lines
 }
 
 // Marshal is a for the store; nil for none.

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -210,18 +209,6 @@ func (d State) SaidSince(old State) iter.Seq[policy.Origin] {
 			}
 		}
 	}
-}
-
-// InList is a command that changes what origin says, of the list of a fleet or of this host.
-func InList(origin policy.Origin, command string) string {
-	name, fleet := origin.Etcd()
-	if !fleet {
-		return "xdpallow " + command
-	}
-	if _, list, other := strings.Cut(name, "/"); other {
-		command += " --list " + list
-	}
-	return "xdpallow fleet " + command
 }
 
 // Hasty splits o into what stops somebody or limits him more, which must not wait for a long list,

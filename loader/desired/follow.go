@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -55,7 +56,7 @@ func (d State) ownedElsewhere(claims []policy.Claim) error {
 		}
 		what, hint := fmt.Sprintf("%s belongs to %s (%s)", c.Prefix, by.Owner, by.Origin), fmt.Sprintf("xdpallow add %s --owner %s", c.Prefix, by.Owner)
 		if _, fleet := by.Origin.Etcd(); fleet {
-			hint = InList(by.Origin, fmt.Sprintf("add %s --owner %s", c.Prefix, c.Owner))
+			hint = api.InList(by.Origin, fmt.Sprintf("add %s --owner %s", c.Prefix, c.Owner))
 		} else if c.Where != "" {
 			hint = fmt.Sprintf("%s owner=%s", c.Prefix, by.Owner)
 		}

@@ -22,7 +22,7 @@ func (d State) Limit(r api.LimitRequest) (OverridesEdit, error) {
 		if _, limited := d.Limits[r.Owner]; !limited {
 			what, hint := fmt.Sprintf("%s has no limit", r.Owner), "xdpallow owners"
 			if _, by, limited := d.LimitOf(r.Owner); limited {
-				what, hint = fmt.Sprintf("%s has no limit of this host: %s limits it", r.Owner, by), InList(by, "limit "+r.Owner+" none")
+				what, hint = fmt.Sprintf("%s has no limit of this host: %s limits it", r.Owner, by), api.InList(by, "limit "+r.Owner+" none")
 			}
 			return OverridesEdit{}, &policy.Refused{What: what, Hint: hint}
 		}

@@ -96,7 +96,7 @@ func (d State) removable(prefixes []netip.Prefix) error {
 					by := entry.Origins()[0]
 					where, hint = string(by), "xdpallow suspend "+prefix.String()
 					if _, fleet := by.Etcd(); fleet {
-						hint = InList(by, "remove "+prefix.String())
+						hint = api.InList(by, "remove "+prefix.String())
 					}
 				}
 				return &policy.Refused{What: fmt.Sprintf("%s was not made by add: it stands in %s", prefix, where), Hint: hint}

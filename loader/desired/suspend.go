@@ -60,7 +60,7 @@ func (d State) Resume(r api.SuspendRequest) (policy.Subject, error) {
 	}
 	what, hint := fmt.Sprintf("%s is not suspended", subject), "xdpallow status"
 	if stops := d.stops(subject); len(stops) > 0 {
-		what, hint = fmt.Sprintf("%s is suspended by %s", subject, d.whose(stops[0])), d.resumes(stops[0])
+		what, hint = fmt.Sprintf("%s is suspended by %s", subject, d.whose(stops[0])), d.Resumes(stops[0])
 	}
 	return subject, &policy.Refused{What: what, Hint: hint}
 }
@@ -73,10 +73,10 @@ func (d State) whose(s policy.Subject) string {
 	return s.String()
 }
 
-// resumes is the command that takes the suspension of s back.
-func (d State) resumes(s policy.Subject) string {
+// Resumes is the command that takes the suspension of s back.
+func (d State) Resumes(s policy.Subject) string {
 	if _, by, found := d.SuspensionOf(s); found {
-		return InList(by, "resume "+s.String())
+		return api.InList(by, "resume "+s.String())
 	}
 	return "xdpallow resume " + s.String()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/impact"
+	"github.com/xdpallow/xdpallow/loader/nesting"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
@@ -37,7 +38,7 @@ func assessed(seen string) (time.Duration, error) {
 // found out keeps no change from being made.
 func (o *Outcome) assess(e *Engine, c change, next desired.State, now time.Time) {
 	o.cuts = []api.Cut{}
-	o.Warnings = next.Warnings(e.enforced.State, o.Plan, o.Plan.Added, o.Plan.Changed)
+	o.Warnings = nesting.Warnings(next, e.enforced.State, o.Plan, o.Plan.Added, o.Plan.Changed)
 	if o.Plan.Empty() {
 		return
 	}

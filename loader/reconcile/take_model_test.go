@@ -35,7 +35,7 @@ func TestRollbackBesideReadings(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		made, read := map[string]bool{}, map[string]bool{} // what stands by add, and by the page
 		var undo map[string]bool                           // made before the last change; nil: none
-		waits, stopped, limit := false, false, 0 // by the fleet
+		waits, stopped, limit := false, false, 0           // by the fleet
 		do(t, "begin anew", func() error {
 			if err := f.engine.Take(stops(says(prod, "begin"))); err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/logtext"
+	"github.com/xdpallow/xdpallow/loader/nesting"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 	"github.com/xdpallow/xdpallow/loader/reconcile"
@@ -34,7 +35,7 @@ func (e *Engine) Add(ctx context.Context, by api.Caller, r api.AddRequest) (answ
 			answer.Foreseen, answer.Warnings = o.Foreseen(), o.Warnings
 			return nil
 		}
-		answer.Warnings = t.View().Warnings(before, o.Plan, entries)
+		answer.Warnings = nesting.Warnings(t.View().State, before, o.Plan, entries)
 		if len(add.News) > 0 {
 			e.changed(t, "added %s", logtext.Claims(add.News))
 		}

@@ -1,4 +1,4 @@
-package desired
+package nesting
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -21,13 +22,13 @@ func TestNestingIsTold(t *testing.T) {
 		return policy.Claim{Prefix: netip.MustParsePrefix(prefix), Owner: owner, Origin: policy.OriginCLI}
 	}
 	now := time.Now()
-	start, err := New(nil, nil, []policy.Claim{
+	start, err := desired.New(nil, nil, []policy.Claim{
 		claim("203.0.113.0/24", "acme"), claim("203.0.113.7/32", "globex"), claim("203.0.113.8/32", ""), claim("192.0.2.7/32", "globex"),
 	}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := Edit{Overrides: OverridesEdit{Suspend: []store.Suspension{{
+	stop := desired.Edit{Overrides: desired.OverridesEdit{Suspend: []store.Suspension{{
 		Subject: policy.Subject{Owner: "acme"}, Reason: "OPS-1", Time: time.Unix(0, 0), Unnoted: true,
 	}}}}
 	stopped, _, err := start.Apply(stop, now, 0)
@@ -40,7 +41,7 @@ func TestNestingIsTold(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		from State
+		from desired.State
 		put  []policy.Claim
 		want []string
 	}{
@@ -63,11 +64,11 @@ func TestNestingIsTold(t *testing.T) {
 		}},
 		{"many in his network", stopped, many, []string{"9 prefixes are listed and let nobody in, as 203.0.113.100/32: acme is suspended"}},
 	} {
-		next, plan, err := c.from.Apply(Edit{Claims: policy.Edit{Put: c.put}}, now, 0)
+		next, plan, err := c.from.Apply(desired.Edit{Claims: policy.Edit{Put: c.put}}, now, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := next.Warnings(c.from, plan, plan.Added, plan.Changed)
+		got := Warnings(next, c.from, plan, plan.Added, plan.Changed)
 		same := len(got) == len(c.want)
 		for i := range min(len(got), len(c.want)) {
 			same = same && strings.HasPrefix(got[i], c.want[i])

@@ -1,7 +1,6 @@
-// This file says whose network a change lists something in, as it is made: what one owner
+// Package nesting says whose network a change lists something in, as it is made: what one owner
 // has inside another's is easily forgotten, and found when one of them is stopped.
-
-package desired
+package nesting
 
 import (
 	"fmt"
@@ -10,16 +9,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-const (
-	// toldSingly is how many entries of a kind are told one by one.
-	toldSingly = 3
-	// lookedAt bounds how many entries within a wide one are looked at: a warning is
-	// not worth seconds.
-	lookedAt = 100_000
-)
+// lookedAt bounds how many entries within a wide one are looked at: a warning is not worth
+// seconds.
+const lookedAt = 100_000
 
 // nested is an entry and the network of another owner that it lies in.
 type nested struct {
@@ -110,10 +106,10 @@ func ownerAround(entries policy.Entries, e *policy.Entry) *policy.Entry {
 	return nil
 }
 
-// warnings are what there is to say of the places of listed, and of what plan lists, which
+// Warnings are what there is to say of the places of listed, and of what plan lists, which
 // leads to d from old.
-func (d State) Warnings(old State, plan policy.Plan, listed ...[]policy.Entry) (all []string) {
-	if len(d.Suspensions) == 0 { // of a million nobody is stopped
+func Warnings(d, old desired.State, plan policy.Plan, listed ...[]policy.Entry) (all []string) {
+	if len(d.Suspensions)+len(d.Fleets) == 0 { // of a million nobody is stopped
 		listed = nil
 	}
 	var stopped []*policy.Entry
@@ -124,13 +120,13 @@ func (d State) Warnings(old State, plan policy.Plan, listed ...[]policy.Entry) (
 			}
 		}
 	}
-	all = summed(all, stopped, func(e *policy.Entry) string {
-		return fmt.Sprintf("%s is listed and lets nobody in: %s", e.Prefix, d.stopping(e))
+	all = desired.Summed(all, stopped, func(e *policy.Entry) string {
+		return fmt.Sprintf("%s is listed and lets nobody in: %s", e.Prefix, stopping(d, e))
 	}, func(e *policy.Entry, n int) string {
-		return fmt.Sprintf("%d prefixes are listed and let nobody in, as %s: %s", n, e.Prefix, d.stopping(e))
+		return fmt.Sprintf("%d prefixes are listed and let nobody in, as %s: %s", n, e.Prefix, stopping(d, e))
 	})
 	ownerless, others := nestings(old.Policy, d.Policy, plan)
-	all = summed(all, ownerless, func(n nested) string {
+	all = desired.Summed(all, ownerless, func(n nested) string {
 		return fmt.Sprintf("%s has no owner: it counts for %s, who has %s around it", n.entry.Prefix, n.around.Owner(), n.around.Prefix)
 	}, func(first nested, n int) string {
 		return fmt.Sprintf("%d prefixes without an owner lie in networks of owners, and count for them, as %s for %s", n, first.entry.Prefix, first.around.Owner())
@@ -139,7 +135,7 @@ func (d State) Warnings(old State, plan policy.Plan, listed ...[]policy.Entry) (
 		_, by := d.Policy.SuspendedBy(n.entry)
 		return by == n.around.Owner()
 	})
-	return summed(all, others, func(n nested) string {
+	return desired.Summed(all, others, func(n nested) string {
 		return fmt.Sprintf("%s (%s) lies in %s of %s: limits of %[4]s do not count it, and a suspension of %[4]s leaves it open without --nested",
 			n.entry.Prefix, n.entry.Owner(), n.around.Prefix, n.around.Owner())
 	}, func(first nested, n int) string {
@@ -148,19 +144,8 @@ func (d State) Warnings(old State, plan policy.Plan, listed ...[]policy.Entry) (
 	})
 }
 
-// summed adds a line for each of some to lines, or one for all when they are many.
-func summed[T any](lines []string, some []T, one func(T) string, many func(first T, n int) string) []string {
-	if len(some) > toldSingly {
-		return append(lines, many(some[0], len(some)))
-	}
-	for _, each := range some {
-		lines = append(lines, one(each))
-	}
-	return lines
-}
-
 // stopping says what stops e, since when and why.
-func (d State) stopping(e *policy.Entry) string {
+func stopping(d desired.State, e *policy.Entry) string {
 	prefix, owner := d.Policy.SuspendedBy(e)
 	subject := policy.Subject{Prefix: prefix, Owner: owner}
 	s, by, _ := d.SuspensionOf(subject)
@@ -173,7 +158,7 @@ func (d State) stopping(e *policy.Entry) string {
 		text += " (" + s.Reason + ")"
 	}
 	if owner != "" && e.Owner() != owner {
-		text += ", and it counts for " + owner + " until: " + d.resumes(subject)
+		text += ", and it counts for " + owner + " until: " + d.Resumes(subject)
 	}
 	return text
 }
