@@ -96,11 +96,11 @@ func TestNestingsOfMuchAndOfLittle(t *testing.T) {
 		return maps.Collect(all)
 	}
 	for range 300 {
-		start, _, err := State{}.Apply(Edit{Claims: policy.Edit{Put: claims(random.IntN(40))}}, time.Now(), 0)
+		start, _, err := desired.State{}.Apply(desired.Edit{Claims: policy.Edit{Put: claims(random.IntN(40))}}, time.Now(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		next, plan, err := start.Apply(Edit{Claims: policy.Edit{Put: claims(1 + random.IntN(10))}}, time.Now(), 0)
+		next, plan, err := start.Apply(desired.Edit{Claims: policy.Edit{Put: claims(1 + random.IntN(10))}}, time.Now(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
