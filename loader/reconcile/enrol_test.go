@@ -219,3 +219,31 @@ func TestEnrolledEnds(t *testing.T) {
 	}
 	e.close()
 }
+
+// Promise: to enrol takes about as long among 300,000 entries as among a thousand, however many customers have.
+func TestEnrolSize(t *testing.T) {
+	gates := []*gate{newGate(t, 1000), newGate(t, 300_000)}
+	var took [2][]time.Duration
+	for _, g := range gates {
+		g.options.Enrol = enrol.Settings{"acme": {For: time.Hour, Addresses: 100}}
+		g.start()
+	}
+	for i := range 121 {
+		for j, g := range gates {
+			begin := time.Now()
+			if _, err := g.engine.Enrol(context.Background(), api.Caller{}, enrol.Request{
+				Owner: "acme", Address: netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), Certificate: card,
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if i > 0 { // the first looks at all entries
+				took[j] = append(took[j], time.Since(begin))
+			}
+		}
+	}
+	few, many := median(took[0]), median(took[1])
+	t.Logf("to enrol takes %v among a thousand, %v among 300,000", few, many)
+	if many > 3*few {
+		t.Errorf("to enrol takes %v among 300,000 entries, which is more than 3 times the %v among a thousand", many, few)
+	}
+}

@@ -37,6 +37,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if at := os.Getenv(strangersEnv); at != "" {
+		if err := strangers(at); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "xdpallow-e2e-")
 	if err == nil {
 		binary, err = build(dir, "xdpallow")
