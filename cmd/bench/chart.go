@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"strings"
+
+	"github.com/xdpallow/xdpallow/cmd/internal/svg"
 )
 
 const (
-	chartWidth, barHeight    = 930, 18
-	barsFrom, barsTo         = 230.0, 850.0
-	leastShown, mostShown    = 10.0, 10_000.0 // ns
-	paleBar, ourBar, gridInk = "#b6c2cf", "#54aeff", "#d8dee4"
+	barHeight             = 18.0
+	barsFrom, barsTo      = 230.0, 850.0
+	leastShown, mostShown = 10.0, 10_000.0 // ns
+	paleBar, ourBar       = "#b6c2cf", "#54aeff"
 )
 
 func chart(file, directory string) error {
@@ -21,48 +22,51 @@ func chart(file, directory string) error {
 	if err != nil {
 		return err
 	}
-	var b strings.Builder
-	y := 64
+	var sheet svg.Sheet
+	height := 80.0
 	for _, n := range liveSizes {
-		fmt.Fprintf(&b, "<text x=\"24\" y=\"%d\" font-weight=\"600\" fill=\"#1f2328\">%s prefixes</text>\n", y+13, short(n))
+		height += 34
+		for _, f := range shownFilters {
+			if _, measured := s.median(fmt.Sprint(n), f.name); measured {
+				height += barHeight + 6
+			}
+		}
+	}
+	for ns := leastShown; ns <= mostShown; ns *= 10 { // below the bars
+		sheet.Grid(at(ns), 56, 0, height-76)
+		sheet.Text(at(ns), height-6, svg.Below, svg.PaleInk, fmt.Sprintf("%g ns", ns))
+	}
+	y := 64.0
+	for _, n := range liveSizes {
+		sheet.Text(24, y+13, svg.Bold, svg.Ink, short(n)+" prefixes")
 		y += 24
-		for _, f := range []filter{emptyDrop, ourFilter, nftNetdev, nftInet, ipsetRaw, xdpFilter, noFilter} {
-			ns, measured := s.median(fmt.Sprint(n), f.name)
-			if measured {
-				bar(&b, y, f.name, ns)
+		for _, f := range shownFilters {
+			if ns, measured := s.median(fmt.Sprint(n), f.name); measured {
+				bar(&sheet, y, f.name, ns)
 				y += barHeight + 6
 			}
 		}
 		y += 10
 	}
-	return os.WriteFile(file, []byte(frameOf(y+16, b.String())), 0o644)
+	picture := sheet.Picture(height, "What dropping a packet of a flood costs", "Softirq time to drop a SYN from a random source (log scale)")
+	return os.WriteFile(file, picture, 0o644)
 }
 
-func bar(b *strings.Builder, y int, name string, ns float64) {
+// shownFilters are those of the chart, from the top.
+var shownFilters = []filter{emptyDrop, ourFilter, nftNetdev, nftInet, ipsetRaw, xdpFilter, noFilter}
+
+func bar(sheet *svg.Sheet, y float64, name string, ns float64) {
 	ink := paleBar
 	if name == ourFilter.name {
 		name, ink = "xdpallow", ourBar
 	}
-	fmt.Fprintf(b, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"end\" fill=\"#1f2328\">%s</text>\n", barsFrom-10, y+13, name)
-	fmt.Fprintf(b, "<rect x=\"%.0f\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"3\" fill=\"%s\"/>\n", barsFrom, y, at(ns)-barsFrom, barHeight, ink)
-	fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%d\" fill=\"#57606a\">%.0f ns</text>\n", at(ns)+8, y+13, ns)
+	sheet.Text(barsFrom-10, y+13, svg.Right, svg.Ink, name)
+	sheet.Bar(barsFrom, y, at(ns)-barsFrom, barHeight, ink)
+	sheet.Text(at(ns)+8, y+13, "", svg.PaleInk, fmt.Sprintf("%.0f ns", ns))
 }
 
 // at is where a value is on the scale.
 func at(ns float64) float64 {
 	ns = min(max(ns, leastShown), mostShown)
 	return barsFrom + (barsTo-barsFrom)*math.Log10(ns/leastShown)/math.Log10(mostShown/leastShown)
-}
-
-func frameOf(height int, bars string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"ui-sans-serif, system-ui, sans-serif\" font-size=\"13\">\n", chartWidth, height)
-	b.WriteString("<title>What dropping a packet of a flood costs</title>\n")
-	fmt.Fprintf(&b, "<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#ffffff\"/>\n", chartWidth, height)
-	b.WriteString("<text x=\"24\" y=\"34\" font-size=\"16\" font-weight=\"600\" fill=\"#1f2328\">Softirq time to drop a SYN from a random source (log scale)</text>\n")
-	for ns := leastShown; ns <= mostShown; ns *= 10 {
-		fmt.Fprintf(&b, "<path d=\"M%.1f 56V%d\" stroke=\"%s\"/>\n", at(ns), height-20, gridInk)
-		fmt.Fprintf(&b, "<text x=\"%.1f\" y=\"%d\" font-size=\"11\" text-anchor=\"middle\" fill=\"#57606a\">%g ns</text>\n", at(ns), height-6, ns)
-	}
-	return b.String() + bars + "</svg>\n"
 }

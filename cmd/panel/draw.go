@@ -12,8 +12,9 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/xdpallow/xdpallow/cmd/internal/svg"
 )
 
 // read reads the matrix that a range query is answered with.
@@ -46,16 +47,12 @@ func read(from io.Reader) ([]series, error) {
 	return all, nil
 }
 
-const (
-	width, height            = 930, 330
-	left, right, top, bottom = 70.0, 900.0, 64.0, 268.0
-	ink, paleInk, gridInk    = "#1f2328", "#57606a", "#d8dee4"
-)
+const left, right, top, bottom = 70.0, 900.0, 64.0, 268.0
 
 // inks are those of packet-path.svg: the reason with the most packets first.
 var inks = []string{"#ff8182", "#54aeff", "#4ac26b", "#b6c2cf", "#d4a72c"}
 
-func draw(all []series, length time.Duration) string {
+func draw(all []series, length time.Duration) []byte {
 	most := func(s series) float64 { return slices.Max(append(slices.Collect(maps.Values(s.values)), 0)) }
 	slices.SortFunc(all, func(a, b series) int { return cmp.Compare(most(b), most(a)) })
 	var last int64
@@ -75,40 +72,31 @@ func draw(all []series, length time.Duration) string {
 	x := func(i int) float64 { return left + (right-left)*float64(i)/float64(seconds) }
 	y := func(rate float64) float64 { return bottom - (bottom-top)*rate/ceiling }
 
-	var b strings.Builder
-	header(&b)
+	var sheet svg.Sheet
 	for rate := 0.0; rate <= ceiling; rate += step {
-		fmt.Fprintf(&b, "<path d=\"M%.0f %.1fH%.0f\" stroke=\"%s\"/>\n", left, y(rate), right, gridInk)
-		fmt.Fprintf(&b, "<text x=\"%.0f\" y=\"%.1f\" font-size=\"11\" text-anchor=\"end\" fill=\"%s\">%s</text>\n", left-8, y(rate)+4, paleInk, short(rate))
+		sheet.Grid(left, y(rate), right-left, 0)
+		sheet.Text(left-8, y(rate)+4, svg.Beside, svg.PaleInk, short(rate))
 	}
 	for i := 0; i <= seconds; i += max(1, seconds/6) {
-		fmt.Fprintf(&b, "<text x=\"%.1f\" y=\"%.0f\" font-size=\"11\" text-anchor=\"middle\" fill=\"%s\">%d s</text>\n", x(i), bottom+18, paleInk, i)
+		sheet.Text(x(i), bottom+18, svg.Below, svg.PaleInk, fmt.Sprintf("%d s", i))
 	}
 	at := left
 	for n, s := range all {
-		color := inks[n%len(inks)]
-		fmt.Fprintf(&b, "<path fill=\"%s\" fill-opacity=\"0.55\" stroke=\"%s\" d=\"M", color, color)
+		var points []float64
 		above := layers[n]
 		for i := range above {
-			fmt.Fprintf(&b, "%.1f %.1f ", x(i), y(above[i]+s.values[last-int64(seconds-i)]))
+			points = append(points, x(i), y(above[i]+s.values[last-int64(seconds-i)]))
 		}
 		for i := seconds; i >= 0; i-- {
-			fmt.Fprintf(&b, "%.1f %.1f ", x(i), y(above[i]))
+			points = append(points, x(i), y(above[i]))
 		}
-		b.WriteString("z\"/>\n")
-		fmt.Fprintf(&b, "<rect x=\"%.0f\" y=\"%.0f\" width=\"12\" height=\"12\" rx=\"3\" fill=\"%s\"/>\n", at, bottom+34, color)
-		fmt.Fprintf(&b, "<text x=\"%.0f\" y=\"%.0f\" fill=\"%s\">%s, at most %s/s</text>\n", at+18, bottom+45, ink, s.reason, short(most(s)))
+		ink := inks[n%len(inks)]
+		sheet.Area(ink, points...)
+		sheet.Bar(at, bottom+34, 12, 12, ink)
+		sheet.Text(at+18, bottom+45, "", svg.Ink, fmt.Sprintf("%s, at most %s/s", s.reason, short(most(s))))
 		at += 250
 	}
-	b.WriteString("</svg>\n")
-	return b.String()
-}
-
-func header(b *strings.Builder) {
-	fmt.Fprintf(b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"ui-sans-serif, system-ui, sans-serif\" font-size=\"13\">\n", width, height)
-	b.WriteString("<title>The main panel of the dashboard during an attack</title>\n")
-	fmt.Fprintf(b, "<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#ffffff\"/>\n", width, height)
-	fmt.Fprintf(b, "<text x=\"24\" y=\"34\" font-size=\"16\" font-weight=\"600\" fill=\"%s\">%s, packets a second, from a scrape each second</text>\n", ink, mainPanel)
+	return sheet.Picture(330, "The main panel of the dashboard during an attack", mainPanel+", packets a second, from a scrape each second")
 }
 
 // scale returns the distance of grid lines and the highest one: four or five, at round

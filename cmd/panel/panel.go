@@ -74,7 +74,7 @@ func show(ctx context.Context, binary, picture string, length time.Duration) (er
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(picture, []byte(draw(found, length)), 0o644)
+	return os.WriteFile(picture, draw(found, length), 0o644)
 }
 
 func unmount(path string) error {

@@ -27,7 +27,7 @@ const module = "github.com/xdpallow/xdpallow/"
 // layers below its own, so those of one layer do not know each other.
 var layers = [][]string{
 	{
-		"bpf", "bpf/bench", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
+		"bpf", "bpf/bench", "cmd/internal/svg", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
 		"loader/netdev/ethtool", "loader/pins", "loader/probe", "loader/talkers", "loader/tree",
 	},
 	{"loader/fleet/fleettest", "loader/policy"},
@@ -394,6 +394,7 @@ var arrows = map[string]map[string]string{
 		"loader/verbs":                  "run, and the commands that change the list",
 	},
 	"cmd/bench": {
+		"cmd/internal/svg":        "the chart",
 		"bpf":                     "the object that is measured",
 		"bpf/bench":               "the programs that it is measured against",
 		"loader/netlab":           "where it is measured",
@@ -402,7 +403,7 @@ var arrows = map[string]map[string]string{
 		"maps":                    "the tables of the object",
 		"maps/mapstest":           "frames, and programs that are run by hand",
 	},
-	"cmd/panel": {"loader/netlab": "the attack that is drawn"},
+	"cmd/panel": {"cmd/internal/svg": "the picture", "loader/netlab": "the attack that is drawn"},
 }
 
 // goPackage is what `go list -json` tells of a package.
