@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -201,6 +202,8 @@ func TestMonitoringAsksForWhatThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	shot.Stats.Owners = []api.Owner{{Owner: "acme"}}
+	heard := time.Unix(1_700_000_000, 0)
+	shot.Status.Origins = append(shot.Status.Origins, api.OriginStatus{Name: "etcd:prod", Mark: "58", LastSuccess: &heard})
 	shot.Stats.OwnerChecks = []api.OwnerCheck{{Service: "api", Reason: "wrong_owner"}}
 	var scrape strings.Builder
 	if err := metrics.Write(&scrape, shot); err != nil {
