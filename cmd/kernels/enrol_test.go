@@ -22,7 +22,10 @@ import (
 // systemd makes for it let it read its key and reach the daemon, and leave it nothing else.
 func (m *machine) enrolled(t *testing.T) {
 	const config, dir = "/etc/xdpallow/config.yaml", "/etc/xdpallow/enrol"
-	from := netip.MustParseAddr("198.51.100.9")
+	from := netip.MustParseAddr("198.18.3.9") // not of the strangers' networks, who are never answered
+	if err := m.outside.lab.AddClients(netip.PrefixFrom(from, 24).Masked()); err != nil {
+		t.Fatal(err)
+	}
 	own, acme := labtest.Sign(t, "enrol.example.net", nil, nil), labtest.Sign(t, "acme", nil, nil)
 	m.must(t, fmt.Sprintf("cp %s saved && mkdir -p %s/clients", config, dir))
 	for path, text := range map[string][]byte{"cert.pem": own.CertPEM, "key.pem": own.KeyPEM, "clients/acme.pem": acme.CertPEM} {
