@@ -267,7 +267,7 @@ func TestDiagnoseTellsAll(t *testing.T) {
 // The owner endpoint is asked by proxies: when nobody can ask it, the gate is as shut as before.
 func TestEnforcingWithoutOwnerEndpoint(t *testing.T) {
 	t.Parallel()
-	for _, code := range []string{"owner_socket", "owner_address"} {
+	for _, code := range []string{"owner_socket", "owner_address", "enrol_socket"} {
 		if !repair.Enforcing([]types.Problem{{Code: code}}) {
 			t.Errorf("with %s nothing enforces", code)
 		}

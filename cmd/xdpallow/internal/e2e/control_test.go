@@ -57,15 +57,21 @@ func (h *host) withUsers(group, passwd string) *daemon {
 	if err := os.Chmod(h.dir, 0o755); err != nil {
 		h.tb.Fatal(err)
 	}
+	h.ownPins()
+	d := h.private(fmt.Sprintf("mount --bind %s /etc/group\nmount --bind %s /etc/passwd", h.file("group", group), h.file("passwd", passwd)), allowed...)
+	d.await("enforcing: the canary was dropped")
+	return d
+}
+
+// ownPins mounts the BPF file system: what a daemon in a mount namespace of its own mounts would go with it.
+func (h *host) ownPins() {
+	h.tb.Helper()
 	if err := os.MkdirAll(h.bpffs(), 0o700); err != nil {
 		h.tb.Fatal(err)
 	}
 	if err := unix.Mount("bpf", h.bpffs(), "bpf", 0, "mode=0700"); err != nil {
 		h.tb.Fatal(err)
 	}
-	d := h.private(fmt.Sprintf("mount --bind %s /etc/group\nmount --bind %s /etc/passwd", h.file("group", group), h.file("passwd", passwd)), allowed...)
-	d.await("enforcing: the canary was dropped")
-	return d
 }
 
 // Promise: group xdpallow reads, xdpallow-admin and root write, and nobody else even

@@ -62,7 +62,8 @@ func newCounter(t *testing.T) *counter {
 	t.Helper()
 	c := &counter{host: newHost(t)}
 	c.serve()
-	for _, dir := range []string{c.dir, filepath.Join(c.dir, "clients"), filepath.Join(c.dir, "certs"), c.bpffs()} {
+	c.ownPins()
+	for _, dir := range []string{c.dir, filepath.Join(c.dir, "clients"), filepath.Join(c.dir, "certs")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -71,9 +72,6 @@ func newCounter(t *testing.T) *counter {
 		}
 	}
 	c.certs = filepath.Join(c.dir, "certs")
-	if err := unix.Mount("bpf", c.bpffs(), "bpf", 0, "mode=0700"); err != nil {
-		t.Fatal(err)
-	}
 	c.config(enrolConfig)
 	c.restart()
 	own := labtest.Sign(t, "enrol.example.net", nil, func(x *x509.Certificate) {
@@ -469,6 +467,34 @@ func TestNoEnrolment(t *testing.T) {
 	if text := h.must("stats", "-o", "prometheus"); strings.Contains(text, "enrolments") {
 		t.Error("there is a metric of enrolments")
 	}
+}
+
+// Promise: where the process's group is not there, that is a problem with what to type, and the gate stands.
+func TestEnrolmentWithoutItsGroup(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.serve()
+	h.ownPins()
+	h.private("mount --bind "+h.file("group", groups)+" /etc/group", "--config", h.config(enrolConfig)).await("enforcing: the canary was dropped")
+	var told api.Problem
+	h.eventually("the problem is told", func() bool {
+		s := h.status()
+		i := slices.IndexFunc(s.Problems, func(p api.Problem) bool { return p.Code == "enrol_socket" })
+		if i >= 0 {
+			told = s.Problems[i]
+			if !s.Enforcing {
+				t.Errorf("not enforcing: %+v", s.Problems)
+			}
+		}
+		return i >= 0
+	})
+	if socket := filepath.Join(h.dir, "enrol.sock"); told.Subject != socket || !strings.Contains(told.Text, "xdpallow-enrol") || told.Hint == "" {
+		t.Errorf("the problem is %+v", told)
+	} else if mode := labtest.Must(os.Stat(socket))(t).Mode(); mode.Perm() != 0o600 {
+		t.Errorf("the socket has mode %v", mode)
+	}
+	labtest.Expect(t, h.lab.Wire, netlab.Listed4, h.api4(), netlab.Connected)
+	labtest.Expect(t, h.lab.Wire, netlab.Unlisted4, h.api4(), netlab.Dropped)
 }
 
 // quota gives a process as much of one CPU as its unit does, CPUQuota=20%.
