@@ -19,7 +19,7 @@ const GenericCost = "a dropped packet costs many times what it would natively"
 // harmless are the problems that leave the gate shut.
 var harmless = []string{
 	"interface_not_named", "origin_failing", "service_missing", "metrics", "clock_stepped", "state_torn", "state_damaged", "state_open", "state_unwritable", "interface_missing", "list_behind", "change_log", "use_behind",
-	"held", "kept_shut", "rollback_failed", "repaired", "events", "udp_unguarded", "origin_pending", "origin_stale", "claims_aside", "fleet_changed", "fleet_older", "source_routes", "port_shared", "mtu", "program_kept", "owner_socket", "owner_address",
+	"held", "kept_shut", "rollback_failed", "repaired", "events", "udp_unguarded", "origin_pending", "origin_stale", "claims_aside", "fleet_changed", "fleet_older", "source_routes", "port_shared", "mtu", "program_kept", "owner_socket", "owner_address", "enrol_socket",
 }
 
 // Enforcing is a result: nothing that we looked at lets an unlisted source in. An
