@@ -154,7 +154,7 @@ func (c *call) by() string {
 	return name + "@" + hostName()
 }
 
-// hostName is how a fleet knows this host.
+// hostName is how a fleet knows this host, unless its certificate names it.
 func hostName() string {
 	name, _ := os.Hostname()
 	return cmp.Or(name, "unknown")

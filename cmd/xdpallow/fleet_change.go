@@ -40,12 +40,9 @@ func waitFlag() cli.Flag {
 
 // change reads the flags of a change.
 func (c *fleetCall) change() (change fleet.Change, err error) {
-	change = fleet.Change{List: c.list, By: c.by(), Command: c.words(), Reason: c.flags.String("reason"), Group: c.flags.String("first")}
+	change = fleet.Change{List: c.list, By: c.by(), Command: c.essence(), Reason: c.flags.String("reason"), Group: c.flags.String("first")}
 	if err := policy.ParseNote(change.Reason); err != nil {
 		return change, err
-	}
-	if len(change.Command) > policy.MaxNote {
-		change.Command = strings.ToValidUTF8(change.Command[:policy.MaxNote-len("…")], "") + "…"
 	}
 	if _, err = c.patience(); err != nil {
 		return change, err
@@ -67,6 +64,30 @@ func (c *fleetCall) change() (change fleet.Change, err error) {
 	}
 	return change, nil
 }
+
+// essence is the command line without what the list keeps elsewhere, or nobody asks for later.
+func (c *fleetCall) essence() string {
+	brief := c.env
+	brief.args = nil
+	for words := c.args; len(words) > 0; {
+		n := 1
+		if isFlag(words[0]) {
+			n = min(flagWords(c.flags.Command.Flags, words[0]), len(words))
+		}
+		if name, _, _ := strings.Cut(strings.TrimLeft(words[0], "-"), "="); !isFlag(words[0]) || !slices.Contains(unremembered, name) {
+			brief.args = append(brief.args, words[:n]...)
+		}
+		words = words[n:]
+	}
+	words := strings.TrimPrefix(typed(brief), "xdpallow ")
+	if len(words) > policy.MaxNote {
+		words = strings.ToValidUTF8(words[:policy.MaxNote-len("…")], "") + "…"
+	}
+	return words
+}
+
+// unremembered are the flags that essence leaves out.
+var unremembered = []string{"reason", "config", "fleet", "socket", "wait", "output", "o", "quiet", "q"}
 
 // shortestConfirm is over what etcd needs to choose another leader.
 const shortestConfirm = 5 * time.Second

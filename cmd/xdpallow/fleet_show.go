@@ -17,6 +17,7 @@ import (
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/tabular"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/fleet"
+	"github.com/xdpallow/xdpallow/loader/fleet/edits"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
@@ -287,10 +288,10 @@ func fleetDiff(ctx context.Context, c *fleetCall) error {
 	if err != nil {
 		return err
 	}
-	plan := policy.Diff(stateOf(before), stateOf(after))
+	plan, lines := edits.Diff(before, after)
 	out := api.Plan{
 		Generation: to.Serial, Total: to.Entries, Added: entriesOf(plan.Added), Removed: entriesOf(plan.Removed), Changed: entriesOf(plan.Changed),
-		Was: query.Formers(plan.Was), Overrides: overrideLines(before, after),
+		Was: query.Formers(plan.Was), Overrides: lines,
 	}
 	if c.json {
 		return c.printJSON(changed{
@@ -304,39 +305,4 @@ func fleetDiff(ctx context.Context, c *fleetCall) error {
 	}
 	fmt.Fprintf(c.out, "%d added, %d removed, %d changed: from serial %d to %d\n", len(out.Added), len(out.Removed), len(out.Changed), from.Serial, to.Serial)
 	return nil
-}
-
-// stateOf is what a list lets in, without services.
-func stateOf(content *fleet.Content) policy.State {
-	entries := make([]policy.Entry, 0, len(content.Claims))
-	for _, claim := range content.Claims {
-		entries = append(entries, policy.EntryOf(claim))
-	}
-	return policy.State{Entries: policy.NewEntries(entries)}
-}
-
-// overrideLines are the suspensions and limits that come and go, in words.
-func overrideLines(before, after *fleet.Content) (lines []string) {
-	words := func(c *fleet.Content) (all []string) {
-		for _, s := range c.Suspended {
-			all = append(all, "suspend "+s.Subject)
-		}
-		for owner, l := range c.Limits {
-			all = append(all, fmt.Sprintf("limit %s %s --burst %d", owner, policy.FormatRate(l.PerSecond), l.Burst))
-		}
-		return all
-	}
-	was, is := words(before), words(after)
-	for _, line := range was {
-		if !slices.Contains(is, line) {
-			lines = append(lines, "no longer "+line)
-		}
-	}
-	for _, line := range is {
-		if !slices.Contains(was, line) {
-			lines = append(lines, line)
-		}
-	}
-	slices.Sort(lines)
-	return lines
 }

@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"math/rand/v2"
@@ -15,7 +16,7 @@ import (
 
 // Self is this host, as its fleet gets to know it.
 type Self struct {
-	Name    string // under which its status stands; no other host has it
+	Name    string // under which its status stands, unless its certificate has a name
 	Version string
 	Report  func() Report // called now and then, from several goroutines
 }
@@ -43,10 +44,11 @@ func (f *follower) tell(ctx context.Context, client *Client) {
 	if f.self.Report == nil {
 		return
 	}
+	name := cmp.Or(f.config.user(), f.self.Name)
 	for retry := f.times.Retry; ctx.Err() == nil; retry = min(2*retry, f.times.Most) {
-		hosts, err := client.enter(ctx, f.self.Name, f.settings.Etcd.Group)
+		hosts, err := client.enter(ctx, name, f.settings.Etcd.Group)
 		if err == nil {
-			f.keepTelling(ctx, client, hosts)
+			f.keepTelling(ctx, client, name, hosts)
 		}
 		if !wait(ctx, around(retry, 0.5)) {
 			return
@@ -55,7 +57,7 @@ func (f *follower) tell(ctx context.Context, client *Client) {
 }
 
 // keepTelling tells for as long as one lease can be kept.
-func (f *follower) keepTelling(ctx context.Context, client *Client, hosts int) {
+func (f *follower) keepTelling(ctx context.Context, client *Client, name string, hosts int) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lease, err := client.lease(ctx, f.times.Lease)
@@ -76,7 +78,7 @@ func (f *follower) keepTelling(ctx context.Context, client *Client, hosts int) {
 				return
 			}
 			status := Host{
-				Name: f.self.Name, Group: f.settings.Etcd.Group, List: f.settings.Etcd.List,
+				Name: name, Group: f.settings.Etcd.Group, List: f.settings.Etcd.List,
 				Serial: f.serial.Load(), Time: time.Now().UTC().Truncate(time.Second), Version: f.self.Version, Report: now,
 			}
 			if client.putStatus(ctx, status, lease) != nil {
