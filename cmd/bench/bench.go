@@ -16,6 +16,7 @@ import (
 
 func main() {
 	quick := flag.Bool("quick", false, "few rounds: for a look, not for a figure")
+	count := flag.Int("rounds", 0, "the rounds of each part; 0 is as many as a figure needs, or a look")
 	only := flag.String("only", "", "the parts to run, of "+strings.Join(partNames(), ",")+"; all if empty, none if -")
 	picture := flag.String("chart", "", "where the chart is drawn, an SVG")
 	directory := flag.String("raw", "testdata/bench", "where the raw results are kept")
@@ -37,7 +38,7 @@ func main() {
 		}
 		return
 	}
-	if err := bench(*directory, *only, *picture, *quick); err != nil {
+	if err := bench(*directory, *only, *picture, *quick, *count); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -110,7 +111,7 @@ func partNames() (names []string) {
 	return names
 }
 
-func bench(directory, only, picture string, quick bool) error {
+func bench(directory, only, picture string, quick bool, count int) error {
 	if only != "-" {
 		if err := writeFacts(directory); err != nil {
 			return err
@@ -126,6 +127,9 @@ func bench(directory, only, picture string, quick bool) error {
 		}
 		if rounds == 0 && only == "" {
 			continue
+		}
+		if count > 0 {
+			rounds = count
 		}
 		s, err := p.run(max(rounds, 1))
 		if err != nil {

@@ -176,7 +176,9 @@ func (u *typing) long() (err error) {
 		return err
 	}
 	u.note("first load: peak bytes an entry", each(w.memory.most.Load()))
-	u.note("settled bytes an entry", each(w.memory.settled()))
+	if u.round == 0 { // it takes minutes, and is hardly another one in the next round
+		u.note("settled bytes an entry", each(w.memory.settled()))
+	}
 	w.memory.begin()
 	if err := u.all([]step{{cell: "replace 1 %", run: func() (time.Duration, error) { return w.feed(listText(u.list, 100), "replace", "-") }}}); err != nil {
 		return err
