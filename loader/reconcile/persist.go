@@ -36,7 +36,8 @@ func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generat
 	settings := e.effective(generation, desired.State{Policy: policy.State{Services: next.Policy.Services}})
 	// What is declared is written whole, and so is what changes much.
 	done.List = func() store.Effective { return e.effective(generation, next) }
-	done.Whole = e.enforced.Rebuilds(c.edit) || e.disk.list.Outdated(settings) || len(c.edit.Claims.Put)+len(c.edit.Claims.Remove) > many
+	done.Whole = e.enforced.Rebuilds(c.edit) || e.disk.list.Outdated(settings) ||
+		len(c.edit.Claims.Put)+len(c.edit.Claims.Remove) > max(many, next.Policy.Entries.Len()/8)
 	if err := e.apply(done); err != nil {
 		return err
 	}
@@ -49,7 +50,8 @@ func (e *Engine) persist(c change, next desired.State, plan policy.Plan, generat
 	return nil
 }
 
-// many is how many claims a change may name that is appended to the list.
+// many is how many claims a change may name that is appended to the list; to a longer list, an eighth
+// of it.
 const many = 10_000
 
 // apply records a change, and notes whether changes can be recorded.
