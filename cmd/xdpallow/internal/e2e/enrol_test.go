@@ -295,7 +295,8 @@ func TestEnrol(t *testing.T) {
 	}
 }
 
-// Promise: what was enrolled ends by itself, to the second, though the daemon is dead.
+// Promise: what was enrolled ends by itself, to the second, though the daemon is dead; what has not ended is let in
+// again after a reboot.
 func TestEnrolledEndsWithoutDaemon(t *testing.T) {
 	t.Parallel()
 	c := newCounter(t)
@@ -313,8 +314,11 @@ func TestEnrolledEndsWithoutDaemon(t *testing.T) {
 	c.knocks(netlab.Unlisted4, netlab.Dropped)
 	c.knocks(second4, netlab.Connected)
 	c.knocks(netlab.Listed4, netlab.Connected)
+	c.reboot()
+	c.ownPins()
 	c.d = nil
 	c.restart()
+	c.knocks(second4, netlab.Connected)
 	c.knocks(netlab.Unlisted4, netlab.Dropped)
 	c.in("brief", netlab.Unlisted4)
 	c.knocks(netlab.Unlisted4, netlab.Connected)
@@ -455,17 +459,23 @@ func TestEnrolSocket(t *testing.T) {
 	}
 }
 
-// Promise: an old config file, without enrol, has no socket for it.
+// Promise: an old config file, without enrol, has no socket for it; a reload says what takes one over that has.
 func TestNoEnrolment(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	h.serve()
-	h.run("--config", h.config("interfaces: [eth0]\nservices: {api: {ports: [8443]}}\nallow: [203.0.113.0/24]\n"))
+	const old = "interfaces: [eth0]\nservices: {api: {ports: [8443]}}\nallow: [203.0.113.0/24]\n"
+	d := h.run("--config", h.config(old))
 	if found := labtest.Must(filepath.Glob(filepath.Join(h.dir, "*.sock")))(t); len(found) > 0 {
 		t.Errorf("there is %q", found)
 	}
 	if text := h.must("stats", "-o", "prometheus"); strings.Contains(text, "enrolments") {
 		t.Error("there is a metric of enrolments")
+	}
+	h.config(old + "enrol: {acme: {for: 1h, addresses: 1}}\n")
+	h.must("reload")
+	if !strings.Contains(d.logged(), "enrol changed; to take that over: systemctl restart xdpallow") {
+		t.Errorf("that a restart takes it over is not told:\n%s", d.logged())
 	}
 }
 
