@@ -309,13 +309,13 @@ policy:     generation 0, 0 prefixes, 0 owners
 		{name: "replace", line: "replace - --dry-run", prepare: func(f *fakeEngine) {
 			f.plan = api.Plan{
 				Generation: 2, Total: 3, Added: []api.Entry{entry("192.0.2.0/24", "b")}, Changed: []api.Entry{entry("198.51.100.0/24", "b")},
-				Removed: []api.Entry{entry("10.0.0.0/8", "")}, Kept: []api.Entry{entry("203.0.113.0/24", "acme", "flag")}, Foreseen: foreseen,
+				Removed: []api.Entry{entry("10.0.0.0/8", "")}, Kept: []api.Entry{entry("203.0.113.0/24", "acme", "url:partner")}, Foreseen: foreseen,
 			}
 		}, want: `
 + 192.0.2.0/24     b
 ~ 198.51.100.0/24  b
 - 10.0.0.0/8
-= 1 prefix stays, which flags and files declare (-v lists them)
+= 1 prefix stays, which commands did not make (-v lists them)
 ! 10.0.0.0/8  globex is cut off from api: last seen 2026-11-21T09:00:00Z, 4 connections (10.0.0.9 to tcp/443, your own session; and 1 more)
 ! 192.0.2.9 (not listed) is cut off from api,mail: 1 connection to tcp/25
 1 added, 1 removed, 1 changed: generation 2, 3 prefixes (dry run: nothing was changed)
@@ -437,5 +437,22 @@ func TestTextRoundTrips(t *testing.T) {
 	want := api.AddRequest{Prefixes: strings.Split(strings.TrimSpace(text), "\n"), Whole: true}
 	if diff := cmp.Diff(any(want), w.asked[len(w.asked)-1]); diff != "" {
 		t.Errorf("add - (-want +got):\n%s", diff)
+	}
+}
+
+// Whoever asks for a format that there is not gets one that a script can read, and for a
+// spreadsheet the command that makes it.
+func TestHintsOfFormats(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for line, want := range map[string]string{
+		"list -o csv":   `xdpallow list -o json | jq -r '.entries[] | [.prefix, .owner, .until, .note] | @csv'`,
+		"list -o xml":   "xdpallow list -o json",
+		"stats -o text": "xdpallow stats -o json",
+		"owners -o csv": "xdpallow owners -o json",
+	} {
+		if code, _, stderr := w.run(strings.Fields(line)...); code != 2 || !strings.HasSuffix(stderr, "xdpallow: hint: "+want+"\n") {
+			t.Errorf("%s: exit %d, %s, want the hint %s", line, code, stderr, want)
+		}
 	}
 }
