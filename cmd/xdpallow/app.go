@@ -106,7 +106,7 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 			if !slices.Contains(formats, format) {
 				return &policy.InputError{
 					What: fmt.Sprintf("-o %q is not %s", format, strings.Join(formats, " or ")),
-					Hint: "xdpallow " + name + " -o " + formats[len(formats)-1],
+					Hint: formatHint(name, format),
 				}
 			}
 			if args == "" && flags.NArg() > 0 {
@@ -125,6 +125,14 @@ func (e env) command(name, usage, args string, flags []cli.Flag, act func(ctx co
 			return c.out.err
 		},
 	}
+}
+
+// formatHint returns the command in a format that a script can read, for csv with what makes it.
+func formatHint(command, format string) string {
+	if command == "list" && format == "csv" {
+		return `xdpallow list -o json | jq -r '.entries[] | [.prefix, .owner, .until, .note] | @csv'`
+	}
+	return "xdpallow " + command + " -o json"
 }
 
 // formatsOf returns the formats that -o of a command may name.

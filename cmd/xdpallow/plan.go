@@ -144,11 +144,11 @@ func (c *call) printWould(plan api.Plan) error {
 	return refusal(plan.Foreseen)
 }
 
-// printKept counts the entries that stay because flags and files declare them, or lists them
+// printKept counts the entries that stay because others than commands say so, or lists them
 // with -v: they may be a million, and a replace does not change them.
 func (c *call) printKept(kept []api.Entry) {
 	if !c.flags.Bool("verbose") && len(kept) > 0 {
-		fmt.Fprintf(c.out, "= %s, which flags and files declare (-v lists them)\n", policy.Count(len(kept), "prefix stays", "prefixes stay"))
+		fmt.Fprintf(c.out, "= %s, which commands did not make (-v lists them)\n", policy.Count(len(kept), "prefix stays", "prefixes stay"))
 		return
 	}
 	_ = table(c.out, 0, func(yield func([]string) bool) {

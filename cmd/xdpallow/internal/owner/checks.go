@@ -3,6 +3,7 @@ package owner
 // This file counts the answers and tells of the worst of them.
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -56,6 +57,7 @@ const alarmsMost = 10
 
 // alarm tells of keys that are used from another customer's addresses.
 type alarm struct {
+	most   int // in a minute; 0 is alarmsMost
 	mu     sync.Mutex
 	since  time.Time // when the minute began
 	told   int       // in that minute
@@ -76,6 +78,9 @@ func (a *alarm) ring(engine Engine, addr netip.Addr, service, expected string, o
 	text := fmt.Sprintf("wrong_owner: a key of %q was used from %s, which is %s, for service %s", expected, addr, whose, service)
 	if more > 0 {
 		text += fmt.Sprintf(" (%d more were not told)", more)
+	}
+	if o.Audit {
+		text += " (passed: audit)"
 	}
 	slog.Warn(text)
 	e := events.Event{
@@ -98,7 +103,7 @@ func (a *alarm) room(now time.Time) (more int, room bool) {
 	if now.Sub(a.since) >= time.Minute {
 		a.since, a.told = now, 0
 	}
-	if a.told == alarmsMost {
+	if a.told == cmp.Or(a.most, alarmsMost) {
 		a.silent++
 		return 0, false
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -84,6 +83,9 @@ func (p place) serve(ctx context.Context, listener net.Listener, h http.Handler,
 	}
 	if err := p.permit(); err != nil {
 		p.trouble.Text = fmt.Sprintf("only the daemon's user can ask whose an address is: %v", err)
+		if errors.As(err, new(user.UnknownGroupError)) {
+			p.trouble.Hint = "getent group " + p.group
+		}
 		notes.Note(p.trouble)
 	} else {
 		notes.Forget(p.trouble.Code)
@@ -99,7 +101,7 @@ func answerOn(ctx context.Context, listener net.Listener, h http.Handler) {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute, // longer than a proxy keeps a connection, so that it is not cut under a request
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0), // a client's broken request is no news
+		ErrorLog:          log.New(&faults{alarm{most: 1}}, "", 0),
 	}
 	done := make(chan struct{})
 	go func() {
@@ -153,24 +155,37 @@ func (p place) listen() (net.Listener, error) {
 }
 
 // permit gives a unix socket to its group. Whoever may connect to it can learn who the customers
-// are, so without a group nobody else may.
+// are, so without a group nobody else may. It leaves alone what is right: proxies ask while a daemon
+// starts.
 func (p place) permit() error {
 	if p.network != "unix" {
 		return nil
 	}
-	if err := os.Chmod(p.address(), 0o600); err != nil || p.group == "" {
+	var info unix.Stat_t
+	if err := unix.Stat(p.address(), &info); err != nil {
 		return err
 	}
-	group, err := user.LookupGroup(p.group)
-	if err != nil {
-		return err
+	mode, gid := uint32(0o600), info.Gid
+	if p.group != "" {
+		group, err := user.LookupGroup(p.group)
+		var id uint64
+		if err == nil {
+			id, err = strconv.ParseUint(group.Gid, 10, 32)
+		}
+		if err != nil {
+			return errors.Join(err, os.Chmod(p.address(), 0o600))
+		}
+		mode, gid = 0o660, uint32(id)
 	}
-	gid, err := strconv.Atoi(group.Gid)
-	if err == nil {
-		err = os.Chown(p.address(), -1, gid)
+	if info.Mode&0o777 == mode && info.Gid == gid {
+		return nil
+	}
+	err := os.Chmod(p.address(), 0o600) // before another group gets it
+	if err == nil && info.Gid != gid {
+		err = os.Chown(p.address(), -1, int(gid))
 	}
 	if err == nil {
-		err = os.Chmod(p.address(), 0o660)
+		err = os.Chmod(p.address(), os.FileMode(mode))
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/events"
@@ -45,6 +46,8 @@ type Handler struct {
 	checks checks
 	own    ownAddresses
 	alarm  alarm
+
+	mistakes sync.Map // [2]string{service, reason} → true: told of
 }
 
 // NewHandler returns a handler that answers from engine.
@@ -63,6 +66,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if found {
 		service, _, _ = strings.Cut(rest, "/")
 	}
+	asked := service
 	addr, readable := find(r.Header.Values(headerForwards))
 	expected := expectation(r.Header)
 	o, known := h.engine.Ownership(addr, service, expected)
@@ -78,8 +82,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusOK // never 204: Envoy lets nothing else pass
 	}
 	h.checks.count(service, o.Reason)
-	if o.Reason == api.ReasonWrongOwner {
+	switch o.Reason {
+	case api.ReasonWrongOwner:
 		h.alarm.ring(h.engine, addr, service, expected, o)
+	case api.ReasonNoService, api.ReasonNoAddress:
+		h.mistake(service, asked, o.Reason)
 	}
 	answer(w, status, o)
 }
