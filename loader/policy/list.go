@@ -48,10 +48,7 @@ func ParseFile(name string, origin Origin, r io.Reader) (claims []Claim, warning
 }
 
 func parseList(p listParser, r io.Reader) (claims []Claim, warnings []string, err error) {
-	var text strings.Builder
-	if sized, known := r.(interface{ Len() int }); known {
-		text.Grow(sized.Len())
-	}
+	var text wholeText
 	if _, err := io.Copy(&text, r); err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", p.name, err)
 	}
@@ -66,6 +63,22 @@ func parseList(p listParser, r io.Reader) (claims []Claim, warnings []string, er
 	reading.Wait()
 	return joined(parts)
 }
+
+// wholeText is what was written to it. A text that is written as one string is not copied.
+type wholeText struct {
+	strings.Builder
+	one string
+}
+
+func (t *wholeText) WriteString(s string) (int, error) {
+	if t.one == "" && t.Len() == 0 {
+		t.one = s
+		return len(s), nil
+	}
+	return t.Builder.WriteString(s)
+}
+
+func (t *wholeText) String() string { return t.one + t.Builder.String() }
 
 // checkLines returns the *InputError of the first line that is in another encoding. There would be
 // one for each line.

@@ -171,6 +171,9 @@ func openDB(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) 
 		// A list of a million that was replaced leaves a hundred thousand bytes of free pages to
 		// name, with each change. What is free is found when the database is opened.
 		NoFreelistSync: true,
+		// Only addresses. Each time that bbolt maps a file that has grown, it copies all that the
+		// transaction has written so far.
+		InitialMmapSize: 1 << 30,
 		OpenFile: func(name string, flag int, mode fs.FileMode) (*os.File, error) {
 			var err error
 			file, err = os.OpenFile(name, flag, mode)
