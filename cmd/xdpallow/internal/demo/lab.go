@@ -1,4 +1,4 @@
-package main
+package demo
 
 // This file has the parts of the demo's steps: the real daemon and the real commands as
 // processes in the host's namespace, and real clients on the wire.
@@ -54,6 +54,14 @@ func (p *process) stop(signal unix.Signal) error {
 	return nil
 }
 
+// called gives the host of this thread, and of what it starts, a name of its own; "" keeps it.
+func called(name string) error {
+	if name == "" {
+		return nil
+	}
+	return errors.Join(unix.Unshare(unix.CLONE_NEWUTS), unix.Sethostname([]byte(name)))
+}
+
 // startDaemon runs the daemon on the host and shows its log until it enforces.
 func (d *demonstration) startDaemon(ctx context.Context, args ...string) (*process, error) {
 	d.say("$ xdpallow run %s", strings.Join(args, " "))
@@ -63,7 +71,7 @@ func (d *demonstration) startDaemon(ctx context.Context, args ...string) (*proce
 	if err != nil {
 		return nil, fmt.Errorf("start the daemon: %w", err)
 	}
-	if err := d.lab.Host.Start(cmd); err != nil {
+	if err := d.lab.Host.Do(func() error { return errors.Join(called(d.name), cmd.Start()) }); err != nil {
 		return nil, fmt.Errorf("start the daemon: %w", err)
 	}
 	lines := make(chan string, 64)
