@@ -46,7 +46,7 @@ var layers = [][]string{
 	{"loader/reconcile"},
 	{"loader/verbs"},
 	{"loader/doctor"},
-	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/tabular", "cmd/xdpallow/internal/top"},
+	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/demo", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/tabular", "cmd/xdpallow/internal/top"},
 	{"cmd/xdpallow/internal/enrol", "cmd/xdpallow/internal/owner", "cmd/xdpallow/internal/probing"},
 	{"cmd/bench", "cmd/kernels", "cmd/panel", "cmd/xdpallow"},
 }
@@ -337,6 +337,11 @@ var arrows = map[string]map[string]string{
 	"cmd/xdpallow/internal/metrics": {
 		"loader/api": "what is scraped",
 	},
+	"cmd/xdpallow/internal/demo": {
+		"loader/api":    "counters and talkers, as commands print them",
+		"loader/netlab": "the namespaces in which it plays",
+		"loader/policy": "what it refuses",
+	},
 	"cmd/xdpallow/internal/top": {
 		"loader/api":     "what is drawn",
 		"loader/policy":  "how ports and prefixes are written",
@@ -365,6 +370,7 @@ var arrows = map[string]map[string]string{
 	},
 	"cmd/xdpallow": {
 		"cmd/xdpallow/internal/control": "talks with the daemon",
+		"cmd/xdpallow/internal/demo":    "demo",
 		"cmd/xdpallow/internal/enrol":   "enrol, and what the daemon has for it",
 		"cmd/xdpallow/internal/metrics": "--metrics",
 		"cmd/xdpallow/internal/owner":   "the endpoint that proxies ask",
@@ -382,7 +388,6 @@ var arrows = map[string]map[string]string{
 		"loader/fleet/edits":            "what its commands make of the list",
 		"loader/impact":                 "who is logged in, and whom a change disconnects",
 		"loader/nesting":                "whose networks a change of a fleet lists something in",
-		"loader/netlab":                 "the namespaces of demo",
 		"loader/offline":                "what works without a daemon",
 		"loader/policy":                 "entries as they are typed and printed",
 		"loader/probe":                  "the answers of probe, and its bounds",

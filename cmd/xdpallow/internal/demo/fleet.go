@@ -219,8 +219,8 @@ func (d *fleetDemonstration) everywhere(served bool) error {
 		return err
 	}
 	got := map[bool]string{true: "200 OK", false: "no answer, timed out"}
-	d.told("customer", customer, got[served])
-	d.told("stranger", stranger, got[false])
+	d.answered("customer", customer, got[served])
+	d.answered("stranger", stranger, got[false])
 	return nil
 }
 
@@ -231,7 +231,7 @@ func named(host *demonstration, err error) error {
 	return nil
 }
 
-func (d *fleetDemonstration) told(name string, from netip.Addr, got string) {
+func (d *fleetDemonstration) answered(name string, from netip.Addr, got string) {
 	d.say("%-9s GET http://%s/ from %-14s on web1, web2, web3: %s", name, d.hosts[0].api, from, got)
 }
 
