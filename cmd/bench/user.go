@@ -22,6 +22,7 @@ const (
 	stoppedOwner  = "stopped"
 	stoppedLength = 200 // prefixes of the owner that is suspended
 	otherOwners   = 400 // of a list, however long
+	askers        = 8   // who ask for a list and read nothing
 )
 
 // user measures with a list of n prefixes, and with a short one.
@@ -184,6 +185,11 @@ func (u *typing) long() (err error) {
 		return err
 	}
 	u.note("replace: peak bytes an entry", each(w.memory.most.Load()))
+	kept, err := w.unread(askers)
+	if err != nil {
+		return err
+	}
+	u.note("readers: bytes an entry", each(kept))
 	if err := u.all(append(w.questions(), w.edits("")...)); err != nil {
 		return err
 	}

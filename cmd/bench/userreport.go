@@ -34,13 +34,17 @@ func userTable(out io.Writer, directory string) error {
 		}
 		settled, _ := s.median(fmt.Sprint(p.n), "settled bytes an entry")
 		peak, _ := s.median(fmt.Sprint(p.n), "replace: peak bytes an entry")
+		readers, _ := s.median(fmt.Sprint(p.n), "readers: bytes an entry")
 		for _, row := range [][5]string{
 			{short(p.n), "load", of("ipset restore"), of("nft add element"), of("first load")},
 			{"", "change 1 % by `replace`", "", "", of("replace 1 %")},
 			{"", "list, as lines", of("ipset list"), of("nft list"), of("list -o text")},
 			{"", "list, as a table with its use", "", "", of("list")},
 			{"", "add one", "", "", of("add one")},
+			{"", "let everybody in: `mode audit`", "", "", of("mode audit")},
+			{"", "suspend an owner of 200", "", "", of("suspend")},
 			{"", "the daemon keeps, an entry", "", "", fmt.Sprintf("%.0f B, %.0f B in a replace", settled, peak)},
+			{"", "with 8 readers who read nothing", "", "", fmt.Sprintf("%.0f B", readers)},
 		} {
 			fmt.Fprintf(out, "| %s | %s | %s | %s | %s |\n", row[0], row[1], row[2], row[3], row[4])
 		}

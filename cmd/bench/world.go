@@ -145,6 +145,23 @@ func timed(lab *netlab.Lab, stdin string, argv ...string) (time.Duration, error)
 	return took, nil
 }
 
+// unread has so many ask for the list who read nothing of it, and returns how many bytes the daemon
+// keeps when each was answered.
+func (w *world) unread(askers int) (kept uint64, err error) {
+	for range askers {
+		conn, err := net.Dial("unix", w.file("socket"))
+		if err != nil {
+			return 0, err
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "GET /v1/entries?format=text HTTP/1.1\r\nHost: xdpallow\r\n\r\n"); err != nil {
+			return 0, err
+		}
+	}
+	time.Sleep(10 * time.Second) // over what a third waits for its turn
+	return w.memory.now(), nil
+}
+
 // scrape times one reading of the metrics.
 func (w *world) scrape() (time.Duration, error) {
 	begin := time.Now()

@@ -67,14 +67,14 @@ func TestSoakAttackIsSeen(t *testing.T) {
 		h.found(client, rate(), 0.15)
 	}
 	time.Sleep(settled - halfway)
-	early := d.rss()
+	early := d.memory("VmRSS")
 	if soak { // talkers tell of the last minute, and a flood is not the same all the time
 		time.Sleep(length - 70*time.Second - time.Since(begin))
 		rate = h.rate()
 	}
 	time.Sleep(length - 2*time.Second - time.Since(begin))
 	live := h.found(client, rate(), 0.15)
-	late := d.rss()
+	late := d.memory("VmRSS")
 
 	if total, second := seen(); total > uint64(length.Seconds())*events.Budget || second > events.Budget || total < uint64(length.Seconds())*events.Budget/4 {
 		t.Errorf("%d events in %v, %d in one second", total, length, second)
@@ -222,18 +222,18 @@ func (h *host) knockBeside(length time.Duration, seed uint64) {
 	h.tb.Cleanup(running.Wait)
 }
 
-// rss is the daemon's memory in KiB.
-func (d *daemon) rss() int {
+// memory is what of the daemon the kernel has under that name, in KiB.
+func (d *daemon) memory(name string) int {
 	d.h.tb.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
 	d.h.check(err)
 	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == name+":" {
 			n, err := strconv.Atoi(fields[1])
 			d.h.check(err)
 			return n
 		}
 	}
-	d.h.tb.Fatal("no VmRSS")
+	d.h.tb.Fatal("no " + name)
 	return 0
 }
