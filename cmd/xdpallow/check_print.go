@@ -19,7 +19,7 @@ import (
 
 // checkedAtOnce is how many addresses of a file are asked about before their answers are printed:
 // nobody has all of them in memory.
-const checkedAtOnce = 20_000
+const checkedAtOnce = 400
 
 // checks prints the results of a check as they come.
 type checks struct {

@@ -46,7 +46,7 @@ var layers = [][]string{
 	{"loader/reconcile"},
 	{"loader/verbs"},
 	{"loader/doctor"},
-	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/demo", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/tabular", "cmd/xdpallow/internal/top"},
+	{"cmd/xdpallow/internal/control", "cmd/xdpallow/internal/demo", "cmd/xdpallow/internal/e2e", "cmd/xdpallow/internal/metrics", "cmd/xdpallow/internal/spool", "cmd/xdpallow/internal/tabular", "cmd/xdpallow/internal/top"},
 	{"cmd/xdpallow/internal/enrol", "cmd/xdpallow/internal/owner", "cmd/xdpallow/internal/probing"},
 	{"cmd/bench", "cmd/kernels", "cmd/panel", "cmd/xdpallow"},
 }
@@ -369,6 +369,7 @@ var arrows = map[string]map[string]string{
 		"loader/probe":  "when to knock, and what follows from what was counted",
 	},
 	"cmd/xdpallow": {
+		"cmd/xdpallow/internal/spool":   "texts that are passed on when they are whole",
 		"cmd/xdpallow/internal/control": "talks with the daemon",
 		"cmd/xdpallow/internal/demo":    "demo",
 		"cmd/xdpallow/internal/enrol":   "enrol, and what the daemon has for it",

@@ -3,10 +3,10 @@ package main
 // This file is `list -o nginx` and `list -o haproxy`: the list for proxies that keep a copy.
 
 import (
-	"bytes"
 	"context"
 	"slices"
 
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/spool"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -31,13 +31,15 @@ func (c *call) listTable(ctx context.Context) (done bool, err error) {
 			return false, c.renamed("service", service, err)
 		}
 	}
-	text, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (*bytes.Buffer, error) {
-		text := new(bytes.Buffer)
-		return text, from.Table(ctx, format, service, text)
-	})
+	text, err := spool.New("")
 	if err != nil {
 		return false, err
 	}
-	_, err = text.WriteTo(c.out)
-	return true, err
+	defer text.Close()
+	if _, err = daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (struct{}, error) {
+		return struct{}{}, from.Table(ctx, format, service, text)
+	}); err != nil {
+		return false, err
+	}
+	return true, text.CopyTo(c.out)
 }

@@ -5,17 +5,17 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/control"
+	"github.com/xdpallow/xdpallow/cmd/xdpallow/internal/spool"
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/transfer"
@@ -37,18 +37,14 @@ func export(ctx context.Context, c *call) error {
 	if c.flags.NArg() > 1 {
 		return &policy.InputError{What: "export needs one file, or none for stdout", Hint: "xdpallow export xdpallow.export"}
 	}
-	if file := c.flags.Args().First(); (file == "" || file == "-") && !c.json {
+	path := c.flags.Args().First()
+	if path == "-" {
+		path = "" // stdout
+	}
+	if path == "" && !c.json {
 		_, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (struct{}, error) {
 			return struct{}{}, from.Export(ctx, c.flags.Bool("all"), c.out)
 		})
-		return err
-	}
-	text, err := daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (string, error) {
-		var text bytes.Buffer
-		err := from.Export(ctx, c.flags.Bool("all"), &text)
-		return text.String(), err
-	})
-	if err != nil {
 		return err
 	}
 	out := struct {
@@ -56,60 +52,51 @@ func export(ctx context.Context, c *call) error {
 		Entries     int    `json:"entries"`
 		Suspensions int    `json:"suspensions"`
 		Limits      int    `json:"limits"`
-		Text        string `json:"text,omitempty"` // where there is no file
-	}{File: c.flags.Args().First()}
-	if out.File == "" || out.File == "-" {
-		out.File, out.Text = "-", text
-	}
-	if _, err := transfer.Read(out.File, text); err != nil { // an earlier release accepted notes that this one refuses
-		c.note("warning: import will refuse it until it is edited: %v", err)
-	}
-	for line := range strings.Lines(text) {
-		switch word, _, _ := strings.Cut(line, " "); word {
-		case "suspend":
-			out.Suspensions++
-		case "limit":
-			out.Limits++
-		case "#", "held", "stays":
-		default:
-			out.Entries++
+	}{File: cmp.Or(path, "-")}
+	named := func(err error) error {
+		if path, ok := errors.AsType[*fs.PathError](err); ok { // of a temporary name
+			err = path.Err
 		}
+		return fmt.Errorf("write the export to %s: %w", out.File, err)
 	}
-	if out.Text == "" {
-		if err := writeWhole(out.File, text); err != nil {
-			if path, ok := errors.AsType[*fs.PathError](err); ok { // of a temporary name
-				err = path.Err
-			}
-			return fmt.Errorf("write the export to %s: %w", out.File, err)
+	text, err := spool.New(path)
+	if err != nil {
+		return named(err)
+	}
+	defer text.Close()
+	if _, err = daemonOrPins(ctx, c, func(ctx context.Context, from offlineEngine) (struct{}, error) {
+		return struct{}{}, from.Export(ctx, c.flags.Bool("all"), text)
+	}); err != nil {
+		return err
+	}
+	has, refused, err := transfer.Look(out.File, text)
+	if err != nil {
+		return named(err)
+	}
+	if refused != nil { // an earlier release accepted notes that this one refuses
+		c.note("warning: import will refuse it until it is edited: %v", refused)
+	}
+	out.Entries, out.Suspensions, out.Limits = has.Entries, has.Suspensions, has.Limits
+	if path == "" { // as JSON, where the text comes last
+		head, err := json.MarshalIndent(out, "", "  ")
+		if err != nil {
+			return err
 		}
+		fmt.Fprintf(c.out, "%s,\n  \"text\": ", bytes.TrimSuffix(head, []byte("\n}")))
+		if err := text.QuoteTo(c.out); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(c.out, "\n}")
+		return err
+	}
+	if err := text.Commit(); err != nil {
+		return named(err)
 	}
 	if c.json {
 		return c.printJSON(out)
 	}
 	_, err = fmt.Fprintf(c.out, "exported %s, %s and %s to %s\n", policy.Count(out.Entries, "prefix", "prefixes"),
 		policy.Count(out.Suspensions, "suspension", "suspensions"), policy.Count(out.Limits, "limit", "limits"), out.File)
-	return err
-}
-
-// writeWhole writes a file that only its owner may read, and replaces the old one when the new
-// one is on disk. What is no regular file, as /dev/stderr, is written to directly.
-func writeWhole(path, text string) error {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return os.WriteFile(path, []byte(text), 0)
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name())
-	}
 	return err
 }
 

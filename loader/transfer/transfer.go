@@ -3,6 +3,7 @@
 package transfer
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"maps"
@@ -122,6 +123,60 @@ func Read(name, text string) (Export, error) {
 		}
 	}
 	return x, nil
+}
+
+// Contents counts what an export has.
+type Contents struct{ Entries, Suspensions, Limits int }
+
+// mostLooked is how many bytes of entries Look has in memory at a time.
+const mostLooked = 1 << 17
+
+// Look counts what text, the export of that name, has, and returns as refused what Read refuses of
+// it. It reads entries, which come last, a part at a time.
+func Look(name string, text io.ReadSeeker) (c Contents, refused, err error) {
+	if _, err := text.Seek(0, io.SeekStart); err != nil {
+		return c, nil, err
+	}
+	var part strings.Builder
+	for lines := bufio.NewReader(text); err == nil; {
+		var line string
+		line, err = lines.ReadString('\n')
+		entry := c.count(line)
+		if part.WriteString(line); (err != nil || entry && part.Len() > mostLooked) && refused == nil {
+			_, refused = Read(name, part.String())
+			part.Reset()
+		}
+	}
+	if refused == nil || err != io.EOF {
+		if err == io.EOF {
+			err = nil
+		}
+		return c, refused, err
+	}
+	var all strings.Builder // to say in which line of all
+	if _, err := text.Seek(0, io.SeekStart); err != nil {
+		return c, refused, err
+	}
+	if _, err := io.Copy(&all, text); err != nil {
+		return c, refused, err
+	}
+	_, refused = Read(name, all.String())
+	return c, refused, nil
+}
+
+// count counts line, and reports whether it has an entry.
+func (c *Contents) count(line string) (entry bool) {
+	switch word, _, _ := strings.Cut(line, " "); word {
+	case "suspend":
+		c.Suspensions++
+	case "limit":
+		c.Limits++
+	case "", "#", "held", "stays":
+	default:
+		c.Entries++
+		return true
+	}
+	return false
 }
 
 func (x Export) takeLimit(d policy.Directive) error {

@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -113,4 +114,33 @@ func madeOf(d desired.State) (lines []string) {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// Promise: an export is read again a part at a time as it is whole: what it has is counted, and what
+// Read refuses is refused in the same words, of whatever line.
+func TestLook(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# head\nsuspend acme since=2026-11-21T09:00:00Z by=0 held=1\nheld acme 198.51.100.0/28\nlimit globex 200/s burst=400\n")
+	for i := range 40_000 {
+		fmt.Fprintf(&b, "10.0.%d.%d/32 owner=acme\n", i>>8, i&0xff)
+	}
+	whole := b.String()
+	want := transfer.Contents{Entries: 40_000, Suspensions: 1, Limits: 1}
+	if got, refused, err := transfer.Look("x", strings.NewReader(whole)); got != want || refused != nil || err != nil {
+		t.Errorf("%+v, %v, %v", got, refused, err)
+	}
+	for name, text := range map[string]string{
+		"an entry":     strings.Replace(whole, "10.0.99.7/32 owner", "10.0.99.7/32 ownr", 1),
+		"a suspension": strings.Replace(whole, "held=1", "held=2", 1),
+		"the last":     whole + "10.0.0.300\n",
+	} {
+		_, bad := transfer.Read("x", text)
+		got, refused, err := transfer.Look("x", strings.NewReader(text))
+		if bad == nil || refused == nil || refused.Error() != bad.Error() || err != nil || got.Entries < want.Entries {
+			t.Errorf("%s: %+v, refused as %v, want %v; %v", name, got, refused, bad, err)
+		}
+	}
+	if got, refused, err := transfer.Look("x", strings.NewReader("")); got != (transfer.Contents{}) || refused != nil || err != nil {
+		t.Errorf("nothing: %+v, %v, %v", got, refused, err)
+	}
 }
