@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -28,7 +29,8 @@ type joinedHost struct {
 func (h *host) joins(c *fleettest.Cluster, name, more string) joinedHost {
 	h.tb.Helper()
 	for _, endpoint := range c.Endpoints() {
-		h.relay(strings.TrimPrefix(endpoint, "https://"))
+		addr := strings.TrimPrefix(endpoint, "https://")
+		h.relay(addr, addr)
 	}
 	cert, key := c.Certificate(name)
 	return joinedHost{h, h.config(fmt.Sprintf(`interfaces: [eth0]
@@ -43,10 +45,10 @@ origins:
 %s`, port, netlab.ListedPrefix4, strings.Join(c.Endpoints(), ", "), c.CA, cert, key, more))}
 }
 
-// relay has addr inside the host's namespace lead to addr outside.
-func (h *host) relay(addr string) {
+// relay has an address inside the host's namespace lead to addr outside.
+func (h *host) relay(within, addr string) {
 	h.tb.Helper()
-	listener, err := h.lab.Host.Listen("tcp", addr)
+	listener, err := h.lab.Host.Listen("tcp", within)
 	if err != nil {
 		h.tb.Fatal(err)
 	}
@@ -199,4 +201,60 @@ func TestFleet(t *testing.T) {
 	c.Ready()
 	o.must("add", "192.0.2.7", "--owner", "acme", "--wait", "1m")
 	knock(one, netlab.Connected)
+}
+
+// Promise: what README tells of a fleet happens, command by command: on web1, whose config file it
+// shows, and on two hosts beside it.
+func TestTranscriptOfAFleet(t *testing.T) {
+	t.Parallel()
+	steps := transcript(t, readme, "## One list for many hosts\n")
+	c := fleettest.Start(t, 1)
+	o := newFleetShell(t, c)
+	o.must("init")
+	o.must("add", "198.51.100.0/24", "--owner", "globex")
+	for _, name := range []string{"web2", "web3"} {
+		beside := newHost(t)
+		beside.run("--config", beside.joins(c, name, "").file)
+	}
+	h := newHost(t)
+	if err := h.lab.AddClients(netip.MustParsePrefix("192.0.2.0/24")); err != nil {
+		t.Fatal(err)
+	}
+	labtest.ServeHTTP(t, h.lab.Host, ":443", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }))
+	h.relay("127.0.0.1:2379", strings.TrimPrefix(c.Endpoints()[0], "https://"))
+	for _, name := range []string{"web1", "root"} {
+		cert, key := c.Certificate(name)
+		for _, file := range []string{cert, key} {
+			copied(t, file, filepath.Join(h.dir, filepath.Base(file)))
+		}
+	}
+	copied(t, c.CA, filepath.Join(h.dir, "ca.pem"))
+	write(t, filepath.Join(h.dir, "config.yaml"), strings.Join(steps[0].output, "\n")+"\n")
+	origin := steps[0].output[len(steps[0].output)-1]
+	write(t, filepath.Join(h.dir, "fleet.yaml"), strings.ReplaceAll(origin, "web1", "root")+"\n")
+	write(t, filepath.Join(h.dir, "hosts"), "127.0.0.1 etcd.example.net\n")
+	m := newMachine(h, "192.0.2.7")
+	// With a name of its own, as the place where operators work has.
+	script := fmt.Sprintf("#!/bin/sh\nexec unshare --uts sh -c 'echo bastion >/proc/sys/kernel/hostname; exec \"$0\" \"$@\"' %s \"$@\"\n", binary)
+	if err := os.WriteFile(filepath.Join(h.dir, "bin", "xdpallow"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m.does(step{command: "cd " + h.dir + " && mount --bind hosts /etc/hosts"})
+	for _, s := range steps {
+		m.does(s)
+		if strings.HasSuffix(s.command, "&") { // its list comes a moment later
+			h.eventually("three hosts have come", func() bool { return strings.Count(o.must("status"), " now ") == 3 })
+		}
+	}
+}
+
+func copied(tb testing.TB, from, to string) {
+	tb.Helper()
+	text, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, text, 0o600)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
 }

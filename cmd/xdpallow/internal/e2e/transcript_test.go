@@ -118,6 +118,9 @@ func pattern(line string) *regexp.Regexp {
 	case strings.HasSuffix(line, "milliseconds"):
 		at := strings.Index(text, "after")
 		text = text[:at] + figures.ReplaceAllString(text[at:], `\d+`)
+	case strings.Contains(line, " hosts have it ("):
+		at := strings.LastIndexByte(text, '(')
+		text = text[:at] + figures.ReplaceAllString(text[at:], `\d+`)
 	}
 	return regexp.MustCompile("^" + text + "$")
 }
