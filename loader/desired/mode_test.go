@@ -71,3 +71,30 @@ func TestMode(t *testing.T) {
 		t.Errorf("at the end %v go on, and %v are over", left, over)
 	}
 }
+
+// Promise: an audit that would open ports which were shut is ended and told in one line, however many
+// these are; the audit of a service that opens nothing goes on.
+func TestAuditEndsInOneLine(t *testing.T) {
+	ports := func(numbers ...uint16) (ports []policy.Port) {
+		for _, n := range numbers {
+			ports = append(ports, policy.Port{Protocol: policy.TCP, Number: n})
+		}
+		return ports
+	}
+	service := func(name string, numbers ...uint16) policy.Service {
+		return policy.Service{Name: name, Mode: policy.Enforce, Ports: ports(numbers...)}
+	}
+	d := State{
+		Policy: policy.State{Services: []policy.Service{service("admin", 22), service("api", 443, 8443), service("web", 80, 8000, 8001, 8002)}},
+		Audits: Audits{"admin": {Boottime: uint64(time.Hour)}, "api": {Boottime: uint64(time.Hour)}},
+	}
+	next := []policy.Service{service("admin", 22, 80, 8000, 8001, 8002), service("api", 443, 8443)}
+	kept, ended := d.WithoutOpening(next, time.Minute)
+	want := []string{"admin: its audit was ended, for tcp/80, tcp/8000-8002 are its ports now and would open to everybody"}
+	if _, goes := kept["api"]; !slices.Equal(ended, want) || len(kept) != 1 || !goes {
+		t.Errorf("kept %v, told %q, want %q", kept, ended, want)
+	}
+	if kept, ended := d.WithoutOpening(d.Policy.Services, time.Minute); kept != nil || ended != nil {
+		t.Errorf("nothing opens: kept %v, told %q", kept, ended)
+	}
+}
