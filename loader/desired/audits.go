@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
@@ -71,17 +72,29 @@ func (d State) opens(next State, boot time.Duration) []policy.Opening {
 func (d State) WithoutOpening(services []policy.Service, boot time.Duration) (kept Audits, ended []string) {
 	next := d
 	next.Policy.Services = services
+	given := map[string][]policy.Port{}
 	for _, o := range policy.Openings(d.modesAt(boot), next.modesAt(boot)) {
 		for _, s := range services {
-			if s.Mode == policy.Audit || !s.Protects(o.Port) || o.Why != policy.WhyAudit {
-				continue
+			if o.Why == policy.WhyAudit && s.Mode != policy.Audit && s.Protects(o.Port) {
+				given[s.Name] = append(given[s.Name], o.Port)
 			}
-			if kept == nil {
-				kept = maps.Clone(d.Audits)
-			}
-			delete(kept, s.Name)
-			ended = append(ended, fmt.Sprintf("%s: its audit was ended, for %s is its port now and would open to everybody", s.Name, o.Port))
 		}
+	}
+	if len(given) == 0 {
+		return nil, nil
+	}
+	kept = maps.Clone(d.Audits)
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		delete(kept, name)
+		are := "is its port"
+		if len(given[name]) > 1 {
+			are = "are its ports"
+		}
+		var ports []string
+		for _, r := range policy.PortRanges(given[name]) {
+			ports = append(ports, r.String())
+		}
+		ended = append(ended, fmt.Sprintf("%s: its audit was ended, for %s %s now and would open to everybody", name, strings.Join(ports, ", "), are))
 	}
 	return kept, ended
 }
