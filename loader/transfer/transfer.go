@@ -22,7 +22,8 @@ const exportHead = `# All that commands of xdpallow made on a host. To make it s
 `
 
 // Write writes what commands made of d: suspensions, limits, entries. With all, what flags
-// and files declare follows as comments, which no import reads: it moves with them.
+// and files declare, and whom lists of a fleet stop and limit, follows as comments, which no import
+// reads: it moves with them.
 func Write(w io.Writer, d desired.State, all bool) error {
 	if _, err := io.WriteString(w, exportHead); err != nil {
 		return err
@@ -43,6 +44,13 @@ func Write(w io.Writer, d desired.State, all bool) error {
 	for _, origin := range slices.Sorted(maps.Keys(declared)) {
 		for _, claim := range declared[origin] {
 			if _, err := fmt.Fprintf(w, "# %s: %s\n", origin, policy.FormatLine(claim)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, origin := range slices.Sorted(maps.Keys(d.Fleets)) {
+		for _, directive := range directives(d.Fleets[origin]) {
+			if _, err := fmt.Fprintf(w, "# %s: %s\n", origin, directive); err != nil {
 				return err
 			}
 		}

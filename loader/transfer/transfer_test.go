@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/desired/desiredtest"
 	"github.com/xdpallow/xdpallow/loader/policy"
+	"github.com/xdpallow/xdpallow/loader/store"
 	"github.com/xdpallow/xdpallow/loader/transfer"
 )
 
@@ -142,5 +144,26 @@ func TestLook(t *testing.T) {
 	}
 	if got, refused, err := transfer.Look("x", strings.NewReader("")); got != (transfer.Contents{}) || refused != nil || err != nil {
 		t.Errorf("nothing: %+v, %v, %v", got, refused, err)
+	}
+}
+
+// Promise: an export tells whom a list of a fleet stops and limits, and no import makes that a command
+// of this host, which would outlive it.
+func TestExportOfWhatAFleetSays(t *testing.T) {
+	list, now := policy.EtcdOrigin("prod", "main"), time.Date(2026, 11, 28, 14, 0, 0, 0, time.UTC)
+	d := desiredtest.Start().WithFleets(map[policy.Origin]desired.Overrides{list: desired.Overrides{}.After(desired.OverridesEdit{
+		Suspend: []store.Suspension{{Subject: policy.Subject{Owner: "acme"}, Time: now, Reason: "stolen key", Unnoted: true}},
+		Limit:   []store.Limit{{Owner: "globex", PerSecond: 5, Burst: 9}},
+	})})
+	var made, all strings.Builder
+	if err := errors.Join(transfer.Write(&made, d, false), transfer.Write(&all, d, true)); err != nil {
+		t.Fatal(err)
+	}
+	const want = "# etcd:prod: suspend acme since=2026-11-28T14:00:00Z by=0 reason=\"stolen key\"\n# etcd:prod: limit globex 5/s burst=9\n"
+	if !strings.HasSuffix(all.String(), want) || strings.Contains(made.String(), "acme") {
+		t.Errorf("all is\n%s\nand what was made\n%s", all.String(), made.String())
+	}
+	if x, err := transfer.Read("export", all.String()); err != nil || !x.Empty() {
+		t.Errorf("an import reads %+v, %v", x.Overrides, err)
 	}
 }
