@@ -84,7 +84,7 @@ func runDaemon(ctx context.Context, c *call, o options) error {
 		gate.Enrolments = func() []api.Enrolment { return desk.Counts() }
 	}
 	var engine *verbs.Engine
-	gate.Follower = fleet.Followers(fleet.Self{Name: hostName(), Version: gate.Version, Report: func() fleet.Report { return reportOf(engine) }})
+	gate.Follower = fleet.Followers(fleet.Self{Name: hostName(), Version: gate.Version, Report: func() fleet.Report { return reportOf(engine) }, Owners: func() map[string]time.Time { return ownersSeen(engine) }})
 	engine, err = verbs.Open(gate)
 	if err != nil {
 		return err

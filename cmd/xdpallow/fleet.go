@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -176,6 +177,18 @@ func reportOf(engine *verbs.Engine) fleet.Report {
 		}
 	}
 	return r
+}
+
+// ownersSeen is when owners last opened a connection to this host.
+func ownersSeen(engine *verbs.Engine) map[string]time.Time {
+	owners, _ := engine.Owners(context.Background()) // what cannot be counted now is told later
+	seen := map[string]time.Time{}
+	for _, o := range owners.Owners {
+		if o.LastSeen != nil {
+			seen[o.Owner] = o.LastSeen.UTC().Truncate(time.Second)
+		}
+	}
+	return seen
 }
 
 func fleetInitCommand(e env) *cli.Command {

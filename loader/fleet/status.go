@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,24 @@ type Report struct {
 	Generation uint64   `json:"generation"`
 	Prefixes   int      `json:"prefixes"`
 	Problems   []string `json:"problems,omitempty"` // codes
+
+	Owners map[string]time.Time `json:"owners,omitempty"` // when each was last seen, those seen last, see LatestOwners
+}
+
+// mostOwners bounds what one host tells of owners: a thousand hosts do.
+const mostOwners = 500
+
+// LatestOwners are those of seen that were seen last.
+func LatestOwners(seen map[string]time.Time) map[string]time.Time {
+	if len(seen) <= mostOwners {
+		return seen
+	}
+	names := slices.SortedFunc(maps.Keys(seen), func(a, b string) int { return cmp.Or(seen[b].Compare(seen[a]), cmp.Compare(a, b)) })
+	latest := map[string]time.Time{}
+	for _, name := range names[:mostOwners] {
+		latest[name] = seen[name]
+	}
+	return latest
 }
 
 // Equal reports whether a and b tell an operator the same: entries may come and go.

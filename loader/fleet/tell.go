@@ -19,6 +19,8 @@ type Self struct {
 	Name    string // under which its status stands, unless its certificate has a name
 	Version string
 	Report  func() Report // called now and then, from several goroutines
+
+	Owners func() map[string]time.Time // likewise, and seldom: when owners were last seen; nil tells none
 }
 
 // Followers returns what follows an origin, lists in etcd as host self.
@@ -36,6 +38,9 @@ const (
 	manyHosts  = 200
 	spreadTold = 2 * time.Second
 )
+
+// ownersEvery is when it is told anew that owners were seen, though nothing else has changed.
+const ownersEvery = 10 * time.Minute
 
 // tell keeps the status of this host in etcd until ctx ends. It ends with the host's lease, so
 // that a host that hangs or burns down is seen to be silent; no word of it is in the way of
@@ -71,11 +76,15 @@ func (f *follower) keepTelling(ctx context.Context, client *Client, name string,
 	look := time.NewTicker(f.times.Lease / 30)
 	defer look.Stop()
 	var said Report
-	for told := uint64(0); ; {
+	told, at := uint64(0), time.Time{}
+	for {
 		serial, now := f.serial.Load(), f.self.Report()
-		if serial != told || !now.Equal(said) {
+		if serial != told || !now.Equal(said) || time.Since(at) > ownersEvery {
 			if hosts > manyHosts && !wait(ctx, time.Duration(rand.Float64()*float64(spreadTold))) {
 				return
+			}
+			if f.self.Owners != nil {
+				now.Owners = LatestOwners(f.self.Owners())
 			}
 			status := Host{
 				Name: name, Group: f.settings.Etcd.Group, List: f.settings.Etcd.List,
@@ -84,7 +93,7 @@ func (f *follower) keepTelling(ctx context.Context, client *Client, name string,
 			if client.putStatus(ctx, status, lease) != nil {
 				return
 			}
-			told, said = status.Serial, now
+			told, said, at = status.Serial, now, time.Now()
 		}
 		select {
 		case <-ctx.Done():

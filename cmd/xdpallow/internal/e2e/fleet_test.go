@@ -156,6 +156,9 @@ func TestFleet(t *testing.T) {
 	}
 	knock(one, netlab.Dropped)
 	knock(two, netlab.Connected)
+	if out := o.must("status", "-o", "json"); strings.Count(out, `"acme": "20`) != len(hosts) { // since it was seen to knock
+		t.Errorf("status does not say when hosts have last seen acme\n%s", out)
+	}
 	for _, h := range hosts {
 		if r := h.question(one, port); r.Reason != "suspended" {
 			t.Errorf("check says %s", r.Reason)
