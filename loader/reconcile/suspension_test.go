@@ -130,10 +130,14 @@ var networkLabels = rapid.Custom(func(t *rapid.T) labels {
 func (n *network) step(t *rapid.T) {
 	next := n.now.clone()
 	who := api.Caller{}
-	verbs := []string{"add", "add", "add", "remove", "replace", "file", "file", "wait", "suspend", "suspend", "nested", "resume", "stop", "free", "rollback", "restart"}
+	// The first ones are drawn most. What can seldom be done comes first, where it can be.
+	verbs := []string{"free", "resume", "add", "add", "add", "remove", "replace", "file", "file", "wait", "suspend", "suspend", "nested", "stop", "rollback", "restart"}
 	if n.waits { // most others are refused
-		verbs = []string{"add", "file", "confirm", "confirm", "rollback", "suspend", "suspend", "nested", "resume", "stop", "free", "restart"}
+		verbs = []string{"confirm", "confirm", "free", "resume", "add", "file", "rollback", "suspend", "suspend", "nested", "stop", "restart"}
 	}
+	verbs = slices.DeleteFunc(verbs, func(verb string) bool {
+		return verb == "free" && len(next.hosts) == 0 || verb == "resume" && len(next.owners) == 0 || verb == "rollback" && n.last == nil
+	})
 	verb := rapid.SampledFrom(verbs).Draw(t, "verb")
 	var err error
 	var aside policy.Subject // whom a suspension or its end is about
