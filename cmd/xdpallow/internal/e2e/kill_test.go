@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -52,7 +54,7 @@ func (h *host) agree(when string) int {
 		h.tb.Fatalf("%s: %v", when, err)
 	}
 	for _, claim := range effective.Claims {
-		if claim.Origin != policy.OriginCLI && !strings.Contains(listed, claim.Prefix.String()+"\n") {
+		if !claim.Origin.Kept() && !strings.Contains(listed, claim.Prefix.String()+"\n") {
 			h.tb.Errorf("%s: side %d, and the effective list has %s (%s)", when, side, claim.Prefix, claim.Origin)
 		}
 	}
@@ -147,6 +149,49 @@ func TestKilledAtEachStepOfAPublish(t *testing.T) {
 			d = h.run("--allow-empty")
 		}
 		now := h.agree("restarted")
+		if !killed && now == side {
+			t.Errorf("step %d: not killed, and nothing was changed", n)
+		}
+		side = now
+		return killed
+	})
+}
+
+// Promise: as above, of a reading of a list that is kept elsewhere. What the next daemon knows is what
+// was taken over, also where the list cannot be read any more.
+func TestKilledAtEachStepOfAReading(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	p := newPartner(h)
+	config := h.config(fmt.Sprintf("interfaces: [eth0]\nservices: {api: {ports: [%d]}}\norigins: {partner: {url: %q, ca: %s, owner: partner}}\n", port, p.url, p.ca))
+	lists := []string{killedOld, killedNew}
+	p.publishes(killedOld)
+	d := h.run("--config", config)
+	h.eventually("the page is taken over", func() bool { return h.status().Entries > 0 })
+	side := h.agree("at first")
+	steps(t, func(n int) bool {
+		p.publishes(lists[1-side])
+		killed := d.killAt(n, func() {
+			h.cli("reload")
+			h.eventually("the page is taken over, or the daemon is dead", func() bool {
+				select {
+				case <-d.done:
+					return true
+				default:
+					first, _, _ := strings.Cut(lists[1-side], "\n")
+					return strings.HasPrefix(h.cli("list", "-o", "text").stdout, first+" ")
+				}
+			})
+		})
+		if killed {
+			h.side("killed")
+			h.check(os.Remove(p.page))
+			d = h.run("--config", config)
+		}
+		now := h.agree("restarted")
+		if s := h.status(); len(s.Origins) != 1 || s.Origins[0].Entries != s.Entries {
+			t.Errorf("step %d: %d entries, origins %+v", n, s.Entries, s.Origins)
+		}
 		if !killed && now == side {
 			t.Errorf("step %d: not killed, and nothing was changed", n)
 		}
