@@ -240,7 +240,7 @@ func (s *site) holds() {
 	acme.passes("acme", "/?addr=198.51.100.7")
 	acme.passes("acme", "/", "X-Xdpallow-Owner", "globex", "X-Xdpallow-Prefix", "0.0.0.0/0", "X-Xdpallow-Verdict", "audit", "X-Xdpallow-Reason", "x")
 	acme.passes("acme", "/", "X-Xdpallow-Expect", "globex") // no false alarm either
-	acme.passes("acme", "/", "x_xdpallow_owner", "globex", "X-Xdpallow_Owner", "globex")
+	acme.passes("acme", "/", "x_xdpallow_owner", "globex", "X-Xdpallow_Owner", "globex", "X.Xdpallow.Owner", "globex")
 	// A key is good from its own customer's addresses alone, whatever was asked a moment before.
 	for range 3 {
 		acme.passes("acme", "/", "X-Api-Key", "k-acme")
@@ -257,8 +257,8 @@ func (s *site) holds() {
 			}
 		}
 	}
-	// An API behind WSGI or CGI reads - and _ in a header's name as the same.
-	for _, name := range []string{"X_Api_Key", "x_api_key", "X-Api_Key", "X_Api-Key"} {
+	// An API behind WSGI or CGI reads - and _ in a header's name as the same, and PHP a dot, too.
+	for _, name := range []string{"X_Api_Key", "x_api_key", "X-Api_Key", "X_Api-Key", "X.Api.Key", "x-api.key", "X.Api-Key", "X_Api.Key"} {
 		for _, headers := range [][]string{{name, "k-globex"}, {"X-Api-Key", "k-acme", name, "k-globex"}} {
 			for seen, values := range acme.get("/", headers...).saw {
 				if slices.Contains(values, "k-globex") {
