@@ -115,19 +115,13 @@ func SetModes(tables *maps.Tables, old, next desired.State, generation uint64) e
 	return tables.SetModes(Services(next.Policy.Services, next.Audits), generation)
 }
 
-// patched has tables make a patch in the way that is safe for so many entries. Of many, whoever is in
-// the list before and after is never out of it: what is new comes first, and then goes what is old.
+// patched has tables make a patch in the way that is safe for so many entries.
 func patched(tables *maps.Tables, put []maps.Entry, remove []netip.Prefix, generation uint64) ([]maps.Entry, error) {
-	if len(put)+len(remove) <= MaxPatch {
+	switch {
+	case len(put)+len(remove) <= MaxPatch:
 		return tables.Patch(put, remove, generation)
-	}
-	if len(put) > 0 {
-		if err := tables.Grow(put, generation); err != nil {
-			return nil, err
-		}
-	}
-	if len(remove) == 0 {
-		return nil, nil
+	case len(remove) == 0:
+		return nil, tables.Grow(put, generation)
 	}
 	return tables.Shrink(remove, generation)
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/xdpallow/xdpallow/maps"
 )
 
-// MaxPatch is how many entries a change may touch to be patched in place at one moment. One that
-// adds entries and removes others, and puts none in the place of another, may touch an eighth of
-// the list: beyond that a publish takes no longer.
+// MaxPatch is how many entries a change may touch to be patched in place, if it may put some and
+// remove others. One that only adds entries, or only removes some, may touch an eighth of the list:
+// beyond that a publish takes no longer.
 const MaxPatch = 64
 
 func mostPatched(old policy.State, plan policy.Plan) int {
-	if len(plan.Changed) == 0 {
+	if len(plan.Added)+len(plan.Changed) == 0 || len(plan.Removed)+len(plan.Changed) == 0 {
 		return max(MaxPatch, old.Entries.Len()/8)
 	}
 	return MaxPatch
@@ -50,13 +50,10 @@ func (c *Compiler) Patch(old, next policy.State, plan policy.Plan) (put []maps.E
 			return nil, nil, false, nil
 		}
 	}
-	changed, stops := 0, 0
+	changed := 0
 	for p := range touched {
-		was, stood := old.Enforced(p)
+		_, stood := old.Enforced(p)
 		is, stands := next.Enforced(p)
-		if stood && was.Suspended || stands && is.Suspended {
-			stops++
-		}
 		switch {
 		case stands:
 			if stood {
@@ -71,10 +68,9 @@ func (c *Compiler) Patch(old, next policy.State, plan policy.Plan) (put []maps.E
 			remove = append(remove, p)
 		}
 	}
-	// What is put in the place of another entry is no addition, whatever the plan calls it. And a
-	// stop shuts what is let in around it: beside entries that come others must not go.
-	oneWay := len(put) == 0 || len(remove) == 0
-	return put, remove, len(touched) <= MaxPatch || changed == 0 && (oneWay || stops == 0), nil
+	// What is put in the place of another entry is no addition, whatever the plan calls it.
+	small = len(touched) <= MaxPatch || len(put) == 0 || len(remove)+changed == 0
+	return put, remove, small, nil
 }
 
 // affected yields the prefixes that plan does not name and of which the kernel may have

@@ -93,65 +93,10 @@ func TestPatchAgainstCompile(t *testing.T) {
 					t.Fatalf("step %d: patched by %v and without %v\nthe kernel has %v\nof %v", step, put, remove, got, want)
 				}
 			}
-			if small {
-				oneTurn(t, entries(t, is), put, remove)
-			}
 			if counts := Families(next.Policy); counts[0]+counts[1] != len(want) {
 				t.Fatalf("step %d: %d entries are enforced, and %v counted", step, len(want), counts)
 			}
 			is = next
 		}
 	})
-}
-
-// oneTurn expects that each source is let in before and after or turns once, when have becomes
-// what put and remove make of it in place: first what is new, the most specific first, and then
-// what goes, the widest first. Where a stop or another entry of one prefix is among them there
-// is no such way, and none is needed: they are few, or of one kind.
-func oneTurn(t *rapid.T, have map[netip.Prefix]maps.Entry, put []maps.Entry, remove []netip.Prefix) {
-	for _, e := range slices.AppendSeq(slices.Clone(put), gomaps.Values(have)) {
-		if _, stood := have[e.Prefix]; e.Suspended || stood && slices.ContainsFunc(put, func(p maps.Entry) bool { return p.Prefix == e.Prefix }) {
-			return
-		}
-	}
-	var seen [16][2][]bool // by address and service, each time that it turned
-	look := func() {
-		for last := range seen {
-			for service := range seen[last] {
-				is := letsIn(have, netip.AddrFrom4([4]byte{10, 0, 0, byte(last)}), maps.ServiceBit(service+1))
-				if turns := &seen[last][service]; len(*turns) == 0 || (*turns)[len(*turns)-1] != is {
-					*turns = append(*turns, is)
-				}
-			}
-		}
-	}
-	look()
-	slices.SortFunc(put, func(a, b maps.Entry) int { return b.Prefix.Bits() - a.Prefix.Bits() })
-	for _, e := range put {
-		have[e.Prefix] = e
-		look()
-	}
-	slices.SortFunc(remove, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
-	for _, p := range remove {
-		delete(have, p)
-		look()
-	}
-	for last := range seen {
-		for service, turns := range seen[last] {
-			if len(turns) > 2 {
-				t.Fatalf("10.0.0.%d turns %v for service %d by %v and without %v", last, turns, service+1, put, remove)
-			}
-		}
-	}
-}
-
-// letsIn reports whether an entry of have lets addr in, as the kernel looks for one.
-func letsIn(have map[netip.Prefix]maps.Entry, addr netip.Addr, service uint32) bool {
-	for bits := 32; bits >= 0; bits-- {
-		p, _ := addr.Prefix(bits)
-		if e, found := have[p]; found && e.Services&service != 0 {
-			return true
-		}
-	}
-	return false
 }
