@@ -66,7 +66,7 @@ func TestReplaceOnABudget(t *testing.T) {
 		fmt.Fprintf(&text, "1%d.%d.%d.%d owner=owner-%d\n", second, i>>16, i>>8&0xff, i&0xff, i/100)
 	}
 	read := func(list string) []policy.Claim {
-		claims, _, err := policy.ParseList("a.list", policy.OriginCLI, strings.NewReader(list))
+		claims, _, err := policy.ParseSorted("a.list", policy.OriginCLI, strings.NewReader(list))
 		if err != nil {
 			t.Fatal(err)
 		}

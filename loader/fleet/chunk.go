@@ -13,8 +13,6 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
@@ -185,16 +183,11 @@ func (l List) Claims(origin policy.Origin) (claims []policy.Claim, err error) {
 		if err != nil {
 			return nil, err
 		}
-		last := 0
 		for i := range part {
+			part[i].Where = ""
 			if n := len(claims); n > 0 && policy.ComparePrefix(claims[n-1].Prefix, part[i].Prefix) >= 0 {
 				return nil, c.wrong("%v is not in order", part[i].Prefix)
 			}
-			line, err := strconv.Atoi(strings.TrimPrefix(part[i].Where, c.name()+":"))
-			if err != nil || line <= last {
-				return nil, c.wrong("%v is not in order", part[max(i, 1)-1].Prefix)
-			}
-			part[i].Where, last = "", line
 			claims = append(claims, part[i])
 		}
 		if len(part) != c.Entries {

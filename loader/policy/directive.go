@@ -103,10 +103,10 @@ func parseDirective(text string) (d Directive, err error) {
 	return d, nil
 }
 
-// ParseExport is ParseList for an export, whose entries have OriginCLI. It calls take for each
+// ParseExport is ParseSorted for an export, whose entries have OriginCLI. It calls take for each
 // directive; an error of take is a mistake in that line.
 func ParseExport(name string, r io.Reader, take func(Directive) error) (claims []Claim, warnings []string, err error) {
-	return parseList(listParser{name: name, origin: OriginCLI, take: take}, r)
+	return parseList(listParser{name: name, origin: OriginCLI, take: take, sorted: true}, r)
 }
 
 // direct reads line n, which is a directive. In a list it is a mistake, reported once.

@@ -20,14 +20,19 @@ import (
 // MaxLine is the longest line of a list in bytes, without its end.
 const MaxLine = 4096
 
-// ParseList reads lines of `PREFIX|ADDR key=value… # comment` and returns their claims, sorted by
-// ComparePrefix. A prefix that stands there twice with the same words, whatever its
+// ParseList reads lines of `PREFIX|ADDR key=value… # comment` and returns their claims in the
+// order of the file. A prefix that stands there twice with the same words, whatever its
 // comments, is one claim, with the first comment. name is the file's name for Where
 // ("name:3") and for messages. A bad line refuses the whole list: the error joins an
 // *InputError for each of the first twenty. A text that is not UTF-8 is one *InputError that
 // names its encoding. An error of r is returned with another type.
 func ParseList(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
 	return parseList(listParser{name: name, origin: origin}, r)
+}
+
+// ParseSorted is ParseList with the claims sorted by ComparePrefix.
+func ParseSorted(name string, origin Origin, r io.Reader) (claims []Claim, warnings []string, err error) {
+	return parseList(listParser{name: name, origin: origin, sorted: true}, r)
 }
 
 // ParseStored is ParseList for what FormatLine wrote, in this release or an earlier one.
@@ -98,6 +103,7 @@ func checkLines(name, text string) error {
 type listParser struct {
 	name     string
 	origin   Origin
+	sorted   bool                  // see ParseSorted
 	discreet bool                  // see ParseFile
 	stored   bool                  // see ParseStored
 	place    func(line int) string // see ParsePlaced; nil is name and line
@@ -120,6 +126,7 @@ type listParser struct {
 type listed struct {
 	Claim
 	commented bool // its note is a comment, or it has none
+	again     bool // it stands further up as well
 }
 
 // claimAt is a claim to be sorted: to move these is faster, and to compare claims where they lie.
@@ -196,7 +203,7 @@ func (p *listParser) add(n int, text string) {
 	if warning != "" {
 		p.warnings.add(fmt.Errorf("%s: %s", c.Where, warning))
 	}
-	p.claims = append(p.claims, listed{c, p.commented})
+	p.claims = append(p.claims, listed{Claim: c, commented: p.commented})
 }
 
 func (p *listParser) mistake(n int, err error) {
@@ -219,19 +226,31 @@ func joined(parts []*listParser) (claims []Claim, warnings []string, err error) 
 		bad.join(part.bad)
 	}
 	claims = make([]Claim, 0, total)
-	var first *listed // of the last prefix
+	var one *listed // the first of the last prefix
 	for next := least(parts); next != nil; next = least(parts) {
-		if first == nil || first.Prefix != next.Prefix {
-			claims, first = append(claims, next.Claim), next
+		if one == nil || one.Prefix != next.Prefix {
+			if one = next; parts[0].sorted {
+				claims = append(claims, next.Claim)
+			}
 			continue
 		}
-		one := &claims[len(claims)-1]
-		if next.commented && first.commented { // a comment says why, and not who may connect
+		next.again = true
+		if next.commented && one.commented { // a comment says why, and not who may connect
 			one.Note = cmp.Or(one.Note, next.Note)
 			next.Note = one.Note
+			if parts[0].sorted {
+				claims[len(claims)-1].Note = one.Note
+			}
 		}
-		if !SameWords(next.Claim, *one) {
+		if !SameWords(next.Claim, one.Claim) {
 			bad.add(inputErrorf(next.Where, "", "%s is also in %s, with other words", one.Prefix, one.Where))
+		}
+	}
+	for _, part := range parts {
+		for i := 0; i < len(part.claims) && !part.sorted; i++ {
+			if one := &part.claims[i]; !one.again {
+				claims = append(claims, one.Claim)
+			}
 		}
 	}
 	if err := bad.err(parts[0].name); err != nil {

@@ -40,10 +40,10 @@ func TestParseList(t *testing.T) {
 			Prefix: pfx("10.1.0.1/32"), Owner: "acme", Services: []string{"api", "mail"},
 			Until: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC), Note: "their VPN", Where: "a.list:4",
 		},
+		{Prefix: pfx("2001:db8::/32"), Owner: "acme", Note: `a "b" \ # c`, Where: "a.list:5"},
 		{Prefix: pfx("10.2.0.0/16"), Note: "new", Where: "a.list:6"},
 		{Prefix: pfx("10.3.0.0/16"), Where: "a.list:7"},
 		{Prefix: pfx("10.4.0.0/16"), Note: "plain", Where: "a.list:9"},
-		{Prefix: pfx("2001:db8::/32"), Owner: "acme", Note: `a "b" \ # c`, Where: "a.list:5"},
 	}
 	for i := range want {
 		want[i].Origin = file

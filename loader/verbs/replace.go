@@ -15,12 +15,12 @@ import (
 // files declare stays, and is told.
 func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceRequest) (plan api.Plan, err error) {
 	api.Progress(ctx)("reading " + r.Name)
-	claims, warnings, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
+	claims, warnings, err := policy.ParseSorted(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
 	if err != nil {
 		return api.Plan{}, err
 	}
 	again := func() []policy.Claim {
-		claims, _, _ := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
+		claims, _, _ := policy.ParseSorted(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
 		return claims
 	}
 	err = e.Do(ctx, by, func(t reconcile.Turn) (err error) {

@@ -64,7 +64,7 @@ func Remove(r api.RemoveRequest) *Edit {
 
 // Replace is `fleet replace`. The error is a mistake in the list.
 func Replace(r api.ReplaceRequest) (e *Edit, warnings []string, err error) {
-	claims, warnings, err := policy.ParseList(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
+	claims, warnings, err := policy.ParseSorted(r.Name, policy.OriginCLI, strings.NewReader(r.Text))
 	if err != nil {
 		return nil, warnings, err
 	}
@@ -74,7 +74,7 @@ func Replace(r api.ReplaceRequest) (e *Edit, warnings []string, err error) {
 	}
 	e.services = named(claims)
 	e.claims = func(d desired.State, _ time.Time) (policy.Edit, error) {
-		return d.Replace(r, claims)
+		return d.Replace(r, slices.Clone(claims)) // again, where another edit came first
 	}
 	return e, warnings, nil
 }
