@@ -25,6 +25,7 @@ type followed struct {
 	settings []source.Settings // of the config file, as it was taken over last; nil: not known
 	group    *source.Group     // nil before Run
 	ctx      context.Context   // of Run
+	changes  int               // of what origins claim, since the start
 }
 
 // pace is how long the next reading waits at least, and as a multiple of how long this one took:
@@ -73,6 +74,7 @@ func (e *Engine) take(ctx context.Context, r source.Reading) error {
 }
 
 func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err error) {
+	found, as := e.compare(r)
 	if err := e.begin(ctx); err != nil {
 		return false, err
 	}
@@ -88,6 +90,9 @@ func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err
 		e.failing(r.Origin, one, r.Err)
 		return false, nil
 	}
+	if r.Edit == nil && as == e.files.followed.changes {
+		r.Edit = found
+	}
 	changed, err = e.takeEdit(r, one)
 	if refused, ok := errors.AsType[*policy.Refused](err); ok {
 		err = follow.Refusal(refused)
@@ -101,6 +106,19 @@ func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err
 	}
 	e.files.followed.origins[r.Origin] = one.Seen(r, time.Now())
 	return changed, nil
+}
+
+// compare finds what a whole list changes, while others make changes: a million lines take a second. It
+// is so as long as lists have made no more changes than it returns.
+func (e *Engine) compare(r source.Reading) (edit *policy.Edit, changes int) {
+	if r.Edit != nil || r.Err != nil {
+		return r.Edit, 0
+	}
+	e.mu.Lock()
+	state, changes := e.enforced.State, e.files.followed.changes
+	e.unlock()
+	found := state.Follow(r.Origin, r.Claims)
+	return &found, changes
 }
 
 // failing notes why a reading was not taken over, and says so once.
@@ -159,6 +177,7 @@ func (e *Engine) takeChange(r source.Reading, one follow.Origin, state store.Ori
 	}
 	o, err := e.make(c)
 	if err == nil {
+		e.files.followed.changes++
 		e.options.Log.Info(fmt.Sprintf("%s: +%d -%d ~%d: generation %d",
 			c.command, len(o.Plan.Added), len(o.Plan.Removed), len(o.Plan.Changed), e.enforced.Gate.Tables.Generation()))
 	}
@@ -174,6 +193,7 @@ func rebuilds(edit policy.Edit, entries int) bool {
 
 // forgot says of which lists a change has left nothing.
 func (e *Engine) forgot(origins []policy.Origin) {
+	e.files.followed.changes++
 	for _, origin := range origins {
 		delete(e.files.followed.origins, origin)
 		e.say(fmt.Sprintf("%s: no longer named, and forgotten", origin))
