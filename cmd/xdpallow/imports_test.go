@@ -27,7 +27,7 @@ const module = "github.com/xdpallow/xdpallow/"
 // layers below its own, so those of one layer do not know each other.
 var layers = [][]string{
 	{
-		"bpf", "bpf/bench", "cmd/internal/svg", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
+		"bpf", "bpf/bench", "cmd/internal/svg", "cmd/xdpallow/internal/places", "bpf/bpftest/disguise", "bpf/bpftest/oracle", "loader/lock", "loader/needs",
 		"loader/netdev/ethtool", "loader/pins", "loader/probe", "loader/talkers", "loader/tree",
 	},
 	{"loader/fleet/fleettest", "loader/policy"},
@@ -329,10 +329,11 @@ var arrows = map[string]map[string]string{
 	},
 
 	"cmd/xdpallow/internal/control": {
-		"loader/api":    "what crosses the socket",
-		"loader/events": "the stream of refused packets",
-		"loader/policy": "refusals and their hints",
-		"loader/impact": "where the caller is logged in",
+		"cmd/xdpallow/internal/places": "one user does not take all connections",
+		"loader/api":                   "what crosses the socket",
+		"loader/events":                "the stream of refused packets",
+		"loader/policy":                "refusals and their hints",
+		"loader/impact":                "where the caller is logged in",
 	},
 	"cmd/xdpallow/internal/metrics": {
 		"loader/api": "what is scraped",
@@ -351,6 +352,7 @@ var arrows = map[string]map[string]string{
 		"loader/policy": "what may be printed",
 	},
 	"cmd/xdpallow/internal/enrol": {
+		"cmd/xdpallow/internal/places":  "strangers do not take all connections",
 		"cmd/xdpallow/internal/control": "makes the socket, and asks who is at the other end",
 		"loader/api":                    "callers and problems",
 		"loader/enrol":                  "what a customer may let in himself",
