@@ -17,6 +17,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf/bpftest/oracle"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -133,7 +134,7 @@ func TestWhatIsNotDecidedIsDropped(t *testing.T) {
 	frame := mapstest.Opening(unlisted[0], guarded)
 	frame.UDP = true // not plain, so that it is walked
 	expect(t, shadow, "a packet of which nothing was decided", frame.Bytes(), maps.Malformed)
-	want := map[maps.Series]maps.Count{
+	want := map[counters.Series]counters.Count{
 		{Verdict: maps.Drop, Reason: maps.Malformed, Family: maps.IPv4}: {Packets: 1, Bytes: uint64(len(frame.Bytes()))},
 	}
 	if diff := cmp.Diff(want, shadow.Counted(t)); diff != "" {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -111,9 +112,9 @@ func checkFrame(t *testing.T, gate, shadow mapstest.Program, c packetCase, i int
 		t.Errorf("%s %s, frame %d: %v, %v, want %v, %s", c.ID, c.Name, i, answer.Verdict, answer.Reason, want, reason)
 	}
 	// One series by one frame, and no other.
-	series := maps.Series{Verdict: want, Reason: answer.Reason, Family: familyOf(frame)}
+	series := counters.Series{Verdict: want, Reason: answer.Reason, Family: familyOf(frame)}
 	count := before[series]
-	before[series] = maps.Count{Packets: count.Packets + 1, Bytes: count.Bytes + uint64(len(frame))}
+	before[series] = counters.Count{Packets: count.Packets + 1, Bytes: count.Bytes + uint64(len(frame))}
 	if diff := cmp.Diff(before, gate.Counted(t)); diff != "" {
 		t.Errorf("%s %s, frame %d: counters (-want +got)\n%s", c.ID, c.Name, i, diff)
 	}

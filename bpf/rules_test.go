@@ -14,6 +14,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -184,7 +185,7 @@ func TestMultiBufferFrames(t *testing.T) {
 	tables := mapstest.Tables(t, rulesPolicy())
 	for family := range listed {
 		gate := mapstest.Load(t, tables, false)
-		want := map[maps.Series]maps.Count{}
+		want := map[counters.Series]counters.Count{}
 		for source, action := range map[netip.Addr]uint32{listed[family]: xdpPass, unlisted[family]: xdpDrop} {
 			frame := mapstest.Opening(source, guarded)
 			frame.Payload = size - len(frame.Bytes())
@@ -193,8 +194,8 @@ func TestMultiBufferFrames(t *testing.T) {
 			}
 		}
 		f := maps.Family(family)
-		want[maps.Series{Verdict: maps.Pass, Reason: maps.Listed, Family: f}] = maps.Count{Packets: 1, Bytes: size}
-		want[maps.Series{Verdict: maps.Drop, Reason: maps.NotListed, Family: f}] = maps.Count{Packets: 1, Bytes: size}
+		want[counters.Series{Verdict: maps.Pass, Reason: maps.Listed, Family: f}] = counters.Count{Packets: 1, Bytes: size}
+		want[counters.Series{Verdict: maps.Drop, Reason: maps.NotListed, Family: f}] = counters.Count{Packets: 1, Bytes: size}
 		if diff := cmp.Diff(want, gate.Counted(t)); diff != "" {
 			t.Errorf("counters (-want +got)\n%s", diff)
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/xdpallow/xdpallow/bpf"
-	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 )
 
 // WithOnePageFrames makes programs for frames that fit a page until the test ends: a veth
@@ -27,19 +27,19 @@ func WithOnePageFrames(t *testing.T) {
 }
 
 // Counters are those of one interface, which the gate closes when it is detached.
-func (g *Gate) Counters(name string) (maps.Counters, error) {
+func (g *Gate) Counters(name string) (counters.Counters, error) {
 	a, err := g.attachment(name)
 	if err != nil {
-		return maps.Counters{}, err
+		return counters.Counters{}, err
 	}
 	return a.counters, nil
 }
 
 // BackstopCounters are those of the backstop; false when this gate has none.
-func (g *Gate) BackstopCounters() (maps.Counters, bool) {
+func (g *Gate) BackstopCounters() (counters.Counters, bool) {
 	a, err := g.attachment(backstop)
 	if err != nil {
-		return maps.Counters{}, false
+		return counters.Counters{}, false
 	}
 	return a.counters, true
 }

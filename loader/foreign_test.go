@@ -11,7 +11,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
-	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 )
 
 // Promise: a pin that is not what its place is for stops a start with the command that
@@ -21,7 +21,7 @@ func TestForeignPins(t *testing.T) {
 	h := newHost(t)
 	gate := h.published()
 	defer gate.Close()
-	foreign, err := maps.NewCounters()
+	foreign, err := counters.New()
 	h.must(err)
 	defer foreign.Close()
 	link := filepath.Join(h.root, "links", "eth0")

@@ -18,6 +18,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 )
 
 // Two guarded ports: a server listens on one, nobody on the other, where a SYN that
@@ -153,18 +154,18 @@ func (h *host) ask(g *loader.Gate, name string) {
 	}
 }
 
-var refused4 = maps.Series{Verdict: maps.Drop, Reason: maps.NotListed, Family: maps.IPv4}
+var refused4 = counters.Series{Verdict: maps.Drop, Reason: maps.NotListed, Family: maps.IPv4}
 
 // counted are the series of TCP that are not zero. What neighbours say to each
 // other may come at any time and is left out.
-func (h *host) counted(g *loader.Gate, name string) map[maps.Series]uint64 {
+func (h *host) counted(g *loader.Gate, name string) map[counters.Series]uint64 {
 	h.Helper()
-	counters := labtest.Must(g.Counters(name))(h.T)
-	series, counts, err := counters.Read()
+	of := labtest.Must(g.Counters(name))(h.T)
+	series, counts, err := of.Read()
 	if err != nil {
 		h.Fatal(err)
 	}
-	counted := map[maps.Series]uint64{}
+	counted := map[counters.Series]uint64{}
 	for i, s := range series {
 		if counts[i].Packets > 0 && s.Reason != maps.NotIP && s.Reason != maps.OtherProtocol {
 			counted[s] = counts[i].Packets

@@ -16,6 +16,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/netdev"
 	"github.com/xdpallow/xdpallow/loader/pins"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 )
 
 const ethernetHeader = 14
@@ -24,7 +25,7 @@ const ethernetHeader = 14
 type attachment struct {
 	program  *ebpf.Program
 	shadow   *ebpf.Program // the same program with `dry` set: it decides, and counts nothing
-	counters maps.Counters
+	counters counters.Counters
 	link     link.Link
 	reason   string       // why it is not native; "" when it is, or when native was not tried
 	ipFirst  bool         // frames have no Ethernet header
@@ -126,7 +127,7 @@ func (g *Gate) loadPrograms(name string, ipFirst bool) (_ *attachment, err error
 	if a.program, err = g.loadProgram(program, a.counters.Live, constants{ipFirst: a.ipFirst}); err != nil {
 		return nil, err
 	}
-	trace, err := maps.NewCounters()
+	trace, err := counters.New()
 	if err != nil {
 		return nil, err
 	}
@@ -180,24 +181,24 @@ func (g *Gate) loadProgram(name string, counters *ebpf.Map, c constants) (*ebpf.
 }
 
 // openCounters opens the counters that are pinned for name, or makes and pins them.
-func (g *Gate) openCounters(name string) (maps.Counters, error) {
+func (g *Gate) openCounters(name string) (counters.Counters, error) {
 	c, err := g.loadCounters(name)
 	if c.Live != nil || !errors.Is(err, os.ErrNotExist) {
 		return c, err
 	}
-	made, err := maps.NewCounters()
+	made, err := counters.New()
 	if err != nil {
-		return maps.Counters{}, err
+		return counters.Counters{}, err
 	}
 	defer made.Close()
 	if err := pins.Put(g.pins.At("counters", name), made); err != nil {
-		return maps.Counters{}, err
+		return counters.Counters{}, err
 	}
 	return g.loadCounters(name)
 }
 
 // loadCounters opens the counters that are pinned for name; os.ErrNotExist when there are none.
-func (g *Gate) loadCounters(name string) (c maps.Counters, err error) {
+func (g *Gate) loadCounters(name string) (c counters.Counters, err error) {
 	path := g.pins.At("counters", name)
 	if c.Live, err = ebpf.LoadPinnedMap(path, nil); err != nil {
 		return c, fmt.Errorf("load pinned counters of %s: %w", name, pins.Explain(path, err))

@@ -9,7 +9,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/netlab"
 	"github.com/xdpallow/xdpallow/loader/netlab/labtest"
-	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 )
 
 // Promise (0 leaks): a queue that a veth is given while it is guarded is late, whether it
@@ -62,7 +62,7 @@ func (h *host) strangers(gate *loader.Gate) (in uint64) {
 		frames = append(frames, labtest.Must(eth0.SYN(netip.AddrPortFrom(netlab.Unlisted4, 2000+from), netip.AddrPortFrom(eth0.Host4, closed)))(h.T))
 	}
 	h.must(eth0.Send(frames...))
-	var after map[maps.Series]uint64
+	var after map[counters.Series]uint64
 	eventually(h.T, "every stranger ends somewhere", func() bool {
 		after = h.counted(gate, "eth0")
 		in = labtest.TCPInSegs(h, h.lab.Host) - segments

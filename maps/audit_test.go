@@ -11,6 +11,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -172,7 +173,7 @@ func TestVerdictAndChargeAreOne(t *testing.T) {
 		if owner == 0 {
 			t.Errorf("none of %d packets met %v: this was no test", packets, verdict)
 		}
-		series := maps.Series{Verdict: verdict, Reason: maps.Suspended, Family: maps.IPv4}
+		series := counters.Series{Verdict: verdict, Reason: maps.Suspended, Family: maps.IPv4}
 		if n := counted[series].Packets; n != owner {
 			t.Errorf("over the ends of %d audits %d packets were counted as %v, and their owner charged with %d", audits, n, verdict, owner)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -54,7 +55,7 @@ func TestCountersAddUpAllCPUs(t *testing.T) {
 		}
 	})
 	n := uint64(cpus)
-	want := map[maps.Series]maps.Count{
+	want := map[counters.Series]counters.Count{
 		{Verdict: maps.Pass, Reason: maps.Listed, Family: maps.IPv4}:    {Packets: n, Bytes: n * 54},
 		{Verdict: maps.Drop, Reason: maps.NotListed, Family: maps.IPv6}: {Packets: 2 * n, Bytes: 2 * n * 174},
 	}
@@ -77,12 +78,12 @@ func TestCountersAddUpAllCPUs(t *testing.T) {
 }
 
 func TestEverySeriesIsThereFromTheStart(t *testing.T) {
-	live, err := maps.NewCounters()
+	live, err := counters.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer live.Close()
-	series, counts, err := maps.Counters{Live: live}.Read()
+	series, counts, err := counters.Counters{Live: live}.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 	if want := (pass + 2*refuse) * 3; len(series) != want || len(counts) != want {
 		t.Errorf("%d series and %d counts, want %d", len(series), len(counts), want)
 	}
-	byWords := func(a, b maps.Series) int {
+	byWords := func(a, b counters.Series) int {
 		return cmp.Or(cmp.Compare(a.Verdict, b.Verdict), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Family, b.Family))
 	}
 	for i := 1; i < len(series); i++ {
@@ -98,7 +99,7 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 			t.Errorf("%v comes before %v", series[i-1], series[i])
 		}
 	}
-	if slices.ContainsFunc(counts, func(c maps.Count) bool { return c != maps.Count{} }) {
+	if slices.ContainsFunc(counts, func(c counters.Count) bool { return c != counters.Count{} }) {
 		t.Errorf("a new map holds %v", counts)
 	}
 }
@@ -111,7 +112,7 @@ func TestEarlierCountersAddUp(t *testing.T) {
 		gate := mapstest.Load(t, tables, false)
 		gate.Earlier = earlier
 		gate.Run(t, mapstest.Opening(addr("192.0.2.1"), port).Bytes())
-		want := map[maps.Series]maps.Count{
+		want := map[counters.Series]counters.Count{
 			{Verdict: maps.Pass, Reason: maps.Listed, Family: maps.IPv4}: {Packets: generation + 1, Bytes: 54 * (generation + 1)},
 		}
 		if diff := gocmp.Diff(want, gate.Counted(t)); diff != "" {

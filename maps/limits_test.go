@@ -13,6 +13,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -258,8 +259,8 @@ func TestLimitHoldsOnManyCPUs(t *testing.T) {
 	}
 	_, openings := bucket(t, tables, 1)
 	counted := gate.Counted(t)
-	passed := counted[maps.Series{Verdict: maps.Pass, Reason: maps.Listed}].Packets
-	dropped := counted[maps.Series{Verdict: maps.Drop, Reason: maps.RateLimited}].Packets
+	passed := counted[counters.Series{Verdict: maps.Pass, Reason: maps.Listed}].Packets
+	dropped := counted[counters.Series{Verdict: maps.Drop, Reason: maps.RateLimited}].Packets
 	// A slow machine asks for the first time some time after start, and for the last time
 	// before end: what was due then is nobody's.
 	most, least := burst+rate*float64(end-start)/1e9, burst+rate*float64(last-first)/1e9

@@ -1,7 +1,7 @@
 // Package maps is what the kernel half and user space agree on, as Go types: the
-// words of a verdict, canonical prefixes as trie keys, the two slots of a policy
-// and how one is published, and the counters. It works on maps that it is given
-// or makes, and opens no files or sockets itself.
+// words of a verdict, canonical prefixes as trie keys, and the two slots of a policy
+// and how one is published. It works on maps that it is given or makes, and opens no
+// files or sockets itself.
 package maps
 
 import (
@@ -33,8 +33,6 @@ const (
 	Stray          = Reason(bpf.XdpallowReasonREASON_STRAY)
 	Tunnel         = Reason(bpf.XdpallowReasonREASON_TUNNEL)
 	UnknownProto   = Reason(bpf.XdpallowReasonREASON_UNKNOWN_PROTOCOL)
-
-	reasonRoom = int(bpf.XdpallowReasonREASON_ROOM)
 )
 
 var reasonNames = [...]string{
@@ -66,8 +64,6 @@ const (
 	Pass  = Verdict(bpf.XdpallowVerdictVERDICT_PASS)
 	Drop  = Verdict(bpf.XdpallowVerdictVERDICT_DROP)
 	Audit = Verdict(bpf.XdpallowVerdictVERDICT_AUDIT)
-
-	verdictCount = int(bpf.XdpallowVerdictVERDICT_COUNT)
 )
 
 func (v Verdict) String() string { return name([]string{"pass", "drop", "audit"}, int(v), "verdict") }
@@ -80,8 +76,6 @@ const (
 	IPv4  = Family(bpf.XdpallowFamilyFAMILY_IPV4)
 	IPv6  = Family(bpf.XdpallowFamilyFAMILY_IPV6)
 	Other = Family(bpf.XdpallowFamilyFAMILY_OTHER)
-
-	familyCount = int(bpf.XdpallowFamilyFAMILY_COUNT)
 )
 
 func (f Family) String() string { return name([]string{"ipv4", "ipv6", "other"}, int(f), "family") }

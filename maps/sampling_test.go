@@ -9,6 +9,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -109,13 +110,13 @@ func TestFullRing(t *testing.T) {
 	if lost > 100 {
 		t.Errorf("%d of %d packets still asked the full ring", lost, 2*packets)
 	}
-	if got := gate.Counted(t)[maps.Series{Verdict: maps.Drop, Reason: maps.NotListed, Family: maps.IPv4}].Packets; got < 2*packets {
+	if got := gate.Counted(t)[counters.Series{Verdict: maps.Drop, Reason: maps.NotListed, Family: maps.IPv4}].Packets; got < 2*packets {
 		t.Errorf("%d of %d dropped", got, 2*packets)
 	}
 	for range 1000 {
 		gate.Run(t, mapstest.Opening(addr("192.0.2.1"), port).Bytes())
 	}
-	if got := gate.Counted(t)[maps.Series{Verdict: maps.Pass, Reason: maps.Listed, Family: maps.IPv4}].Packets; got != 1000 {
+	if got := gate.Counted(t)[counters.Series{Verdict: maps.Pass, Reason: maps.Listed, Family: maps.IPv4}].Packets; got != 1000 {
 		t.Errorf("%d of 1000 passed", got)
 	}
 	// The daemon is back.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -43,7 +44,7 @@ func TestAdopt(t *testing.T) {
 	}
 	wantHits(t, "used under both daemons", used, map[string]uint32{"192.0.2.0/24": 1, "10.5.0.0/16": 1})
 	gate.Run(t, mapstest.Opening(addr("192.0.2.1"), port).Bytes())
-	if got := gate.Counted(t)[maps.Series{Verdict: maps.Drop, Reason: maps.NotListed}].Packets; got != 1 {
+	if got := gate.Counted(t)[counters.Series{Verdict: maps.Drop, Reason: maps.NotListed}].Packets; got != 1 {
 		t.Errorf("%d dropped after the publish", got)
 	}
 }

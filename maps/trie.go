@@ -28,10 +28,11 @@ func newTrie(ipv4 bool, entries int) (trie, error) {
 	if ipv4 {
 		template = bpf.XdpallowMapTrie4
 	}
-	spec, err := spec(template)
+	all, err := bpf.LoadXdpallow()
 	if err != nil {
 		return trie{}, err
 	}
+	spec := all.Maps[template]
 	spec.MaxEntries = headRoom(entries)
 	m, err := ebpf.NewMap(spec)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 	"github.com/xdpallow/xdpallow/maps/mapstest"
 )
 
@@ -178,7 +179,7 @@ func (b *bed) check() error {
 		want[c.gate][c.reason] += c.ran
 	}
 	for gate, reasons := range want {
-		series, counts, err := maps.Counters{Live: gate.counters}.Read()
+		series, counts, err := counters.Counters{Live: gate.counters}.Read()
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/xdpallow/xdpallow/bpf"
 	programs "github.com/xdpallow/xdpallow/bpf/bench"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 )
 
 const port = 443
@@ -108,7 +109,7 @@ func loadGate(load func() (*ebpf.CollectionSpec, error), replacements map[string
 		return nil, err
 	}
 	maps.DropTemplates(spec)
-	counters, err := maps.NewCounters()
+	counters, err := counters.New()
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ var layers = [][]string{
 	{"loader/fleet/fleettest", "loader/policy"},
 	{"maps/bloom"},
 	{"maps", "loader/netlab"},
+	{"maps/counters"},
 	{"maps/mapstest", "maps/ring", "loader/netdev", "loader/netlab/labtest"},
 	{"loader", "loader/counts", "loader/events", "loader/netlab/liveflood", "loader/sockets", "loader/source", "loader/store"},
 	{"loader/enrol"},
@@ -57,12 +58,14 @@ var arrows = map[string]map[string]string{
 	"loader/policy": {"loader/tree": "the entries, sorted, of which an edit shares most"},
 	"maps/bloom":    {"bpf": "sizes and a block of the filter, as the C declares them"},
 	"maps":          {"bpf": "the types, maps and programs that the C declares", "maps/bloom": "the bits that it writes"},
+	"maps/counters": {"bpf": "the array that programs count in", "maps": "verdict, reason and family of a counter"},
 	"maps/ring":     {"bpf": "the record of a sample", "maps": "the ring, and the words of a sample"},
-	"maps/mapstest": {"bpf": "the object that a test loads", "maps": "the tables that it is loaded with"},
+	"maps/mapstest": {"bpf": "the object that a test loads", "maps": "the tables that it is loaded with", "maps/counters": "what a loaded program counts"},
 
 	"loader": {
 		"bpf":           "the programs that are attached",
-		"maps":          "the tables, counters and answers that programs have",
+		"maps":          "the tables and answers that programs have",
+		"maps/counters": "what programs count, kept for each interface",
 		"loader/lock":   "one owner of a pin root",
 		"loader/needs":  "says which capability is missing where the kernel forbids",
 		"loader/netdev": "the devices that programs are attached to",
@@ -135,7 +138,7 @@ var arrows = map[string]map[string]string{
 	},
 	"loader/query": {
 		"loader/config":   "who has agreed to be probed",
-		"maps":            "counters, and what the kernel answers about a packet",
+		"maps/counters":   "what the programs counted",
 		"loader":          "the gate that is asked",
 		"loader/api":      "the answers",
 		"loader/compile":  "owner ids and deadlines of what is enforced",
@@ -409,6 +412,7 @@ var arrows = map[string]map[string]string{
 		"loader/netlab/labtest":   "the commands that are run in it",
 		"loader/netlab/liveflood": "a flood that costs the sender little",
 		"maps":                    "the tables of the object",
+		"maps/counters":           "how many packets were measured",
 		"maps/mapstest":           "frames, and programs that are run by hand",
 	},
 	"cmd/panel": {"cmd/internal/svg": "the picture", "loader/netlab": "the attack that is drawn"},
@@ -514,7 +518,6 @@ var larger = map[string]int{
 	"loader/fleet":     2300, // how a list is written down, both ends of it, and etcd
 	"loader/policy":    3960, // every rule of the list, which is read in parts, and the entries packed; pure
 	"loader/reconcile": 3000, // the order of a change, of a start and of timers
-	"maps":             2050, // every way in which the live policy changes, modes in place among them
 	"loader/store":     5930, // two copies of the state, each rebuilt from the other
 }
 

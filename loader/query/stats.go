@@ -5,7 +5,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader"
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 )
 
 // This file reads the counters.
@@ -25,7 +25,7 @@ func (v *View) Stats() (api.Stats, error) {
 // Counters reads every series of every program.
 func Counters(gate *loader.Gate) ([]api.Counter, error) {
 	all := []api.Counter{}
-	err := gate.EachCounters(func(layer loader.Layer, name string, c maps.Counters) error {
+	err := gate.EachCounters(func(layer loader.Layer, name string, c counters.Counters) error {
 		series, counts, err := c.Read()
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", layer, name, err)

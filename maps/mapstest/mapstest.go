@@ -10,6 +10,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/bpf"
 	"github.com/xdpallow/xdpallow/maps"
+	"github.com/xdpallow/xdpallow/maps/counters"
 )
 
 // Pins is maps.Pins in memory.
@@ -71,7 +72,7 @@ func Publish(tb testing.TB, tables *maps.Tables, policy maps.Policy) {
 // Program is a loaded program with its counters.
 type Program struct {
 	*ebpf.Program
-	maps.Counters
+	counters.Counters
 }
 
 // Load loads the XDP program on tables; dry makes it a shadow program.
@@ -123,11 +124,11 @@ func load(tb testing.TB, replacements map[string]*ebpf.Map, spec *ebpf.Collectio
 			tb.Fatal(err)
 		}
 	}
-	counters, err := maps.NewCounters()
+	made, err := counters.New()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	replacements[bpf.XdpallowMapCounters] = counters
+	replacements[bpf.XdpallowMapCounters] = made
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
 	maps.DropTemplates(spec)
 	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replacements})
@@ -136,9 +137,9 @@ func load(tb testing.TB, replacements map[string]*ebpf.Map, spec *ebpf.Collectio
 	}
 	tb.Cleanup(func() {
 		loaded.Close()
-		counters.Close()
+		made.Close()
 	})
-	return Program{loaded.Programs[name], maps.Counters{Live: counters}}
+	return Program{loaded.Programs[name], counters.Counters{Live: made}}
 }
 
 // Run gives the program one frame and returns its return value.
@@ -152,15 +153,15 @@ func (p Program) Run(tb testing.TB, frame []byte) uint32 {
 }
 
 // Counted returns every series that is not zero.
-func (p Program) Counted(tb testing.TB) map[maps.Series]maps.Count {
+func (p Program) Counted(tb testing.TB) map[counters.Series]counters.Count {
 	tb.Helper()
 	series, counts, err := p.Read()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	counted := map[maps.Series]maps.Count{}
+	counted := map[counters.Series]counters.Count{}
 	for i, count := range counts {
-		if count != (maps.Count{}) {
+		if count != (counters.Count{}) {
 			counted[series[i]] = count
 		}
 	}

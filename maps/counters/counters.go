@@ -1,4 +1,5 @@
-package maps
+// Package counters reads what the programs of an interface counted.
+package counters
 
 import (
 	"errors"
@@ -7,13 +8,21 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/xdpallow/xdpallow/bpf"
+	"github.com/xdpallow/xdpallow/maps"
+)
+
+// How long the kernel's array is in each of its three directions.
+const (
+	verdictCount = int(bpf.XdpallowVerdictVERDICT_COUNT)
+	reasonRoom   = int(bpf.XdpallowReasonREASON_ROOM)
+	familyCount  = int(bpf.XdpallowFamilyFAMILY_COUNT)
 )
 
 // Series names one counter of an interface.
 type Series struct {
-	Verdict Verdict
-	Reason  Reason
-	Family  Family
+	Verdict maps.Verdict
+	Reason  maps.Reason
+	Family  maps.Family
 }
 
 // Count is how much was counted; bytes are whole frames.
@@ -26,13 +35,13 @@ type Counters struct {
 	Earlier []*ebpf.Map
 }
 
-// NewCounters makes an empty map for one interface's program.
-func NewCounters() (*ebpf.Map, error) {
-	spec, err := spec(bpf.XdpallowMapCounters)
+// New makes an empty map for one interface's program.
+func New() (*ebpf.Map, error) {
+	all, err := bpf.LoadXdpallow()
 	if err != nil {
 		return nil, err
 	}
-	return ebpf.NewMap(spec)
+	return ebpf.NewMap(all.Maps[bpf.XdpallowMapCounters])
 }
 
 // Read returns every series that can occur, zero ones too, sorted by verdict,
@@ -45,12 +54,12 @@ func (c Counters) Read() ([]Series, []Count, error) {
 	}
 	var all []Series
 	var counts []Count
-	for _, verdict := range []Verdict{Pass, Drop, Audit} {
-		for _, reason := range Reasons() {
-			if reason.Passes() != (verdict == Pass) {
+	for _, verdict := range []maps.Verdict{maps.Pass, maps.Drop, maps.Audit} {
+		for _, reason := range maps.Reasons() {
+			if reason.Passes() != (verdict == maps.Pass) {
 				continue
 			}
-			for _, family := range []Family{IPv4, IPv6, Other} {
+			for _, family := range []maps.Family{maps.IPv4, maps.IPv6, maps.Other} {
 				all = append(all, Series{verdict, reason, family})
 				total := totals[(int(verdict)*reasonRoom+int(reason))*familyCount+int(family)]
 				counts = append(counts, Count{total.Packets, total.Bytes})
@@ -64,7 +73,7 @@ func (c Counters) Read() ([]Series, []Count, error) {
 func (c Counters) Refused() (packets uint64, err error) {
 	totals, err := c.totals()
 	for series, total := range totals {
-		if series/familyCount/reasonRoom != int(Pass) {
+		if series/familyCount/reasonRoom != int(maps.Pass) {
 			packets += total.Packets
 		}
 	}
@@ -102,12 +111,4 @@ func (c Counters) totals() ([]bpf.XdpallowCounter, error) {
 		}
 	}
 	return totals, nil
-}
-
-func spec(name string) (*ebpf.MapSpec, error) {
-	all, err := bpf.LoadXdpallow()
-	if err != nil {
-		return nil, err
-	}
-	return all.Maps[name], nil
 }
