@@ -130,6 +130,8 @@ func (h *host) where(args []string) []string {
 	switch args[0] {
 	case "run", "status", "list", "export", "stats", "check", "history", "owners", "detach", "doctor":
 		own = append(own, "--state", h.state(), "--bpffs", h.bpffs())
+	case "fleet": // speaks with no daemon
+		own = nil
 	}
 	return append(append([]string{args[0]}, own...), args[1:]...)
 }
