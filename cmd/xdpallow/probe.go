@@ -45,7 +45,9 @@ func probeOwner(ctx context.Context, c *call) error {
 	case knocks < probe.LeastKnocks || knocks > probe.MostKnocks:
 		return &policy.InputError{What: fmt.Sprintf("--knocks %d is not from %d to %d", knocks, probe.LeastKnocks, probe.MostKnocks), Hint: "xdpallow probe acme --knocks 10"}
 	case c.flags.Bool("http") && c.flags.Bool("https"):
-		return &policy.InputError{What: "--http and --https are two probes", Hint: retyped(c.env, "--http", "")}
+		one := c.env
+		one.args = slices.DeleteFunc(slices.Clone(c.args), func(arg string) bool { return arg == "--http" })
+		return &policy.InputError{What: "--http and --https are two probes", Hint: typed(one)}
 	case c.flags.Bool("http"):
 		kind = probing.HTTP
 	case c.flags.Bool("https"):
