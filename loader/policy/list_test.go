@@ -155,6 +155,36 @@ func TestParseListTellsAll(t *testing.T) {
 	}
 }
 
+// Guards that mistakes of every kind are told in the order of the file, and that the first twenty are:
+// who mends them goes through it from the top.
+func TestParseListTellsInOrder(t *testing.T) {
+	_, _, err := parse("10.0.0.0/8\n10.0.0.0/8 owner=a\nbad\n9.0.0.0/8\n9.0.0.0/8 owner=a\n")
+	want := []string{
+		"a.list:2: 10.0.0.0/8 is also in a.list:1, with other words",
+		`a.list:3: "bad" is not a prefix or an address`,
+		"a.list:5: 9.0.0.0/8 is also in a.list:4, with other words",
+	}
+	if got := flatten(err); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	_, _, err = parse("9.0.0.0/8\n9.0.0.0/8 owner=a\n" + strings.Repeat("bad\n", 25))
+	if got := flatten(err); len(got) != 21 || got[0] != "a.list:2: 9.0.0.0/8 is also in a.list:1, with other words" || got[20] != "a.list: and 6 more" {
+		t.Errorf("26 mistakes make %q", got)
+	}
+	var long strings.Builder // read in parts
+	for i := range 100_000 {
+		fmt.Fprintf(&long, "10.%d.%d.%d\n", i>>16, i>>8&0xff, i&0xff)
+	}
+	for i := range 25 {
+		fmt.Fprintf(&long, "10.0.0.%d owner=a\n", 50-i)
+	}
+	_, _, err = parse("10.0.0.1\nbad\n" + long.String() + "worse\n")
+	got := flatten(err)
+	if len(got) != 21 || !strings.HasPrefix(got[0], "a.list:2: ") || !strings.HasPrefix(got[1], "a.list:100003: ") || !strings.HasPrefix(got[19], "a.list:100021: ") || got[20] != "a.list: and 7 more" {
+		t.Errorf("27 mistakes in a long list make %q", got)
+	}
+}
+
 // Guards that a file that cannot be read to its end is not a shorter list.
 func TestParseListReadError(t *testing.T) {
 	broken := errors.New("disk on fire")
