@@ -128,7 +128,7 @@ func (p *listParser) direct(n int, text string) {
 	if file == "stdin" {
 		file = "-"
 	}
-	p.export = inputErrorf(p.where(n), "xdpallow import "+file,
+	p.export = inputErrorf("", "xdpallow import "+file,
 		"%q is a line of xdpallow export: here it would be lost who is suspended or limited", keyword(text))
-	p.bad.add(p.export)
+	p.mistake(n, p.export)
 }

@@ -119,12 +119,14 @@ type listParser struct {
 	commented bool              // of the last line: its note is a comment, or it has none
 	names     map[string]string // owners and services, so that a million lines share them
 	warnings  mistakes
-	bad       mistakes
+	bad       []mistake // the first of them
+	more      int       // the others
 }
 
 // listed is a claim as it stands in a list.
 type listed struct {
 	Claim
+	line      int
 	commented bool // its note is a comment, or it has none
 	again     bool // it stands further up as well
 }
@@ -203,83 +205,18 @@ func (p *listParser) add(n int, text string) {
 	if warning != "" {
 		p.warnings.add(fmt.Errorf("%s: %s", c.Where, warning))
 	}
-	p.claims = append(p.claims, listed{Claim: c, commented: p.commented})
+	p.claims = append(p.claims, listed{Claim: c, line: n, commented: p.commented})
 }
 
 func (p *listParser) mistake(n int, err error) {
 	if input, ok := errors.AsType[*InputError](err); ok {
 		input.Where = p.where(n)
 	}
-	p.bad.add(err)
-}
-
-// joined returns the claims of all parts of a list.
-func joined(parts []*listParser) (claims []Claim, warnings []string, err error) {
-	var said, bad mistakes
-	total, exported := 0, false
-	for _, part := range parts {
-		if total += len(part.claims); exported {
-			part.bad.errs = slices.DeleteFunc(part.bad.errs, func(err error) bool { return err == part.export })
-		}
-		exported = exported || part.export != nil
-		said.join(part.warnings)
-		bad.join(part.bad)
+	if len(p.bad) == maxMessages {
+		p.more++
+		return
 	}
-	claims = make([]Claim, 0, total)
-	var one *listed // the first of the last prefix
-	for next := least(parts); next != nil; next = least(parts) {
-		if one == nil || one.Prefix != next.Prefix {
-			if one = next; parts[0].sorted {
-				claims = append(claims, next.Claim)
-			}
-			continue
-		}
-		next.again = true
-		if next.commented && one.commented { // a comment says why, and not who may connect
-			one.Note = cmp.Or(one.Note, next.Note)
-			next.Note = one.Note
-			if parts[0].sorted {
-				claims[len(claims)-1].Note = one.Note
-			}
-		}
-		if !SameWords(next.Claim, one.Claim) {
-			bad.add(inputErrorf(next.Where, "", "%s is also in %s, with other words", one.Prefix, one.Where))
-		}
-	}
-	for _, part := range parts {
-		for i := 0; i < len(part.claims) && !part.sorted; i++ {
-			if one := &part.claims[i]; !one.again {
-				claims = append(claims, one.Claim)
-			}
-		}
-	}
-	if err := bad.err(parts[0].name); err != nil {
-		return nil, nil, err
-	}
-	for _, warning := range said.errs {
-		warnings = append(warnings, warning.Error())
-	}
-	if said.more > 0 {
-		warnings = append(warnings, fmt.Sprintf("%s: and %d more", parts[0].name, said.more))
-	}
-	return claims, warnings, nil
-}
-
-// least takes the claim of the least prefix from parts, the first one of several; nil when all
-// were taken.
-func least(parts []*listParser) *listed {
-	var from *listParser
-	for _, part := range parts {
-		if len(part.order) > 0 && (from == nil || ComparePrefix(part.order[0].prefix, from.order[0].prefix) < 0) {
-			from = part
-		}
-	}
-	if from == nil {
-		return nil
-	}
-	at := from.order[0].at
-	from.order = from.order[1:]
-	return &from.claims[at]
+	p.bad = append(p.bad, mistake{n, err})
 }
 
 // SameWords reports whether two claims of one prefix say the same, whatever their origins.
