@@ -195,6 +195,7 @@ func TestMistakes(t *testing.T) {
 		{"owner: {listen: 203.0.113.1:9464}", "1: listen 203.0.113.1:9464 would tell strangers who your customers are: name a loopback or private address, as 127.0.0.1:9464", ""},
 		{"enrol: [acme]", "1: enrol is a list, not keys with values", ""},
 		{"enrol: {ACME: {for: 1h, addresses: 1}}", `1: owner "ACME" is not 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit`, "acme"},
+		{"enrol:\n  ca: {for: 1h, addresses: 4}", "2: nobody can enrol as ca: clients/ca.pem has the certificates of authorities, who may name anybody", ""},
 		{"enrol:\n  acme: {addresses: 4}", "2: enrol acme does not say for how long, as for: 1h", ""},
 		{"enrol:\n  acme: {for: 1h}", "2: enrol acme does not say how many, as addresses: 4", ""},
 		{"enrol:\n  acme:", "2: enrol acme does not say for how long, as for: 1h", ""},

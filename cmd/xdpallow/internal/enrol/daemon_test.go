@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -140,6 +141,26 @@ func TestDesk(t *testing.T) {
 	want := []string{"pass enrolled acme 203.0.113.7 ipv4", "drop enrol_failed umbrella 203.0.113.7 ipv4", "drop enrol_unknown_owner - 203.0.113.7 ipv4"}
 	if !slices.Equal(told, want) {
 		t.Errorf("told are %q, want %q", told, want)
+	}
+}
+
+// Promise: whoever breaks into the process writes nothing of his own into the log and the events: the zone of an address
+// can be any text.
+func TestZoneIsLeftOut(t *testing.T) {
+	_, l, client := newDesk(t)
+	for _, owner := range []string{"acme", "hooli"} {
+		post(t, client, path, fmt.Sprintf(`{"owner":%q,"address":"2001:db8::7%%\n\u001b[2Jxdpallow: resumed acme","certificate":"1 sha256:0102030405060708"}`, owner))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.asked) != 2 || len(l.told) != 2 {
+		t.Fatalf("the engine was asked %v and told %v, want two each", l.asked, l.told)
+	}
+	want := netip.MustParseAddr("2001:db8::7")
+	for i := range l.asked {
+		if l.asked[i].Address != want || l.told[i].Source != want {
+			t.Errorf("the engine was asked for %q and told of %q, want %s", l.asked[i].Address, l.told[i].Source, want)
+		}
 	}
 }
 
