@@ -22,6 +22,10 @@ func (r *reader) enrol(n *yaml.Node) enrol.Settings {
 		if !r.check(name, policy.ParseName("owner", name.Value)) {
 			return
 		}
+		if name.Value == enrol.Authorities {
+			r.fail(name, "", "nobody can enrol as %[1]s: clients/%[1]s.pem has the certificates of authorities, who may name anybody", enrol.Authorities)
+			return
+		}
 		what := "enrol " + name.Value
 		var l enrol.Limits
 		before := r.count

@@ -25,6 +25,10 @@ type Limits struct {
 	Services  []string       // sorted; nil is every one
 }
 
+// Authorities is the name under which the certificates of authorities lie among those of owners. No owner may
+// enrol by it: his certificate would lie there, and with it he could name anybody.
+const Authorities = "ca"
+
 // Settings are the limits of each owner. Nobody else may enrol.
 type Settings map[string]Limits
 

@@ -15,12 +15,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/xdpallow/xdpallow/loader/enrol"
 )
 
 const (
 	suffix = ".pem"
-	// authorities is the file with certificates of authorities. Nobody has this name.
-	authorities = "ca" + suffix
+	// authorities is the file with certificates of authorities.
+	authorities = enrol.Authorities + suffix
 	// maxFile is how large a file may be, in bytes.
 	maxFile = 1 << 20
 )

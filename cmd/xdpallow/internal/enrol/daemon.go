@@ -102,6 +102,7 @@ func (d *Desk) answer(w http.ResponseWriter, r *http.Request, by api.Caller) {
 		write(w, http.StatusBadRequest, failure{fmt.Sprintf("read the request: %v", err), enrol.Failed})
 		return
 	}
+	request.Address = request.Address.WithZone("") // which can be any text, and would stand in the log
 	decision, err := d.ask(r.Context(), by, request)
 	if err == nil {
 		write(w, http.StatusOK, decision.Answer)
