@@ -80,8 +80,8 @@ fuzz: root ## ten minutes of packets, and of lists, on which program and model c
 	go test -run '^$$' -fuzz FuzzChangeLog -fuzztime 2m ./loader/store
 	go test -run '^$$' -fuzz FuzzRule -fuzztime 1m ./loader/source
 	go test -run '^$$' -fuzz FuzzLimits -fuzztime 1m ./loader/source
-	go test -run '^$$' -fuzz FuzzManifest -fuzztime 1m ./loader/fleet
-	go test -run '^$$' -fuzz FuzzDelta -fuzztime 1m ./loader/fleet
+	go test -run '^$$' -fuzz FuzzManifest -fuzztime 1m ./loader/fleet/layout
+	go test -run '^$$' -fuzz FuzzDelta -fuzztime 1m ./loader/fleet/layout
 
 tools: # install with apt what the tests need and is missing
 	@missing=; for pair in $(TOOLS); do \

@@ -16,6 +16,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/fleet"
 	"github.com/xdpallow/xdpallow/loader/fleet/edits"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/nesting"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -116,7 +117,7 @@ type reached struct {
 
 // wait waits for the hosts that a change is for to have serial. It asks again for as long as a host
 // that is not silent may come to it.
-func (c *fleetCall) wait(ctx context.Context, m *fleet.Manifest) (r reached) {
+func (c *fleetCall) wait(ctx context.Context, m *layout.Manifest) (r reached) {
 	patience, _ := c.patience() // change has read it
 	for began := time.Now(); ; {
 		hosts, err := c.client.Hosts(ctx, c.list)
@@ -144,7 +145,7 @@ func (c *fleetCall) wait(ctx context.Context, m *fleet.Manifest) (r reached) {
 }
 
 // tell prints what stands now, and who has it.
-func (c *fleetCall) tell(m *fleet.Manifest, r reached) error {
+func (c *fleetCall) tell(m *layout.Manifest, r reached) error {
 	asked := c.flags.String("wait") != "0"
 	if !c.json {
 		line := fmt.Sprintf("serial %d, %s", m.Serial, policy.Count(m.Entries, "prefix", "prefixes"))

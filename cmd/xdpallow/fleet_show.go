@@ -18,6 +18,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/fleet"
 	"github.com/xdpallow/xdpallow/loader/fleet/edits"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
 )
@@ -108,19 +109,19 @@ func fleetStatusCommand(e env) *cli.Command {
 
 // fleetStatus is the JSON of fleet status.
 type fleetStatus struct {
-	Fleet     string                 `json:"fleet"`
-	ID        string                 `json:"id"`
-	List      string                 `json:"list"`
-	Serial    uint64                 `json:"serial"`
-	Total     int                    `json:"total"`
-	Time      *time.Time             `json:"time"`
-	By        string                 `json:"by"`
-	Command   string                 `json:"command"`
-	Reason    string                 `json:"reason"`
-	Waiting   *fleetWaiting          `json:"waiting"` // for confirmation; null is none
-	Suspended []fleet.Suspension     `json:"suspended"`
-	Limits    map[string]fleet.Limit `json:"limits"`
-	Hosts     []fleet.Host           `json:"hosts"`
+	Fleet     string                  `json:"fleet"`
+	ID        string                  `json:"id"`
+	List      string                  `json:"list"`
+	Serial    uint64                  `json:"serial"`
+	Total     int                     `json:"total"`
+	Time      *time.Time              `json:"time"`
+	By        string                  `json:"by"`
+	Command   string                  `json:"command"`
+	Reason    string                  `json:"reason"`
+	Waiting   *fleetWaiting           `json:"waiting"` // for confirmation; null is none
+	Suspended []layout.Suspension     `json:"suspended"`
+	Limits    map[string]layout.Limit `json:"limits"`
+	Hosts     []fleet.Host            `json:"hosts"`
 }
 
 type fleetWaiting struct {
@@ -137,7 +138,7 @@ func (c *fleetCall) status(ctx context.Context) error {
 	}
 	s := fleetStatus{
 		Fleet: c.fleet, ID: view.ID, List: c.list, Hosts: append([]fleet.Host{}, view.Hosts...),
-		Suspended: []fleet.Suspension{}, Limits: map[string]fleet.Limit{},
+		Suspended: []layout.Suspension{}, Limits: map[string]layout.Limit{},
 	}
 	if m := view.Manifest; m != nil {
 		s.Serial, s.Total, s.Time, s.By, s.Command, s.Reason = m.Serial, m.Entries, &m.Time, m.By, m.Command, m.Reason

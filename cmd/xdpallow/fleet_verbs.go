@@ -9,8 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xdpallow/xdpallow/loader/api"
-	"github.com/xdpallow/xdpallow/loader/fleet"
 	"github.com/xdpallow/xdpallow/loader/fleet/edits"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -168,9 +168,9 @@ func (c *fleetCall) override(ctx context.Context, edit *edits.Overrides, says fu
 			Serial  uint64 `json:"serial"`
 			Changed bool   `json:"changed"`
 			reached
-			Suspended []fleet.Suspension     `json:"suspended"`
-			Limits    map[string]fleet.Limit `json:"limits"`
-		}{c.fleet, c.list, m.Serial, m != before, r, append([]fleet.Suspension{}, m.Suspended...), m.Limits})
+			Suspended []layout.Suspension     `json:"suspended"`
+			Limits    map[string]layout.Limit `json:"limits"`
+		}{c.fleet, c.list, m.Serial, m != before, r, append([]layout.Suspension{}, m.Suspended...), m.Limits})
 		if err != nil {
 			return err
 		}
@@ -217,7 +217,7 @@ func fleetRollbackCommand(e env) *cli.Command {
 		if err != nil {
 			return err
 		}
-		content, err := c.client.Content(ctx, c.list, to, fleet.List{})
+		content, err := c.client.Content(ctx, c.list, to, layout.List{})
 		if err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func fleetRollbackCommand(e env) *cli.Command {
 }
 
 // earlier returns the manifest that the list had at serial; 0 is the last one before what stands.
-func (c *fleetCall) earlier(ctx context.Context, serial uint64) (*fleet.Manifest, error) {
+func (c *fleetCall) earlier(ctx context.Context, serial uint64) (*layout.Manifest, error) {
 	past, err := c.client.Past(ctx, c.list, 100)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ var layers = [][]string{
 	{"maps/counters"},
 	{"maps/mapstest", "maps/ring", "loader/netdev", "loader/netlab/labtest"},
 	{"loader", "loader/counts", "loader/events", "loader/netlab/liveflood", "loader/sockets", "loader/source", "loader/store"},
-	{"loader/enrol"},
+	{"loader/enrol", "loader/fleet/layout"},
 	{"loader/api", "loader/config"},
 	{"loader/declared", "loader/desired", "loader/fleet", "loader/follow"},
 	{"loader/compile", "loader/effective", "loader/fleet/edits", "loader/nesting", "loader/transfer", "loader/undo"},
@@ -164,17 +164,20 @@ var arrows = map[string]map[string]string{
 		"loader/policy": "claims and services, and what would open",
 		"loader/source": "list files",
 	},
+	"loader/fleet/layout": {"loader/policy": "lines, edits and names"},
 	"loader/fleet": {
-		"loader/policy": "the lines of a list, and who may be stopped",
-		"loader/source": "a host's readings, and where they are read",
+		"loader/fleet/layout": "what stands in etcd",
+		"loader/policy":       "the lines of a list, and who may be stopped",
+		"loader/source":       "a host's readings, and where they are read",
 	},
 	"loader/fleet/edits": {
-		"loader/api":     "the requests of the commands",
-		"loader/desired": "the rules by which a host takes the same commands",
-		"loader/fleet":   "the list that is changed",
-		"loader/policy":  "entries and guard rails",
-		"loader/source":  "what every host refuses",
-		"loader/store":   "suspensions and limits, as the rules have them",
+		"loader/fleet/layout": "suspensions and limits of a list",
+		"loader/api":          "the requests of the commands",
+		"loader/desired":      "the rules by which a host takes the same commands",
+		"loader/fleet":        "the list that is changed",
+		"loader/policy":       "entries and guard rails",
+		"loader/source":       "what every host refuses",
+		"loader/store":        "suspensions and limits, as the rules have them",
 	},
 	"loader/follow": {
 		"loader/api":    "status and problems",
@@ -391,6 +394,7 @@ var arrows = map[string]map[string]string{
 		"loader/enrol":                  "who may enrol",
 		"loader/events":                 "events",
 		"loader/fleet":                  "fleet, and following one",
+		"loader/fleet/layout":           "manifests as they are printed",
 		"loader/fleet/edits":            "what its commands make of the list",
 		"loader/impact":                 "who is logged in, and whom a change disconnects",
 		"loader/nesting":                "whose networks a change of a fleet lists something in",
@@ -515,7 +519,6 @@ const mostLines = 2000
 
 var larger = map[string]int{
 	"cmd/xdpallow":     6930, // each command with its flags, its words and its table; the fourteen of fleet
-	"loader/fleet":     2300, // how a list is written down, both ends of it, and etcd
 	"loader/policy":    4010, // every rule of the list, which is read in parts, and the entries packed; pure
 	"loader/reconcile": 3000, // the order of a change, of a start and of timers
 	"loader/store":     5930, // two copies of the state, each rebuilt from the other

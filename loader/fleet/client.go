@@ -1,7 +1,9 @@
+// Package fleet is one list for many hosts, kept in etcd: how it is read, written and watched. It is
+// the only package that knows etcd; package layout has what stands there.
+package fleet
+
 // This file is the connection to etcd: it never blocks, proves who it is by a certificate, and
 // says why nobody answers.
-
-package fleet
 
 import (
 	"context"

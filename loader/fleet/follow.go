@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
 )
@@ -48,13 +49,13 @@ type follower struct {
 	serial atomic.Uint64 // of have
 	told   chan struct{} // it has changed
 
-	have  *Manifest // that was taken over last, or nil
-	list  List      // of have
-	whole bool      // the next reading is all that there is
-	fleet string    // identity of the fleet, or "" before the first contact
+	have  *layout.Manifest // that was taken over last, or nil
+	list  layout.List      // of have
+	whole bool             // the next reading is all that there is
+	fleet string           // identity of the fleet, or "" before the first contact
 
-	seen    *Manifest // the last one that was handed to take
-	refused bool      // take refused it
+	seen    *layout.Manifest // the last one that was handed to take
+	refused bool             // take refused it
 }
 
 func newFollower(s source.Settings, self Self, times Intervals) *follower {
@@ -119,15 +120,15 @@ func (f *follower) recall(have source.Have) {
 	if len(have.Manifest) == 0 {
 		return
 	}
-	m, err := Decode(string(f.Origin()), have.Manifest)
+	m, err := layout.Decode(string(f.Origin()), have.Manifest)
 	if err != nil {
 		return
 	}
 	f.have, f.fleet = m, m.Fleet
 	f.serial.Store(m.Serial)
-	list, err := NewList(have.Claims, List{Chunks: m.Chunks})
+	list, err := layout.NewList(have.Claims, layout.List{Chunks: m.Chunks})
 	f.list = list
-	f.whole = err != nil || SumOf(list.Chunks) != m.Sum
+	f.whole = err != nil || layout.SumOf(list.Chunks) != m.Sum
 }
 
 // session is one connection to etcd. It ends with ctx, or with why nothing is to be heard any
@@ -240,7 +241,7 @@ func (f *follower) takeOver(ctx context.Context, client *Client, state State, ta
 		return err
 	}
 	if f.fleet != "" && m.Fleet != f.fleet {
-		return &Problem{Key: state.List.Key, Err: ErrChanged}
+		return &Problem{Key: state.List.Key, Err: layout.ErrChanged}
 	}
 	if err := m.Succeeds(f.have); err != nil {
 		return &Problem{Key: state.List.Key, Err: err}
@@ -249,7 +250,7 @@ func (f *follower) takeOver(ctx context.Context, client *Client, state State, ta
 		return &policy.Refused{What: state.List.Key + ": nothing is listed there", Hint: "xdpallow fleet history"}
 	}
 	reading := source.Reading{Origin: f.Origin(), Mark: m.Mark(), Sum: m.Sum}
-	if f.seen != nil && f.seen.same(m) {
+	if f.seen != nil && f.seen.Same(m) {
 		if f.refused {
 			return nil
 		}
@@ -274,17 +275,17 @@ func (f *follower) takeOver(ctx context.Context, client *Client, state State, ta
 }
 
 // reading is m as it is handed on, and the list that it comes to.
-func (f *follower) reading(ctx context.Context, client *Client, m *Manifest, r source.Reading) (List, source.Reading, error) {
+func (f *follower) reading(ctx context.Context, client *Client, m *layout.Manifest, r source.Reading) (layout.List, source.Reading, error) {
 	after, delta, err := client.Load(ctx, f.settings.Etcd.List, m, f.have, f.list, func() { wait(ctx, f.spread()) })
 	if err != nil {
-		return List{}, r, err
+		return layout.List{}, r, err
 	}
 	switch {
 	case f.whole:
 		r.Claims, err = after.Claims(f.Origin())
 	case delta:
 		var edit policy.Edit
-		edit, err = m.Delta.edit(f.Origin())
+		edit, err = m.Delta.Edit(f.Origin())
 		r.Edit = &edit
 	default:
 		var edit policy.Edit
@@ -292,22 +293,22 @@ func (f *follower) reading(ctx context.Context, client *Client, m *Manifest, r s
 		r.Edit = &edit
 	}
 	if err != nil {
-		return List{}, r, err
+		return layout.List{}, r, err
 	}
 	claims := r.Claims
 	if r.Edit != nil {
 		claims = r.Edit.Put
 	}
 	if err := f.check(m, claims); err != nil {
-		return List{}, r, err
+		return layout.List{}, r, err
 	}
-	r.Why, r.Fleet, r.Manifest, r.Overrides = m.Why(), m.Fleet, m.Encode(), m.overrides()
+	r.Why, r.Fleet, r.Manifest, r.Overrides = m.Why(), m.Fleet, m.Encode(), overridesOf(m)
 	r.Force = policy.Force{AllowEmpty: m.AllowEmpty, AllowAny: m.AllowAny, ForceShrink: true}
 	return after, r, nil
 }
 
 // check holds m, of which claims are new here, to the limits of this host.
-func (f *follower) check(m *Manifest, claims []policy.Claim) error {
+func (f *follower) check(m *layout.Manifest, claims []policy.Claim) error {
 	limits := f.settings.Limits
 	if m.AllowAny && limits.Widest4 == source.EtcdLimits.Widest4 && limits.Widest6 == source.EtcdLimits.Widest6 {
 		limits.Widest4, limits.Widest6 = 0, 0 // which nobody here set otherwise
@@ -322,14 +323,11 @@ func (f *follower) spread() time.Duration {
 	return time.Duration(rand.Float64() * float64(f.times.Spread))
 }
 
-// same reports whether b is the manifest that m is.
-func (m *Manifest) same(b *Manifest) bool { return string(m.Encode()) == string(b.Encode()) }
-
-// overrides are what m says of owners and prefixes, whoever lists them.
-func (m *Manifest) overrides() *source.Overrides {
+// overridesOf are what m says of owners and prefixes, whoever lists them.
+func overridesOf(m *layout.Manifest) *source.Overrides {
 	o := new(source.Overrides)
 	for _, s := range m.Suspended {
-		subject, _ := ParseSubject(s.Subject) // Decode has read it
+		subject, _ := layout.ParseSubject(s.Subject) // Decode has read it
 		o.Suspended = append(o.Suspended, source.Suspension{Subject: subject, Reason: s.Reason, Since: s.Since, Nested: s.Nested})
 	}
 	for owner, limit := range m.Limits {
@@ -341,9 +339,9 @@ func (m *Manifest) overrides() *source.Overrides {
 // trouble gives errors that an operator must tell apart a code of their own.
 func trouble(err error) error {
 	switch {
-	case errors.Is(err, ErrChanged):
+	case errors.Is(err, layout.ErrChanged):
 		return &source.Trouble{Code: "fleet_changed", What: err.Error() + ": its cluster was wiped, or another one answers", Hint: "xdpallow fleet status"}
-	case errors.Is(err, ErrOlder):
+	case errors.Is(err, layout.ErrOlder):
 		return &source.Trouble{Code: "fleet_older", What: err.Error() + ": was a backup restored? The next change of the fleet is above it", Hint: "xdpallow fleet status"}
 	}
 	return err

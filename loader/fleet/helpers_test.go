@@ -17,6 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/xdpallow/xdpallow/loader/fleet/fleettest"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
 )
@@ -31,8 +32,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
-
-const id = "0123456789abcdef0123456789abcdef"
 
 func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
@@ -97,7 +96,7 @@ func cluster(t testing.TB, members int, args ...string) (*fleettest.Cluster, *Cl
 }
 
 // set makes the list be all.
-func set(t testing.TB, c *Client, all []policy.Claim) *Manifest {
+func set(t testing.TB, c *Client, all []policy.Claim) *layout.Manifest {
 	t.Helper()
 	m, _, err := c.Write(t.Context(), Change{
 		List: Main, By: "alice@bastion", Command: "fleet replace list", Reason: "OPS-1",

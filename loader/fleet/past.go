@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -24,7 +25,7 @@ func (c *Client) pastKey(list string, serial uint64) string {
 }
 
 // replace is what makes m the list in place of what view has, and that a manifest of the past.
-func (c *Client) replace(ctx context.Context, list string, view View, m *Manifest) ([]clientv3.Op, error) {
+func (c *Client) replace(ctx context.Context, list string, view View, m *layout.Manifest) ([]clientv3.Op, error) {
 	ops := []clientv3.Op{clientv3.OpPut(view.State.List.Key, string(m.Encode()))}
 	if view.Manifest == nil {
 		return ops, nil
@@ -47,7 +48,7 @@ func (c *Client) replace(ctx context.Context, list string, view View, m *Manifes
 // unnamed returns the keys of chunks that neither manifests nor the past of list name. Who deletes
 // them must replace the list in the same transaction: a writer who is about to name one of them
 // then begins anew.
-func (c *Client) unnamed(ctx context.Context, list string, manifests ...*Manifest) (keys []string, err error) {
+func (c *Client) unnamed(ctx context.Context, list string, manifests ...*layout.Manifest) (keys []string, err error) {
 	past, err := c.Past(ctx, list, keptPast)
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func (c *Client) unnamed(ctx context.Context, list string, manifests ...*Manifes
 
 // Past returns the manifests that were replaced, at most most, the latest first. One that cannot be
 // read is left out.
-func (c *Client) Past(ctx context.Context, list string, most int) (past []*Manifest, err error) {
+func (c *Client) Past(ctx context.Context, list string, most int) (past []*layout.Manifest, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*c.config.Within)
 	defer cancel()
 	answer, err := c.etcd.Get(ctx, c.key("past", list, ""), clientv3.WithPrefix(),
@@ -84,7 +85,7 @@ func (c *Client) Past(ctx context.Context, list string, most int) (past []*Manif
 		return nil, c.explain(err)
 	}
 	for _, kv := range answer.Kvs {
-		if m, err := Decode(string(kv.Key), kv.Value); err == nil {
+		if m, err := layout.Decode(string(kv.Key), kv.Value); err == nil {
 			past = append(past, m)
 		}
 	}
@@ -92,7 +93,7 @@ func (c *Client) Past(ctx context.Context, list string, most int) (past []*Manif
 }
 
 // Content returns what m has, a manifest of the list or of its past. had holds some of its chunks.
-func (c *Client) Content(ctx context.Context, list string, m *Manifest, had List) (*Content, error) {
+func (c *Client) Content(ctx context.Context, list string, m *layout.Manifest, had layout.List) (*Content, error) {
 	l, _, err := c.Load(ctx, list, m, nil, had, func() {})
 	if err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func (c *Client) Content(ctx context.Context, list string, m *Manifest, had List
 }
 
 // Confirm gives every host what waits in a group. It returns that manifest, and the list before.
-func (c *Client) Confirm(ctx context.Context, list string) (now, before *Manifest, err error) {
+func (c *Client) Confirm(ctx context.Context, list string) (now, before *layout.Manifest, err error) {
 	for range tries {
 		view, err := c.patientView(ctx, list, false)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -70,7 +71,7 @@ func valueOf(kv *mvccpb.KeyValue) Value {
 }
 
 // Fetch returns chunks of list, packed, by their sums. One that is not there is left out.
-func (c *Client) Fetch(ctx context.Context, list string, chunks []Chunk) (map[string][]byte, error) {
+func (c *Client) Fetch(ctx context.Context, list string, chunks []layout.Chunk) (map[string][]byte, error) {
 	packed := make(map[string][]byte, len(chunks))
 	for len(chunks) > 0 {
 		now := chunks[:min(inRequest, len(chunks))]
@@ -139,11 +140,11 @@ func (c *Client) Watch(ctx context.Context, list string, state State) <-chan Sta
 // Choose returns the manifest of state that a host of group follows: the one that waits for
 // confirmation where it is for that group and newer, else the list's. Errors are those of
 // Decode, ErrChanged and ErrNoList.
-func (s State) Choose(group string) (*Manifest, error) {
+func (s State) Choose(group string) (*layout.Manifest, error) {
 	if s.List.Modified == 0 && (s.Next.Modified == 0 || group == "") {
-		return nil, &Problem{Key: s.List.Key, Err: ErrNoList}
+		return nil, &Problem{Key: s.List.Key, Err: layout.ErrNoList}
 	}
-	var list, next *Manifest
+	var list, next *layout.Manifest
 	var err error
 	if s.List.Modified != 0 {
 		if list, err = s.decode(s.List); err != nil {
@@ -159,33 +160,17 @@ func (s State) Choose(group string) (*Manifest, error) {
 		}
 	}
 	if list == nil {
-		return nil, &Problem{Key: s.List.Key, Err: ErrNoList}
+		return nil, &Problem{Key: s.List.Key, Err: layout.ErrNoList}
 	}
 	return list, nil
 }
 
-func (s State) decode(v Value) (*Manifest, error) {
-	m, err := Decode(v.Key, []byte(v.Text))
+func (s State) decode(v Value) (*layout.Manifest, error) {
+	m, err := layout.Decode(v.Key, []byte(v.Text))
 	if err == nil && m.Fleet != s.ID {
-		return nil, &Problem{Key: v.Key, Err: ErrChanged}
+		return nil, &Problem{Key: v.Key, Err: layout.ErrChanged}
 	}
 	return m, err
-}
-
-// Succeeds returns nil where m may follow have, which a host took over last: nil is nothing. Else
-// it returns ErrChanged or ErrOlder. A group goes back from what was not confirmed.
-func (m *Manifest) Succeeds(have *Manifest) error {
-	switch {
-	case have == nil:
-		return nil
-	case m.Fleet != have.Fleet:
-		return ErrChanged
-	case m.Serial > have.Serial, m.Serial == have.Serial && m.Sum == have.Sum:
-		return nil
-	case have.First != nil && m.First == nil && m.Serial >= have.First.Over:
-		return nil
-	}
-	return ErrOlder
 }
 
 // Problem is a list that a host cannot take over as it stands in etcd.
@@ -200,7 +185,7 @@ func (p *Problem) Unwrap() error { return p.Err }
 
 // Load returns the list of m, of which had holds a part, and whether the delta of m led there.
 // It asks for what had lacks; wait is called before more than a mebibyte is asked for.
-func (c *Client) Load(ctx context.Context, list string, m, have *Manifest, had List, wait func()) (after List, delta bool, err error) {
+func (c *Client) Load(ctx context.Context, list string, m, have *layout.Manifest, had layout.List, wait func()) (after layout.List, delta bool, err error) {
 	if m.Delta != nil && have != nil && m.Delta.From == have.Serial && have.First == nil {
 		if after, ok := had.Apply(m); ok {
 			return after, true, nil
@@ -212,7 +197,7 @@ func (c *Client) Load(ctx context.Context, list string, m, have *Manifest, had L
 	}
 	fetched, err := c.Fetch(ctx, list, lacks)
 	if err != nil {
-		return List{}, false, err
+		return layout.List{}, false, err
 	}
 	after, err = had.With(m, fetched)
 	return after, false, err

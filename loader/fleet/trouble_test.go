@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/fleet/fleettest"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
 )
@@ -171,15 +172,15 @@ func TestGarbage(t *testing.T) {
 	put(key, good)
 	h.until("the good one", func() bool { return h.err == nil })
 
-	lost, err := NewList(many(50), List{})
+	lost, err := layout.NewList(many(50), layout.List{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Decode(key, []byte(good))
+	m, err := layout.Decode(key, []byte(good))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Serial, m.Chunks, m.Entries, m.Sum, m.Delta = 2, lost.Chunks, 50, SumOf(lost.Chunks), nil
+	m.Serial, m.Chunks, m.Entries, m.Sum, m.Delta = 2, lost.Chunks, 50, layout.SumOf(lost.Chunks), nil
 	chunk := operator.key("chunk", Main, lost.Chunks[0].Sum)
 	put(chunk, "no gzip")
 	put(key, string(m.Encode()))
@@ -189,17 +190,17 @@ func TestGarbage(t *testing.T) {
 	}
 	h.Kick()
 	h.troubled("a lost chunk", all, says("is not there"))
-	put(chunk, string(lost.packed[lost.Chunks[0].Sum]))
+	put(chunk, string(lost.Packed(lost.Chunks[0].Sum)))
 	h.has(2, many(50))
 
 	empty := *m
-	empty.Serial, empty.Chunks, empty.Entries, empty.Sum = 3, nil, 0, SumOf(nil)
+	empty.Serial, empty.Chunks, empty.Entries, empty.Sum = 3, nil, 0, layout.SumOf(nil)
 	put(key, string(empty.Encode()))
 	h.troubled("an empty list", many(50), says("nothing is listed there"))
 	if _, err := operator.etcd.Delete(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
-	h.troubled("a deleted list", many(50), isA(ErrNoList))
+	h.troubled("a deleted list", many(50), isA(layout.ErrNoList))
 	again := set(t, operator, all) // its serial is over that of the host, which has it no more from etcd
 	if again.Serial != 3 {
 		t.Errorf("the list is written again as serial %d, and a host has 2", again.Serial)
@@ -237,7 +238,7 @@ func TestWipedAndRestored(t *testing.T) {
 
 	c.Members[0].Wipe()
 	c.Ready()
-	h.troubled("a wiped cluster", all[2:], isA(ErrNoList))
+	h.troubled("a wiped cluster", all[2:], isA(layout.ErrNoList))
 	if _, _, err := operator.Init(t.Context()); err != nil {
 		t.Fatal(err)
 	}

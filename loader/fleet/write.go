@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -28,8 +29,8 @@ var ErrUnknown = errors.New("whether it was written is not known")
 // Content is a list without its packing.
 type Content struct {
 	Claims     []policy.Claim // sorted by policy.ComparePrefix
-	Suspended  []Suspension
-	Limits     map[string]Limit
+	Suspended  []layout.Suspension
+	Limits     map[string]layout.Limit
 	AllowEmpty bool
 	AllowAny   bool
 }
@@ -37,9 +38,9 @@ type Content struct {
 // View is a list as it stands.
 type View struct {
 	State
-	Manifest *Manifest // nil: there is none yet
-	Next     *Manifest // that waits for confirmation, or nil
-	List     List      // of Manifest
+	Manifest *layout.Manifest // nil: there is none yet
+	Next     *layout.Manifest // that waits for confirmation, or nil
+	List     layout.List      // of Manifest
 	Hosts    []Host
 }
 
@@ -87,7 +88,7 @@ func (c *Client) View(ctx context.Context, list string, entries bool) (v View, e
 		v.List.Chunks = v.Manifest.Chunks
 		return v, nil
 	}
-	v.List, _, err = c.Load(ctx, list, v.Manifest, nil, List{}, func() {})
+	v.List, _, err = c.Load(ctx, list, v.Manifest, nil, layout.List{}, func() {})
 	return v, err
 }
 
@@ -106,7 +107,7 @@ func (c *Client) patientView(ctx context.Context, list string, entries bool) (v 
 // serial is that of the next change: over all that any host has, also after a backup was restored.
 func (v View) serial() uint64 {
 	highest := uint64(0)
-	for _, m := range []*Manifest{v.Manifest, v.Next} {
+	for _, m := range []*layout.Manifest{v.Manifest, v.Next} {
 		if m != nil {
 			highest = max(highest, m.Serial)
 		}
@@ -120,7 +121,7 @@ func (v View) serial() uint64 {
 // Write makes a change and returns the manifest that it is now, and before. Of a change that
 // changes nothing both are what stands. Errors match ErrUnreachable, ErrForbidden or ErrUnknown
 // where it is that; a *policy.Refused is of Edit, or says that another change waits.
-func (c *Client) Write(ctx context.Context, change Change) (now, before *Manifest, err error) {
+func (c *Client) Write(ctx context.Context, change Change) (now, before *layout.Manifest, err error) {
 	for range tries {
 		view, err := c.patientView(ctx, change.List, !change.Overrides)
 		if err != nil {
@@ -148,7 +149,7 @@ func (c *Client) Write(ctx context.Context, change Change) (now, before *Manifes
 }
 
 // Waiting refuses a change while m waits for confirmation.
-func Waiting(m *Manifest) error {
+func Waiting(m *layout.Manifest) error {
 	return &policy.Refused{
 		What: fmt.Sprintf("serial %d waits for confirmation in group %s: %s (%s)", m.Serial, m.First.Group, m.Command, m.By),
 		Hint: "xdpallow fleet confirm",
@@ -156,8 +157,8 @@ func Waiting(m *Manifest) error {
 }
 
 // manifest makes the manifest of content, and its list.
-func (change Change) manifest(view View, content *Content) (*Manifest, List, error) {
-	m := &Manifest{
+func (change Change) manifest(view View, content *Content) (*layout.Manifest, layout.List, error) {
+	m := &layout.Manifest{
 		Version: 1, Fleet: view.ID, Serial: view.serial(), Time: time.Now().UTC(),
 		By: change.By, Command: change.Command, Reason: change.Reason,
 		Suspended: content.Suspended, Limits: content.Limits, AllowEmpty: content.AllowEmpty, AllowAny: content.AllowAny,
@@ -166,11 +167,11 @@ func (change Change) manifest(view View, content *Content) (*Manifest, List, err
 	if change.Overrides {
 		if view.Manifest != nil {
 			m.AllowEmpty, m.AllowAny = view.Manifest.AllowEmpty, view.Manifest.AllowAny
-			m.Delta = &Delta{From: view.Manifest.Serial, Lines: []string{}}
+			m.Delta = &layout.Delta{From: view.Manifest.Serial, Lines: []string{}}
 		}
 	} else {
 		var err error
-		if list, err = NewList(content.Claims, view.List); err != nil {
+		if list, err = layout.NewList(content.Claims, view.List); err != nil {
 			return nil, list, &policy.InputError{What: err.Error()}
 		}
 		if view.Manifest != nil {
@@ -178,12 +179,12 @@ func (change Change) manifest(view View, content *Content) (*Manifest, List, err
 			if err != nil {
 				return nil, list, err
 			}
-			m.Delta = NewDelta(view.Manifest.Serial, before, content.Claims)
+			m.Delta = layout.NewDelta(view.Manifest.Serial, before, content.Claims)
 		}
 	}
-	m.Chunks, m.Entries, m.Sum = list.Chunks, list.Entries(), SumOf(list.Chunks)
+	m.Chunks, m.Entries, m.Sum = list.Chunks, list.Entries(), layout.SumOf(list.Chunks)
 	if change.Group != "" {
-		m.First = &First{Group: change.Group}
+		m.First = &layout.First{Group: change.Group}
 		if view.Manifest != nil {
 			m.First.Over = view.Manifest.Serial
 		}
@@ -191,7 +192,7 @@ func (change Change) manifest(view View, content *Content) (*Manifest, List, err
 	if size := len(m.Encode()); size > writable {
 		return nil, list, &policy.Refused{What: fmt.Sprintf("the list would need a manifest of %d KiB, and etcd takes %d", size>>10, writable>>10), Hint: "xdpallow fleet status"}
 	}
-	_, err := Decode(change.List, m.Encode()) // no host would take over what this does not read
+	_, err := layout.Decode(change.List, m.Encode()) // no host would take over what this does not read
 	return m, list, err
 }
 
@@ -200,7 +201,7 @@ const writable = 700 << 10
 
 // putChunks writes what had does not hold. A chunk that is there already is written again: a
 // writer that cleans up may be about to delete it, and then this write is refused and made anew.
-func (c *Client) putChunks(ctx context.Context, list string, m *Manifest, l, had List) error {
+func (c *Client) putChunks(ctx context.Context, list string, m *layout.Manifest, l, had layout.List) error {
 	var puts []clientv3.Op
 	size := 0
 	flush := func() error {
@@ -214,7 +215,7 @@ func (c *Client) putChunks(ctx context.Context, list string, m *Manifest, l, had
 		return c.explain(err)
 	}
 	for _, chunk := range had.Lacks(m) {
-		packed := l.packed[chunk.Sum]
+		packed := l.Packed(chunk.Sum)
 		if packed == nil {
 			continue // of a list whose entries were not read: it stands
 		}
@@ -230,7 +231,7 @@ func (c *Client) putChunks(ctx context.Context, list string, m *Manifest, l, had
 }
 
 // commit makes m what stands, unless another writer was quicker than view: then it returns false.
-func (c *Client) commit(ctx context.Context, change Change, view View, m *Manifest) (made bool, err error) {
+func (c *Client) commit(ctx context.Context, change Change, view View, m *layout.Manifest) (made bool, err error) {
 	compares := []clientv3.Cmp{
 		clientv3.Compare(clientv3.Value(c.key("id")), "=", view.ID),
 		clientv3.Compare(clientv3.ModRevision(view.State.List.Key), "=", view.State.List.Modified),
@@ -258,12 +259,12 @@ func (c *Client) commit(ctx context.Context, change Change, view View, m *Manife
 
 // besideNext makes of what waits for confirmation what it is with the suspensions and limits of m,
 // which is written below it in the same transaction: it stops an owner in both.
-func (change Change) besideNext(view View, m *Manifest) clientv3.Op {
+func (change Change) besideNext(view View, m *layout.Manifest) clientv3.Op {
 	next := *view.Next
 	next.Serial, next.Suspended, next.Limits = m.Serial+1, m.Suspended, m.Limits
-	next.First = &First{Group: view.Next.First.Group, Over: m.Serial}
+	next.First = &layout.First{Group: view.Next.First.Group, Over: m.Serial}
 	if next.Delta != nil {
-		next.Delta = &Delta{From: m.Serial, Lines: view.Next.Delta.Lines}
+		next.Delta = &layout.Delta{From: m.Serial, Lines: view.Next.Delta.Lines}
 	}
 	return clientv3.OpPut(view.State.Next.Key, string(next.Encode()), clientv3.WithLease(clientv3.LeaseID(view.State.Next.Lease)))
 }
@@ -279,7 +280,7 @@ func (c *Client) lease(ctx context.Context, d time.Duration) (clientv3.LeaseID, 
 }
 
 // commitOnce commits, and where no answer comes finds out whether it was: key has m then.
-func (c *Client) commitOnce(ctx context.Context, key string, m *Manifest, compares []clientv3.Cmp, ops []clientv3.Op) (bool, error) {
+func (c *Client) commitOnce(ctx context.Context, key string, m *layout.Manifest, compares []clientv3.Cmp, ops []clientv3.Op) (bool, error) {
 	within, cancel := context.WithTimeout(ctx, 2*c.config.Within)
 	answer, err := c.etcd.Txn(within).If(compares...).Then(ops...).Commit()
 	cancel()

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -36,7 +37,7 @@ func adds(by string, prefix netip.Prefix) Change {
 }
 
 // history is what the list was and is, by serial.
-func history(t *testing.T, c *Client) map[uint64]*Manifest {
+func history(t *testing.T, c *Client) map[uint64]*layout.Manifest {
 	t.Helper()
 	past, err := c.Past(t.Context(), Main, 1000)
 	if err != nil {
@@ -46,7 +47,7 @@ func history(t *testing.T, c *Client) map[uint64]*Manifest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[uint64]*Manifest{}
+	all := map[uint64]*layout.Manifest{}
 	for _, m := range append(past, view.Manifest) {
 		if all[m.Serial] != nil {
 			t.Errorf("serial %d is there twice", m.Serial)
@@ -292,7 +293,7 @@ func TestFirstInAGroup(t *testing.T) {
 	other := follows(t, settings(c, "web2"), "web2")
 	first.has(1, all)
 	other.has(1, all)
-	staged := func(list []policy.Claim, confirm time.Duration) *Manifest {
+	staged := func(list []policy.Claim, confirm time.Duration) *layout.Manifest {
 		t.Helper()
 		m, _, err := operator.Write(t.Context(), Change{
 			List: Main, By: "alice", Command: "fleet replace", Group: "canary", Confirm: confirm,
@@ -303,12 +304,12 @@ func TestFirstInAGroup(t *testing.T) {
 		}
 		return m
 	}
-	suspend := func(owner string) *Manifest {
+	suspend := func(owner string) *layout.Manifest {
 		t.Helper()
 		m, _, err := operator.Write(t.Context(), Change{
 			List: Main, By: "bob", Command: "fleet suspend " + owner, Overrides: true,
 			Edit: func(v View) (*Content, error) {
-				return &Content{Suspended: append(slices.Clone(v.Manifest.Suspended), Suspension{Subject: owner, Since: time.Now().UTC()})}, nil
+				return &Content{Suspended: append(slices.Clone(v.Manifest.Suspended), layout.Suspension{Subject: owner, Since: time.Now().UTC()})}, nil
 			},
 		})
 		if err != nil {

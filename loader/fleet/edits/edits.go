@@ -11,6 +11,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/fleet"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
 	"github.com/xdpallow/xdpallow/loader/store"
@@ -188,28 +189,28 @@ func letsIn(d desired.State, now time.Time) bool {
 }
 
 // content is e.After as it is written. Suspensions that stand keep who made them, and when.
-func (e *Edit) content(before []fleet.Suspension) *fleet.Content {
-	c := &fleet.Content{Claims: slices.Collect(e.After.Made()), Limits: map[string]fleet.Limit{}}
+func (e *Edit) content(before []layout.Suspension) *fleet.Content {
+	c := &fleet.Content{Claims: slices.Collect(e.After.Made()), Limits: map[string]layout.Limit{}}
 	slices.SortFunc(c.Claims, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
 	c.AllowEmpty = len(c.Claims) == 0
 	c.AllowAny = slices.ContainsFunc(c.Claims, func(claim policy.Claim) bool {
 		return policy.GuardSubject(claim.Prefix, "") != nil
 	})
 	for _, s := range e.After.SortedSuspensions() {
-		one := fleet.Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, Nested: s.Nested}
-		if i := slices.IndexFunc(before, func(b fleet.Suspension) bool { return b.Subject == one.Subject }); i >= 0 {
+		one := layout.Suspension{Subject: s.Subject.String(), Reason: s.Reason, Since: s.Time, Nested: s.Nested}
+		if i := slices.IndexFunc(before, func(b layout.Suspension) bool { return b.Subject == one.Subject }); i >= 0 {
 			one.By = before[i].By
 		}
 		c.Suspended = append(c.Suspended, one)
 	}
 	for owner, l := range e.After.Limits {
-		c.Limits[owner] = fleet.Limit{PerSecond: l.PerSecond, Burst: l.Burst}
+		c.Limits[owner] = layout.Limit{PerSecond: l.PerSecond, Burst: l.Burst}
 	}
 	return c
 }
 
 // contentOf unpacks a list; there may be none yet.
-func contentOf(v fleet.View) (suspended []fleet.Suspension, limits map[string]fleet.Limit, claims []policy.Claim, err error) {
+func contentOf(v fleet.View) (suspended []layout.Suspension, limits map[string]layout.Limit, claims []policy.Claim, err error) {
 	if v.Manifest == nil {
 		return nil, nil, nil, nil
 	}
@@ -225,10 +226,10 @@ func byCLI(claims []policy.Claim) []policy.Claim {
 	return all
 }
 
-func overridesOf(suspended []fleet.Suspension, limits map[string]fleet.Limit) desired.Overrides {
+func overridesOf(suspended []layout.Suspension, limits map[string]layout.Limit) desired.Overrides {
 	o := desired.Overrides{Suspensions: map[policy.Subject]store.Suspension{}, Limits: map[string]store.Limit{}}
 	for _, s := range suspended {
-		subject, _ := fleet.ParseSubject(s.Subject) // a manifest that was read has no other
+		subject, _ := layout.ParseSubject(s.Subject) // a manifest that was read has no other
 		o.Suspensions[subject] = store.Suspension{Subject: subject, Reason: s.Reason, Time: s.Since, Nested: s.Nested}
 	}
 	for owner, l := range limits {

@@ -12,6 +12,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/desired"
 	"github.com/xdpallow/xdpallow/loader/fleet"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
@@ -21,7 +22,7 @@ import (
 type Overrides struct {
 	DryRun bool
 
-	Already *fleet.Suspension // of suspend: it was so before
+	Already *layout.Suspension // of suspend: it was so before
 
 	edit func(c *fleet.Content) error
 }
@@ -34,7 +35,7 @@ func (o *Overrides) On(v fleet.View) (*fleet.Content, error) {
 	}
 	c := &fleet.Content{Suspended: slices.Clone(v.Manifest.Suspended), Limits: maps.Clone(v.Manifest.Limits)}
 	if c.Limits == nil {
-		c.Limits = map[string]fleet.Limit{}
+		c.Limits = map[string]layout.Limit{}
 	}
 	if err := o.edit(c); err != nil {
 		return nil, err
@@ -63,8 +64,8 @@ func Suspend(r api.SuspendRequest, by, reason string) (*Overrides, error) {
 	o := &Overrides{DryRun: r.DryRun}
 	o.edit = func(c *fleet.Content) error {
 		o.Already = nil
-		one := fleet.Suspension{Subject: subject.String(), Reason: reason, By: by, Since: time.Now().UTC().Truncate(time.Second), Nested: r.Nested}
-		i := slices.IndexFunc(c.Suspended, func(s fleet.Suspension) bool { return s.Subject == one.Subject })
+		one := layout.Suspension{Subject: subject.String(), Reason: reason, By: by, Since: time.Now().UTC().Truncate(time.Second), Nested: r.Nested}
+		i := slices.IndexFunc(c.Suspended, func(s layout.Suspension) bool { return s.Subject == one.Subject })
 		if i < 0 {
 			c.Suspended = append(c.Suspended, one)
 			return nil
@@ -88,7 +89,7 @@ func Resume(s policy.Subject) (*Overrides, error) {
 		return nil, err
 	}
 	return &Overrides{edit: func(c *fleet.Content) error {
-		left := slices.DeleteFunc(slices.Clone(c.Suspended), func(s fleet.Suspension) bool { return s.Subject == subject.String() })
+		left := slices.DeleteFunc(slices.Clone(c.Suspended), func(s layout.Suspension) bool { return s.Subject == subject.String() })
 		if len(left) == len(c.Suspended) {
 			return &policy.Refused{What: fmt.Sprintf("%s is not suspended by the fleet", subject), Hint: "xdpallow fleet status"}
 		}
@@ -113,7 +114,7 @@ func Limit(r api.LimitRequest) (*Overrides, error) {
 	}
 	return &Overrides{edit: func(c *fleet.Content) error {
 		if r.PerSecond != 0 {
-			c.Limits[r.Owner] = fleet.Limit{PerSecond: l.PerSecond, Burst: l.Burst}
+			c.Limits[r.Owner] = layout.Limit{PerSecond: l.PerSecond, Burst: l.Burst}
 			return nil
 		}
 		if _, limited := c.Limits[r.Owner]; !limited {

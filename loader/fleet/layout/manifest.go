@@ -1,9 +1,9 @@
-// Package fleet is one list for many hosts, kept in etcd: how it is written down, how it is
-// read, written and watched. It is the only package that knows etcd.
+// Package layout is how the list of a fleet is written down: a manifest, which stands under one key,
+// and the entries as chunks that never change, each named by its sum. It is pure, and bounds all
+// that it reads, whoever wrote it.
 //
-// A list is one manifest, under one key, which names its entries as chunks that never change.
 // All hosts see one change of one key; what they fetch is the chunks that they do not hold.
-package fleet
+package layout
 
 import (
 	"bytes"
@@ -105,6 +105,25 @@ func (m *Manifest) Why() string {
 	}
 	return fmt.Sprintf("serial %d: %s (%s)%s", m.Serial, m.Command, who, staged)
 }
+
+// Succeeds returns nil where m may follow have, which a host took over last: nil is nothing. Else
+// it returns ErrChanged or ErrOlder. A group goes back from what was not confirmed.
+func (m *Manifest) Succeeds(have *Manifest) error {
+	switch {
+	case have == nil:
+		return nil
+	case m.Fleet != have.Fleet:
+		return ErrChanged
+	case m.Serial > have.Serial, m.Serial == have.Serial && m.Sum == have.Sum:
+		return nil
+	case have.First != nil && m.First == nil && m.Serial >= have.First.Over:
+		return nil
+	}
+	return ErrOlder
+}
+
+// Same reports whether b is the manifest that m is.
+func (m *Manifest) Same(b *Manifest) bool { return string(m.Encode()) == string(b.Encode()) }
 
 // Encode returns m as it is written. It panics on what JSON cannot hold, which no Manifest is.
 func (m *Manifest) Encode() []byte {

@@ -1,7 +1,7 @@
 // This file is the small changes of a list. They stand in the manifest itself, so that a
 // thousand hosts that hear of one removed customer have nothing to fetch.
 
-package fleet
+package layout
 
 import (
 	"errors"
@@ -55,12 +55,12 @@ func (d *Delta) check() error {
 	if d == nil {
 		return nil
 	}
-	_, err := d.edit("")
+	_, err := d.Edit("")
 	return err
 }
 
-// edit returns what d changes, as claims of origin.
-func (d *Delta) edit(origin policy.Origin) (edit policy.Edit, err error) {
+// Edit returns what d changes, as claims of origin.
+func (d *Delta) Edit(origin policy.Origin) (edit policy.Edit, err error) {
 	size, last := 0, netip.Prefix{}
 	for _, line := range d.Lines {
 		size += len(line) + len(`"",`)

@@ -1,7 +1,7 @@
 // This file is the entries of a list as chunks: texts that are named by their sum and never
 // change. A change of a list makes new chunks where it is, and leaves the others as they are.
 
-package fleet
+package layout
 
 import (
 	"bytes"
@@ -83,6 +83,10 @@ func (l *List) add(claims []policy.Claim, like List) error {
 		return l.add(claims[half:], like)
 	}
 }
+
+// Packed returns the chunk of this sum as it is written, gzip; nil is one that l does not hold. It is
+// l's own: nobody may change it.
+func (l List) Packed(sum string) []byte { return l.packed[sum] }
 
 // Entries is how many entries l has.
 func (l List) Entries() (n int) {
