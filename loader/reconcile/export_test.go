@@ -62,6 +62,31 @@ func (e *Engine) Take(r source.Reading) error {
 	return err
 }
 
+// TakeLate takes a reading over that was compared before meanwhile.
+func (e *Engine) TakeLate(r source.Reading, meanwhile func()) error {
+	found, as := e.compare(r)
+	meanwhile()
+	_, err := e.takeCompared(context.Background(), r, found, as)
+	return err
+}
+
+// TakePaced takes a reading over as a follower does, with what it would wait for afterwards handed to rests.
+func (e *Engine) TakePaced(r source.Reading, rests func(time.Duration)) error {
+	before := rest
+	defer func() { rest = before }()
+	rest = func(_ context.Context, long time.Duration) { rests(long) }
+	return e.take(context.Background(), r)
+}
+
+// Pace is how long a follower waits after a reading that took so long.
+func Pace(took time.Duration) time.Duration { return pace(took) }
+
+// Hold keeps changes waiting, as one that takes long does, until release.
+func (e *Engine) Hold() (release func()) {
+	e.mu.Lock()
+	return e.unlock
+}
+
 // Have is what is kept of an origin, as a follower gets it.
 func (e *Engine) Have(origin policy.Origin) source.Have { return e.have(origin) }
 

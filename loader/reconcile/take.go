@@ -28,13 +28,21 @@ type followed struct {
 	changes  int               // of what origins claim, since the start
 }
 
-// pace is how long the next reading waits at least, and as a multiple of how long this one took:
-// an origin that changes all the time leaves the engine to others.
-const (
-	paceLeast = 200 * time.Millisecond
-	paceShare = 5
-	paceMost  = time.Minute
-)
+// pace is how long the next reading waits after one that took so long: an origin that changes all
+// the time leaves the engine to others.
+func pace(took time.Duration) time.Duration {
+	return min(max(200*time.Millisecond, 5*took), time.Minute)
+}
+
+// rest waits, or until ctx ends. It is a variable so that tests see how long and do not wait.
+var rest = func(ctx context.Context, long time.Duration) {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
 
 // recordSeen is how long after the last one it is recorded that an origin was seen.
 const recordSeen = time.Hour
@@ -63,18 +71,18 @@ func (e *Engine) take(ctx context.Context, r source.Reading) error {
 	start := time.Now()
 	changed, err := e.taken(ctx, r)
 	if changed {
-		timer := time.NewTimer(min(max(paceLeast, paceShare*time.Since(start)), paceMost))
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
+		rest(ctx, pace(time.Since(start)))
 	}
 	return err
 }
 
 func (e *Engine) taken(ctx context.Context, r source.Reading) (changed bool, err error) {
 	found, as := e.compare(r)
+	return e.takeCompared(ctx, r, found, as)
+}
+
+// takeCompared takes r over, which changes what found says if lists have made no more changes than as.
+func (e *Engine) takeCompared(ctx context.Context, r source.Reading, found *policy.Edit, as int) (changed bool, err error) {
 	if err := e.begin(ctx); err != nil {
 		return false, err
 	}
