@@ -1,5 +1,5 @@
 // This file holds lists that are kept elsewhere to leaving the engine to others: they wait between
-// changes, nobody waits for them, and what others change while they are compared counts.
+// changes, nobody waits for them, what others change meanwhile counts, and their silence is told.
 package reconcile_test
 
 import (
@@ -131,5 +131,26 @@ func TestReloadWaitsForNoList(t *testing.T) {
 	f.expect("after its answer", map[string]string{"203.0.113.7": "pass", "198.51.100.7": "drop"})
 	stop()
 	<-ended
+	f.close()
+}
+
+// Promise: a list out of reach for over 15 minutes is a problem, and no sooner; what it said last is
+// enforced all the while, and one answer ends it.
+func TestListOutOfReachIsStale(t *testing.T) {
+	f := newFollower(t)
+	f.open()
+	f.take(reading(partner, "first", "203.0.113.0/24"))
+	pass := func(by time.Duration) {
+		reconcile.StepClock(by)
+		t.Cleanup(func() { reconcile.StepClock(-by) })
+		f.must(nil, f.lab.Host.Do(func() error { f.engine.FollowClock(); return nil }))
+	}
+	pass(14 * time.Minute)
+	f.quiet("after 14 minutes")
+	pass(2 * time.Minute)
+	f.told("origin_stale", partner, "out of reach for 16m")
+	f.expect("stale", map[string]string{"203.0.113.7": "pass", "198.51.100.7": "drop"})
+	f.take(reading(partner, "first", "203.0.113.0/24"))
+	f.quiet("after an answer")
 	f.close()
 }
