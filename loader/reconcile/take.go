@@ -112,7 +112,7 @@ func (e *Engine) takeCompared(ctx context.Context, r source.Reading, found *poli
 	if one.Failing != nil {
 		e.options.Log.Info(fmt.Sprintf("%s: is taken over again", r.Origin))
 	}
-	e.files.followed.origins[r.Origin] = one.Seen(r, time.Now())
+	e.files.followed.origins[r.Origin] = one.Seen(r, wallNow())
 	return changed, nil
 }
 
@@ -150,7 +150,7 @@ func (e *Engine) takeEdit(r source.Reading, one follow.Origin) (changed bool, er
 	if r.Overrides != nil {
 		over = e.enforced.Say(r.Origin, follow.Suspensions(*r.Overrides), follow.Limits(*r.Overrides))
 	}
-	before, state := e.enforced.Gate.Tables.Generation(), one.Seen(r, time.Now()).OriginState
+	before, state := e.enforced.Gate.Tables.Generation(), one.Seen(r, wallNow()).OriginState
 	// Whoever is stopped waits for no long list, and is stopped though the list is refused.
 	if hasty, rest := over.Hasty(e.enforced.Fleets[r.Origin]); !hasty.Empty() && !edit.Empty() {
 		if err := e.takeChange(r, one, one.OriginState, policy.Edit{}, hasty); err != nil {
