@@ -42,7 +42,7 @@ func (a Place) Compare(b Place) int { return ComparePrefix(netip.Prefix(a), neti
 func (e Entry) Key() Place { return Place(e.Prefix) }
 
 // Mark is one that the entries of one owner have, and of few others.
-func (e Entry) Mark() uint8 { return markOf(e.Owner()) }
+func (e Entry) Mark() uint8 { return e.words().mark }
 
 var markSeed = maphash.MakeSeed()
 
