@@ -382,3 +382,15 @@ func FuzzDelta(f *testing.F) {
 		}
 	})
 }
+
+// Promise: a list costs no more memory than its entries can need: a line that no list has is refused
+// before it is kept.
+func TestLongLine(t *testing.T) {
+	t.Parallel()
+	text := []byte("198.51.100.0/24 note=" + strings.Repeat("x", 2<<20) + "\n")
+	bomb := Chunk{Sum: textSum(text), First: pfx("198.51.100.0/24"), Entries: 1}
+	_, err := List{}.With(manifestOf(1, List{Chunks: []Chunk{bomb}}), map[string][]byte{bomb.Sum: pack(text)})
+	if err == nil || !strings.HasPrefix(err.Error(), "chunk/"+bomb.Sum[:12]+": is over ") {
+		t.Errorf("a line of two megabytes: %v", err)
+	}
+}
