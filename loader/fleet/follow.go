@@ -276,6 +276,9 @@ func (f *follower) takeOver(ctx context.Context, client *Client, state State, ta
 
 // reading is m as it is handed on, and the list that it comes to.
 func (f *follower) reading(ctx context.Context, client *Client, m *layout.Manifest, r source.Reading) (layout.List, source.Reading, error) {
+	if most := f.settings.Limits.Entries; m.Entries > most { // none of them is fetched
+		return layout.List{}, r, &policy.InputError{Where: string(f.Origin()), What: fmt.Sprintf("%d entries are over max_entries %d", m.Entries, most)}
+	}
 	after, delta, err := client.Load(ctx, f.settings.Etcd.List, m, f.have, f.list, func() { wait(ctx, f.spread()) })
 	if err != nil {
 		return layout.List{}, r, err
@@ -312,9 +315,6 @@ func (f *follower) check(m *layout.Manifest, claims []policy.Claim) error {
 	limits := f.settings.Limits
 	if m.AllowAny && limits.Widest4 == source.EtcdLimits.Widest4 && limits.Widest6 == source.EtcdLimits.Widest6 {
 		limits.Widest4, limits.Widest6 = 0, 0 // which nobody here set otherwise
-	}
-	if m.Entries > limits.Entries {
-		return &policy.InputError{Where: string(f.Origin()), What: fmt.Sprintf("%d entries are over max_entries %d", m.Entries, limits.Entries)}
 	}
 	return limits.Check(string(f.Origin()), claims)
 }

@@ -30,11 +30,16 @@ func (c *Client) replace(ctx context.Context, list string, view View, m *layout.
 	if view.Manifest == nil {
 		return ops, nil
 	}
-	ops = append(ops, clientv3.OpPut(c.pastKey(list, view.Manifest.Serial), view.State.List.Text))
-	if m.Serial <= keptPast {
-		return ops, nil
+	becomes := c.pastKey(list, view.Manifest.Serial)
+	ops = append(ops, clientv3.OpPut(becomes, view.State.List.Text))
+	oldest, err := c.oldestKept(ctx, list)
+	if err != nil {
+		return nil, err
 	}
-	ops = append(ops, clientv3.OpDelete(c.pastKey(list, 0), clientv3.WithRange(c.pastKey(list, m.Serial-keptPast))))
+	if oldest != "" {
+		// etcd refuses a transaction that puts and deletes one key.
+		ops = append(ops, clientv3.OpDelete(c.pastKey(list, 0), clientv3.WithRange(min(oldest, becomes))))
+	}
 	if m.Serial%cleanEvery != 0 || view.Next != nil {
 		return ops, nil
 	}
@@ -43,6 +48,22 @@ func (c *Client) replace(ctx context.Context, list string, view View, m *layout.
 		ops = append(ops, clientv3.OpDelete(key))
 	}
 	return ops, err
+}
+
+// oldestKept returns the key of the oldest manifest that is kept when one more is, or "" where all are.
+// They are counted: after a backup was restored serials jump.
+func (c *Client) oldestKept(ctx context.Context, list string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Within)
+	defer cancel()
+	answer, err := c.etcd.Get(ctx, c.key("past", list, ""), clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(keptPast-1))
+	if err != nil {
+		return "", c.explain(err)
+	}
+	if len(answer.Kvs) < keptPast-1 {
+		return "", nil
+	}
+	return string(answer.Kvs[len(answer.Kvs)-1].Key), nil
 }
 
 // unnamed returns the keys of chunks that neither manifests nor the past of list name. Who deletes

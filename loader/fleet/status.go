@@ -88,7 +88,7 @@ func (c *Client) Hosts(ctx context.Context, list string) (hosts []Host, err erro
 		var k known
 		name := lastPart(kv.Key)
 		if json.Unmarshal(kv.Value, &k) == nil && policy.ParseNote(name) == nil {
-			byName[name] = &Host{Name: name, Group: k.Group, Since: k.Since, Silent: true}
+			byName[name] = &Host{Name: name, Group: policy.Printable(k.Group), Since: k.Since, Silent: true}
 		}
 	}
 	for _, kv := range answer.Responses[1].GetResponseRange().Kvs {
@@ -98,6 +98,7 @@ func (c *Client) Hosts(ctx context.Context, list string) (hosts []Host, err erro
 			continue
 		}
 		h.Name, h.Silent = name, false
+		h.tame()
 		if k := byName[name]; k != nil {
 			h.Since = k.Since
 		}
@@ -108,6 +109,16 @@ func (c *Client) Hosts(ctx context.Context, list string) (hosts []Host, err erro
 	}
 	slices.SortFunc(hosts, func(a, b Host) int { return cmp.Compare(a.Name, b.Name) })
 	return hosts, nil
+}
+
+// tame takes out of h what an operator's terminal would obey.
+func (h *Host) tame() {
+	for _, word := range []*string{&h.Group, &h.Version, &h.Enforcing} {
+		*word = policy.Printable(*word)
+	}
+	for i, code := range h.Problems {
+		h.Problems[i] = policy.Printable(code)
+	}
 }
 
 func lastPart(key []byte) string {

@@ -80,6 +80,9 @@ func (c *Client) View(ctx context.Context, list string, entries bool) (v View, e
 		if v.Next, err = v.decode(v.State.Next); err != nil {
 			return v, err
 		}
+		if v.Next.First == nil {
+			v.Next = nil // of no group: no host follows it
+		}
 	}
 	if v.Hosts, err = c.Hosts(ctx, list); err != nil || v.Manifest == nil {
 		return v, err
@@ -104,6 +107,10 @@ func (c *Client) patientView(ctx context.Context, list string, entries bool) (v 
 	return v, err
 }
 
+// furthest is how far ahead of the list a host may be: a backup is not a million changes old, and a
+// host that says so would use up the serials, after which nobody could be suspended.
+const furthest = 1 << 20
+
 // serial is that of the next change: over all that any host has, also after a backup was restored.
 func (v View) serial() uint64 {
 	highest := uint64(0)
@@ -112,8 +119,11 @@ func (v View) serial() uint64 {
 			highest = max(highest, m.Serial)
 		}
 	}
+	believed := highest + furthest
 	for _, h := range v.Hosts {
-		highest = max(highest, h.Serial)
+		if h.Serial <= believed {
+			highest = max(highest, h.Serial)
+		}
 	}
 	return highest + 1
 }
@@ -130,7 +140,7 @@ func (c *Client) Write(ctx context.Context, change Change) (now, before *layout.
 		if view.Next != nil && (!change.Overrides || change.Group != "") {
 			return nil, nil, Waiting(view.Next)
 		}
-		content, err := change.Edit(view)
+		content, err := change.edited(&view)
 		if err != nil || content == nil {
 			return view.Manifest, view.Manifest, err
 		}
@@ -146,6 +156,28 @@ func (c *Client) Write(ctx context.Context, change Change) (now, before *layout.
 		}
 	}
 	return nil, nil, &policy.Refused{What: fmt.Sprintf("other writers were quicker %d times", tries), Hint: "xdpallow fleet history"}
+}
+
+// edited is what change makes of the list. What waits for confirmation is changed by itself in view: it
+// may stop others than the list does.
+func (change Change) edited(view *View) (*Content, error) {
+	if view.Next == nil {
+		return change.Edit(*view)
+	}
+	waiting := *view
+	waiting.Manifest = view.Next
+	beside, err := change.Edit(waiting)
+	if err != nil || beside == nil { // it is so there already: of that the list decides
+		return change.Edit(*view)
+	}
+	next := *view.Next
+	next.Suspended, next.Limits = beside.Suspended, beside.Limits
+	view.Next = &next
+	content, err := change.Edit(*view)
+	if err == nil && content == nil { // only what waits is changed
+		content = &Content{Suspended: view.Manifest.Suspended, Limits: view.Manifest.Limits}
+	}
+	return content, err
 }
 
 // Waiting refuses a change while m waits for confirmation.
@@ -257,11 +289,11 @@ func (c *Client) commit(ctx context.Context, change Change, view View, m *layout
 	return c.commitOnce(ctx, key, m, compares, ops)
 }
 
-// besideNext makes of what waits for confirmation what it is with the suspensions and limits of m,
-// which is written below it in the same transaction: it stops an owner in both.
+// besideNext has what waits for confirmation, as edited has made it, stand above m, which is written in
+// the same transaction: an owner is stopped in both.
 func (change Change) besideNext(view View, m *layout.Manifest) clientv3.Op {
 	next := *view.Next
-	next.Serial, next.Suspended, next.Limits = m.Serial+1, m.Suspended, m.Limits
+	next.Serial = m.Serial + 1
 	next.First = &layout.First{Group: view.Next.First.Group, Over: m.Serial}
 	if next.Delta != nil {
 		next.Delta = &layout.Delta{From: m.Serial, Lines: view.Next.Delta.Lines}

@@ -297,7 +297,7 @@ func TestFirstInAGroup(t *testing.T) {
 		t.Helper()
 		m, _, err := operator.Write(t.Context(), Change{
 			List: Main, By: "alice", Command: "fleet replace", Group: "canary", Confirm: confirm,
-			Edit: func(View) (*Content, error) { return &Content{Claims: list}, nil },
+			Edit: func(v View) (*Content, error) { return &Content{Claims: list, Suspended: v.Manifest.Suspended}, nil },
 		})
 		if err != nil {
 			t.Fatal(err)

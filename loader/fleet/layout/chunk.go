@@ -287,6 +287,8 @@ func unpack(c Chunk, packed []byte) ([]byte, error) {
 	switch {
 	case text.Len() > maxText:
 		return nil, c.wrong("is over %d MiB, unpacked", maxText>>20)
+	case text.Len() > c.Entries*(policy.MaxLine+1):
+		return nil, c.wrong("is over %d bytes an entry, unpacked", policy.MaxLine)
 	case textSum(text.Bytes()) != c.Sum:
 		return nil, c.wrong("is not what its name says: its sum is another one")
 	case bytes.Count(text.Bytes(), []byte("\n")) != c.Entries || !bytes.HasSuffix(text.Bytes(), []byte("\n")):
