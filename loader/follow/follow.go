@@ -86,6 +86,32 @@ func (o Origins) Unnamed(settings []source.Settings) (gone []policy.Origin) {
 	return gone
 }
 
+// Foretell says what a start finds of each list in settings, of which there is what kept has, and what it
+// forgets, which settings do not name; nil, which is not known, is nothing.
+func Foretell(settings []source.Settings, kept []policy.Claim) (told []string) {
+	if settings == nil {
+		return nil
+	}
+	entries := map[policy.Origin]int{}
+	for _, claim := range kept {
+		if claim.Origin.Followed() {
+			entries[claim.Origin]++
+		}
+	}
+	for _, s := range settings {
+		text := "nothing is kept: whom it would let in is dropped until it is read"
+		if n := entries[s.Origin()]; n > 0 {
+			text = policy.Count(n, "entry is", "entries are") + " kept, and enforced until it is read"
+		}
+		told = append(told, fmt.Sprintf("%s: %s", s.Origin(), text))
+		delete(entries, s.Origin())
+	}
+	for _, origin := range slices.Sorted(maps.Keys(entries)) {
+		told = append(told, fmt.Sprintf("%s is no longer named: %s would be forgotten", origin, policy.Count(entries[origin], "entry", "entries")))
+	}
+	return told
+}
+
 // Before is what the undo of a change needs of o, see undo.Back: the state of each origin that the
 // change forgets, or after which it is not followed as it was before.
 func (o Origins) Before(before, after []source.Settings, forget []policy.Origin) map[policy.Origin]*store.OriginState {

@@ -11,6 +11,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/compile"
 	"github.com/xdpallow/xdpallow/loader/declared"
 	"github.com/xdpallow/xdpallow/loader/desired"
+	"github.com/xdpallow/xdpallow/loader/follow"
 	"github.com/xdpallow/xdpallow/loader/impact"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/query"
@@ -76,6 +77,7 @@ func Preview(o declared.Sources, state string) (api.Plan, error) {
 		Generation: last.Generation, Total: next.Policy.Entries.Len(),
 		Added: report(plan.Added), Removed: report(plan.Removed), Changed: report(plan.Changed), Was: query.Formers(plan.Was),
 		Services: query.ServiceChangesOf(plan.Services), Opens: plan.Opens, Foreseen: query.ForeseenOf(nil, refused),
+		Warnings: follow.Foretell(read.Origins, made),
 	}, nil
 }
 
