@@ -108,6 +108,16 @@ func TestDoctorOnAHealthyHost(t *testing.T) {
 	if line := h.says(running, doctor.OK, "interface", "eth0"); !strings.Contains(line.Text, "guarded, native") {
 		t.Errorf("%+v", line)
 	}
+	// Asked about pins that are not this daemon's, it says whose it looks at, and takes the daemon's
+	// own programs for no other's.
+	beside := h.doctor("--bpffs", h.dir+"/elsewhere/pins")
+	if beside.code != 0 {
+		t.Errorf("with another --bpffs: exit %d, %+v", beside.code, beside.of(doctor.Problem))
+	}
+	h.says(beside, doctor.OK, "interface", "eth0")
+	if line := h.says(beside, doctor.Note, "bpffs", h.bpffs()); !strings.Contains(line.Text, "not in "+h.dir+"/elsewhere/pins") {
+		t.Errorf("%+v", line)
+	}
 	d.kill()
 	dead := h.doctor()
 	if line := h.says(dead, doctor.Problem, "daemon", "daemon"); len(dead.of(doctor.Problem)) != 1 || !strings.HasPrefix(line.Hint, "systemctl start xdpallow") {
