@@ -105,6 +105,9 @@ func (c *call) doctorOptions(ctx context.Context) (o doctor.Options, err error) 
 	o.Status, o.StatusErr = c.statusAt(ctx, places)
 	o.NoBackstop = file.Backstop == "off" && !stored.HadBackstop(o.State) // a start keeps what it had
 	if o.Status != nil {
+		if d := o.Status.Daemon; d != nil && d.Bpffs != "" { // another place has nothing to do with its gate
+			o.Root, o.Asked = d.Bpffs, o.Root
+		}
 		o.NoBackstop = o.Status.Backstop == nil
 		if len(o.Interfaces) == 0 {
 			for _, i := range o.Status.Interfaces {

@@ -129,6 +129,7 @@ type History struct {
 type Daemon struct {
 	PID   int       `json:"pid"`
 	Since time.Time `json:"since"`
+	Bpffs string    `json:"bpffs,omitempty"` // the directory of its pins; "" of a daemon before it said so
 }
 
 // Stats is the answer to "what did it do?".

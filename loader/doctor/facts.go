@@ -19,6 +19,7 @@ type Options struct {
 	NoBackstop bool
 	State      string // directory
 	Root       string // of the pins
+	Asked      string // where the caller took them to be, if a daemon has said where they are
 	Config     string // of the daemon, "" is none
 	ConfigErr  error  // why Config cannot be used
 	Groups     []string

@@ -41,6 +41,8 @@ func (d *diagnosis) kernel() {
 		d.add(Note, "bpffs", f.Root, AsRoot, "%v", f.RootErr)
 	case f.RootErr != nil:
 		d.add(Problem, "bpffs", f.Root, hintOf(f.RootErr, "mount -t bpf bpf /sys/fs/bpf"), "%s", strings.TrimPrefix(f.RootErr.Error(), f.Root+" "))
+	case f.Asked != "" && f.Asked != f.Root:
+		d.add(Note, "bpffs", f.Root, "", "the daemon that answers keeps its pins there and not in %s; all this is about its gate", f.Asked)
 	default:
 		d.add(OK, "bpffs", f.Root, "", "pins there outlive the daemon")
 	}

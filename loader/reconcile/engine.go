@@ -87,7 +87,7 @@ func Open(o Options) (*Engine, error) {
 	}
 	current := &shown.Current{}
 	e := &Engine{
-		Daemon:    shown.New(current, shown.About{Version: o.Version, Since: time.Now().UTC(), BootID: bootID, State: kept, OwnerChecks: o.OwnerChecks, Enrolments: o.Enrolments}),
+		Daemon:    shown.New(current, shown.About{Version: o.Version, Since: time.Now().UTC(), BootID: bootID, State: kept, Root: o.Root, OwnerChecks: o.OwnerChecks, Enrolments: o.Enrolments}),
 		options:   o,
 		life:      life{stood: gate.Up(), done: make(chan struct{})},
 		current:   current,

@@ -36,6 +36,7 @@ type About struct {
 	Since   time.Time
 	BootID  string
 	State   *store.Store
+	Root    string // of the pins
 
 	// OwnerChecks are the answers of the owner endpoint about these services; nil without one.
 	OwnerChecks func([]policy.Service) []api.OwnerCheck
@@ -76,7 +77,7 @@ func (d Daemon) status(s *Snapshot, links netdev.Interfaces) api.Status {
 	status.Enforcing, status.Problems = repair.Enforcing(s.Problems), s.Problems
 	status.Interfaces, status.Backstop = guarded.Report(), guarded.ReportBackstop()
 	status.LastChange, status.Version = s.Last, d.about.Version
-	status.Daemon = &api.Daemon{PID: os.Getpid(), Since: d.about.Since.Truncate(time.Second)}
+	status.Daemon = &api.Daemon{PID: os.Getpid(), Since: d.about.Since.Truncate(time.Second), Bpffs: d.about.Root}
 	if s.Pending != nil {
 		status.Confirm = query.WaitingOf(*s.Pending, s.Pending.Left(time.Now(), d.about.BootID, compile.Boottime()))
 	}
