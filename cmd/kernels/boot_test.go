@@ -200,6 +200,7 @@ func (m *machine) operated() {
 	})
 	m.act("followed", m.followed)
 	m.act("enrolled", m.enrolled)
+	m.act("asked for owners", m.asked)
 	m.act("stop and start", func(t *testing.T) {
 		m.must(t, "systemctl stop xdpallow")
 		m.shut(t)

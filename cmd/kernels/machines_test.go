@@ -18,6 +18,8 @@ func TestMain(m *testing.M) {
 		runGuest() // never returns
 	case filepath.Base(os.Args[0]) == apiServer:
 		serveAPI(os.Args[1:])
+	case filepath.Base(os.Args[0]) == ownerAsker:
+		askOwner(os.Args[1])
 	}
 	code := m.Run()
 	removeDisks()
