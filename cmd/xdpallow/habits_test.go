@@ -265,6 +265,19 @@ func TestFitsATerminal(t *testing.T) {
 		}
 	}
 
+	// A column that says nothing goes before a line wraps, and only then.
+	empty := slices.Values([][]string{{"PREFIX", "UNTIL", "NOTE", "LAST-SEEN"}, {"192.0.2.0/24", "-", "-", "2026-11-22T09:00:00Z"}})
+	for columns, want := range map[int]string{
+		80: "PREFIX        UNTIL  NOTE  LAST-SEEN\n192.0.2.0/24  -      -     2026-11-22T09:00:00Z\n",
+		42: "PREFIX        NOTE  LAST-SEEN\n192.0.2.0/24  -     2026-11-22T09:00:00Z\n",
+		34: "PREFIX        LAST-SEEN\n192.0.2.0/24  2026-11-22T09:00:00Z\n",
+	} {
+		var out strings.Builder
+		if err := fitted(&out, columns, empty); err != nil || out.String() != want {
+			t.Errorf("%d columns: %v\n%s", columns, err, out.String())
+		}
+	}
+
 	rows := slices.Values([][]string{
 		{"PREFIX", "OWNER", "UNTIL", "NOTE"},
 		{"2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff/128", "acme", "2026-11-22T09:00:00Z", strings.Repeat("é", 60)},
