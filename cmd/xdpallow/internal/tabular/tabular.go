@@ -92,13 +92,20 @@ var texts = []string{"OWNER", "SERVICES", "ORIGIN", "NOTE", "DROPPED", "LIMIT", 
 // leastForText is what is left of a text at least, in characters.
 const leastForText = 12
 
-// fit takes from the widest texts until a row has columns characters, or until no text has
-// more than leastForText. The first column tells the rows apart, and stays.
+// fit leaves out columns that say nothing, and then takes from the widest texts, until a row has
+// columns characters, or until no text has more than leastForText. The first column tells the rows
+// apart, and stays.
 func (w Widths) fit(columns int) {
 	over := -2 - columns
 	for i, width := range w.of {
 		if !w.leftOut[i] {
 			over += 2 + width
+		}
+	}
+	for i := 1; i < len(w.of) && over > 0; i++ {
+		if !w.filled[i] && !w.leftOut[i] {
+			w.leftOut[i] = true
+			over -= 2 + w.of[i]
 		}
 	}
 	for ; over > 0; over-- {
