@@ -45,9 +45,7 @@ func probeOwner(ctx context.Context, c *call) error {
 	case knocks < probe.LeastKnocks || knocks > probe.MostKnocks:
 		return &policy.InputError{What: fmt.Sprintf("--knocks %d is not from %d to %d", knocks, probe.LeastKnocks, probe.MostKnocks), Hint: "xdpallow probe acme --knocks 10"}
 	case c.flags.Bool("http") && c.flags.Bool("https"):
-		one := c.env
-		one.args = slices.DeleteFunc(slices.Clone(c.args), func(arg string) bool { return arg == "--http" })
-		return &policy.InputError{What: "--http and --https are two probes", Hint: typed(one)}
+		return &policy.InputError{What: "--http and --https are two probes", Hint: "xdpallow probe " + quote(owner) + " --https"}
 	case c.flags.Bool("http"):
 		kind = probing.HTTP
 	case c.flags.Bool("https"):
