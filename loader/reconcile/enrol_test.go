@@ -247,3 +247,14 @@ func TestEnrolSize(t *testing.T) {
 		t.Errorf("to enrol takes %v among 300,000 entries, which is more than 3 times the %v among a thousand", many, few)
 	}
 }
+
+// Promise: a host that waits for its customers to enrol starts, shut, though nobody is listed yet.
+func TestFirstBootBeforeAnybodyEnrols(t *testing.T) {
+	e := newEnroller(t)
+	e.options.Allow = nil
+	e.open()
+	e.expect("nobody yet", map[string]string{"203.0.113.7": "drop"})
+	e.enrols("acme", "203.0.113.7", enrol.Enrolled)
+	e.expect("one", map[string]string{"203.0.113.7": "pass", "203.0.113.8": "drop"})
+	e.close()
+}
