@@ -50,7 +50,7 @@ func Preview(o declared.Sources, state string) (api.Plan, error) {
 	}
 	plan := policy.Diff(old.Policy, next.Policy)
 	force := o.Force
-	if !was.Good() && len(read.Origins) > 0 {
+	if enrols := read.Settings != nil && len(read.Settings.Enrol) > 0; !was.Good() && (enrols || len(read.Origins) > 0) {
 		force.AllowEmpty = true // as at the start itself
 	}
 	if err := policy.Guard(old.Policy, next.Policy, plan, policy.VerbRun, force, now); err != nil {

@@ -76,8 +76,8 @@ func (e *Engine) takeOver(ctx context.Context, good bool) error {
 		e.options.Log.Warn(unknown.Error())
 	}
 	force := e.options.Force
-	if !good && len(read.Origins) > 0 {
-		force.AllowEmpty = true // until their lists are there it is no mistake that everybody is dropped
+	if !good && len(read.Origins)+len(e.options.Enrol) > 0 {
+		force.AllowEmpty = true // until lists are there, or customers enrol, it is no mistake that everybody is dropped
 	}
 	c := change{
 		by: by, command: "run", verb: policy.VerbRun,

@@ -71,14 +71,14 @@ func TestCommandsHoldNoList(t *testing.T) {
 		{"check", "-f", addresses, "-o", "json"},
 	}
 	var peaks [2][]int
-	sizes := []int{60, 60_000}
+	sizes := []int{60, 120_000}
 	for i, entries := range sizes {
 		fill(entries)
 		for _, args := range commands {
 			peaks[i] = append(peaks[i], h.peak(filepath.Join(h.dir, "out"), args...))
 		}
 	}
-	const slack, address = 4 << 10, 48 // KiB; bytes
+	const slack, address = 8 << 10, 48 // KiB, the collector's on a busy machine; bytes
 	for i, args := range commands {
 		few, many := peaks[0][i], peaks[1][i]
 		t.Logf("%s: %d KiB among %d entries, %d KiB among %d", strings.Join(args, " "), few, sizes[0], many, sizes[1])
