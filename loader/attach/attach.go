@@ -264,7 +264,7 @@ func (i *Interfaces) Detach(name string) error {
 	return err
 }
 
-// Problems are the interfaces that should be guarded and are not, and the other way round.
+// Problems are the interfaces that should be guarded and are not, and those guarded that are no longer named.
 func (i *Interfaces) Problems() (problems []api.Problem) {
 	for _, p := range i.wanted {
 		problems = append(problems, p)

@@ -123,7 +123,7 @@ func newCounter() counter {
 	}
 }
 
-// counts is c and what n counts more.
+// counts returns c plus n.
 func (n counter) counts(c Counts) Counts {
 	return Counts{
 		Made: c.Made + n.made, Followed: moreOf(c.Followed, n.followed), Aside: moreOf(c.Aside, n.aside),
@@ -144,7 +144,7 @@ func moreOf(all, by map[policy.Origin]int) map[policy.Origin]int {
 	return sum
 }
 
-// more is all and what is counted more; what comes to nothing is forgotten.
+// more returns all plus by; a key whose sum is zero is left out.
 func more[K interface {
 	comparable
 	tree.Key[K]
@@ -207,7 +207,7 @@ func (c Counts) After(edit policy.Edit, plan policy.Plan, old, next policy.Entri
 	return n.counts(c)
 }
 
-// claims counts what kept origins claim of entry by times more.
+// claims adds times to the counts of the CLI and of kept origins that claim entry; -1 takes it out.
 func (n *counter) claims(entry *policy.Entry, times int) {
 	if !entry.Several() && entry.Has(policy.OriginCLI) { // a million are
 		n.made += times
@@ -226,7 +226,7 @@ func (n *counter) claims(entry *policy.Entry, times int) {
 	}
 }
 
-// entry counts entry, which is of that owner, by times more.
+// entry adds times to the counts of its owner and of the second in which it ends.
 func (n counter) entry(entry *policy.Entry, name string, times int) {
 	n.owner(name, times)
 	if until := entry.Until(); !until.IsZero() {

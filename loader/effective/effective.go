@@ -12,7 +12,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// Daemon is whose list it is.
+// Daemon owns the lock and the state that the list records.
 type Daemon interface {
 	// Lock and Unlock take and give back the lock under which changes are made.
 	sync.Locker

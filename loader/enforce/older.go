@@ -16,7 +16,7 @@ import (
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
-// Difference is what the kernel would do otherwise under another state.
+// Difference is how the kernel's behaviour would change under another state.
 type Difference struct {
 	Opens, Shuts, Narrows []netip.Prefix
 	Owners                []string // whose suspension or limit would be another

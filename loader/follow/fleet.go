@@ -1,5 +1,5 @@
-// This file is what is particular to lists of a fleet: what they say over all origins, and who asked
-// whoever changed them whether he meant it.
+// This file has what only fleet lists need: overrides over all origins, and guard rails that were
+// asked at the change.
 
 package follow
 

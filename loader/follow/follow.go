@@ -1,5 +1,5 @@
-// Package follow says how it goes with the origins that are followed: what of a reading is taken
-// over, and what the operator is told. It takes no lock, and reads nothing.
+// Package follow keeps the status of followed origins: what of a reading was taken over, and what
+// `status` reports. It takes no lock, and reads nothing.
 package follow
 
 import (

@@ -38,8 +38,9 @@ func Refusal(r *policy.Refused) *policy.Refused {
 	return &policy.Refused{What: r.What, Hint: hint}
 }
 
-// Loses counts the claims of origin that let somebody in at now, those of them that no longer do in
-// next, to which edit leads from was, and how many do there. One that ends, or is for a service that is not
+// Loses returns how many claims of origin admit a source at now in was (had), how many of those no
+// longer do in next (gone), and how many do in next (left). edit leads from was to next.
+// Where gone is 0, had is 0 too and left counts only those that came: nobody needs more. One that ends, or is for a service that is not
 // there, shuts its customer out as one that is gone.
 func Loses(origin policy.Origin, was, next policy.State, edit policy.Edit, now time.Time) (had, gone, left int) {
 	letsIn := func(state policy.State, prefix netip.Prefix) bool {

@@ -1,4 +1,4 @@
-// Package nesting says whose network a change lists something in, as it is made: what one owner
+// Package nesting warns when a change lists an entry inside another owner's network: what one owner
 // has inside another's is easily forgotten, and found when one of them is stopped.
 package nesting
 
@@ -109,7 +109,7 @@ func ownerAround(entries policy.Entries, e *policy.Entry) *policy.Entry {
 // Warnings are what there is to say of the places of listed, and of what plan lists, which
 // leads to d from old.
 func Warnings(d, old desired.State, plan policy.Plan, listed ...[]policy.Entry) (all []string) {
-	if len(d.Suspensions)+len(d.Fleets) == 0 { // of a million nobody is stopped
+	if len(d.Suspensions)+len(d.Fleets) == 0 { // nothing is suspended: skip the walk
 		listed = nil
 	}
 	var stopped []*policy.Entry

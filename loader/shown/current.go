@@ -41,8 +41,7 @@ func (c *Current) Show(now *Snapshot) {
 	}
 }
 
-// Move notes that from now on the kernel judges by something else than what is shown, until
-// that is shown.
+// Move notes that the kernel is about to differ from the snapshot. The next Show ends that.
 func (c *Current) Move() {
 	if c.moving.Load() == nil {
 		moving := make(chan struct{})

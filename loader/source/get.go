@@ -1,5 +1,5 @@
-// This file reads a page from its web server, within bounds: neither a slow server, nor a large
-// page, nor another host may come of what was asked for.
+// This file reads a page from its web server, within bounds: neither a slow server, a large
+// page nor a redirect to another host may harm this one.
 
 package source
 

@@ -1,6 +1,6 @@
 package transfer
 
-// This file says what import makes of a state: all that commands made is as an export says.
+// This file computes the edit that makes the CLI's state equal to an export.
 
 import (
 	"maps"

@@ -1,5 +1,5 @@
 // Package transfer writes all that commands made as text, and reads that text, to take it to another
-// host or back. Entries alone would let in there who is suspended here.
+// host or back. Exporting entries alone would admit on the other host a source that is suspended here.
 package transfer
 
 import (

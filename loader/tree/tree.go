@@ -207,7 +207,7 @@ func root[K Key[K], E Item[K]](nodes []*node[K, E]) *node[K, E] {
 }
 
 // with returns the nodes that stand for n after changes, which are sorted and name each
-// prefix once.
+// key once.
 func (n *node[K, E]) with(changes []Change[K, E]) []*node[K, E] {
 	if n.children == nil {
 		return split(with(n.items, changes), leaf[K, E])

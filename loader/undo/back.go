@@ -1,4 +1,4 @@
-// This file is what the store keeps of a change of what is declared and followed, to take it back.
+// This file encodes what the store keeps in order to roll back a reload.
 
 package undo
 

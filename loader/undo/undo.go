@@ -8,7 +8,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/store"
 )
 
-// Edit is what takes the last change back, but for what it changed of what is declared.
+// Edit returns the edit that reverts the last change, except for declared services and origins.
 func Edit(inverse store.Undo) desired.Edit {
 	edit := desired.Edit{
 		Claims:    policy.Edit{Put: inverse.Put},

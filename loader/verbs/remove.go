@@ -14,8 +14,8 @@ import (
 )
 
 // Remove takes CLI claims away, all or none. It refuses when a named prefix had no
-// claim, or is declared as well, and says where. What a wider entry lists still it takes
-// away, and says by which.
+// claim, or is declared as well, and says where. It succeeds
+// when a wider entry still lists the source, and names that entry.
 func (e *Engine) Remove(ctx context.Context, by api.Caller, r api.RemoveRequest) (answer api.Listing, err error) {
 	err = e.Do(ctx, by, func(t reconcile.Turn) (err error) {
 		answer, err = e.remove(t, r)

@@ -31,7 +31,7 @@ func (e *Engine) Replace(ctx context.Context, by api.Caller, r api.ReplaceReques
 	return plan, err
 }
 
-// replace makes the claims of the CLI those, and c with it. done is what the log says then.
+// replace replaces the CLI's claims with claims, in change c. done is the verb for the log.
 func (e *Engine) replace(t reconcile.Turn, r api.ReplaceRequest, claims []policy.Claim, c reconcile.Change, done string) (api.Plan, error) {
 	before := t.View().State
 	edit, err := before.Replace(r, claims)

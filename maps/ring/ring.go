@@ -32,8 +32,8 @@ type Event struct {
 	Near      bool // its source is in the /24 or /48 of a listed prefix, probably
 }
 
-// Reader reads the samples of all programs on some tables. One reader: two would each
-// get a part.
+// Reader reads the samples of all programs on some tables. Only one Reader may be
+// open at a time: two would split the samples.
 type Reader struct {
 	reader *ringbuf.Reader
 	lost   *ebpf.Map
@@ -82,7 +82,7 @@ func eventOf(raw []byte) (Event, bool) {
 		Verdict: maps.Verdict(value.Verdict), Reason: maps.Reason(value.Reason), Near: value.Near != 0,
 	}
 	switch {
-	case value.Source == [16]uint8{}: // 0.0.0.0 and :: are no talkers, who is cut off looks like them
+	case value.Source == [16]uint8{}: // 0.0.0.0 and :: are nobody: a frame without its address has zeros here, too
 	case e.Family == maps.IPv4:
 		e.Source = netip.AddrFrom4([4]byte(value.Source[:4]))
 	case e.Family == maps.IPv6:

@@ -68,7 +68,7 @@ func (c *clients) owner(chain []*x509.Certificate, now time.Time) (string, error
 	return shown.Subject.CommonName, err
 }
 
-// refresh reads the files if they have changed. Of a directory that cannot be read nobody is known.
+// refresh reads the files if they have changed. An unreadable directory authorises nobody.
 func (c *clients) refresh() {
 	stamp, names, bad, err := stampOf(c.dir)
 	if err != nil {

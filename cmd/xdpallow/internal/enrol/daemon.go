@@ -1,6 +1,6 @@
 // Package enrol lets customers let themselves in. Its two halves are two processes: one without rights talks
 // with customers over TLS, and the daemon takes from it what package loader/enrol allows, by a socket that
-// has this one use.
+// accepts this one request.
 package enrol
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/xdpallow/xdpallow/loader/events"
 )
 
-// Group may use the daemon's socket, and the socket has one use.
+// Group may use the daemon's socket, which accepts one request: to enrol.
 const Group = "xdpallow-enrol"
 
 // Socket is the path of the socket of the daemon whose control socket is this one.

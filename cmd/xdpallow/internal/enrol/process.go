@@ -172,7 +172,7 @@ func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // ask asks the daemon, and returns what the customer is to be told. The error is that the daemon does not answer, or
-// that it could not do what it would.
+// that it failed.
 func (p *process) ask(ctx context.Context, request enrol.Request) (status int, answer json.RawMessage, err error) {
 	text, err := json.Marshal(request)
 	if err != nil {
