@@ -31,7 +31,7 @@ var layers = [][]string{
 		"loader/netdev/ethtool", "loader/pins", "loader/probe", "loader/talkers", "loader/tree",
 	},
 	{"loader/fleet/fleettest", "loader/policy"},
-	{"maps/bloom"},
+	{"loader/fleet/layout/layouttest", "maps/bloom"},
 	{"maps", "loader/netlab"},
 	{"maps/counters"},
 	{"maps/mapstest", "maps/ring", "loader/netdev", "loader/netlab/labtest"},
@@ -164,7 +164,8 @@ var arrows = map[string]map[string]string{
 		"loader/policy": "claims and services, and what would open",
 		"loader/source": "list files",
 	},
-	"loader/fleet/layout": {"loader/policy": "lines, edits and names"},
+	"loader/fleet/layout":            {"loader/policy": "lines, edits and names"},
+	"loader/fleet/layout/layouttest": {"loader/policy": "lines and claims"},
 	"loader/fleet": {
 		"loader/fleet/layout": "what stands in etcd",
 		"loader/policy":       "the lines of a list, and who may be stopped",

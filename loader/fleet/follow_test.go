@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/xdpallow/xdpallow/loader/fleet/fleettest"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout/layouttest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -18,13 +19,13 @@ import (
 func TestHostsFollow(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	all := many(10_000)
+	all := layouttest.Many(10_000)
 	first := set(t, operator, all)
 	s := settings(c, "web1")
 	h := follows(t, s, "web1")
 	h.has(first.Serial, all)
 
-	all = append(claims(t, "1.0.0.0/30 owner=acme"), all[2:]...)
+	all = append(layouttest.Claims(t, "1.0.0.0/30 owner=acme"), all[2:]...)
 	second := set(t, operator, all)
 	if second.Delta == nil || len(second.Delta.Lines) != 3 {
 		t.Errorf("the delta of three lines is %+v", second.Delta)
@@ -32,7 +33,7 @@ func TestHostsFollow(t *testing.T) {
 	h.has(second.Serial, all)
 	h.stop()
 
-	all = append(claims(t, "1.0.0.0/30 owner=globex"), all[3000:]...) // more than stands in a manifest
+	all = append(layouttest.Claims(t, "1.0.0.0/30 owner=globex"), all[3000:]...) // more than stands in a manifest
 	third := set(t, operator, all)
 	if third.Delta != nil {
 		t.Error("3,000 lines stand in the manifest")
@@ -90,7 +91,7 @@ func converge(t testing.TB, operator *Client, hosts []*host, all []policy.Claim)
 func TestManyHostsConverge(t *testing.T) {
 	const n = 200
 	c, operator := cluster(t, 1)
-	all := many(1000)
+	all := layouttest.Many(1000)
 	set(t, operator, all)
 	one := crowd(t, c, 1, 1, all)
 	alone := time.Duration(0)

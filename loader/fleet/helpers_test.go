@@ -4,7 +4,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -34,29 +33,6 @@ func TestMain(m *testing.M) {
 }
 
 func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
-
-// claims makes a claim of each line, sorted.
-func claims(t testing.TB, lines ...string) (all []policy.Claim) {
-	t.Helper()
-	for _, line := range lines {
-		c, _, err := policy.ParseLine(line)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, c)
-	}
-	slices.SortFunc(all, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	return all
-}
-
-// many makes n claims of different prefixes, sorted.
-func many(n int) (all []policy.Claim) {
-	for i := range n {
-		addr := netip.AddrFrom4([4]byte{20 + byte(i>>22), byte(i >> 14), byte(i >> 6), byte(i<<2) & 0xfc})
-		all = append(all, policy.Claim{Prefix: netip.PrefixFrom(addr, 30), Owner: fmt.Sprintf("owner%d", i%15)})
-	}
-	return all
-}
 
 // fast are the intervals of a host that tests can wait for.
 var fast = Intervals{
@@ -238,17 +214,6 @@ func (h *host) has(serial uint64, all []policy.Claim) {
 		if got := h.claims[c.Prefix]; !policy.SameWords(got, c) {
 			h.t.Errorf("serial %d: %v, want %v", serial, got, c)
 		}
-	}
-}
-
-// keeps asserts that the host has still all, in the trouble that is expected of it.
-func (h *host) keeps(all []policy.Claim, trouble error) {
-	h.t.Helper()
-	h.until(fmt.Sprint(trouble), func() bool { return errors.Is(h.err, trouble) })
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.claims) != len(all) {
-		h.t.Errorf("in trouble: %d entries, want the %d that it had", len(h.claims), len(all))
 	}
 }
 

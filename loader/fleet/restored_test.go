@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/xdpallow/xdpallow/loader/fleet/layout"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout/layouttest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -33,12 +34,12 @@ func TestBackupIsOld(t *testing.T) {
 	t.Parallel()
 	_, operator := cluster(t, 1)
 	for i := range 3 {
-		set(t, operator, many(i+1))
+		set(t, operator, layouttest.Many(i+1))
 	}
 	const ahead = 3 + 5*keptPast
 	reports(t, operator, "web1", ahead)
 	for i := range 2 {
-		if m := set(t, operator, many(i+5)); m.Serial != ahead+1+uint64(i) {
+		if m := set(t, operator, layouttest.Many(i+5)); m.Serial != ahead+1+uint64(i) {
 			t.Errorf("serial %d, and a host has %d", m.Serial, ahead)
 		}
 	}
@@ -52,7 +53,7 @@ func TestPastIsBounded(t *testing.T) {
 	t.Parallel()
 	_, operator := cluster(t, 1)
 	for i := range keptPast + 5 {
-		set(t, operator, many(i%3+1))
+		set(t, operator, layouttest.Many(i%3+1))
 	}
 	past, err := operator.etcd.Get(t.Context(), operator.key("past", Main, ""), clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil || past.Count != keptPast {
@@ -67,9 +68,9 @@ func TestHostLiesOfItsSerial(t *testing.T) {
 		t.Run(fmt.Sprint(serial), func(t *testing.T) {
 			t.Parallel()
 			_, operator := cluster(t, 1)
-			set(t, operator, many(1))
+			set(t, operator, layouttest.Many(1))
 			reports(t, operator, "web1", serial)
-			if m := set(t, operator, many(2)); m.Serial != 2 {
+			if m := set(t, operator, layouttest.Many(2)); m.Serial != 2 {
 				t.Errorf("serial %d after 1", m.Serial)
 			}
 		})
@@ -81,7 +82,7 @@ func TestHostLiesOfItsSerial(t *testing.T) {
 func TestTwoSuspensionsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, operator := cluster(t, 1)
-	set(t, operator, many(1))
+	set(t, operator, layouttest.Many(1))
 	suspend := func(owner, group string) {
 		t.Helper()
 		_, _, err := operator.Write(t.Context(), Change{
@@ -122,7 +123,7 @@ func TestTwoSuspensionsAtOnce(t *testing.T) {
 func TestHostSaysControlCharacters(t *testing.T) {
 	t.Parallel()
 	_, operator := cluster(t, 1)
-	set(t, operator, many(1))
+	set(t, operator, layouttest.Many(1))
 	const evil = "\x1b[2J\nweb2"
 	text, err := json.Marshal(Host{List: Main, Serial: 1, Group: evil, Version: evil, Report: Report{Enforcing: evil, Problems: []string{evil}}})
 	if err != nil {
@@ -150,7 +151,7 @@ func TestHostSaysControlCharacters(t *testing.T) {
 func TestWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	_, operator := cluster(t, 1)
-	m := *set(t, operator, many(1))
+	m := *set(t, operator, layouttest.Many(1))
 	m.Serial++
 	if _, err := operator.etcd.Put(t.Context(), operator.key("next", Main), string(m.Encode())); err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func TestWaitsForNobody(t *testing.T) {
 func TestListIsBounded(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	set(t, operator, many(2))
+	set(t, operator, layouttest.Many(2))
 	if _, err := operator.etcd.Delete(t.Context(), operator.key("chunk", Main, ""), clientv3.WithPrefix()); err != nil {
 		t.Fatal(err)
 	}

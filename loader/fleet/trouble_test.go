@@ -13,6 +13,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/fleet/fleettest"
 	"github.com/xdpallow/xdpallow/loader/fleet/layout"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout/layouttest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
 )
@@ -66,7 +67,7 @@ func enableAuth(c *fleettest.Cluster, users map[string]string) {
 func TestServerHangs(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	h := follows(t, settings(c, "web1"), "web1")
 	h.has(1, all)
@@ -81,7 +82,7 @@ func TestServerHangs(t *testing.T) {
 func TestCompaction(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	h := follows(t, settings(c, "web1"), "web1")
 	h.has(1, all)
@@ -109,7 +110,7 @@ func TestCompaction(t *testing.T) {
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	enableAuth(c, map[string]string{"web1": "xdpallow-host", "alice": "xdpallow-operator"})
 	h := follows(t, settings(c, "web1"), "web1")
@@ -119,7 +120,7 @@ func TestRoles(t *testing.T) {
 
 	// The writes of a host.
 	web1 := dial(t, c, "web1")
-	_, _, err := web1.Write(t.Context(), Change{List: Main, By: "web1", Command: "fleet add", Edit: func(View) (*Content, error) { return &Content{Claims: many(200)}, nil }})
+	_, _, err := web1.Write(t.Context(), Change{List: Main, By: "web1", Command: "fleet add", Edit: func(View) (*Content, error) { return &Content{Claims: layouttest.Many(200)}, nil }})
 	if !errors.Is(err, ErrForbidden) || !strings.Contains(err.Error(), "web1") {
 		t.Errorf("a host writes a list: %v", err)
 	}
@@ -149,7 +150,7 @@ func TestRoles(t *testing.T) {
 func TestGarbage(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	h := follows(t, settings(c, "web1"), "web1")
 	h.has(1, all)
@@ -172,7 +173,7 @@ func TestGarbage(t *testing.T) {
 	put(key, good)
 	h.until("the good one", func() bool { return h.err == nil })
 
-	lost, err := layout.NewList(many(50), layout.List{})
+	lost, err := layout.NewList(layouttest.Many(50), layout.List{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,16 +192,16 @@ func TestGarbage(t *testing.T) {
 	h.Kick()
 	h.troubled("a lost chunk", all, says("is not there"))
 	put(chunk, string(lost.Packed(lost.Chunks[0].Sum)))
-	h.has(2, many(50))
+	h.has(2, layouttest.Many(50))
 
 	empty := *m
 	empty.Serial, empty.Chunks, empty.Entries, empty.Sum = 3, nil, 0, layout.SumOf(nil)
 	put(key, string(empty.Encode()))
-	h.troubled("an empty list", many(50), says("nothing is listed there"))
+	h.troubled("an empty list", layouttest.Many(50), says("nothing is listed there"))
 	if _, err := operator.etcd.Delete(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
-	h.troubled("a deleted list", many(50), isA(layout.ErrNoList))
+	h.troubled("a deleted list", layouttest.Many(50), isA(layout.ErrNoList))
 	again := set(t, operator, all) // its serial is over that of the host, which has it no more from etcd
 	if again.Serial != 3 {
 		t.Errorf("the list is written again as serial %d, and a host has 2", again.Serial)
@@ -217,7 +218,7 @@ func (h *host) Kick() { h.follow.Kick() }
 func TestWipedAndRestored(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	h := follows(t, settings(c, "web1"), "web1")
 	h.has(1, all)
@@ -242,7 +243,7 @@ func TestWipedAndRestored(t *testing.T) {
 	if _, _, err := operator.Init(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	set(t, operator, many(7))
+	set(t, operator, layouttest.Many(7))
 	h.troubled("another fleet", all[2:], hasCode("fleet_changed"))
 }
 
@@ -264,7 +265,7 @@ func (h *host) waitsInStatus(c *Client, serial uint64) {
 func TestDatabaseFull(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1, "--quota-backend-bytes", fmt.Sprint(8<<20))
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	h := follows(t, settings(c, "web1"), "web1")
 	h.has(1, all)
@@ -277,7 +278,7 @@ func TestDatabaseFull(t *testing.T) {
 			t.Fatal("etcd never is full")
 		}
 	}
-	_, _, err := operator.Write(t.Context(), Change{List: Main, By: "x", Command: "x", Edit: func(View) (*Content, error) { return &Content{Claims: many(50)}, nil }})
+	_, _, err := operator.Write(t.Context(), Change{List: Main, By: "x", Command: "x", Edit: func(View) (*Content, error) { return &Content{Claims: layouttest.Many(50)}, nil }})
 	if err == nil || !strings.Contains(err.Error(), "database space exceeded") {
 		t.Errorf("a full database: %v", err)
 	}
@@ -293,7 +294,7 @@ func TestDatabaseFull(t *testing.T) {
 func TestMembersAreLost(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 3)
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	h := follows(t, settings(c, "web1"), "web1")
 	h.has(1, all)
@@ -398,7 +399,7 @@ func TestWhyNobodyAnswers(t *testing.T) {
 func TestCertificatesAreRenewed(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	h := follows(t, settings(c, "web1"), "web1")
 	h.has(1, all)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/fleet/layout"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout/layouttest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
@@ -142,9 +143,9 @@ func TestWritingChild(t *testing.T) {
 func TestWriterIsKilled(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 1)
-	set(t, operator, many(20))
+	set(t, operator, layouttest.Many(20))
 	h := follows(t, settings(c, "web1"), "web1")
-	h.has(1, many(20))
+	h.has(1, layouttest.Many(20))
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -209,7 +210,7 @@ func TestWriterIsKilled(t *testing.T) {
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 3)
-	set(t, operator, many(20))
+	set(t, operator, layouttest.Many(20))
 	type said struct {
 		serial uint64
 		err    error
@@ -285,7 +286,7 @@ func TestLostAnswers(t *testing.T) {
 func TestFirstInAGroup(t *testing.T) {
 	t.Parallel()
 	c, operator := cluster(t, 3)
-	all := many(100)
+	all := layouttest.Many(100)
 	set(t, operator, all)
 	canary := settings(c, "web1")
 	canary.Etcd.Group = "canary"

@@ -12,35 +12,13 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/xdpallow/xdpallow/loader/fleet/layout/layouttest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
 const id = "0123456789abcdef0123456789abcdef"
 
 func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
-
-// claims makes a claim of each line, sorted.
-func claims(t testing.TB, lines ...string) (all []policy.Claim) {
-	t.Helper()
-	for _, line := range lines {
-		c, _, err := policy.ParseLine(line)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, c)
-	}
-	slices.SortFunc(all, func(a, b policy.Claim) int { return policy.ComparePrefix(a.Prefix, b.Prefix) })
-	return all
-}
-
-// many makes n claims of different prefixes, sorted.
-func many(n int) (all []policy.Claim) {
-	for i := range n {
-		addr := netip.AddrFrom4([4]byte{20 + byte(i>>22), byte(i >> 14), byte(i >> 6), byte(i<<2) & 0xfc})
-		all = append(all, policy.Claim{Prefix: netip.PrefixFrom(addr, 30), Owner: fmt.Sprintf("owner%d", i%15)})
-	}
-	return all
-}
 
 // manifestOf is a manifest of l that can be read.
 func manifestOf(serial uint64, l List) *Manifest {
@@ -134,7 +112,7 @@ func TestListsLeadToEachOther(t *testing.T) {
 // list is.
 func TestOneChangeMakesOneChunk(t *testing.T) {
 	t.Parallel()
-	all := many(20_000)
+	all := layouttest.Many(20_000)
 	had, err := NewList(all, List{})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +129,7 @@ func TestOneChangeMakesOneChunk(t *testing.T) {
 	if n := len(had.Lacks(manifestOf(2, after))); n != 1 {
 		t.Errorf("%d new chunks, want 1 of %d", n, len(after.Chunks))
 	}
-	if _, err := NewList(claims(t, "203.0.113.0/24 note="+strings.Repeat("x", policy.MaxNote)), had); err != nil {
+	if _, err := NewList(layouttest.Claims(t, "203.0.113.0/24 note="+strings.Repeat("x", policy.MaxNote)), had); err != nil {
 		t.Errorf("a long note: %v", err)
 	}
 }
@@ -160,12 +138,12 @@ func TestOneChangeMakesOneChunk(t *testing.T) {
 // wrong; nothing of it is taken over, and no memory is spent on it.
 func TestRefusedManifests(t *testing.T) {
 	t.Parallel()
-	l, err := NewList(claims(t, "203.0.113.0/24 owner=acme", "198.51.100.0/24"), List{})
+	l, err := NewList(layouttest.Claims(t, "203.0.113.0/24 owner=acme", "198.51.100.0/24"), List{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	good := manifestOf(58, l)
-	good.Delta = NewDelta(57, claims(t, "203.0.113.0/24 owner=acme"), claims(t, "203.0.113.0/24 owner=acme", "198.51.100.0/24"))
+	good.Delta = NewDelta(57, layouttest.Claims(t, "203.0.113.0/24 owner=acme"), layouttest.Claims(t, "203.0.113.0/24 owner=acme", "198.51.100.0/24"))
 	good.Suspended = []Suspension{{Subject: "globex"}, {Subject: "203.0.113.7/32"}}
 	good.Limits = map[string]Limit{"acme": {PerSecond: 200, Burst: 400}}
 	text := string(good.Encode())
@@ -256,7 +234,7 @@ func TestRefusedChunks(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.what, err, c.want)
 		}
 		// Likewise where it is compared with a list that is whole.
-		had, _ := NewList(claims(t, "198.51.100.0/25"), List{})
+		had, _ := NewList(layouttest.Claims(t, "198.51.100.0/25"), List{})
 		if l, err = had.With(m, map[string][]byte{c.chunk.Sum: c.packed}); err == nil {
 			_, err = had.EditTo(l, "etcd:prod")
 		}
@@ -303,13 +281,13 @@ func TestSucceeds(t *testing.T) {
 
 // Promise: no bytes in etcd make a host fail, or take over what is not what it was meant to be.
 func FuzzManifest(f *testing.F) {
-	l, err := NewList(many(3), List{})
+	l, err := NewList(layouttest.Many(3), List{})
 	if err != nil {
 		f.Fatal(err)
 	}
 	m := manifestOf(3, l)
 	f.Add(m.Encode())
-	m.Delta, m.First = NewDelta(2, many(2), many(3)), &First{Group: "canary", Over: 2}
+	m.Delta, m.First = NewDelta(2, layouttest.Many(2), layouttest.Many(3)), &First{Group: "canary", Over: 2}
 	m.Suspended, m.Limits = []Suspension{{Subject: "acme"}}, map[string]Limit{"acme": {1, 1}}
 	f.Add(m.Encode())
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -340,7 +318,7 @@ func FuzzManifest(f *testing.F) {
 func FuzzDelta(f *testing.F) {
 	f.Add("-20.0.0.0/30")
 	f.Add("+20.0.0.4/30 owner=acme\n+2001:db8::/32 note=\"x\"")
-	had, err := NewList(many(5), List{})
+	had, err := NewList(layouttest.Many(5), List{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -363,7 +341,7 @@ func FuzzDelta(f *testing.F) {
 			t.Fatalf("%q: %v", after, err)
 		}
 		want := map[netip.Prefix]string{}
-		for _, c := range many(5) {
+		for _, c := range layouttest.Many(5) {
 			want[c.Prefix] = policy.FormatLine(c)
 		}
 		for _, key := range edit.Remove {
