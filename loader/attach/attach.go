@@ -49,6 +49,7 @@ func New(gate *loader.Gate, checker *repair.Checker, log *slog.Logger, told func
 // All adopts what is pinned and guards what is named. An interface that is
 // not there yet is a problem, not an error; one that somebody else holds ends the
 // start, and what this start attached is taken off again.
+// fresh are the interfaces that it attached. Errors are those of loader.Gate.Attach and the kernel's.
 func (i *Interfaces) All(want Settings) (fresh []string, err error) {
 	if _, err := i.gate.FollowRenames(); err != nil {
 		return nil, err
@@ -219,7 +220,8 @@ func (i *Interfaces) knowAddresses(links netdev.Interfaces, want Settings) error
 	return i.gate.Tables.SetLocal(own)
 }
 
-// Mend attaches what is named and not attached, and the backstop.
+// Mend attaches what is named and not attached, and the backstop. What fails is logged, and tried
+// again at the next call.
 func (i *Interfaces) Mend(h repair.Host, want Settings) {
 	if h.LinksErr != nil {
 		i.log.Error(fmt.Sprintf("follow interfaces: %v", h.LinksErr))
@@ -254,7 +256,8 @@ func (i *Interfaces) Mend(h repair.Host, want Settings) {
 	i.Prepare()
 }
 
-// Detach opens the gate on the interface called name, and keeps it open.
+// Detach opens the gate on the interface called name, and keeps it open: Mend leaves it alone, also
+// after an error. Errors are those of loader.Gate.Detach.
 func (i *Interfaces) Detach(name string) error {
 	i.released[name] = true
 	err := i.gate.Detach(name)

@@ -48,7 +48,6 @@ type counted[K any] struct {
 	entries int
 }
 
-// Key is what is counted.
 func (c counted[K]) Key() K { return c.key }
 
 // Owner counts the entries of an owner, and those in his network that have none.
@@ -237,7 +236,7 @@ func (n counter) entry(entry *policy.Entry, name string, times int) {
 	}
 }
 
-// owner counts an entry of name by times more; nobody has "".
+// owner adds times to the entries of name; entries of nobody, "", are not counted.
 func (n counter) owner(name string, times int) {
 	if name != "" {
 		n.owners[owner(name)] += times

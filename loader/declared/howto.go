@@ -1,3 +1,6 @@
+// This file says where an operator changes what is declared, which no command does for good: the
+// hint of a refusal must name the file or the flag.
+
 package declared
 
 import (
@@ -5,8 +8,6 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
-
-// This file says where an operator changes what is declared.
 
 // HowTo says how the mode of a service is set for good.
 func (s Sources) HowTo(mode policy.Mode) string {

@@ -49,7 +49,8 @@ func (e *Enforced) Want() repair.Desired { return repair.Desired{State: e.State,
 // Now is the present on the clock by which deadlines are set.
 func (e *Enforced) Now() time.Time { return e.Compiler.Clock.Time(compile.Boottime()) }
 
-// Publish makes the kernel have the state that stands, whole and as that generation.
+// Publish makes the kernel have the state that stands, whole and as that generation. Errors are those of
+// the compiler, with nothing changed, and those of maps.Tables.Publish.
 func (e *Enforced) Publish(generation uint64) error {
 	compiled, err := e.Compiler.Policy(e.State, generation)
 	if err != nil {

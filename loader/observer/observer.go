@@ -45,7 +45,7 @@ func New(now time.Time) *Observer {
 }
 
 // Begin has every packet that gate refuses sampled from now on, for Run. view is what was last
-// enforced; it is asked whenever packets are judged.
+// enforced; it is asked whenever packets are judged. The error is that the ring cannot be read.
 func (o *Observer) Begin(gate *loader.Gate, view func() *query.View) (err error) {
 	if o.ring, err = ring.Open(gate.Tables); err == nil {
 		o.reader, err = events.NewReader(&samples{Reader: o.ring, gate: gate, view: view}, o.Talkers, &o.Log, time.Now())
@@ -162,7 +162,7 @@ func (o *Observer) nearMisses() map[string]uint64 {
 }
 
 // Events calls fn for the last n events, the oldest first, and with follow for those to
-// come, until ctx ends or fn fails.
+// come, until ctx ends or fn fails. It returns fn's error; the end of ctx is no error.
 func (o *Observer) Events(ctx context.Context, n int, follow bool, fn func(events.Event) error) error {
 	if follow {
 		return o.Log.Follow(ctx, n, fn)

@@ -103,7 +103,7 @@ func (g Gate) read(s *seen) error {
 	return err
 }
 
-// Status says what is up, and runs the canary.
+// Status says what is up, and runs the canary. Errors are those of ask.
 func (g Gate) Status(context.Context) (status api.Status, err error) {
 	err = g.ask(func(s *seen) error {
 		want := repair.Desired{State: s.State, Compiler: s.compiler}
@@ -119,7 +119,8 @@ func (g Gate) Status(context.Context) (status api.Status, err error) {
 	return status, err
 }
 
-// Detach opens the gate without a daemon.
+// Detach opens the gate without a daemon. Errors are those of loader.DetachRoot, and that the change
+// log could not be written: the result holds what was detached all the same.
 func (g Gate) Detach(_ context.Context, by api.Caller, r api.DetachRequest) (api.DetachResult, error) {
 	detached, left, err := loader.DetachRoot(g.root, r.Interfaces)
 	err = errors.Join(err, g.logDetach(by, detached))
@@ -142,7 +143,8 @@ func (g Gate) logDetach(by api.Caller, detached []string) error {
 }
 
 // History tells what was changed. It needs no pins: what was done is worth knowing when the
-// gate is open, too.
+// gate is open, too. Errors are those of store.OpenReadOnly, of reading, and where nothing was ever
+// changed loader.ErrNoPins.
 func (g Gate) History(_ context.Context, last int) (api.History, error) {
 	kept, err := store.OpenReadOnly(g.state)
 	if err != nil {

@@ -170,7 +170,6 @@ func (h *hosts) ask(ctx context.Context) [][2]reply {
 	return answers
 }
 
-// record is what a family's addresses are called in the DNS.
 var record = map[string]string{"ip4": "A", "ip6": "AAAA"}
 
 // failure is err for an operator.

@@ -1,4 +1,5 @@
-// This file says when a followed origin is looked at.
+// This file says when a followed origin is read: later after each failure, and spread by chance,
+// so that a fleet of hosts does not overload the server that they share.
 
 package source
 

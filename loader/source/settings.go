@@ -1,4 +1,5 @@
-// This file is the settings of origins that are kept elsewhere, as a config file has them.
+// This file is the settings of origins that are kept elsewhere, as a config file has them: a mistake there is
+// found when the file is read, and not when the origin is.
 
 package source
 

@@ -1,4 +1,5 @@
-// This file follows a list that a web server has.
+// This file follows a list that a web server has, so that a change there reaches this host
+// without a command.
 
 package source
 

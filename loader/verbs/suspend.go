@@ -1,3 +1,5 @@
+// This file stops prefixes and owners at once, whoever lists them, and lets them in again.
+
 package verbs
 
 import (
@@ -16,8 +18,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/reconcile"
 	"github.com/xdpallow/xdpallow/loader/store"
 )
-
-// This file stops prefixes and owners at once, whoever lists them, and lets them in again.
 
 // Suspend stops a prefix or an owner. One that is stopped already keeps its time, and its
 // reason and uid as long as no other reason is given.

@@ -1,5 +1,8 @@
 // Package verbs has the commands that change the list: what each asks of the engine, which makes the
 // change, and what it answers and logs. What each refuses is in package desired.
+//
+// Errors are *policy.InputError, *policy.Refused, and those of the kernel and the disk. The list was not changed
+// then, but for one of Remove or Suspend with Cut, whose text begins with what was done.
 package verbs
 
 import (

@@ -129,7 +129,8 @@ func set(level []Block) func(index uint32) {
 	return func(index uint32) { level[index>>BlockBits].Words[index>>6&7] |= 1 << (index & 63) }
 }
 
-// Add calls coarse and fine for every bit of p.
+// Add calls coarse and fine for every bit of p, some more than once. An index is that of a bit in its level:
+// below 2^CoarseBits or 2^FineBits.
 func (f *Filter) Add(p netip.Prefix, coarse, fine func(index uint32)) {
 	start := leading(p.Addr())
 	for i := range f.count(p, blockPrefix[f.Family:f.Family+1]) {

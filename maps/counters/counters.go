@@ -35,7 +35,7 @@ type Counters struct {
 	Earlier []*ebpf.Map
 }
 
-// New makes an empty map for one interface's program.
+// New makes an empty map for one interface's program. The caller closes it. The error is the kernel's.
 func New() (*ebpf.Map, error) {
 	all, err := bpf.LoadXdpallow()
 	if err != nil {
@@ -46,7 +46,7 @@ func New() (*ebpf.Map, error) {
 
 // Read returns every series that can occur, zero ones too, sorted by verdict,
 // reason and family. Each number is exact; all of them together are not a
-// snapshot, because packets are counted meanwhile.
+// snapshot, because packets are counted meanwhile. The error is the kernel's, of reading a map.
 func (c Counters) Read() ([]Series, []Count, error) {
 	totals, err := c.totals()
 	if err != nil {
@@ -69,7 +69,7 @@ func (c Counters) Read() ([]Series, []Count, error) {
 	return all, counts, nil
 }
 
-// Refused is how many packets were dropped or, in audit, would have been.
+// Refused is how many packets were dropped or, in audit, would have been. Errors are those of Read.
 func (c Counters) Refused() (packets uint64, err error) {
 	totals, err := c.totals()
 	for series, total := range totals {
@@ -80,7 +80,7 @@ func (c Counters) Refused() (packets uint64, err error) {
 	return packets, err
 }
 
-// Packets is how many packets were counted in all: each that the program was given.
+// Packets is how many packets were counted in all: each that the program was given. Errors are those of Read.
 func (c Counters) Packets() (packets uint64, err error) {
 	totals, err := c.totals()
 	for _, total := range totals {

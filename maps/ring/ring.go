@@ -49,11 +49,12 @@ func Open(tables *maps.Tables) (*Reader, error) {
 	return &Reader{reader, all[bpf.XdpallowMapLost]}, nil
 }
 
-// Close ends the reading.
+// Close ends the reading. The maps are those of tables, and stay open.
 func (r *Reader) Close() error { return r.reader.Close() }
 
 // Drain calls fn for every event that is there. The programs wake nobody, so it is for
-// a caller who comes by often enough, ten times a second.
+// a caller who comes by often enough, ten times a second. It does not wait for events; it returns
+// an error of the ring after fn has had the events before it.
 func (r *Reader) Drain(fn func(Event)) error {
 	r.reader.SetDeadline(time.Unix(1, 0))
 	var record ringbuf.Record
@@ -91,7 +92,7 @@ func eventOf(raw []byte) (Event, bool) {
 	return e, true
 }
 
-// Lost is how many samples found the ring full.
+// Lost is how many samples found the ring full since the tables were made. The error is the kernel's.
 func (r *Reader) Lost() (uint64, error) {
 	var values []uint64
 	if err := r.lost.Lookup(uint32(0), &values); err != nil {

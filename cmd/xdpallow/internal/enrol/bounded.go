@@ -1,3 +1,5 @@
+// This file limits connections, because anybody may open them before he has shown a certificate.
+
 package enrol
 
 import (

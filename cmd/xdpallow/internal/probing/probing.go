@@ -1,3 +1,5 @@
+// This file runs a probe: it knocks from here, and asks the daemon what the owner has opened.
+
 package probing
 
 import (
@@ -12,8 +14,6 @@ import (
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/probe"
 )
-
-// This file runs a probe: it knocks from here, and asks the daemon what the owner has opened.
 
 // Counter tells what an owner has opened.
 type Counter interface {
