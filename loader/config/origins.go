@@ -240,7 +240,7 @@ func (r *reader) under(n *yaml.Node) (keys []string) {
 }
 
 // said reads [service=S3, region=eu-west-1].
-func (r *reader) said(n *yaml.Node) (all []source.Said) {
+func (r *reader) said(n *yaml.Node) (all []source.Condition) {
 	for _, item := range r.list(n, "where") {
 		text, ok := r.text(item, "where")
 		key, value, found := strings.Cut(text, "=")
@@ -248,10 +248,10 @@ func (r *reader) said(n *yaml.Node) (all []source.Said) {
 		case !ok:
 		case !found || key == "":
 			r.fail(item, "", "where %.64q is not KEY=VALUE", text)
-		case slices.ContainsFunc(all, func(s source.Said) bool { return s.Key == key }):
+		case slices.ContainsFunc(all, func(s source.Condition) bool { return s.Key == key }):
 			r.fail(item, "", "where has %.64q twice, and nothing is both", key)
 		default:
-			all = append(all, source.Said{Key: key, Value: value})
+			all = append(all, source.Condition{Key: key, Value: value})
 		}
 	}
 	return all

@@ -57,7 +57,7 @@ func TestOrigins(t *testing.T) {
 	hooks.JSON, hooks.Every, hooks.Stale, hooks.CA = &source.Rule{Under: []string{"hooks"}}, time.Hour, 7*24*time.Hour, "/etc/x/ca.pem"
 	hooks.Limits = source.Limits{Entries: 50, Addresses: 1 << 35, Widest4: 20, Widest6: 29}
 	s3.Name, s3.URL, s3.Owner = "s3", "http://127.0.0.1:8080/ip-ranges.json", "aws"
-	s3.JSON = &source.Rule{Under: []string{"prefixes", "a.b"}, Where: []source.Said{{Key: "service", Value: "S3"}, {Key: "region", Value: "eu-west-1"}}}
+	s3.JSON = &source.Rule{Under: []string{"prefixes", "a.b"}, Where: []source.Condition{{Key: "service", Value: "S3"}, {Key: "region", Value: "eu-west-1"}}}
 	lines.Name, lines.URL, lines.Owner, lines.Limits.Private = "lines", "https://[2001:db8::1]:8443/", source.AnyOwner, true
 	branch := source.Settings{
 		Name: "branch", Names: []string{"vpn.branch.example", "vpn2.branch.example"}, Owner: "acme",

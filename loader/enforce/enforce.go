@@ -103,7 +103,7 @@ func (e *Enforced) Move(next desired.State, edit desired.Edit, plan policy.Plan,
 		return generation, false, nil
 	}
 	generation = max(generation, last) + 1
-	if err := e.number(edit.OwnersWith(plan)); err != nil {
+	if err := e.giveIDs(edit.OwnersWith(plan)); err != nil {
 		return generation, false, err
 	}
 	// Who is stopped is stopped first, and who is let in again comes last.

@@ -14,10 +14,10 @@ import (
 	kernel "github.com/xdpallow/xdpallow/maps"
 )
 
-// ruleAll tells the kernel what holds for every owner, who have numbers.
+// ruleAll tells the kernel what holds for every owner that has an id.
 func (e *Enforced) ruleAll() error {
-	for name, number := range e.Compiler.Owners.All() {
-		if err := e.Gate.Tables.SetOwner(number, compile.OwnerRule(e.State, name)); err != nil {
+	for name, id := range e.Compiler.Owners.All() {
+		if err := e.Gate.Tables.SetOwner(id, compile.OwnerRule(e.State, name)); err != nil {
 			return fmt.Errorf("owner %s: %w", name, err)
 		}
 	}
@@ -42,7 +42,7 @@ func (e *Enforced) ruleOwners(edit desired.Edit, next desired.State, suspended b
 
 // SettleOwners makes the kernel have what holds for owners, after a start.
 func (e *Enforced) SettleOwners() error {
-	if err := e.number(e.owners()); err != nil {
+	if err := e.giveIDs(e.owners()); err != nil {
 		return err
 	}
 	return e.ruleAll()
@@ -60,12 +60,12 @@ func (e *Enforced) owners() map[string]bool {
 	return names
 }
 
-// number gives ids to the owners of names who have none. When there is no more room, those
+// giveIDs gives ids to the owners of names who have none. When there is no more room, those
 // give theirs back of whom nothing is said, neither now nor in names.
-func (e *Enforced) number(names map[string]bool) error {
+func (e *Enforced) giveIDs(names map[string]bool) error {
 	fresh := e.Compiler.Owners.Missing(names)
 	if e.Compiler.Owners.Len()+len(fresh) > kernel.MaxOwners {
-		if err := e.releaseNumbers(names); err != nil {
+		if err := e.releaseIDs(names); err != nil {
 			return err
 		}
 	}
@@ -82,10 +82,10 @@ func (e *Enforced) number(names map[string]bool) error {
 	return nil
 }
 
-// releaseNumbers takes back every id that no entry has, and forgets what was counted for
+// releaseIDs takes back every id that no entry has, and forgets what was counted for
 // it. It is on disk before another owner has the id: else he would be taken for the one
 // before after a crash.
-func (e *Enforced) releaseNumbers(wanted map[string]bool) error {
+func (e *Enforced) releaseIDs(wanted map[string]bool) error {
 	keep := e.owners()
 	maps.Copy(keep, wanted)
 	ids, gone := e.Compiler.Owners.Without(keep)

@@ -20,12 +20,12 @@ import (
 // below the key path Under, and lie within objects that say all of Where. Without Under and
 // Where, all of them.
 type Rule struct {
-	Under []string // keys from the top; lists between them do not count
-	Where []Said   // of several objects around a string that have Key, the nearest decides
+	Under []string    // keys from the top; lists between them do not count
+	Where []Condition // of several objects around a string that have Key, the nearest decides
 }
 
-// Said is a key of an object and its value: a text, a number, true or false.
-type Said struct{ Key, Value string }
+// Condition is a key of an object and its value: a text, a number, true or false.
+type Condition struct{ Key, Value string }
 
 func (r Rule) String() string {
 	var parts []string
@@ -42,7 +42,7 @@ func (r Rule) String() string {
 // exhaust the stack.
 const deepest = 64
 
-// parse returns a claim for each prefix of the document that counts, in its order, each once.
+// parse returns a claim for each prefix of the document that the rule selects, in its order, each once.
 // No prefix is an error: a document of another shape must not look like an empty list. A
 // prefix in a form that no list may have is an error, too. Errors are *policy.InputError.
 func (r Rule) parse(name string, origin policy.Origin, text []byte) (claims []policy.Claim, err error) {
@@ -91,7 +91,7 @@ type document struct {
 	offset int64 // up to which they were counted
 }
 
-// found is a string that counts, unless an object around it says otherwise.
+// found is a string that the rule selects, unless an object around it says otherwise.
 type found struct {
 	text string
 	end  int64  // its offset in the document
@@ -100,11 +100,11 @@ type found struct {
 
 // path is where a value stands beside the key path Rule.Under.
 type path struct {
-	rest   []string // of the key path; empty: it leads here, and what lies below counts
+	rest   []string // of the key path; empty: it leads here, and what lies below is selected
 	beside bool     // the way here left the key path
 }
 
-func (p path) counts() bool { return len(p.rest) == 0 && !p.beside }
+func (p path) selected() bool { return len(p.rest) == 0 && !p.beside }
 
 // to is the path of what key leads to.
 func (p path) to(key string) path {
@@ -118,7 +118,7 @@ func (p path) to(key string) path {
 	return path{beside: true}
 }
 
-// value reads one value. plain is it as Said has it; nil for objects, lists and null.
+// value reads one value. plain is it as a Condition has it; nil for objects, lists and null.
 func (d *document) value(at path, depth int) (all []found, plain *string, err error) {
 	if depth > deepest {
 		return nil, nil, fmt.Errorf("is nested deeper than %d", deepest)
@@ -136,7 +136,7 @@ func (d *document) value(at path, depth int) (all []found, plain *string, err er
 		}
 		return all, nil, err
 	case string:
-		if at.counts() && isSource(token) {
+		if at.selected() && isSource(token) {
 			open := slices.Repeat([]bool{true}, len(d.rule.Where))
 			all = []found{{text: token, end: d.tokens.InputOffset(), open: open}}
 		}

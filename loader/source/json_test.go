@@ -16,10 +16,10 @@ import (
 )
 
 // where is what the rule says, as a config file has it.
-func where(said ...string) (all []Said) {
+func where(said ...string) (all []Condition) {
 	for _, s := range said {
 		key, value, _ := strings.Cut(s, "=")
-		all = append(all, Said{key, value})
+		all = append(all, Condition{key, value})
 	}
 	return all
 }

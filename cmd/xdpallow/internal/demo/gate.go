@@ -41,7 +41,6 @@ func Gate(ctx context.Context, out io.Writer) (err error) {
 	})
 }
 
-// step says what it expects, and does it.
 type step struct {
 	title string
 	do    func(context.Context) error
