@@ -198,6 +198,7 @@ func TestGarbage(t *testing.T) {
 	empty.Serial, empty.Chunks, empty.Entries, empty.Sum = 3, nil, 0, layout.SumOf(nil)
 	put(key, string(empty.Encode()))
 	h.troubled("an empty list", layouttest.Many(50), says("nothing is listed there"))
+	h.waitsInStatus(operator, 2)
 	if _, err := operator.etcd.Delete(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
