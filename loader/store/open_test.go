@@ -6,6 +6,7 @@ package store
 import (
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -250,5 +251,21 @@ func TestOpenRemovesLeftovers(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{".other", "effective.list.mine"}, left, cmpopts.SortSlices(strings.Compare)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
+// Promise: a small state takes little of a disk, in blocks and by its length, which is what copies take.
+func TestSmallStateIsSmall(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	for i := range 100 {
+		mustApply(t, s, Change{Generation: uint64(i + 1), Put: []policy.Claim{{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32), Origin: policy.OriginCLI}}})
+	}
+	info, err := os.Stat(filepath.Join(dir, "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > 1<<20 {
+		t.Errorf("a hundred entries have a database of %d bytes", info.Size())
 	}
 }
