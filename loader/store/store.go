@@ -162,6 +162,10 @@ func (s *Store) Close() (err error) {
 	return err
 }
 
+// growth is by how many bytes more than it needs the database grows, each time that it has to.
+// By bbolt's own 16 MiB one of a small list would not fit where a disk is small or nearly full.
+const growth = 256 << 10
+
 // openDB opens the database at path. Its errors say which process has it, or what is wrong with it.
 func openDB(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) {
 	options := &bolt.Options{
@@ -181,7 +185,9 @@ func openDB(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) 
 		},
 	}
 	err = guard(func() (err error) {
-		db, err = bolt.Open(path, 0o600, options)
+		if db, err = bolt.Open(path, 0o600, options); err == nil {
+			db.AllocSize = growth
+		}
 		return err
 	})
 	var errno syscall.Errno
