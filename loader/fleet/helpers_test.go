@@ -101,6 +101,8 @@ type host struct {
 	refuse    error // what take answers
 	changed   chan struct{}
 	wholes    int
+	troubles  int   // how many readings were none
+	trouble   error // of the last of these
 }
 
 // follows starts a host named name.
@@ -147,6 +149,7 @@ func (h *host) take(_ context.Context, r source.Reading) error {
 	defer signal(h.changed)
 	h.err = r.Err
 	if r.Err != nil {
+		h.troubles, h.trouble = h.troubles+1, r.Err
 		return nil
 	}
 	if h.refuse != nil && r.Manifest != nil {

@@ -262,6 +262,33 @@ func (h *host) waitsInStatus(c *Client, serial uint64) {
 	}
 }
 
+// Promise: a host that was there before its fleet was made follows it, and each change at once.
+func TestHostIsThereFirst(t *testing.T) {
+	t.Parallel()
+	c := fleettest.Start(t, 1)
+	h := follows(t, settings(c, "web1"), "web1")
+	h.troubled("no fleet yet", nil, isA(layout.ErrNoList))
+	operator := dial(t, c, "root")
+	if _, made, err := operator.Init(t.Context()); err != nil || !made {
+		t.Fatalf("init: made %v, %v", made, err)
+	}
+	all := layouttest.Many(10)
+	set(t, operator, all[:1])
+	h.has(1, all[:1])
+	h.mu.Lock()
+	h.troubles = 0
+	h.mu.Unlock()
+	for serial := uint64(2); serial < 6; serial++ {
+		set(t, operator, all[:serial])
+		h.has(serial, all[:serial])
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.troubles > 0 {
+		t.Errorf("%d changes were refused at first: %v", h.troubles, h.trouble)
+	}
+}
+
 // Promise: a database that is full refuses changes with etcd's words, and hosts go on.
 func TestDatabaseFull(t *testing.T) {
 	t.Parallel()
