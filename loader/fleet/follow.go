@@ -183,7 +183,7 @@ func (f *follower) session(ctx context.Context, take take) error {
 			return err
 		}
 		if missed := after.List.Modified > state.List.Modified || after.Next.Modified > state.Next.Modified ||
-			after.Revision < state.Revision; missed {
+			after.ID != state.ID || after.Revision < state.Revision; missed {
 			f.hand(ctx, client, after, take)
 			return nil
 		}

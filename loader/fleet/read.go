@@ -102,9 +102,10 @@ func (c *Client) Watch(ctx context.Context, list string, state State) <-chan Sta
 	out := make(chan State)
 	go func() {
 		defer close(out)
-		// One watch for both keys: what one transaction changes of them comes as one. The call
-		// waits until there is a watch, and a server that hangs makes none.
-		watch := c.etcd.Watch(clientv3.WithRequireLeader(ctx), state.List.Key,
+		// One watch for all keys: what one transaction changes of them comes as one. The identity
+		// is among them, for a host may be there before its fleet. The call waits until there is a
+		// watch, and a server that hangs makes none.
+		watch := c.etcd.Watch(clientv3.WithRequireLeader(ctx), c.key("id"),
 			clientv3.WithRange(state.Next.Key+"\x00"), clientv3.WithRev(state.Revision+1))
 		for answer := range watch {
 			if answer.Err() != nil {
@@ -117,6 +118,8 @@ func (c *Client) Watch(ctx context.Context, list string, state State) <-chan Sta
 					value = valueOf(event.Kv)
 				}
 				switch value.Key {
+				case c.key("id"):
+					state.ID = value.Text
 				case state.List.Key:
 					state.List = value
 				case state.Next.Key:
@@ -124,7 +127,7 @@ func (c *Client) Watch(ctx context.Context, list string, state State) <-chan Sta
 				}
 			}
 			if state == before {
-				continue // of another list
+				continue // of another list, or of a host
 			}
 			state.Revision = answer.Header.Revision
 			select {
