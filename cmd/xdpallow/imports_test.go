@@ -316,6 +316,7 @@ var arrows = map[string]map[string]string{
 		"loader/impact":    "whose connections are cut",
 		"loader/logtext":   "the words of the log",
 		"loader/nesting":   "whose networks a change lists something in",
+		"loader/netdev":    "the network namespace that a probe must be in",
 		"loader/policy":    "claims, guard rails",
 		"loader/query":     "what holds after a change",
 		"loader/reconcile": "makes the change",
@@ -374,6 +375,7 @@ var arrows = map[string]map[string]string{
 	},
 	"cmd/xdpallow/internal/probing": {
 		"loader/api":    "what the daemon counts, and what was found",
+		"loader/netdev": "the network namespace that a probe must be in",
 		"loader/policy": "how counts and durations are written",
 		"loader/probe":  "when to knock, and what follows from what was counted",
 	},

@@ -65,10 +65,10 @@ func probeOwner(ctx context.Context, c *call) error {
 	if ports == nil {
 		ports = service.Ports
 	}
-	if len(ports) > mostProbedPorts {
-		return &policy.InputError{What: fmt.Sprintf("%s at each address is over %d", policy.Count(len(ports), "port", "ports"), mostProbedPorts), Hint: typed(c.env) + " --ports 443"}
+	plan, err := probing.PlanOf(asked, service, ports, kind, knocks)
+	if err != nil {
+		return err
 	}
-	plan := probing.PlanOf(asked, service, ports, kind, knocks)
 	if err := c.agreedToProbe(plan, asked.Networks); err != nil {
 		return err
 	}
@@ -83,9 +83,6 @@ func probeOwner(ctx context.Context, c *call) error {
 	}
 	return c.printProbe(result)
 }
-
-// mostProbedPorts keeps a probe from being a scan of ports.
-const mostProbedPorts = 8
 
 // probePorts returns the ports of --ports, sorted; nil leaves them to the service.
 func (c *call) probePorts() (ports []uint16, err error) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Promise: a probe sends nothing before somebody has agreed who knows to whom and how much: on a
@@ -50,6 +51,11 @@ func TestProbeAsks(t *testing.T) {
 		}
 	}
 	w.terminal = false
+	engine.probe.Namespace = 1 // not this one
+	if code, _, stderr := w.sh("probe acme --service api --yes"); code != 1 || !strings.Contains(stderr, "net:[1]") || !strings.Contains(stderr, "hint: nsenter --net=") || strings.Contains(stderr, "connections") {
+		t.Errorf("in another network namespace: exit %d, %s", code, stderr)
+	}
+	engine.probe.Namespace = netdev.Namespace()
 	_, stdout, _ := w.sh("probe acme --service api --yes --http -o json")
 	var result api.ProbeResult
 	if err := json.Unmarshal([]byte(stdout), &result); err != nil || len(result.Targets) != 1 || result.Targets[0].Answer != "closed" || !strings.HasPrefix(result.Path, "/.well-known/xdpallow-probe/") {

@@ -18,6 +18,7 @@ type ProbePlan struct {
 	LeftOut   int            `json:"left_out"`  // addresses beyond those
 	Networks  int            `json:"networks"`  // prefixes that are wider, of which only who is connected now is known
 	Services  []ProbeService `json:"services"`  // that have TCP ports, by name
+	Namespace uint64         `json:"namespace"` // inode of the daemon's network namespace; 0 is not known
 }
 
 // ProbeService is a service as its clients see it.

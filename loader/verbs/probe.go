@@ -6,6 +6,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/api"
 	"github.com/xdpallow/xdpallow/loader/logtext"
+	"github.com/xdpallow/xdpallow/loader/netdev"
 )
 
 // Probe says whom a probe of an owner may knock at, and notes that it begins. The traffic is the
@@ -13,6 +14,7 @@ import (
 func (e *Engine) Probe(_ context.Context, by api.Caller, r api.ProbeRequest) (api.ProbePlan, error) {
 	shown := e.Shown()
 	plan, err := shown.View.Probe(shown.Agreed, r.Owner)
+	plan.Namespace = netdev.Namespace()
 	if err != nil || r.DryRun {
 		return plan, err
 	}

@@ -108,7 +108,10 @@ func TestPlanIsBounded(t *testing.T) {
 	for i := range 200 {
 		asked.Addresses = append(asked.Addresses, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
 	}
-	p := PlanOf(asked, api.ProbeService{Name: "api"}, []uint16{443, 8443}, TLS, 5)
+	p, err := PlanOf(asked, api.ProbeService{Name: "api"}, []uint16{443, 8443}, TLS, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(p.Targets) != probe.MostTargets || p.LeftOut != 5+200-probe.MostTargets/2 {
 		t.Errorf("%d targets, %d left out", len(p.Targets), p.LeftOut)
 	}

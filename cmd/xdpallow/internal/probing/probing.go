@@ -6,12 +6,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"fmt"
 	random "math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/api"
+	"github.com/xdpallow/xdpallow/loader/netdev"
+	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/probe"
 )
 
@@ -30,9 +33,26 @@ type Plan struct {
 	Knocks  int // at each target
 }
 
+// mostPorts keeps a probe from being a scan of ports.
+const mostPorts = 8
+
 // PlanOf returns a probe at each of ports of the addresses in asked, as service. It leaves out the
-// addresses that are more than one probe may have.
-func PlanOf(asked api.ProbePlan, service api.ProbeService, ports []uint16, kind Kind, knocks int) Plan {
+// addresses that are more than one probe may have. It returns a *policy.Refused in another network
+// namespace than the daemon's: what is sent there reaches nobody, and who forwards would be acquitted.
+func PlanOf(asked api.ProbePlan, service api.ProbeService, ports []uint16, kind Kind, knocks int) (Plan, error) {
+	if here := netdev.Namespace(); asked.Namespace != here && asked.Namespace != 0 {
+		in := netdev.NamespaceName(asked.Namespace)
+		return Plan{}, &policy.Refused{
+			What: "the daemon is in another network namespace, " + in + ": a probe from here would tell nothing",
+			Hint: "nsenter --net=" + in + " xdpallow probe " + asked.Owner,
+		}
+	}
+	if len(ports) > mostPorts {
+		return Plan{}, &policy.InputError{
+			What: fmt.Sprintf("%s at each address is over %d", policy.Count(len(ports), "port", "ports"), mostPorts),
+			Hint: "xdpallow probe " + asked.Owner + " --ports 443",
+		}
+	}
 	n := min(len(asked.Addresses), probe.MostTargets/len(ports))
 	p := Plan{Owner: asked.Owner, Service: service, Kind: kind, LeftOut: asked.LeftOut + len(asked.Addresses) - n, Knocks: knocks}
 	for _, addr := range asked.Addresses[:n] {
@@ -40,7 +60,7 @@ func PlanOf(asked api.ProbePlan, service api.ProbeService, ports []uint16, kind 
 			p.Targets = append(p.Targets, netip.AddrPortFrom(addr, port))
 		}
 	}
-	return p
+	return p, nil
 }
 
 // Run runs p. The error is that of ctx, of counts, or one of this host; nobody is judged then.
