@@ -107,7 +107,9 @@ func answerOn(ctx context.Context, listener net.Listener, h http.Handler) {
 	go func() {
 		defer close(done)
 		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		// A question that has just been accepted on a busy machine is answered, too: net/http waits five
+		// seconds for its first bytes.
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 6*time.Second)
 		defer cancel()
 		_ = errors.Join(server.Shutdown(grace), server.Close())
 	}()
