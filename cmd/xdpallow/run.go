@@ -296,6 +296,5 @@ func interfaceNames(parse func(string) error, names []string) ([]string, error) 
 			return nil, err
 		}
 	}
-	sorted := slices.Sorted(slices.Values(names))
-	return slices.Compact(sorted), nil
+	return slices.Compact(slices.Sorted(slices.Values(names))), nil
 }
