@@ -34,19 +34,9 @@ func entryFlags() []cli.Flag {
 }
 
 func add(ctx context.Context, c *call) error {
-	if c.flags.NArg() == 0 {
-		return &policy.InputError{What: "add needs a prefix, an address or -", Hint: "xdpallow add 192.0.2.0/24 --owner acme"}
-	}
 	req, err := c.addRequest()
 	if err != nil {
 		return err
-	}
-	claims, err := c.claims()
-	if err != nil {
-		return err
-	}
-	for _, claim := range claims {
-		req.Prefixes = append(req.Prefixes, policy.FormatLine(claim))
 	}
 	listing, err := control.Add.Ask(ctx, c.client(), req)
 	if err != nil {
@@ -95,9 +85,12 @@ func (c *call) printAddition(listing api.Listing) error {
 	return c.printWould(plan)
 }
 
-// addRequest reads the flags. A mistake in them is found without a daemon.
+// addRequest reads the flags, and then the entries. A mistake in them is found without a daemon.
 func (c *call) addRequest() (api.AddRequest, error) {
 	f := c.flags
+	if f.NArg() == 0 {
+		return api.AddRequest{}, &policy.InputError{What: c.name + " needs a prefix, an address or -", Hint: "xdpallow " + c.name + " 192.0.2.0/24 --owner acme"}
+	}
 	req := api.AddRequest{
 		Owner: f.String("owner"), Note: f.String("note"), For: f.String("for"), Until: f.String("until"),
 		NoNote:   f.IsSet("note") && f.String("note") == "",
@@ -134,7 +127,14 @@ func (c *call) addRequest() (api.AddRequest, error) {
 			return req, c.renamed("service", strings.Join(given, ","), err)
 		}
 	}
-	return req, policy.ParseNote(req.Note)
+	if err := policy.ParseNote(req.Note); err != nil {
+		return req, err
+	}
+	claims, err := c.claims()
+	for _, claim := range claims {
+		req.Prefixes = append(req.Prefixes, policy.FormatLine(claim))
+	}
+	return req, err
 }
 
 // retyped returns err with a hint: the command line with another value of the flag.

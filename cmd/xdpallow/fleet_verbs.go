@@ -18,19 +18,9 @@ func fleetAddCommand(e env) *cli.Command {
 	return e.command("fleet add", "Let prefixes open connections, on every host", "PREFIX|ADDR...|-", changeFlags(
 		append(entryFlags(), dryRunFlag())...,
 	), onFleet(func(ctx context.Context, c *fleetCall) error {
-		if c.flags.NArg() == 0 {
-			return &policy.InputError{What: "fleet add needs a prefix, an address or -", Hint: "xdpallow fleet add 192.0.2.0/24 --owner acme"}
-		}
 		req, err := c.addRequest()
 		if err != nil {
 			return err
-		}
-		claims, err := c.claims()
-		if err != nil {
-			return err
-		}
-		for _, claim := range claims {
-			req.Prefixes = append(req.Prefixes, policy.FormatLine(claim))
 		}
 		return c.existing(c.make(ctx, edits.Add(req)))
 	}))

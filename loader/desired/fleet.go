@@ -134,11 +134,7 @@ func (d State) Limited() int {
 // goes on holds what it held, and only its end, which is another time or no nested, loosens it.
 func (d State) Say(origin policy.Origin, suspensions []store.Suspension, limits []store.Limit) (by OverridesEdit) {
 	was, is := d.Fleets[origin], Overrides{}.After(OverridesEdit{Suspend: suspensions, Limit: limits})
-	for _, s := range was.SortedSuspensions() {
-		if _, stays := is.Suspensions[s.Subject]; !stays {
-			by.Resume = append(by.Resume, s.Subject)
-		}
-	}
+	by = was.Toward(is)
 	for _, s := range is.SortedSuspensions() {
 		before, again := was.Suspensions[s.Subject]
 		again = again && before.Time.Equal(s.Time) && (s.Nested || !before.Nested)
@@ -153,16 +149,6 @@ func (d State) Say(origin policy.Origin, suspensions []store.Suspension, limits 
 			s.Unnoted = s.Owner != ""
 		}
 		by.Suspend = append(by.Suspend, s)
-	}
-	for _, owner := range slices.Sorted(maps.Keys(was.Limits)) {
-		if _, stays := is.Limits[owner]; !stays {
-			by.Unlimit = append(by.Unlimit, owner)
-		}
-	}
-	for _, owner := range slices.Sorted(maps.Keys(is.Limits)) {
-		if l := is.Limits[owner]; l != was.Limits[owner] {
-			by.Limit = append(by.Limit, l)
-		}
 	}
 	return by
 }

@@ -33,6 +33,27 @@ func (o OverridesEdit) Empty() bool {
 	return len(o.Resume)+len(o.Suspend)+len(o.Unlimit)+len(o.Limit) == 0
 }
 
+// Toward returns the edit that leads from o to is, but for whom is suspends: what of a suspension
+// that goes on is kept, the caller knows.
+func (o Overrides) Toward(is Overrides) (by OverridesEdit) {
+	for _, s := range o.SortedSuspensions() {
+		if _, stays := is.Suspensions[s.Subject]; !stays {
+			by.Resume = append(by.Resume, s.Subject)
+		}
+	}
+	for _, owner := range slices.Sorted(maps.Keys(o.Limits)) {
+		if _, stays := is.Limits[owner]; !stays {
+			by.Unlimit = append(by.Unlimit, owner)
+		}
+	}
+	for _, owner := range slices.Sorted(maps.Keys(is.Limits)) {
+		if l := is.Limits[owner]; l != o.Limits[owner] {
+			by.Limit = append(by.Limit, l)
+		}
+	}
+	return by
+}
+
 // Lines are what o does to was, in words.
 func (o OverridesEdit) Lines(was Overrides) (lines []string) {
 	for _, subject := range o.Resume {

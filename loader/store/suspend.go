@@ -1,18 +1,24 @@
-// This file stores who is suspended, whichever origin lists him.
+// This file stores what overrides every origin: who is suspended, and how many connections an owner may
+// open.
 
 package store
 
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
 	"github.com/xdpallow/xdpallow/loader/policy"
 )
 
-var bucketSuspended = []byte("suspended.2") // key of a subject: record
+var (
+	bucketSuspended = []byte("suspended.2") // key of a subject: record
+	bucketLimits    = []byte("limits.2")    // owner: record
+)
 
 // Suspension stops a subject, whichever origin lists it.
 type Suspension struct {
@@ -27,6 +33,13 @@ type Suspension struct {
 	Nested  bool
 	Held    []netip.Prefix // sorted by policy.ComparePrefix
 	Stays   []policy.Stay  // likewise
+}
+
+// Limit bounds how many connections an owner opens.
+type Limit struct {
+	Owner     string  `json:"owner"`
+	PerSecond float64 `json:"per_second"` // over 0
+	Burst     uint32  `json:"burst"`
 }
 
 // MarshalJSON writes key and record of the database, whose version tells an older release what it
@@ -215,6 +228,48 @@ func (r *holdReader) prefix() netip.Prefix {
 	return prefix
 }
 
+func encodeLimits(change Change) (writes []write, err error) {
+	for _, owner := range change.Unlimit {
+		if err := policy.ParseName("owner", owner); err != nil {
+			return nil, fmt.Errorf("unlimit: %w", err)
+		}
+		writes = append(writes, write{key: []byte(owner)})
+	}
+	for _, l := range change.Limit {
+		if err := policy.ParseName("owner", l.Owner); err != nil {
+			return nil, fmt.Errorf("limit: %w", err)
+		}
+		if !isRate(l.PerSecond) {
+			return nil, fmt.Errorf("limit %s: %v a second is no rate", l.Owner, l.PerSecond)
+		}
+		writes = append(writes, write{[]byte(l.Owner), encodeLimit(l)})
+	}
+	return writes, nil
+}
+
+func isRate(perSecond float64) bool { return perSecond > 0 && !math.IsInf(perSecond, 1) }
+
+func encodeLimit(l Limit) []byte {
+	record := binary.BigEndian.AppendUint64([]byte{limitVersion}, math.Float64bits(l.PerSecond))
+	return binary.BigEndian.AppendUint32(record, l.Burst)
+}
+
+func decodeLimit(key, record []byte) (Limit, error) {
+	l := Limit{Owner: string(key)}
+	if err := checkVersion(record, limitVersion, l.Owner); err != nil {
+		return l, err
+	}
+	if len(record) != limitSize {
+		return l, errShort
+	}
+	l.PerSecond = math.Float64frombits(binary.BigEndian.Uint64(record[1:]))
+	l.Burst = binary.BigEndian.Uint32(record[9:])
+	if !isRate(l.PerSecond) {
+		return l, errors.New("record holds no rate")
+	}
+	return l, policy.ParseName("owner", l.Owner)
+}
+
 // checkVersion refuses a record of a newer release, and an empty one.
 func checkVersion(record []byte, version byte, of any) error {
 	if len(record) == 0 {
@@ -231,6 +286,9 @@ func checkVersion(record []byte, version byte, of any) error {
 func (s *Store) Suspensions() ([]Suspension, error) {
 	return collect(s, bucketSuspended, decodeSuspension)
 }
+
+// Limits returns the limits, sorted by owner. Errors are those of Claims.
+func (s *Store) Limits() ([]Limit, error) { return collect(s, bucketLimits, decodeLimit) }
 
 // collect decodes a bucket, in the order of its keys.
 func collect[T any](s *Store, name []byte, decode func(key, record []byte) (T, error)) (all []T, err error) {

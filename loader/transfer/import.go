@@ -3,7 +3,6 @@ package transfer
 // This file computes the edit that makes the CLI's state equal to an export.
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -15,11 +14,7 @@ import (
 // Import returns the edit that leads from the overrides of d to x, as by asks for it at now. It
 // refuses, as *policy.Refused, a prefix to suspend that is too wide, unless allowAny.
 func Import(d desired.State, x desired.Overrides, by api.Caller, allowAny bool, now time.Time) (over desired.OverridesEdit, err error) {
-	for _, was := range d.SortedSuspensions() {
-		if _, stays := x.Suspensions[was.Subject]; !stays {
-			over.Resume = append(over.Resume, was.Subject)
-		}
-	}
+	over = d.Toward(x)
 	for _, s := range x.SortedSuspensions() {
 		was, again := d.Suspensions[s.Subject]
 		if !again && s.Owner == "" && !allowAny {
@@ -37,16 +32,6 @@ func Import(d desired.State, x desired.Overrides, by api.Caller, allowAny bool, 
 		}
 		if !again || !desired.SameSuspension(was, s) {
 			over.Suspend = append(over.Suspend, s)
-		}
-	}
-	for _, owner := range slices.Sorted(maps.Keys(d.Limits)) {
-		if _, stays := x.Limits[owner]; !stays {
-			over.Unlimit = append(over.Unlimit, owner)
-		}
-	}
-	for _, owner := range slices.Sorted(maps.Keys(x.Limits)) {
-		if l := x.Limits[owner]; l != d.Limits[owner] {
-			over.Limit = append(over.Limit, l)
 		}
 	}
 	return over, nil
