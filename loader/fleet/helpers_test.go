@@ -17,6 +17,7 @@ import (
 
 	"github.com/xdpallow/xdpallow/loader/fleet/fleettest"
 	"github.com/xdpallow/xdpallow/loader/fleet/layout"
+	"github.com/xdpallow/xdpallow/loader/fleet/layout/layouttest"
 	"github.com/xdpallow/xdpallow/loader/policy"
 	"github.com/xdpallow/xdpallow/loader/source"
 )
@@ -69,6 +70,17 @@ func cluster(t testing.TB, members int, args ...string) (*fleettest.Cluster, *Cl
 		t.Fatalf("init: made %v, %v", made, err)
 	}
 	return c, operator
+}
+
+// followed starts a cluster as cluster does, and a host, web1, that has all, the entries of its list.
+func followed(t testing.TB, entries, members int, args ...string) (c *fleettest.Cluster, operator *Client, all []policy.Claim, h *host) {
+	t.Helper()
+	c, operator = cluster(t, members, args...)
+	all = layouttest.Many(entries)
+	set(t, operator, all)
+	h = follows(t, settings(c, "web1"), "web1")
+	h.has(1, all)
+	return c, operator, all, h
 }
 
 // set makes the list be all.

@@ -66,11 +66,7 @@ func enableAuth(c *fleettest.Cluster, users map[string]string) {
 // found; the last good list stays, and what was written meanwhile comes when it answers again.
 func TestServerHangs(t *testing.T) {
 	t.Parallel()
-	c, operator := cluster(t, 1)
-	all := layouttest.Many(100)
-	set(t, operator, all)
-	h := follows(t, settings(c, "web1"), "web1")
-	h.has(1, all)
+	c, operator, all, h := followed(t, 100, 1)
 	c.Members[0].Freeze()
 	h.troubled("a hanging server", all, isA(ErrUnreachable))
 	c.Members[0].Thaw()
@@ -81,11 +77,7 @@ func TestServerHangs(t *testing.T) {
 // Promise: a revision that etcd has forgotten ends a watch, and costs a host nothing.
 func TestCompaction(t *testing.T) {
 	t.Parallel()
-	c, operator := cluster(t, 1)
-	all := layouttest.Many(100)
-	set(t, operator, all)
-	h := follows(t, settings(c, "web1"), "web1")
-	h.has(1, all)
+	c, operator, all, h := followed(t, 100, 1)
 	state, err := operator.Read(t.Context(), Main, false)
 	if err != nil {
 		t.Fatal(err)
@@ -149,11 +141,7 @@ func TestRoles(t *testing.T) {
 // the next good list is taken over.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
-	c, operator := cluster(t, 1)
-	all := layouttest.Many(100)
-	set(t, operator, all)
-	h := follows(t, settings(c, "web1"), "web1")
-	h.has(1, all)
+	_, operator, all, h := followed(t, 100, 1)
 	const key = "/xdpallow/v1/prod/list/main"
 	good := func() string {
 		state, err := operator.Read(t.Context(), Main, false)
@@ -218,11 +206,7 @@ func (h *host) Kick() { h.follow.Kick() }
 // hosts have.
 func TestWipedAndRestored(t *testing.T) {
 	t.Parallel()
-	c, operator := cluster(t, 1)
-	all := layouttest.Many(100)
-	set(t, operator, all)
-	h := follows(t, settings(c, "web1"), "web1")
-	h.has(1, all)
+	c, operator, all, h := followed(t, 100, 1)
 	snapshot := filepath.Join(t.TempDir(), "snapshot")
 	c.Snapshot(snapshot)
 	set(t, operator, all[1:])
@@ -292,11 +276,7 @@ func TestHostIsThereFirst(t *testing.T) {
 // Promise: a database that is full refuses changes with etcd's words, and hosts go on.
 func TestDatabaseFull(t *testing.T) {
 	t.Parallel()
-	c, operator := cluster(t, 1, "--quota-backend-bytes", fmt.Sprint(8<<20))
-	all := layouttest.Many(100)
-	set(t, operator, all)
-	h := follows(t, settings(c, "web1"), "web1")
-	h.has(1, all)
+	c, operator, all, h := followed(t, 100, 1, "--quota-backend-bytes", fmt.Sprint(8<<20))
 	filler := strings.Repeat("x", 1<<20)
 	for i := 0; ; i++ {
 		if _, err := operator.etcd.Put(t.Context(), fmt.Sprint("/filler/", i), filler); err != nil {
@@ -321,11 +301,7 @@ func TestDatabaseFull(t *testing.T) {
 // when members come back.
 func TestMembersAreLost(t *testing.T) {
 	t.Parallel()
-	c, operator := cluster(t, 3)
-	all := layouttest.Many(100)
-	set(t, operator, all)
-	h := follows(t, settings(c, "web1"), "web1")
-	h.has(1, all)
+	c, operator, all, h := followed(t, 100, 3)
 
 	lost := c.Leader()
 	lost.Kill()
@@ -426,11 +402,7 @@ func TestWhyNobodyAnswers(t *testing.T) {
 // Promise: a certificate is renewed without a restart, also one that had ended meanwhile.
 func TestCertificatesAreRenewed(t *testing.T) {
 	t.Parallel()
-	c, operator := cluster(t, 1)
-	all := layouttest.Many(100)
-	set(t, operator, all)
-	h := follows(t, settings(c, "web1"), "web1")
-	h.has(1, all)
+	c, operator, all, h := followed(t, 100, 1)
 	c.Renew("server", time.Now().Add(time.Hour))
 	c.Renew("web1", time.Now().Add(-time.Minute))
 	c.Members[0].Kill()
