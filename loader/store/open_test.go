@@ -237,7 +237,7 @@ func TestClosedIsNotCorrupt(t *testing.T) {
 // Only our own temporary files are taken away.
 func TestOpenRemovesLeftovers(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{".effective.list123", ".state.db9", ".effective.list.prev", "effective.list.mine", ".other"} {
+	for _, name := range []string{".effective.list123", ".effective.changes7", ".state.db9", ".effective.list.prev", "effective.list.mine", ".other"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
