@@ -81,9 +81,10 @@ func createDB(path string) error {
 func removeLeftovers(dir string) {
 	files, _ := os.ReadDir(dir)
 	for _, file := range files {
-		name := file.Name()
-		if strings.HasPrefix(name, "."+dbName) || strings.HasPrefix(name, "."+effectiveName) {
-			_ = os.Remove(filepath.Join(dir, name))
+		for _, written := range []string{dbName, effectiveName, journalName} {
+			if strings.HasPrefix(file.Name(), "."+written) {
+				_ = os.Remove(filepath.Join(dir, file.Name()))
+			}
 		}
 	}
 }
