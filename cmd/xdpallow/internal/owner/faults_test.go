@@ -4,8 +4,10 @@ package owner
 // the log once and not for each request; a socket that is as it should be is left alone.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -174,4 +176,58 @@ func TestPermitLeavesAloneWhatIsRight(t *testing.T) {
 	if mode, gid, _ := stat(); mode != 0o660 || gid != 0 {
 		t.Errorf("with another group: mode %v, group %d", mode, gid)
 	}
+}
+
+// accepting tells of each connection that it has accepted.
+type accepting struct {
+	net.Listener
+	accepted chan struct{}
+}
+
+func (l accepting) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted <- struct{}{}
+	}
+	return conn, err
+}
+
+// Promise: a question that was accepted when the daemon is told to stop is answered: the API has
+// asked, and a restart must not cost a request.
+func TestAcceptedIsAnswered(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	listener, done := accepting{inner, make(chan struct{}, 10)}, make(chan struct{})
+	go func() {
+		defer close(done)
+		answerOn(ctx, listener, NewHandler(new(list)))
+	}()
+	address := inner.Addr().String()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	<-listener.accepted
+	stop()
+	for { // until it accepts nobody else
+		other, err := net.Dial("tcp", address)
+		if err != nil {
+			break
+		}
+		other.Close()
+	}
+	fmt.Fprintf(conn, "GET /v1/owner/api HTTP/1.1\r\nHost: owner\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("accepted, and not answered: %v", err)
+	}
+	if answer.StatusCode != http.StatusOK || !answer.Close {
+		t.Errorf("status %d, and goes on: %v", answer.StatusCode, !answer.Close)
+	}
+	<-done
 }
