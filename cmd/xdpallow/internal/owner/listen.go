@@ -93,28 +93,51 @@ func (p place) serve(ctx context.Context, listener net.Listener, h http.Handler,
 	answerOn(ctx, listener, h)
 }
 
-// answerOn answers on listener until ctx ends, and then lets go of who is connected: they ask
-// the next daemon.
+// answerOn answers on listener until ctx ends, and then who was accepted; the others ask the next daemon.
+// It does not leave that to Shutdown, after which net/http drops what an accepted connection asks.
 func answerOn(ctx context.Context, listener net.Listener, h http.Handler) {
+	asking := &connections{open: map[net.Conn]bool{}}
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute, // longer than a proxy keeps a connection, so that it is not cut under a request
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          log.New(&faults{alarm{most: 1}}, "", 0),
+		ConnState:         asking.note,
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		<-ctx.Done()
-		// A question that has just been accepted on a busy machine is answered, too: net/http waits five
-		// seconds for its first bytes.
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 6*time.Second)
-		defer cancel()
-		_ = errors.Join(server.Shutdown(grace), server.Close())
-	}()
+	defer server.Close()
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
 	_ = server.Serve(listener) // ends with ctx
-	<-done
+	<-ctx.Done()
+	server.SetKeepAlivesEnabled(false)
+	for deadline := time.Now().Add(grace); asking.any() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+}
+
+// grace is how long somebody who was accepted may take to ask.
+const grace = 3 * time.Second
+
+// connections are those of which a question is awaited or answered.
+type connections struct {
+	mu   sync.Mutex
+	open map[net.Conn]bool
+}
+
+func (c *connections) note(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state == http.StateNew || state == http.StateActive {
+		c.open[conn] = true
+	} else {
+		delete(c.open, conn)
+	}
+}
+
+func (c *connections) any() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open) > 0
 }
 
 // adopt takes the one among kept that is still configured, and closes the others, also in
