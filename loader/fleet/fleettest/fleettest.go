@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -41,7 +42,8 @@ type Member struct {
 func Start(t testing.TB, members int, args ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{Authority: NewAuthority(t), t: t, dir: t.TempDir()}
-	clients, peers := ports(t, members), ports(t, members)
+	free := ports(t, 2*members)
+	clients, peers := free[:members], free[members:]
 	var all []string
 	for i := range members {
 		all = append(all, fmt.Sprintf("m%d=http://127.0.0.1:%d", i, peers[i]))
@@ -65,16 +67,21 @@ func Start(t testing.TB, members int, args ...string) *Cluster {
 	return c
 }
 
-// ports returns n ports that are free now.
+// ports returns n ports that are free now, and that the kernel gives to no client until they are used:
+// its own are from 32768 on, net.ipv4.ip_local_port_range.
 func ports(t testing.TB, n int) (free []int) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for tries := 0; len(free) < n; tries++ {
+		port := 16384 + rand.IntN(16384)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			t.Fatal(err)
+			if tries > 1000 {
+				t.Fatal(err)
+			}
+			continue
 		}
 		defer l.Close() // together, so that each is another one
-		free = append(free, l.Addr().(*net.TCPAddr).Port)
+		free = append(free, port)
 	}
 	return free
 }
